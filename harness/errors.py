@@ -1,0 +1,64 @@
+"""What can go wrong, as a tree.
+
+HarnessError            anything the command line turns into one message instead of a traceback
+├── PlanError           a file the user wrote is wrong: every problem at once, each with file and place
+├── UsageError          the command cannot be carried out as given
+├── ToolMissing         a program the harness needs is not to be had
+├── StackError          the processes of a run could not be started or kept
+│   └── ProcessDied     a child ended by itself; carries its last lines
+├── FaultError          a fault could not be started or undone
+└── EvidenceError       a stored run cannot be read
+Interrupted             the user or CI asked us to stop; not an error, but the run ends here
+"""
+
+from collections.abc import Sequence
+
+
+class HarnessError(Exception):
+    """Anything the command line turns into one message; `exit_code` is what the process ends with."""
+
+    exit_code = 70
+
+
+class PlanError(HarnessError):
+    """Files the user wrote are wrong. Holds every problem found, each one line with file and place."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UsageError(HarnessError):
+    """The command cannot be carried out as given."""
+
+    exit_code = 2
+
+
+class ToolMissing(HarnessError):
+    """A program the harness needs is not to be had; the message says how to get it."""
+
+
+class StackError(HarnessError):
+    """The processes of a run could not be started or kept."""
+
+
+class ProcessDied(StackError):
+    """A child ended by itself; the message quotes the last lines of its log."""
+
+
+class FaultError(HarnessError):
+    """A fault could not be started or undone."""
+
+
+class EvidenceError(HarnessError):
+    """A stored run cannot be read."""
+
+    exit_code = 2
+
+
+class Interrupted(BaseException):
+    """The user or CI asked us to stop. A BaseException, so that no `except Exception` keeps the run going."""
+
+    exit_code = 130

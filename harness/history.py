@@ -1,0 +1,271 @@
+"""What happened in a run: an append-only record that every judgement is a pure function of.
+
+A run's folder holds it as files (one writer each, so that a killed run stays readable):
+
+    events.jsonl          Event, one JSON list a line
+    requests-NAME.bin     ROW, one fixed-width record a request, one file a generator
+    probes.jsonl          ProbeAnswer, every raw answer the probe emulator got
+    notifications.jsonl   Notification, everything the receivers were sent
+    samples.jsonl.gz      Series, what Prometheus stored
+    replays.json          Replay, what the unmodified rules make of the recorded faults
+    journals/NAME.json    Chaos Toolkit journals
+"""
+
+from __future__ import annotations
+
+import bisect
+import gzip
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import EvidenceError
+
+
+class Event(NamedTuple):
+    """Something that happened, once."""
+
+    at: float  # Unix seconds, the run's single clock
+    source: str  # "run" | "stack" | "load" | "fault" | "chaos" | "probe"
+    name: str  # "phase", "pause", "restart", ...
+    outcome: str = "ok"  # "ok" | "fail" | "unknown"
+    took: float | None = None  # seconds
+    detail: Mapping[str, Any] = {}  # whatever a reader may want; no check may need a new column
+
+
+class Outcome(IntEnum):
+    """How a request ended, as its client saw it."""
+
+    OK = 0  # a complete answer, status below 400
+    REFUSED_BY_SERVICE = 1  # a complete answer, status 400 or above
+    TIMEOUT = 2  # no complete answer within the client's patience
+    CONNECT_FAILED = 3
+    BROKEN = 4  # the connection ended or was reset before the answer was complete
+    GARBAGE = 5  # what came back is not HTTP
+    UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
+
+
+ROW = np.dtype(
+    [
+        ("seq", "<u4"),  # position in the schedule, from 0
+        ("step", "<u2"),  # step of the scenario, from 0
+        ("status", "<u2"),  # HTTP status, 0 when there was none
+        ("outcome", "u1"),  # Outcome
+        ("expected", "i1"),  # class the input was made with, -1 unknown
+        ("predicted", "i1"),  # class the service answered, -1 none
+        ("reserved", "u1"),
+        ("bytes_out", "<u4"),
+        ("bytes_in", "<u4"),
+        ("intended", "<f8"),  # Unix seconds: when the schedule wanted it sent
+        ("sent", "<f8"),  # when it was handed to a connection; nan when it never was
+        ("first_byte", "<f8"),  # nan when none came
+        ("done", "<f8"),  # when its outcome was known
+        ("request_id", "S32"),
+    ]
+)
+
+
+class ProbeAnswer(NamedTuple):
+    """One answer to one kubelet probe, and what the kubelet made of it."""
+
+    at: float
+    probe: str  # "startup" | "liveness" | "readiness"
+    ok: bool
+    status: int  # HTTP status, 0 when there was no answer
+    took: float  # seconds
+    reason: str = ""
+    decision: str = ""  # "started" | "restart" | "ready" | "unready" when this answer changed something
+
+
+class Notification(NamedTuple):
+    """One message a receiver got."""
+
+    at: float
+    receiver: str  # the receiver's name in the Alertmanager configuration
+    integration: str  # "pagerduty" | "slack" | "email" | "webhook"
+    status: str  # "firing" | "resolved"
+    alerts: tuple[str, ...]  # names of the alerts it is about
+    problems: tuple[str, ...] = ()  # why the real service behind this receiver would not have taken it
+    text: str = ""
+
+
+class Series(NamedTuple):
+    """The raw samples of one series, as scraped."""
+
+    labels: Mapping[str, str]  # with __name__
+    at: Sequence[float]
+    value: Sequence[float]
+
+
+class Replay(NamedTuple):
+    """What an unmodified rule makes of a recorded fault, in production seconds after the fault began; None: never."""
+
+    pending_s: float | None
+    firing_s: float | None
+    last_firing_s: float | None
+    ended_s: float | None  # where the record ends
+    fault_end_s: float | None  # when the fault's effect ended
+    fired_before: bool = False  # it was already firing in the baseline
+
+
+class Window(NamedTuple):
+    """A stretch of the run, in Unix seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def length(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything that was recorded of one run. Tests make one by hand; `read` makes one of a run's folder."""
+
+    events: Sequence[Event] = ()
+    rows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    probes: Sequence[ProbeAnswer] = ()
+    notifications: Sequence[Notification] = ()
+    series: Sequence[Series] = ()
+    journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
+
+    def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
+        """The events of one source, optionally of one name and within a window, in order of time."""
+        return [
+            e
+            for e in self.events
+            if e.source == source
+            and (name is None or e.name == name)
+            and (within is None or within.start <= e.at <= within.end)
+        ]
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """What the run was started with: time_scale, scrape_s, evaluation_s, ..."""
+        for event in self.of("run", "started"):
+            if key in event.detail:
+                return event.detail[key]
+        return default
+
+    def phase(self, name: str) -> Window | None:
+        """When a phase (the steady load, or an experiment by its name) began and ended; None if it did not do both."""
+        edges = {e.detail.get("edge"): e.at for e in self.of("run", "phase") if e.detail.get("phase") == name}
+        return Window(edges["begin"], edges["end"]) if {"begin", "end"} <= edges.keys() else None
+
+    def requests(self, window: Window | None = None, generator: str = "load") -> np.ndarray:
+        """The rows of one generator whose intended time lies in the window, in order of intended time."""
+        rows = self.rows.get(generator)
+        if rows is None:
+            return np.empty(0, ROW)
+        if window is not None:
+            rows = rows[(rows["intended"] >= window.start) & (rows["intended"] < window.end)]
+        return rows[np.argsort(rows["intended"], kind="stable")]
+
+    def named(self, name: str, **labels: str) -> list[Series]:
+        """The series of one metric whose labels include the given ones."""
+        return [
+            s
+            for s in self.series
+            if s.labels.get("__name__") == name and all(s.labels.get(k) == v for k, v in labels.items())
+        ]
+
+    def alert_spans(self, alert: str | None = None, state: str = "firing") -> list[tuple[Mapping[str, str], Window]]:
+        """When each alert was in a state, from the ALERTS series: (labels, window) in order of time.
+
+        Samples further apart than three evaluations are two spans.
+        """
+        apart = 3 * self.setting("evaluation_s", 15.0)
+        spans = []
+        for s in self.named("ALERTS", alertstate=state):
+            if alert is not None and s.labels.get("alertname") != alert:
+                continue
+            start = None
+            for i, at in enumerate(s.at):
+                start = at if start is None else start
+                if i + 1 == len(s.at) or s.at[i + 1] - at > apart:
+                    spans.append((s.labels, Window(start, at)))
+                    start = None
+        return sorted(spans, key=lambda span: span[1])
+
+    @classmethod
+    def read(cls, folder: Path) -> History:
+        """The history in a run's folder; whatever a killed run did not write is empty. Raises EvidenceError."""
+        if not (folder / "events.jsonl").exists():
+            raise EvidenceError(f"{folder}: not a run's folder (it has no events.jsonl); `ls runs/` shows the stored runs")
+        replays = folder / "replays.json"
+        return cls(
+            events=sorted((Event(*line) for line in _json_lines(folder / "events.jsonl")), key=lambda e: e.at),
+            rows={p.stem.removeprefix("requests-"): read_rows(p) for p in sorted(folder.glob("requests-*.bin"))},
+            probes=[ProbeAnswer(*line) for line in _json_lines(folder / "probes.jsonl")],
+            notifications=[
+                Notification(*line[:4], tuple(line[4]), tuple(line[5]), *line[6:])
+                for line in _json_lines(folder / "notifications.jsonl")
+            ],
+            series=[Series(*line) for line in _json_lines(folder / "samples.jsonl.gz")],
+            journals={p.stem: json.loads(p.read_text()) for p in sorted((folder / "journals").glob("*.json"))},
+            replays={
+                experiment: {alert: Replay(*values) for alert, values in alerts.items()}
+                for experiment, alerts in (json.loads(replays.read_text()) if replays.exists() else {}).items()
+            },
+        )
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """The rows of one file; a record cut short by a kill is left out."""
+    size = path.stat().st_size if path.exists() else 0
+    return np.fromfile(path, ROW, count=size // ROW.itemsize) if size else np.empty(0, ROW)
+
+
+def write_series(path: Path, series: Iterable[Series]) -> None:
+    """Store series as gzipped JSON lines."""
+    with gzip.open(path, "wt", compresslevel=4) as out:
+        for s in series:
+            out.write(json.dumps([dict(s.labels), list(s.at), list(s.value)], separators=(",", ":")) + "\n")
+
+
+class Log:
+    """One append-only JSON-lines file. Each line is one write, so lines of several writers do not mix."""
+
+    def __init__(self, path: Path):
+        self._file = open(path, "ab", buffering=0)
+
+    def write(self, record: Sequence[Any]) -> None:
+        self._file.write((json.dumps(record, separators=(",", ":"), default=str) + "\n").encode())
+
+    def event(
+        self, source: str, name: str, outcome: str = "ok", took: float | None = None, at: float | None = None, **detail: Any
+    ) -> None:
+        """Append an Event, stamped now unless `at` says otherwise."""
+        self.write(Event(time.time() if at is None else at, source, name, outcome, took, detail))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def value_at(series: Series, at: float) -> float | None:
+    """The last sample at or before a moment; None before the first."""
+    i = bisect.bisect_right(series.at, at)
+    return series.value[i - 1] if i else None
+
+
+def _json_lines(path: Path) -> list[list[Any]]:
+    """The complete lines of a file; a line cut short by a kill is left out, a missing file is empty."""
+    if not path.exists():
+        return []
+    lines = []
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as file:
+            for line in file:
+                if not line.endswith("\n"):
+                    break
+                lines.append(json.loads(line))
+    except (EOFError, OSError, json.JSONDecodeError):
+        pass  # what could be read is the evidence there is
+    return lines
