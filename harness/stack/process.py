@@ -1,0 +1,176 @@
+"""Child processes of a run: started with a mark that any later process can find them by, each with its own log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import ProcessDied, StackError
+
+MARK = "HARNESS_RUN"  # every process of a run has this in its environment, so none can be lost between fork and record
+
+
+class Pid(NamedTuple):
+    """One process, told apart from a later one with the same number by its start time in clock ticks."""
+
+    pid: int
+    started: int
+
+
+@dataclass
+class Child:
+    """A process we started."""
+
+    name: str
+    popen: subprocess.Popen
+    log: Path
+    since: float  # monotonic seconds
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def check(self) -> None:
+        """Raise ProcessDied, quoting its last lines, if it ended by itself."""
+        code = self.popen.poll()
+        if code is not None:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            raise ProcessDied(
+                f"{self.name} {how} after {time.monotonic() - self.since:.1f} s; last lines of {self.log}:\n{tail(self.log)}"
+            )
+
+    def end(self, grace_s: float = 5.0, first: int = signal.SIGTERM) -> None:
+        """Ask it to end, then make it; returns when it is gone. Does nothing if it is."""
+        if self.alive():
+            self.popen.send_signal(first)
+            try:
+                self.popen.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+        if self.popen.stdin:
+            self.popen.stdin.close()
+
+
+def spawn(
+    name: str,
+    argv: Sequence[str],
+    run: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    niceness: int = 0,
+    stdin: int = subprocess.DEVNULL,
+) -> Child:
+    """Start a child of a run. It gets the run's mark, its own log in `logs/`, and a process group of its own, so that
+    Ctrl-C reaches the harness alone, which then ends its children in order."""
+    log = run / "logs" / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    environment = {**os.environ, **(env or {}), MARK: str(run.resolve()), "PYTHONUNBUFFERED": "1"}
+    with open(log, "ab") as out:
+        try:
+            popen = subprocess.Popen(
+                list(argv), stdin=stdin, stdout=out, stderr=out, env=environment, cwd=cwd, process_group=0
+            )
+        except OSError as error:
+            raise StackError(f"{name} could not be started: {argv[0]}: {error.strerror}") from error
+    if niceness:
+        os.setpriority(os.PRIO_PROCESS, popen.pid, niceness)
+    return Child(name, popen, log, time.monotonic())
+
+
+def started_ticks(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """When a process started, in clock ticks since boot; None if there is no such process or it is a zombie."""
+    fields = _stat(pid, proc)
+    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+
+
+def state(pid: Pid, proc: Path = Path("/proc")) -> str | None:
+    """The kernel's letter for what a process is doing (R, S, D, T, ...); None once that very process is gone."""
+    fields = _stat(pid.pid, proc)
+    return fields[0] if fields and int(fields[19]) == pid.started and fields[0] not in "ZX" else None
+
+
+def identify(pid: int) -> Pid | None:
+    """The process behind a number now; None if there is none."""
+    started = started_ticks(pid)
+    return None if started is None else Pid(pid, started)
+
+
+def send(pid: Pid, signum: int) -> bool:
+    """Signal exactly this process; False if it is gone."""
+    if state(pid) is None:
+        return False
+    try:
+        os.kill(pid.pid, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def processes_of(run: Path, proc: Path = Path("/proc")) -> list[Pid]:
+    """Every live process that carries the mark of this run, but the caller."""
+    mark = f"{MARK}={run.resolve()}".encode()
+    found = []
+    for entry in proc.iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            marked = mark in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # gone meanwhile, or another user's
+        if marked and (started := started_ticks(int(entry.name), proc)) is not None:
+            found.append(Pid(int(entry.name), started))
+    return found
+
+
+def end_all(run: Path, settle_s: float = 0.3, within_s: float = 3.0) -> list[Pid]:
+    """SIGKILL every process of a run, again until none has been seen for `settle_s`; gives those it ended."""
+    ended: dict[Pid, None] = {}
+    give_up = time.monotonic() + within_s
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < settle_s and time.monotonic() < give_up:
+        for pid in processes_of(run):
+            send(pid, signal.SIGKILL)
+            ended[pid] = None
+            quiet_since = time.monotonic()
+        time.sleep(0.05)
+    return list(ended)
+
+
+def free_ports(n: int) -> list[int]:
+    """Loopback ports that are free now, all different."""
+    sockets = [socket.socket() for _ in range(n)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """The last lines of a log, indented."""
+    try:
+        text = path.read_bytes()[-8192:].decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        text = []
+    return "\n".join(f"    {line}" for line in text) or "    (nothing)"
+
+
+def _stat(pid: int, proc: Path) -> list[str] | None:
+    try:
+        return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None

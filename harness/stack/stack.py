@@ -1,0 +1,67 @@
+"""A running stack, as anything that works against it sees it: where things are, and what may be done to them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import StackError, UsageError
+from harness.stack.ledger import Ledger
+from harness.stack.process import Pid, identify
+
+ENV = "HARNESS_RUN_DIR"  # how a Chaos Toolkit child is told which stack it works against
+CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses of a running stack and the folder of its run. Stored as `stack.json`; `read` gives it back."""
+
+    run: Path
+    service: str
+    service_url: str
+    prometheus_url: str
+    alertmanager_url: str
+    time_scale: float
+    corpus: Path | None = None
+
+    def write(self) -> None:
+        (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
+
+    @classmethod
+    def read(cls, run: Path) -> Stack:
+        """The stack of a run's folder. Raises StackError if there is none."""
+        try:
+            facts = json.loads((run / "stack.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise StackError(f"{run}: no running stack here ({error})") from error
+        return cls(**{**facts, "run": Path(facts["run"]), "corpus": Path(facts["corpus"]) if facts["corpus"] else None})
+
+    @classmethod
+    def current(cls, env: Mapping[str, str] = os.environ) -> Stack:
+        """The stack this process was started for, else the one that `harness up` holds in this folder."""
+        if run := env.get(ENV):
+            return cls.read(Path(run))
+        if CURRENT.exists():
+            return cls.read(CURRENT.resolve())
+        raise UsageError("no stack is running here: start one with `harness up` in another terminal")
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.run)
+
+    def pid(self, process: str) -> Pid:
+        """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""
+        path = self.run / "pids" / process
+        try:
+            facts = json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            known = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "none"
+            raise StackError(f"unknown process {process!r} (known: {known})") from error
+        found = identify(facts["pid"])
+        if found is None or found.started != facts["started"]:
+            raise StackError(f"{process} is not running (its last process was {facts['pid']})")
+        return found

@@ -1,0 +1,73 @@
+"""A process that outlives the harness by seconds: when the harness is gone, it heals the run; when a fault's lease runs
+out, it undoes the fault. `python -m harness.stack.watchdog RUN`, its standard input a pipe that the harness holds open.
+
+It ignores the signals that end a session, because it is needed just then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.stack.ledger import Ledger, heal, undo
+from harness.stack.process import Child, spawn
+
+CLEAN = b"q"  # what the harness says when it has put everything back itself
+
+
+def start(run: Path) -> Child:
+    """Start the watchdog of a run; give it CLEAN through `dismiss` when nothing is left to heal."""
+    return spawn("watchdog", [sys.executable, "-m", "harness.stack.watchdog", str(run)], run, stdin=subprocess.PIPE)
+
+
+def dismiss(watchdog: Child) -> None:
+    """Tell the watchdog that all is put back; returns when it is gone."""
+    try:
+        watchdog.popen.stdin.write(CLEAN)
+        watchdog.popen.stdin.flush()
+    except (OSError, ValueError):
+        pass  # it is gone already
+    watchdog.end(first=signal.SIGCONT)
+
+
+def watch(run: Path, every_s: float = 0.25) -> None:
+    """Wait for the harness to dismiss us or to be gone, undoing what outlives its lease meanwhile."""
+    ledger = Ledger(run)
+    while True:
+        readable, _, _ = select.select([0], [], [], every_s)
+        if readable:
+            word = os.read(0, 1)
+            if word == CLEAN:
+                return
+            if not word:
+                break
+        for entry in ledger.open():
+            if time.time() > entry.until:
+                problem = undo(ledger, entry)
+                _event(run, "fault", entry.kind, problem, edge="lease", id=entry.id, experiment=entry.experiment)
+    healed, ended, failed = heal(run)
+    _event(
+        run, "run", "healed", "; ".join(failed), by="watchdog", faults=[e.kind for e in healed], processes=len(ended)
+    )
+    (run / "owner.json").unlink(missing_ok=True)
+
+
+def _event(run: Path, source: str, name: str, problem: str | None, **detail: object) -> None:
+    """Append to the run's events, in the form of harness.history.Event (which the stack may not import)."""
+    line = json.dumps(
+        [time.time(), source, name, "fail" if problem else "ok", None, {**detail, "problem": problem or ""}]
+    )
+    with open(run / "events.jsonl", "ab", buffering=0) as out:
+        out.write(line.encode() + b"\n")
+
+
+if __name__ == "__main__":
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(signum, signal.SIG_IGN)
+    watch(Path(sys.argv[1]))
