@@ -71,12 +71,16 @@ def spawn(
     cwd: Path | None = None,
     niceness: int = 0,
     stdin: int = subprocess.DEVNULL,
+    marked: bool = True,
 ) -> Child:
     """Start a child of a run. It gets the run's mark, its own log in `logs/`, and a process group of its own, so that
-    Ctrl-C reaches the harness alone, which then ends its children in order."""
+    Ctrl-C reaches the harness alone, which then ends its children in order. Only the watchdog, which ends the marked
+    ones, goes unmarked."""
     log = run / "logs" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, **(env or {}), MARK: str(run.resolve()), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"} | (
+        {MARK: str(run.resolve())} if marked else {}
+    )
     with open(log, "ab") as out:
         try:
             popen = subprocess.Popen(

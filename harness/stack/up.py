@@ -188,10 +188,7 @@ def _close_owner(run: Path) -> None:
 
 
 def heal(runs: Path) -> list[str]:
-    """Undo what killed runs left under a folder of runs; a line for each thing done. Runs still owned are left alone."""
-    from harness.stack import ledger
-    from harness.stack.process import Pid, state
-
+    """Undo what killed runs left in a folder of runs; a line for each thing done. Runs still owned are left alone."""
     said = []
     for run in sorted(p for p in runs.iterdir() if p.is_dir() and not p.is_symlink()) if runs.is_dir() else ():
         owner = run / "owner.json"

@@ -23,7 +23,8 @@ CLEAN = b"q"  # what the harness says when it has put everything back itself
 
 def start(run: Path) -> Child:
     """Start the watchdog of a run; give it CLEAN through `dismiss` when nothing is left to heal."""
-    return spawn("watchdog", [sys.executable, "-m", "harness.stack.watchdog", str(run)], run, stdin=subprocess.PIPE)
+    argv = [sys.executable, "-m", "harness.stack.watchdog", str(run)]
+    return spawn("watchdog", argv, run, stdin=subprocess.PIPE, marked=False)
 
 
 def dismiss(watchdog: Child) -> None:

@@ -1,0 +1,33 @@
+"""Stamps each step of an experiment into the run's events, so that even a killed run says how far it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from harness.chaos.actions import EXPERIMENT
+from harness.errors import HarnessError
+from harness.stack.stack import Stack
+
+
+def before_activity_control(context: dict[str, Any], **_: Any) -> None:
+    """An action or a probe begins."""
+    _stamp(context, "ok", edge="begin")
+
+
+def after_activity_control(context: dict[str, Any], state: dict[str, Any], **_: Any) -> None:
+    """An action or a probe has ended; `state` is its entry in the journal."""
+    failed = state.get("status") != "succeeded" or state.get("tolerance_met") is False
+    _stamp(context, "fail" if failed else "ok", edge="end", problem=str(state.get("exception", ""))[-300:])
+
+
+def _stamp(context: dict[str, Any], outcome: str, **detail: str) -> None:
+    detail |= {"experiment": os.environ.get(EXPERIMENT, "chaos"), "type": context.get("type", "")}
+    try:
+        run = Stack.current().run
+    except HarnessError:
+        return  # no run to write to: plain Chaos Toolkit says the same in its own log
+    with open(run / "events.jsonl", "ab", buffering=0) as out:
+        out.write((json.dumps([time.time(), "chaos", context.get("name", ""), outcome, None, detail]) + "\n").encode())

@@ -1,0 +1,41 @@
+"""Runs one experiment by Chaos Toolkit's library, in a process of its own: `python -m harness.chaos.runner FILE JOURNAL`.
+
+Chaos Toolkit wants the main thread for its signals, reads `runtime` from settings only, and may end with 0 although
+nothing was injected. So it gets its own process, rollbacks always, and its journal is judged elsewhere: this process'
+exit code says only whether a journal was written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
+
+
+def command(experiment: Path, journal: Path) -> list[str]:
+    """How the child is started; stop it with SIGINT (rollbacks run), then SIGUSR1, then SIGKILL."""
+    return [sys.executable, "-m", "harness.chaos.runner", str(experiment), str(journal)]
+
+
+def main(experiment_file: Path, journal_file: Path) -> int:
+    from chaoslib.experiment import run_experiment
+    from chaoslib.loader import load_experiment
+    from chaoslib.log import configure_logger
+    from chaoslib.types import Strategy
+
+    configure_logger()
+    experiment = load_experiment(str(experiment_file))
+    experiment.setdefault("controls", []).append(
+        {"name": "harness", "provider": {"type": "python", "module": "harness.chaos.controls"}}
+    )
+    journal = run_experiment(experiment, settings=SETTINGS, strategy=Strategy.DEFAULT)
+    scratch = journal_file.with_suffix(".new")
+    scratch.write_text(json.dumps(journal, default=str, indent=1))
+    scratch.rename(journal_file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,61 @@
+"""More arrivals than the service can serve: a second open-model generator beside the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.errors import FaultError
+from harness.faults.fault import Facts
+from harness.stack import generator, prometheus
+from harness.stack.ledger import Undo
+from harness.stack.process import identify, spawn
+from harness.stack.stack import Stack
+
+
+@dataclass(frozen=True)
+class Surge:
+    """A scenario at an arrival rate well beyond capacity, for a bounded time.
+
+    `witness_query` is PromQL that gives a result only while the service itself says it is overloaded; arrivals alone are
+    no proof, because a faster machine may serve them all.
+    """
+
+    scenario: str
+    arrivals: str  # "poisson:900/s:seed=11"
+    for_s: float
+    witness_query: str
+    kind: ClassVar[str] = "surge"
+    sham: ClassVar[bool] = False
+
+    def target(self, stack: Stack) -> Facts:
+        if not Path(self.scenario).exists():
+            raise FaultError(f"surge: no scenario {self.scenario}")
+        return {"url": stack.service_url}
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        return [Undo("end", facts["pid"], facts["started"])] if "pid" in facts else []
+
+    def start(self, stack: Stack, facts: Facts) -> Facts:
+        argv = generator.command(
+            Path(self.scenario),
+            facts["url"],
+            arrivals=self.arrivals,
+            for_s=self.for_s,
+            rows=stack.run / "requests-surge.bin",
+            events=stack.run / "events.jsonl",
+            name="surge",
+            corpus=stack.corpus,
+        )
+        child = spawn("surge", argv, stack.run)
+        found = identify(child.pid)
+        if found is None:
+            child.check()
+            raise FaultError("surge: its generator ended at once")
+        return {**facts, **found._asdict()}
+
+    def witness(self, stack: Stack, facts: Facts) -> str | None:
+        """The service's own metrics, as Prometheus stored them."""
+        answer = prometheus.query(stack.prometheus_url, self.witness_query)
+        return f"Prometheus: {self.witness_query} = {float(answer[0]['value'][1]):.4g}" if answer else None

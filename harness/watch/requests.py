@@ -1,0 +1,29 @@
+"""The latest requests of a running generator, read from the file it appends to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from harness.history import ROW, Outcome
+
+TAIL_ROWS = 20_000  # enough for 3 s at 6,000 requests a second
+
+
+def latest(path: Path, over_s: float, now: float | None = None) -> np.ndarray:
+    """The rows of requests whose outcome became known in the last `over_s` seconds; empty when there are none."""
+    now = time.time() if now is None else now
+    size = path.stat().st_size // ROW.itemsize if path.exists() else 0
+    if not size:
+        return np.empty(0, ROW)
+    first = max(0, size - TAIL_ROWS)
+    rows = np.fromfile(path, ROW, count=size - first, offset=first * ROW.itemsize)
+    return rows[rows["done"] > now - over_s]
+
+
+def goodput_over(path: Path, over_s: float, now: float | None = None) -> tuple[int, int]:
+    """(answered well, all) of the last `over_s` seconds. What could not be sent counts as not answered well."""
+    rows = latest(path, over_s, now)
+    return int(np.count_nonzero(rows["outcome"] == Outcome.OK)), len(rows)
