@@ -1,0 +1,182 @@
+"""Where a run's notifications end up: local stand-ins for PagerDuty, Slack, a mail server and webhooks.
+
+    python -m harness.stack.sinks --dir RUN_DIR --port-file PATH [--die-with-stdin]
+
+A process of its own, so that nothing the harness does delays the time a message is stamped with. It listens on free
+loopback ports and writes them to PATH as {"http": port, "smtp": port} once both are open. A message to
+/pagerduty/NAME, /slack/NAME or /webhook/NAME, or a mail with the header X-Receiver: NAME (quoted as in a URL), is
+answered as the real service would answer it and appended to RUN_DIR/notifications.jsonl as
+[at, receiver, integration, status, alerts, problems, text], before the answer is sent. A message that says of some
+alerts that they fire and of others that they are over is two lines with the same `at`. Ends on SIGTERM, or with its
+stdin if asked to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from email.parser import BytesHeaderParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from aiosmtpd.smtp import SMTP
+
+from harness.errors import HarnessError, StackError
+from harness.stack.messages import Message, read_email, read_pagerduty, read_slack, read_webhook
+
+BODY_BYTES = 16 * 1024 * 1024
+LOOPBACK = "127.0.0.1"
+
+
+class Record:
+    """The append-only notifications.jsonl of a run. Each line is one write, so a kill cuts at most the last one."""
+
+    def __init__(self, folder: Path):
+        try:
+            self._fd = os.open(folder / "notifications.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StackError(f"sinks: cannot write to {folder}: {error.strerror}") from None
+
+    def write(self, at: float, receiver: str, integration: str, message: Message) -> None:
+        for status, alerts in message.told:
+            line = [at, receiver, integration, status, alerts, message.problems, message.text]
+            os.write(self._fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def answer(kind: str, body: bytes, message: Message) -> tuple[int, str, str]:
+    """Status, content type and body of what the real service says to such a message."""
+    if kind == "pagerduty":
+        if message.problems:
+            said = {"status": "invalid event", "message": "Event object is invalid", "errors": message.problems}
+            return 400, "application/json", json.dumps(said)
+        said = {"status": "success", "message": "Event processed", "dedup_key": json.loads(body)["dedup_key"]}
+        return 202, "application/json", json.dumps(said)
+    if message.problems:  # Slack's own codes stand before the colon: no_text, channel_not_found
+        return 400, "text/html", message.problems[0].partition(":")[0]
+    return 200, "text/html", "ok"
+
+
+READERS = {"pagerduty": read_pagerduty, "slack": read_slack, "webhook": read_webhook}
+
+
+def http_server(record: Record) -> ThreadingHTTPServer:
+    """An HTTP server on a free loopback port, not yet serving."""
+
+    class Sink(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the answer's head and body are two writes: 40 ms otherwise
+        timeout = 60  # a connection left idle gives its thread back
+
+        def do_POST(self) -> None:
+            kind, _, receiver = urlsplit(self.path).path.lstrip("/").partition("/")
+            length = self.headers.get("Content-Length", "")
+            if kind not in READERS or not receiver:
+                return self.refuse(404, f"no such sink: {self.path}")
+            if not length.isdigit() or int(length) > BODY_BYTES:
+                return self.refuse(413 if length.isdigit() else 411, f"Content-Length: {length or 'none'}")
+            body = self.rfile.read(int(length))
+            at = time.time()
+            message = READERS[kind](body)
+            record.write(at, unquote(receiver), kind, message)
+            self.reply(*answer(kind, body, message))
+
+        def refuse(self, status: int, why: str) -> None:
+            print(f"sinks: refused with {status}: {why}", file=sys.stderr, flush=True)
+            self.close_connection = True  # its body was not read
+            self.reply(status, "text/plain", why)
+
+        def reply(self, status: int, content_type: str, text: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_) -> None:
+            pass  # the record is the log
+
+    server = ThreadingHTTPServer((LOOPBACK, 0), Sink)
+    return server
+
+
+class Mailbox:
+    """What aiosmtpd calls with each mail."""
+
+    def __init__(self, record: Record):
+        self.record = record
+
+    async def handle_DATA(self, _server, _session, envelope) -> str:
+        at = time.time()
+        receiver = str(BytesHeaderParser().parsebytes(envelope.content)["X-Receiver"] or "")
+        message = read_email(envelope.content)
+        if not receiver:
+            message = message._replace(problems=(*message.problems, "no X-Receiver header"))
+        self.record.write(at, unquote(receiver), "email", message)
+        return "250 OK: message accepted for delivery"
+
+
+class Mail(SMTP):
+    line_length_limit = BODY_BYTES  # Alertmanager writes a header of any length as one line
+
+    def __init__(self, record: Record):
+        super().__init__(Mailbox(record), hostname="localhost", data_size_limit=BODY_BYTES)
+
+
+async def serve(folder: Path, port_file: Path, die_with_stdin: bool) -> None:
+    """Listen, announce the ports, and stay until told to end. Raises StackError."""
+    record = Record(folder)
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    if die_with_stdin:
+        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, over), daemon=True).start()
+    with http_server(record) as http:
+        # No polling: nobody calls its shutdown(), the thread ends with the process.
+        threading.Thread(target=http.serve_forever, args=(3600,), daemon=True).start()
+        smtp = await loop.create_server(lambda: Mail(record), LOOPBACK, 0)
+        announce(port_file, {"http": http.server_port, "smtp": smtp.sockets[0].getsockname()[1]})
+        await over.wait()
+
+
+def announce(port_file: Path, ports: dict[str, int]) -> None:
+    """Write the ports so that a reader sees all of the file or none of it."""
+    try:
+        scratch = port_file.with_name(f".{port_file.name}.{os.getpid()}")
+        scratch.write_text(json.dumps(ports))
+        scratch.replace(port_file)
+    except OSError as error:
+        raise StackError(f"sinks: cannot write {port_file}: {error.strerror}") from None
+
+
+def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):  # not sys.stdin: its lock, held here, would abort the interpreter's shutdown
+            pass
+    with contextlib.suppress(RuntimeError):  # the loop is gone: we are ending already
+        loop.call_soon_threadsafe(over.set)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m harness.stack.sinks", description=__doc__.partition("\n")[0])
+    parser.add_argument("--dir", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--port-file", type=Path, required=True, help="where to write the ports when ready")
+    parser.add_argument("--die-with-stdin", action="store_true", help="end when stdin closes")
+    asked = parser.parse_args()
+    try:
+        asyncio.run(serve(asked.dir, asked.port_file, asked.die_with_stdin))
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
