@@ -1,0 +1,210 @@
+"""A copy of alert rules in which time runs K times faster: every duration divided by K and nothing else changed.
+
+With scrape and evaluation intervals divided by the same K, everything that is counted in samples stays as it was. What
+is written in seconds or in events does not, so a rule that decides by them is refused: replay proves it instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import yaml
+
+from harness.errors import HarnessError
+from harness.rules import counts, rulefile
+from harness.rules.durations import format_duration, parse_duration, scale_duration, scale_promql
+from harness.rules.expression import longest_window_s, metrics_used, parse, shape, walk
+from harness.rules.rulefile import AlertRule, Rule
+
+MOST = 60  # beyond it a 15 s scrape would be faster than Prometheus keeps up with
+FEWEST_SCRAPES = 4  # in a window: two are the floor with perfectly regular scrapes
+ENOUGH_EVENTS = 20  # in a window at the threshold: fewer, and single events decide
+WARM_UP_S = 30.0  # gate seconds a run has usually been up when its first fault comes
+
+_GROUP_DURATIONS = ("interval", "query_offset")
+_RULE_DURATIONS = ("for", "keep_firing_for")
+
+
+def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation_s: float) -> list[str]:
+    """Why a compressed copy of the rule would not be equivalent to it, a sentence each; empty when it would be.
+
+    `scrape_s` and `evaluation_s` are the gate's (0.25 for a production interval of 15 s at 60).
+    """
+    if not 1 <= time_scale <= MOST:
+        return [f"time can be compressed 1 to {MOST} times, not {time_scale}"]
+    tree = parse(rule.expr)
+    reasons = []
+    try:
+        scale_promql(rule.expr, time_scale)
+        for seconds in _waits_s(rule):
+            scale_duration(format_duration(seconds), time_scale)
+    except ValueError as error:
+        reasons.append(f"its durations cannot be divided by {time_scale}: {error}")
+    called = {node.func.name for node in walk(tree) if isinstance(node, promql.Call)}
+    for name in sorted(called & counts.CLOCK):
+        reasons.append(f"{name}() tells wall-clock time, which runs as fast in the gate as in production")
+    if "predict_linear" in called:
+        reasons.append("predict_linear() looks a literal number of seconds ahead, which no window scales")
+    if "absent_over_time" in called:
+        reasons.append("absent_over_time() fires falsely when its shortened window is within a start-up or scrape gap")
+    if any(getattr(node, "at", None) is not None for node in walk(tree)):
+        reasons.append("@ names a fixed moment, which is another one in the gate")
+    try:
+        falls = counts.power(tree)
+        if falls and not isinstance(rule, AlertRule):
+            raise ValueError("a recorded value")
+    except ValueError:
+        names = " and ".join(f"{name}()" for name in sorted(called & counts.IN_WINDOW))
+        reasons.append(
+            f"{names} depends on how much happens in a window, {time_scale} times less in one so much shorter, and is "
+            "set against a fixed figure; a rate, a ratio or a comparison with 0 would be safe"
+        )
+    windows_s = {node.range.total_seconds() for node in walk(tree) if isinstance(node, promql.MatrixSelector)}
+    for window_s in sorted(windows_s):
+        scrapes = float(window_s / time_scale / scrape_s)
+        if scrapes < FEWEST_SCRAPES - 1e-9:
+            window = format_duration(window_s)
+            reasons.append(
+                f"its window of {window} would hold {scrapes:g} scrapes; at least {FEWEST_SCRAPES} are needed"
+            )
+    return reasons
+
+
+def notes(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation_s: float) -> list[str]:
+    """What is coarse, though usable, about a compressed copy of the rule; a sentence each."""
+    said = []
+    for per_s, window_s in _rate_thresholds(parse(rule.expr)):
+        events = per_s * window_s / time_scale
+        if 0 < events < ENOUGH_EVENTS:
+            said.append(
+                f"{per_s:g}/s over {format_duration(window_s)} is {float(events):.3g} events in the compressed window: "
+                "single events decide"
+            )
+    window_s = longest_window_s(rule.expr) / time_scale
+    if window_s > WARM_UP_S:
+        said.append(
+            f"it looks back {float(window_s):g} s of the live run; until then it sees less than production would"
+        )
+    for seconds in _waits_s(rule):
+        if 0 < seconds / time_scale < evaluation_s - 1e-9:
+            said.append(
+                f"its wait of {format_duration(seconds)} becomes one evaluation, {evaluation_s * time_scale:g} s"
+            )
+    return said
+
+
+def compress(
+    paths: Iterable[str | Path], time_scale: int | Fraction, scrape_s: float, evaluation_s: float
+) -> tuple[str, dict[str, list[str]]]:
+    """The text of one rules file with every rule that can be compressed, and why the others cannot.
+
+    The second is keyed by alert or metric name. A rule that reads a refused recording is refused with it.
+    Raises PlanError for files that cannot be read, HarnessError when the copy turns out not to be equivalent.
+    """
+    files = [rulefile.groups(path) for path in paths]
+    entries = [entry for groups in files for _, rules in groups for entry in rules]
+    refused: dict[int, list[str]] = {}  # by place in entries: two rules may share a name
+    for i, (_, rule) in enumerate(entries):
+        if reasons := refusals(rule, time_scale, scrape_s, evaluation_s):
+            refused[i] = reasons
+    while True:
+        gone = {entries[i][1].name for i in refused if not isinstance(entries[i][1], AlertRule)}
+        lost = {i: gone & metrics_used(rule.expr) for i, (_, rule) in enumerate(entries) if i not in refused}
+        if not any(lost.values()):
+            break
+        for i, names in lost.items():
+            if names:
+                refused[i] = [f"it reads {', '.join(sorted(names))}, which cannot be compressed"]
+
+    kept, taken, at = [], set(), 0
+    for groups in files:
+        for group, rules in groups:
+            mine = [raw for i, (raw, _) in enumerate(rules, at) if i not in refused]
+            at += len(rules)
+            if mine:
+                scaled = _scaled_group(group, mine, time_scale)
+                while scaled["name"] in taken:  # names are unique in a file, and several become one here
+                    scaled["name"] += "'"
+                taken.add(scaled["name"])
+                kept.append(scaled)
+                _verify(group, mine, scaled, time_scale)
+    names: dict[str, list[str]] = {}
+    for i, reasons in refused.items():
+        said = names.setdefault(entries[i][1].name, [])
+        said += [reason for reason in reasons if reason not in said]
+    return yaml.dump({"groups": kept}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=1000), names
+
+
+def verify_equivalent(original_expr: str, compressed_expr: str, time_scale: int | Fraction) -> list[str]:
+    """What differs between two expressions beyond every duration being in the ratio K; empty when nothing does."""
+    (before, long), (after, short) = (shape(parse(expr)) for expr in (original_expr, compressed_expr))
+    if before != after:
+        return ["they differ in more than durations"]
+    k = Fraction(time_scale)
+    pairs = zip(long, short, strict=True)
+    return [f"{a} and {b} are not in the ratio {k}" for a, b in pairs if a * k.denominator != b * k.numerator]
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes shared labels out each time, so that a reader sees each rule whole."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _waits_s(rule: Rule) -> list[float]:
+    own = [rule.for_s, rule.keep_firing_for_s] if isinstance(rule, AlertRule) else []
+    return [*own, rule.interval_s or 0.0]
+
+
+def _scaled_group(group: dict[str, Any], rules: list[dict[str, Any]], time_scale: int | Fraction) -> dict[str, Any]:
+    scaled = {
+        key: scale_duration(value, time_scale) if key in _GROUP_DURATIONS else int(value) if key == "limit" else value
+        for key, value in group.items()
+    }
+    return {**scaled, "rules": [_scaled_rule(raw, time_scale) for raw in rules]}
+
+
+def _scaled_rule(raw: dict[str, Any], time_scale: int | Fraction) -> dict[str, Any]:
+    scaled = {key: scale_duration(raw[key], time_scale) for key in _RULE_DURATIONS if key in raw}
+    return {**raw, "expr": scale_promql(raw["expr"], time_scale), **scaled}
+
+
+def _rate_thresholds(tree: Any) -> Iterable[tuple[float, float]]:
+    """(threshold per second, window in seconds) of every comparison of a rate, or a sum of rates, with a number."""
+    for node in walk(tree):
+        if not isinstance(node, promql.BinaryExpr) or str(node.op) not in {">", ">=", "<", "<=", "==", "!="}:
+            continue
+        for side, other in ((node.lhs, node.rhs), (node.rhs, node.lhs)):
+            while isinstance(side, promql.ParenExpr | promql.AggregateExpr):
+                side = side.expr
+            if (
+                isinstance(other, promql.NumberLiteral)
+                and isinstance(side, promql.Call)
+                and side.func.name == "rate"
+                and isinstance(side.args[0], promql.MatrixSelector)
+            ):
+                yield other.val, side.args[0].range.total_seconds()
+
+
+def _verify(
+    group: dict[str, Any], rules: list[dict[str, Any]], scaled: dict[str, Any], time_scale: int | Fraction
+) -> None:
+    """Guards against a mistake of our own: raises HarnessError unless the copy is the original but for durations."""
+
+    def ratio(old: str, new: str) -> bool:
+        return Fraction(round(parse_duration(old) * 1000)) == Fraction(round(parse_duration(new) * 1000)) * time_scale
+
+    wrong = [key for key in _GROUP_DURATIONS if key in group and not ratio(group[key], scaled[key])]
+    for raw, copy in zip(rules, scaled["rules"], strict=True):
+        name = raw.get("alert") or raw.get("record")
+        wrong += [f"{name}: {why}" for why in verify_equivalent(raw["expr"], copy["expr"], time_scale)]
+        wrong += [f"{name}: {key}" for key in _RULE_DURATIONS if key in raw and not ratio(raw[key], copy[key])]
+        rest = raw.keys() - {"expr", *_RULE_DURATIONS}
+        wrong += [f"{name}: {key}" for key in rest | copy.keys() - raw.keys() if raw.get(key) != copy.get(key)]
+    if wrong:
+        raise HarnessError(f"the compressed rules are not equivalent to the originals: {'; '.join(map(str, wrong))}")

@@ -1,0 +1,117 @@
+"""Reading PromQL by its syntax tree: what an expression uses, how far back it looks, what makes two of them equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import promql_parser as promql
+
+# Prometheus 2 has it and the parser does not.
+promql.register_extra_functions(
+    [
+        promql.Function(
+            "holt_winters",
+            [promql.ValueType.Matrix, promql.ValueType.Scalar, promql.ValueType.Scalar],
+            promql.ValueType.Vector,
+        )
+    ]
+)
+
+ANY = "*"  # stands for "metrics that cannot be named" among the metrics an expression uses
+
+
+@lru_cache(maxsize=1024)
+def parse(expr: str) -> Any:
+    """The syntax tree of an expression. Raises ValueError with the parser's reason."""
+    return promql.parse(expr)
+
+
+def children(node: Any) -> list[Any]:
+    """The expressions directly inside a node, in the order they are written."""
+    match node:
+        case promql.BinaryExpr():
+            return [node.lhs, node.rhs]
+        case promql.AggregateExpr():
+            return [node.expr] if node.param is None else [node.param, node.expr]
+        case promql.Call():
+            return list(node.args)
+        case promql.MatrixSelector():
+            return [node.vector_selector]
+        case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+            return [node.expr]
+    return []
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """A node and everything inside it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def metrics_used(expr: str) -> set[str]:
+    """The names of the metrics an expression selects; "*" among them when a selector names no single metric."""
+    return {_metric(node) for node in walk(parse(expr)) if isinstance(node, promql.VectorSelector)}
+
+
+def longest_window_s(expr: str) -> float:
+    """How far back in seconds the expression looks from where it is evaluated, ranges, offsets and subqueries added up.
+
+    The lookback of a plain selector does not count: an expression without windows gives 0.
+    """
+    return max(0.0, _reach(parse(expr)).total_seconds())
+
+
+def shape(node: Any) -> tuple[Any, list[timedelta]]:
+    """What a tree says, and its durations apart: trees of equal shape differ in their durations at most."""
+    durations: list[timedelta] = []
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, timedelta):
+            durations.append(value)
+            return timedelta
+        if isinstance(value, list):
+            return [bare(item) for item in value]
+        if isinstance(value, promql.Function):
+            return value.name
+        if isinstance(value, promql.TokenType):
+            return str(value)
+        if isinstance(value, _RECORDS):
+            fields = [
+                name for name in sorted(dir(value)) if not name.startswith("_") and not callable(getattr(value, name))
+            ]
+            return (type(value).__name__, [(name, bare(getattr(value, name))) for name in fields])
+        return repr(value)  # a name, a number (NaN equals itself this way), an enumeration, nothing
+
+    return bare(node), durations
+
+
+_RECORDS = (
+    promql.Expr,
+    promql.Matchers,
+    promql.Matcher,
+    promql.AtModifier,
+    promql.AggModifier,
+    promql.BinModifier,
+    promql.LabelModifier,
+    promql.VectorMatchFillValues,
+)
+
+
+def _metric(selector: Any) -> str:
+    if selector.name:
+        return selector.name
+    names = [m.value for m in selector.matchers.matchers if m.name == "__name__" and m.op == promql.MatchOp.Equal]
+    return names[0] if names and not selector.matchers.or_matchers else ANY
+
+
+def _reach(node: Any) -> timedelta:
+    own = timedelta()
+    if isinstance(node, promql.SubqueryExpr | promql.VectorSelector) and node.offset:
+        own += node.offset
+    if isinstance(node, promql.SubqueryExpr | promql.MatrixSelector):
+        own += node.range
+    return own + max((_reach(child) for child in children(node)), default=timedelta())
