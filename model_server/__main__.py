@@ -1,0 +1,79 @@
+"""Runs the server: `python -m model_server --port 8000`. Exit codes: 0 stopped by a signal, 1 no start, 2 usage."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import structlog
+import uvicorn
+
+from model_server import __version__, logs, settings
+from model_server.app import application
+from model_server.service import Service
+
+KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
+DRAIN_S = 4
+
+
+class Server(uvicorn.Server):
+    """Answers from the first moment and loads the model meanwhile; stops when the model cannot be loaded."""
+
+    def __init__(self, config: uvicorn.Config, service: Service):
+        super().__init__(config)
+        self._service = service
+        self.exit_code = 0
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        self._loading = asyncio.create_task(self._load())
+
+    async def _load(self) -> None:
+        try:
+            await self._service.start()
+        except Exception as error:
+            structlog.get_logger().error("Service cannot start", reason=f"{type(error).__name__}: {error}")
+            self.exit_code, self.should_exit = 1, True
+
+    def handle_exit(self, sig: int, frame) -> None:
+        self._service.stopping = True
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    # uvicorn takes the signals over while it serves and raises them again once it has drained: both end in exit code 0.
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, lambda *_: sys.exit(0))
+    options = settings.read()
+    lines = logs.configure(options.log_level)
+    structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
+    service = Service(options)
+    service.metrics.readings({"log_lines_lost": ("Log lines that could not be written.", lambda: lines.lost)})
+    server = Server(
+        uvicorn.Config(
+            application(service),
+            host=options.host,
+            port=options.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+        ),
+        service,
+    )
+    try:
+        server.run()
+    finally:
+        structlog.get_logger().info("Service stopped")
+        lines.close()
+    return server.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

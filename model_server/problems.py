@@ -1,0 +1,40 @@
+"""Errors as RFC 9457 bodies: one shape for all of them."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+
+class Problem(Exception):
+    """An answer that is not a success; `reason` is one of a few words."""
+
+    def __init__(self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None):
+        super().__init__(detail)
+        self.status, self.reason, self.detail, self.headers = status, reason, detail, headers
+
+
+def answer(problem: Problem, request_id: str) -> JSONResponse:
+    body = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "reason": problem.reason,
+        "request_id": request_id,
+    }
+    return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
+
+
+def on_problem(request: Request, problem: Problem) -> JSONResponse:
+    return answer(problem, request.scope["correlation"]["request_id"])
+
+
+def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    """Starlette's own: unknown path, wrong method."""
+    reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
+    return on_problem(request, Problem(error.status_code, reason, error.detail, error.headers))

@@ -1,0 +1,68 @@
+"""What can be set, by flag or by environment variable (MODEL_SERVER_MAX_BATCH for --max-batch, and so on)."""
+
+# ruff: noqa: RUF009 - `_setting` gives a dataclass field
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model_server.images import MAX_PIXELS
+
+PREFIX = "MODEL_SERVER_"
+WEIGHTS = Path(__file__).parent / "weights" / "small-cnn.safetensors"
+
+
+def _setting(default: Any, about: str) -> Any:
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server runs. Every field is a flag."""
+
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8000, "port to listen on; 0 takes a free one")
+    weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
+    max_batch: int = _setting(16, "requests inferred together at most")
+    max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch")
+    max_queue: int = _setting(64, "requests admitted and not yet answered; one more is answered 503 at once")
+    decode_threads: int = _setting(1, "threads that decode images")
+    torch_threads: int = _setting(1, "threads of one inference")
+    deadline_s: float = _setting(10.0, "longest a request may take; then it is answered 504 (408 while its body comes)")
+    wedged_after_s: float = _setting(5.0, "work waiting and none done for so long means not live")
+    max_body_bytes: int = _setting(16 << 20, "largest request body")
+    max_pixels: int = _setting(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
+    commit: str = _setting("unknown", "the commit this was built from, for build_info")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARN or ERROR")
+
+
+def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from flags, else the environment, else the defaults. A wrong one ends the process with a message."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model_server",
+        description="Serves the pneumonia classifier.",
+        epilog=f"Each flag is also an environment variable: {PREFIX}MAX_BATCH for --max-batch, and so on.",
+    )
+    for setting in dataclasses.fields(Settings):
+        kind = type(setting.default) if not isinstance(setting.default, Path) else Path
+        parser.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            type=kind,  # argparse converts a string default too, so the environment is checked like a flag
+            default=environ.get(PREFIX + setting.name.upper(), setting.default),
+            help=f"{setting.metadata['about']} (default: {setting.default})",
+        )
+    settings = Settings(**vars(parser.parse_args(argv)))
+    for name in ("max_batch", "max_queue", "decode_threads", "torch_threads", "max_body_bytes", "max_pixels"):
+        if getattr(settings, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(settings, name)}")
+    for name in ("deadline_s", "wedged_after_s"):
+        if not getattr(settings, name) > 0:
+            parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
+    if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR"):
+        parser.error(f"--log-level: must be DEBUG, INFO, WARN or ERROR, got {settings.log_level!r}")
+    return settings
