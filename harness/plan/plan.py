@@ -1,0 +1,431 @@
+"""The plan of a run: every file read, every mistake found, every check made, before anything is started."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.checks import CHECKS, Check
+from harness.checks.alert_coverage import AlertCoverage
+from harness.checks.alert_delivered import AlertDelivered
+from harness.checks.alert_fires import AlertFires
+from harness.checks.availability import Availability
+from harness.checks.clients import Clients
+from harness.checks.error_ratio import ErrorRatio
+from harness.checks.injected import Injected
+from harness.checks.latency import Latency
+from harness.checks.probe_decisions import ProbeDecisions
+from harness.checks.quiet import Quiet
+from harness.checks.recorded import Recorded
+from harness.checks.watchdog import WatchdogUnbroken
+from harness.errors import PlanError
+from harness.plan.contract import Contract
+from harness.plan.gatefile import KNOWN_CHECKS, Coverage, GateFile
+from harness.plan.service import ServiceFile, SloFile
+from harness.plan.yamlfile import Strict, YamlFile, nearest, read, validated
+
+STEADY = "steady"  # the phase before the first experiment
+WATCHDOG = "Watchdog"
+
+
+@dataclass(frozen=True)
+class RuleFact:
+    """What the plan must know of a production alert rule."""
+
+    alert: str
+    severity: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A Chaos Toolkit file and its contract."""
+
+    name: str
+    path: Path
+    contract: Contract
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs to know. Paths are absolute; times in seconds."""
+
+    path: Path
+    gate: GateFile
+    service: ServiceFile
+    workdir: Path  # where gate.yaml lies; the service is started there
+    scenario: Path
+    corpus: Path
+    rules: tuple[Path, ...]
+    rule_facts: tuple[RuleFact, ...]
+    alertmanager: Path
+    experiments: tuple[Experiment, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def scrape_s(self) -> float:
+        """Gate seconds between scrapes."""
+        return self.service.monitoring.scrape_interval / self.gate.time_scale
+
+    @property
+    def evaluation_s(self) -> float:
+        """Gate seconds between rule evaluations."""
+        return self.service.monitoring.evaluation_interval / self.gate.time_scale
+
+    def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
+        """The same plan, its delivery checks told which rules have no live copy, and why."""
+        told = tuple(
+            replace(check, refused=tuple(refused[check.alert]))
+            if isinstance(check, AlertDelivered) and check.alert in refused
+            else check
+            for check in self.checks
+        )
+        return replace(self, checks=told)
+
+    def resolved(self) -> dict[str, Any]:
+        """The plan as plain data, for the run's folder: with it alone the run can be judged again."""
+        return {
+            "gate": str(self.path),
+            "service": self.service.name,
+            "time_scale": self.gate.time_scale,
+            "load": self.gate.load.model_dump(by_alias=True),
+            "experiments": [e.name for e in self.experiments],
+            "rules": [asdict(f) for f in self.rule_facts],
+            "checks": [{"check": check.kind, **asdict(check)} for check in self.checks],
+        }
+
+
+def load(
+    path: Path,
+    *,
+    profile: str | None = None,
+    only: Sequence[str] = (),
+    experiment_files: Sequence[Path] = (),
+) -> Plan:
+    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them.
+
+    Raises PlanError with every problem in every file it names.
+    """
+    problems: list[str] = []
+    file = read(path, problems)
+    gate = _gate(file, profile, problems) if file else None
+    if file is None or gate is None:
+        raise PlanError(problems)
+    home = path.resolve().parent
+
+    service_path = home / gate.service
+    service_file = read(service_path, problems)
+    service = validated(service_file, ServiceFile, problems) if service_file else None
+    rules: list[Path] = []
+    facts: list[RuleFact] = []
+    alertmanager = home
+    slos = None
+    if service_file is not None and service is not None:
+        beside = service_path.parent
+        rules, facts = _rules(beside, service, service_file, problems)
+        alertmanager = beside / service.monitoring.alertmanager
+        if read(alertmanager, problems) is None:
+            problems[-1] += f" (named in {service_file.place(('monitoring', 'alertmanager'))})"
+        slo_file = read(beside / service.slos, problems)
+        slos = validated(slo_file, SloFile, problems) if slo_file else None
+
+    scenario, corpus = home / gate.load.scenario, home / gate.load.corpus
+    for what, target in (("scenario", scenario), ("corpus", corpus)):
+        if not target.exists():
+            problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
+
+    wanted = list(experiment_files) or _chosen(gate, file, home, only, problems)
+    experiments = [e for e in (_experiment(p, {f.alert for f in facts}, problems) for p in wanted) if e]
+    if service is None or slos is None or problems:
+        _entries(gate, file, problems)
+        raise PlanError(problems)
+    checks = _checks(gate, file, service, slos, facts, experiments, problems)
+    if problems:
+        raise PlanError(problems)
+    return Plan(
+        path=path,
+        gate=gate,
+        service=service,
+        workdir=home,
+        scenario=scenario,
+        corpus=corpus,
+        rules=tuple(rules),
+        rule_facts=tuple(facts),
+        alertmanager=alertmanager,
+        experiments=tuple(experiments),
+        checks=tuple(checks),
+    )
+
+
+def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], dict[str, Any]]:
+    """The checks, rule facts and whole stored plan of a run's folder. Raises PlanError."""
+    problems: list[str] = []
+    file = read(run / "plan.yaml", problems)
+    if file is None:
+        raise PlanError(problems)
+    checks = []
+    for i, entry in enumerate(file.data["checks"]):
+        kind = entry.pop("check")
+        if kind not in CHECKS:
+            problems.append(f"{file.place(('checks', i))}: unknown check {kind!r}; {nearest(kind, list(CHECKS))}")
+            continue
+        checks.append(CHECKS[kind](**{key: _frozen(value) for key, value in entry.items()}))
+    if problems:
+        raise PlanError(problems)
+    return tuple(checks), tuple(RuleFact(**fact) for fact in file.data["rules"]), file.data
+
+
+def dump(plan: Plan) -> str:
+    """The resolved plan as YAML."""
+    return yaml.safe_dump(_plain(plan.resolved()), sort_keys=False, allow_unicode=True)
+
+
+def _gate(file: YamlFile, profile: str | None, problems: list[str]) -> GateFile | None:
+    if profile is not None and isinstance(file.data, dict):
+        profiles = file.data.get("profiles") or {}
+        if profile not in profiles:
+            problems.append(
+                f"{file.place(('profiles',))}: profiles: unknown profile {profile!r}; {nearest(profile, list(profiles))}"
+            )
+            return None
+        file = replace(file, data=_merged(file.data, profiles[profile]))
+    gate = validated(file, GateFile, problems)
+    if gate is not None and not gate.checks:
+        problems.append(f"{file.place(('checks',))}: checks: a plan without checks decides nothing; add `- slos`")
+    return gate
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **base,
+        **{
+            k: _merged(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v
+            for k, v in (over or {}).items()
+        },
+    }
+
+
+def _rules(
+    beside: Path, service: ServiceFile, file: YamlFile, problems: list[str]
+) -> tuple[list[Path], list[RuleFact]]:
+    paths, facts = [], []
+    for i, pattern in enumerate(service.monitoring.rules):
+        found = sorted(beside.glob(pattern))
+        if not found:
+            problems.append(
+                f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]: no file matches {pattern}"
+            )
+        paths += found
+    for path in paths:
+        rules = read(path, problems)
+        groups = (rules.data or {}).get("groups", []) if rules and isinstance(rules.data, dict) else []
+        for g, group in enumerate(groups or []):
+            for r, rule in enumerate((group or {}).get("rules") or []):
+                if isinstance(rule, dict) and "alert" in rule:
+                    severity = str((rule.get("labels") or {}).get("severity", "none"))
+                    facts.append(RuleFact(rule["alert"], severity, rules.place(("groups", g, "rules", r))))
+    return paths, facts
+
+
+def _chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
+    for name in only:
+        if name not in gate.experiments:
+            problems.append(
+                f"--only {name}: {file.name} has no such experiment; {nearest(name, list(gate.experiments))}"
+            )
+    chosen = []
+    for i, name in enumerate(gate.experiments):
+        if only and name not in only:
+            continue
+        path = home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
+        if not path.exists():
+            known = [p.stem for p in (home / "experiments").glob("*.yaml")]
+            problems.append(
+                f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"
+            )
+            continue
+        chosen.append(path)
+    return chosen
+
+
+def _experiment(path: Path, alerts: set[str], problems: list[str]) -> Experiment | None:
+    file = read(path, problems)
+    if file is None:
+        return None
+    invalid = _chaostoolkit_complaint(path)
+    if invalid:
+        problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
+        return None
+    extensions = file.data.get("extensions") or []
+    at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
+    if not at:
+        problems.append(
+            f"{file.place()}: extensions: has no `- name: harness` with an `expect:`, so nothing would be judged"
+        )
+        return None
+    if "expect" not in extensions[at[0]]:
+        problems.append(f"{file.place(('extensions', at[0]))}: extensions[{at[0]}].expect: is missing")
+        return None
+    here = ("extensions", at[0], "expect")
+    contract = validated(file, Contract, problems, here)
+    if contract is None:
+        return None
+    for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
+        for i, name in enumerate(names):
+            if alerts and name not in alerts:
+                problems.append(
+                    f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {nearest(name, list(alerts))}"
+                )
+    return Experiment(path.stem, path.resolve(), contract)
+
+
+def _chaostoolkit_complaint(path: Path) -> str:
+    """Why Chaos Toolkit would not run a file; empty when it would."""
+    from chaoslib.exceptions import ChaosException
+    from chaoslib.experiment import ensure_experiment_is_valid
+    from chaoslib.loader import load_experiment
+
+    logging.getLogger("chaostoolkit").setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ensure_experiment_is_valid(load_experiment(str(path)))
+    except ChaosException as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _entries(gate: GateFile, file: YamlFile, problems: list[str]) -> list[tuple[str, Any, int]]:
+    """The checks of gate.yaml as (name, parameters, position)."""
+    entries = []
+    for i, entry in enumerate(gate.checks):
+        name, params = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
+        if name not in KNOWN_CHECKS:
+            known = nearest(str(name), list(KNOWN_CHECKS))
+            problems.append(f"{file.place(('checks', i))}: checks[{i}]: unknown check {name!r}; {known}")
+            continue
+        if params is not None and name != "alert_coverage":
+            problems.append(f"{file.place(('checks', i))}: checks[{i}]: {name} takes no parameters")
+        entries.append((name, params, i))
+    return entries
+
+
+def _checks(
+    gate: GateFile,
+    file: YamlFile,
+    service: ServiceFile,
+    slos: SloFile,
+    facts: Sequence[RuleFact],
+    experiments: Sequence[Experiment],
+    problems: list[str],
+) -> list[Check]:
+    """gate.yaml's entries as checks, and the ones every gate has unasked."""
+    checks: list[Check] = []
+    for name, params, i in _entries(gate, file, problems):
+        match name:
+            case "slos":
+                checks += _slo_checks(slos)
+            case "contracts":
+                if not experiments:
+                    problems.append(f"{file.place(('checks', i))}: checks[{i}]: contracts: the plan has no experiments")
+                for experiment in experiments:
+                    checks += _contract_checks(experiment, facts)
+            case "quiet":
+                checks.append(Quiet(STEADY, frozenset()))
+                checks += [
+                    Quiet(e.name, frozenset([*(a.alert for a in e.contract.alerts), *e.contract.may_fire]))
+                    for e in experiments
+                ]
+            case "alert_coverage":
+                checks += _coverage_checks(file, i, params, facts, experiments, problems)
+    phases = (STEADY, *(e.name for e in experiments))
+    checks += [Injected(e.name) for e in experiments]
+    if WATCHDOG in {f.alert for f in facts}:
+        checks.append(WatchdogUnbroken(phases=phases))
+    checks.append(
+        Recorded(
+            generators=("load",),
+            phases=phases,
+            lag_p99_ms=1000 * gate.generator.lag_p99,
+            rate_within=gate.generator.rate_within,
+        )
+    )
+    return checks
+
+
+def _slo_checks(slos: SloFile) -> list[Check]:
+    checks: list[Check] = []
+    if (availability := slos.slos.availability) is not None:
+        checks.append(Availability(STEADY, availability.target))
+    if (latency := slos.slos.latency) is not None:
+        checks.append(Latency(STEADY, latency.percentile, 1000 * latency.target))
+    if (errors := slos.slos.error_rate) is not None:
+        checks.append(ErrorRatio(STEADY, errors.target))
+    return checks
+
+
+def _contract_checks(experiment: Experiment, facts: Sequence[RuleFact]) -> list[Check]:
+    places = {f.alert: f.place for f in facts}
+    checks: list[Check] = []
+    for want in experiment.contract.alerts:
+        about = (experiment.name, want.alert, want.severity)
+        place = places.get(want.alert, "")
+        checks.append(AlertFires(*about, want.fires_within, want.resolves_within, place=place))
+        if want.proof == "both":
+            checks.append(AlertDelivered(*about, want.receiver, want.fires_within, want.resolves_within, place=place))
+    checks += [
+        ProbeDecisions(experiment.name, process, want.restart, want.readiness)
+        for process, want in experiment.contract.probes.items()
+    ]
+    clients = experiment.contract.clients
+    checks.append(Clients(experiment.name, clients.errors_at_most, clients.recovered_within))
+    return checks
+
+
+def _coverage_checks(
+    file: YamlFile,
+    i: int,
+    params: Any,
+    facts: Sequence[RuleFact],
+    experiments: Sequence[Experiment],
+    problems: list[str],
+) -> list[Check]:
+    at: tuple[str | int, ...] = ("checks", i, "alert_coverage")
+    if not isinstance(params, dict) or not params:
+        problems.append(f"{file.place(at)}: checks[{i}].alert_coverage: must name a severity, like {{critical: 100%}}")
+        return []
+    coverage = validated(file, Coverage, problems, at)
+    if coverage is None:
+        return []
+    contracts = tuple((e.name, a.alert, a.severity) for e in experiments for a in e.contract.alerts)
+    rules = tuple((f.alert, f.severity) for f in facts)
+    return [
+        AlertCoverage(severity, at_least, contracts=contracts, rules=rules)
+        for severity, at_least in coverage.model_dump(exclude_none=True).items()
+    ]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and sets as sorted or ordered lists, paths as text, for YAML."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+__all__ = ["STEADY", "Experiment", "Plan", "RuleFact", "Strict", "dump", "load", "stored_checks"]

@@ -1,0 +1,146 @@
+"""A YAML file with the line of every value, so that a complaint can say where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Loc = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """What every section of a plan file is: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The content of a file, and the line each place in it came from."""
+
+    name: str  # as the user would write it
+    data: Any
+    lines: Mapping[Loc, int]
+
+    def place(self, loc: Loc = ()) -> str:
+        """file:line of a place, or of the nearest one around it that exists."""
+        while loc and loc not in self.lines:
+            loc = loc[:-1]
+        return f"{self.name}:{self.lines.get(loc, 1)}"
+
+
+def read(path: Path, problems: list[str], shown: str | None = None) -> YamlFile | None:
+    """The file, or None with the reason appended to `problems`. A key written twice is an error, not a last-one-wins."""
+    name = shown or _shown(path)
+    try:
+        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        problems.append(f"{name}: no such file")
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}: cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}")
+        return None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problems.append(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', None) or error}")
+        return None
+    lines: dict[Loc, int] = {}
+    if node is not None:
+        _walk(node, (), lines, name, problems)
+    return YamlFile(name, data, lines)
+
+
+def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc = ()) -> Model | None:
+    """The part of a file at a place as a model, or None with every problem appended, each with its line and remedy."""
+    data = file.data
+    for key in at:
+        data = data[key]
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        problems.append(f"{file.place(at)}: {_path(at) or 'the file'}: must be a mapping, got {found}")
+        return None
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for one in error.errors():
+            loc = tuple(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p)))
+            problems.append(f"{file.place((*at, *loc))}: {_path((*at, *loc))}: {_words(one, model)}")
+        return None
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """ "; did you mean X?" when one of the known words is near, else the known words."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], name: str, problems: list[str]) -> None:
+    lines.setdefault(loc, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen and key.value != "<<":
+                problems.append(f"{name}:{line}: {key.value}: written twice (first on line {seen[key.value]})")
+            seen[key.value] = line
+            lines[(*loc, key.value)] = line
+            _walk(value, (*loc, key.value), lines, name, problems)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            _walk(value, (*loc, i), lines, name, problems)
+
+
+def _path(loc: Loc) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _words(one: Any, model: type[BaseModel]) -> str:
+    """Pydantic's complaint in a user's words."""
+    match one["type"]:
+        case "extra_forbidden":
+            known = _keys(model, one["loc"][:-1])
+            return f"unknown key; {nearest(str(one['loc'][-1]), known)}"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(one["ctx"]["error"])
+        case _:
+            got = repr(one["input"])
+            return f"{one['msg'][0].lower()}{one['msg'][1:]}; got {got if len(got) < 80 else got[:77] + '...'}"
+
+
+def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
+    """The keys a section may have, found by walking the models along a place."""
+    import typing
+
+    current: Any = model
+    for part in loc:
+        if not (isinstance(current, type) and issubclass(current, BaseModel)):
+            return []
+        fields = {f.alias or n: f.annotation for n, f in current.model_fields.items()}
+        if isinstance(part, str) and part in fields:
+            current = fields[part]
+            while typing.get_args(current):
+                models = [a for a in typing.get_args(current) if a is not type(None)]
+                current = models[-1]
+    if not (isinstance(current, type) and issubclass(current, BaseModel)):
+        return []
+    return [f.alias or n for n, f in current.model_fields.items()]
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
