@@ -1,0 +1,35 @@
+"""How a load generator is started: as a child process, because Locust patches the process it is imported into."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness.errors import UsageError
+
+
+def command(
+    scenario: Path,
+    url: str,
+    *,
+    arrivals: str | None,
+    for_s: float | None,
+    rows: Path,
+    events: Path,
+    name: str,
+    corpus: Path | None = None,
+) -> list[str]:
+    """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
+
+    arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
+    flight get their own timeout to end. It exits with 0 whatever its requests met; with something else when its rows
+    cannot be relied on. Raises UsageError when there is no such scenario.
+    """
+    if not scenario.is_file():
+        raise UsageError(f"{scenario}: no such scenario")
+    argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
+    argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
+    for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus)):
+        if value is not None:
+            argv += [option, str(value)]
+    return argv

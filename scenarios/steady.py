@@ -1,0 +1,14 @@
+"""An ordinary hour: many independent radiology workstations, each sending a radiograph now and then.
+
+60 requests a second, well within what one server keeps up with; what its users see here is what the SLOs promise.
+"""
+
+from pathlib import Path
+
+from harness.load.arrivals import poisson
+from harness.load.predict import PredictUser
+
+
+class Steady(PredictUser):
+    arrivals = poisson(60, seed=7)
+    radiographs = Path(__file__).parent / "radiographs"
