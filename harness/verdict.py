@@ -31,6 +31,7 @@ class Result:
     unit: str = ""
     place: str = ""  # file:line of the rule, receiver or contract this is about, where there is one
     remedy: str = ""  # what to do next; empty when it passed
+    status: str = ""  # for alerts, in one word: PROVEN, LATE, SILENT, MISROUTED, ... (checks/alert_coverage.py)
 
 
 def worst(results: Iterable[Result]) -> Verdict:

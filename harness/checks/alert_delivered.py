@@ -1,0 +1,190 @@
+"""AlertDelivered: proof 2 of an alert, the live way from the rule through Alertmanager to the receiver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.checks.effect import Effect, needed_effect
+from harness.checks.evidence import NoEvidence, answer, phase, setting
+from harness.checks.words import duration, listed
+from harness.history import History, Notification
+from harness.verdict import Result, Verdict
+
+PASS, INCONCLUSIVE, FAIL = Verdict
+
+
+@dataclass(frozen=True)
+class AlertDelivered:
+    """The right receiver is told in time that the alert fires, in a form it accepts, and in time that it is over.
+
+    Judged on the live, time-compressed copy of the rule; times in the sentences are production time again.
+    """
+
+    experiment: str
+    alert: str
+    severity: str
+    receiver: str
+    fires_within_s: float  # production seconds after the fault began
+    resolves_within_s: float  # production seconds after its effect ended
+    delivery_s: float = 2.0  # gate seconds the pipeline may take beyond the contract
+    refused: tuple[str, ...] = ()  # why no compressed copy ran live
+    place: str = ""
+    group_wait_s: float = 30.0  # production seconds, as the route says; Alertmanager's own default
+    group_interval_s: float = 300.0  # production seconds; a resolution waits for its next tick
+    proof: str = "both"  # "replay": the contract accepts that this alert is proven by replay alone
+    kind: ClassVar[str] = "alert_delivered"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.experiment}: {self.alert} to {self.receiver}"
+
+    def timings(self, history: History) -> dict[str, float]:
+        """What is known, in production seconds: told_s after the fault began, told_over_s after its effect ended."""
+        try:
+            moments, scale = needed_effect(history, self.experiment), setting(history, "time_scale")
+            told, over = self._told(history, moments)
+        except NoEvidence:
+            return {}
+        known = {"told_s": scale * (told.at - moments.start)} if told else {}
+        if over and moments.over is not None:
+            known["told_over_s"] = scale * (over.at - moments.over)
+        return known
+
+    def judge(self, history: History) -> Result:
+        """FAIL as SILENT, MISROUTED, LATE, REJECTED, FALSE-RESOLVED or UNRESOLVED."""
+        if self.refused:
+            return self._refused()
+        scale = setting(history, "time_scale")
+        window, moments = phase(history, self.experiment), needed_effect(history, self.experiment)
+        if any(span.start <= moments.start <= span.end for _, span in history.alert_spans(self.alert)):
+            return self._says(
+                INCONCLUSIVE,
+                f"was already firing live before the fault began, so telling {self.receiver} proves nothing",
+                remedy="let the effect of what came before die down before this fault",
+            )
+        told, over = self._told(history, moments)
+        within_s = self.fires_within_s + self.group_wait_s + scale * self.delivery_s
+        if told is None:
+            return self._untold(history, within_s)
+        took_s = scale * (told.at - moments.start)
+        figures = {"measured": took_s, "bound": within_s, "unit": "s"}
+        said = f"{self.receiver} was told after {duration(took_s)} (bound {self._bound(scale)})"
+        if took_s > within_s:
+            return self._says(FAIL, said, "LATE", "shorten group_wait, or `for` and window of the rule", **figures)
+        if problems := told.problems + (over.problems if over else ()):
+            reason = f"{said}, but {told.integration} would not have taken it: {'; '.join(problems)}"
+            return self._says(FAIL, reason, "REJECTED", "mend the receiver's configuration or template", **figures)
+        early = [n for n in self._to_receiver(history, moments, "resolved") if n.at > told.at and n.at < moments.gone]
+        if early:
+            before = duration(scale * (moments.gone - early[0].at))
+            reason = f"{said}, but also told that it was over {before} before the fault was"
+            return self._says(
+                FAIL, reason, "FALSE-RESOLVED", "the expression loses its data during the fault", **figures
+            )
+        if moments.over is None:
+            reason = f"{said}, but the effect of the fault never ended, so telling that it is over cannot be judged"
+            return self._says(INCONCLUSIVE, reason, "", "see why the service did not become ready again", **figures)
+        return self._over(history, said, over, moments.over, window.end, scale, figures)
+
+    def _over(
+        self,
+        history: History,
+        said: str,
+        over: Notification | None,
+        over_at: float,
+        end: float,
+        scale: float,
+        figures: dict,
+    ) -> Result:
+        """The second half: told in time that it is over."""
+        within_s = self.resolves_within_s + self.group_interval_s + scale * self.delivery_s
+        bound = duration(within_s)
+        if over is not None:
+            after_s = max(0.0, scale * (over.at - over_at))
+            reason = f"{said}, and that it was over {duration(after_s)} after the effect (bound {bound})"
+            if after_s > within_s:
+                remedy = "shorten group_interval, or the rule's window and keep_firing_for"
+                return self._says(FAIL, reason, "UNRESOLVED", remedy, **figures)
+            return self._says(PASS, reason, "PROVEN", **figures)
+        ends = [span.end for _, span in history.alert_spans(self.alert) if span.start <= end]
+        stopped = bool(ends) and ends[-1] < end - 3 * history.setting("evaluation_s", 15.0)
+        waited_s = scale * (end - (ends[-1] if stopped else over_at))
+        if stopped and waited_s > self.group_interval_s + scale * self.delivery_s:
+            reason = f"{said}, but never that it was over: the alert stopped firing {duration(waited_s)} before the end"
+            remedy = f"has {self.receiver} send_resolved: false? (for slack and email that is the default)"
+            return self._says(FAIL, f"{reason}, bound {bound}", "UNRESOLVED", remedy, **figures)
+        if not stopped and waited_s > within_s:
+            reason = f"{said}, but the alert was still firing live {duration(waited_s)} after the effect, bound {bound}"
+            return self._says(FAIL, reason, "UNRESOLVED", "shorten the rule's window or keep_firing_for", **figures)
+        reason = (
+            f"{said}, but the phase ended {duration(max(0.0, waited_s))} later, before it had to be told over ({bound})"
+        )
+        return self._says(INCONCLUSIVE, reason, "", "let the experiment go on for longer after its fault", **figures)
+
+    def _untold(self, history: History, within_s: float) -> Result:
+        """Nobody, or the wrong one, was told."""
+        scale, window = setting(history, "time_scale"), phase(history, self.experiment)
+        moments = needed_effect(history, self.experiment)
+        figures = {"bound": within_s, "unit": "s"}
+        bound = self._bound(scale)
+        elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
+        if elsewhere:
+            who = listed(sorted({n.receiver for n in elsewhere}))
+            after_s = scale * (elsewhere[0].at - moments.start)
+            reason = f"{who} was told after {duration(after_s)} instead of {self.receiver} (bound {bound})"
+            return self._says(
+                FAIL, reason, "MISROUTED", "see the route for its labels: amtool config routes test", **figures
+            )
+        watched_s = scale * (window.end - moments.start)
+        fired = [w for _, w in history.alert_spans(self.alert) if w.end >= moments.start and w.start <= window.end]
+        if not fired and not history.named("ALERTS"):
+            raise NoEvidence("Prometheus recorded no alerts at all in this run", "see its log: did it load the rules?")
+        if watched_s < within_s:
+            reason = (
+                f"{self.receiver} had not been told when the phase ended, {duration(watched_s)} after the fault began"
+            )
+            return self._says(
+                INCONCLUSIVE, f"{reason} (bound {bound})", "", "let the experiment go on for longer", **figures
+            )
+        if fired:
+            after = duration(scale * max(0.0, fired[0].start - moments.start))
+            reason = f"fired live after {after}, but {self.receiver} was never told (bound {bound})"
+            return self._says(
+                FAIL, reason, "SILENT", "see Alertmanager's log, its inhibitions and mute times", **figures
+            )
+        reason = f"never fired live in {duration(watched_s)}, so {self.receiver} was never told (bound {bound})"
+        return self._says(FAIL, reason, "SILENT", "see its replay: does the production rule fire?", **figures)
+
+    def _refused(self) -> Result:
+        why = f"no compressed copy of the rule ran live: {'; '.join(self.refused)}"
+        if self.proof == "replay":
+            return self._says(PASS, f"proven by replay alone, as the contract accepts ({why})", "PROVEN")
+        remedy = (
+            "say `proof: replay` in the contract if the replay is enough, or rewrite the rule so that it compresses"
+        )
+        return self._says(INCONCLUSIVE, f"telling {self.receiver} could not be tried: {why}", remedy=remedy)
+
+    def _told(self, history: History, moments: Effect) -> tuple[Notification | None, Notification | None]:
+        """The first message that it fires, and the first after it and after the fault that it is over."""
+        told = next(iter(self._to_receiver(history, moments, "firing")), None)
+        over = [
+            n for n in self._to_receiver(history, moments, "resolved") if told and n.at >= max(told.at, moments.gone)
+        ]
+        return told, over[0] if over else None
+
+    def _to_receiver(self, history: History, moments: Effect, status: str) -> list[Notification]:
+        during = self._during(history, moments)
+        return [n for n in during if n.receiver == self.receiver and n.status == status]
+
+    def _during(self, history: History, moments: Effect) -> list[Notification]:
+        window = phase(history, self.experiment)
+        about = [n for n in history.notifications if self.alert in n.alerts and moments.start <= n.at <= window.end]
+        return sorted(about, key=lambda n: n.at)
+
+    def _bound(self, scale: float) -> str:
+        parts = {"contract": self.fires_within_s, "group_wait": self.group_wait_s, "delivery": scale * self.delivery_s}
+        return f"{duration(sum(parts.values()))}: {', '.join(f'{k} {duration(v)}' for k, v in parts.items())}"
+
+    def _says(self, verdict: Verdict, reason: str, status: str = "", remedy: str = "", **figures: object) -> Result:
+        return answer(self, verdict, reason, status=status, remedy=remedy, **figures)

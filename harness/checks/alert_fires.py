@@ -1,0 +1,139 @@
+"""AlertFires: proof 1 of an alert, the unmodified production rule on the recorded fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.checks.effect import effect
+from harness.checks.evidence import NoEvidence, answer, setting
+from harness.checks.words import duration
+from harness.history import History, Replay
+from harness.verdict import Result, Verdict
+
+PASS, INCONCLUSIVE, FAIL = Verdict
+
+
+@dataclass(frozen=True)
+class AlertFires:
+    """The production rule fires in time, goes on firing while the fault lasts, and resolves in time after it."""
+
+    experiment: str
+    alert: str
+    severity: str
+    fires_within_s: float  # production seconds after the fault began
+    resolves_within_s: float  # production seconds after its effect ended
+    place: str = ""
+    kind: ClassVar[str] = "alert_fires"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.experiment}: {self.alert}"
+
+    def replay(self, history: History) -> Replay:
+        """What promtool made of the rule on the record of this experiment."""
+        found = history.replays.get(self.experiment, {}).get(self.alert)
+        if found is None:
+            raise NoEvidence(
+                f"no replay of {self.alert} on the record of {self.experiment}",
+                "is the rule in the service's rules, and did the replay run? see the run's log",
+            )
+        return found
+
+    def timings(self, history: History) -> dict[str, float]:
+        """What is known, in production seconds after the fault began."""
+        found = history.replays.get(self.experiment, {}).get(self.alert)
+        known = ("pending_s", "firing_s", "last_firing_s", "fault_end_s")
+        return {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
+
+    def judge(self, history: History) -> Result:
+        """FAIL as SILENT, LATE, FALSE-RESOLVED or UNRESOLVED; INCONCLUSIVE where the record ends too early."""
+        replay = self.replay(history)
+        fires, resolves = duration(self.fires_within_s), duration(self.resolves_within_s)
+        if replay.fired_before:
+            return answer(
+                self,
+                INCONCLUSIVE,
+                f"was already firing before the fault began, so firing within {fires} proves nothing",
+                remedy="let the effect of what came before die down, or mend what makes it fire in peace",
+            )
+        if replay.firing_s is None:
+            return self._silent(replay)
+        if replay.firing_s > self.fires_within_s:
+            reason = f"the production rule fires only after {duration(replay.firing_s)}, bound {fires}"
+            return self._fires(
+                FAIL, reason, replay, "LATE", "shorten the rule's `for` or window, or widen the contract"
+            )
+
+        said = f"the production rule fires after {duration(replay.firing_s)} (bound {fires})"
+        evaluation = setting(history, "time_scale") * setting(history, "evaluation_s")
+        scrape = setting(history, "time_scale") * setting(history, "scrape_s")
+        last = replay.firing_s if replay.last_firing_s is None else replay.last_firing_s
+        if replay.ended_s is None or replay.fault_end_s is None:
+            missing = "where the record ends" if replay.ended_s is None else "an end of the fault's effect"
+            return self._fires(
+                INCONCLUSIVE,
+                f"{said}, but the record does not hold {missing}, so resolving within {resolves} cannot be judged",
+                replay,
+                "",
+                "record on until the service has recovered",
+            )
+        still = last > replay.ended_s - 1.5 * evaluation
+        lasted = self._fault_lasted(history, replay.fault_end_s)
+        if not still and last + evaluation + scrape < lasted:
+            reason = (
+                f"{said}, but resolves {duration(lasted - last)} before the fault was over (fault {duration(lasted)})"
+            )
+            remedy = "the expression loses its data while the fault goes on: use up, absent or a longer window"
+            return self._fires(FAIL, reason, replay, "FALSE-RESOLVED", remedy)
+        after = max(0.0, last + evaluation - replay.fault_end_s)
+        if still and replay.ended_s - replay.fault_end_s <= self.resolves_within_s:
+            recorded = duration(max(0.0, replay.ended_s - replay.fault_end_s))
+            reason = f"{said}; it still fires where the record ends, {recorded} after the effect (bound {resolves})"
+            return self._fires(INCONCLUSIVE, reason, replay, "", "record on until it has resolved")
+        if still or after > self.resolves_within_s:
+            how = f"was still firing {duration(after)} after" if still else f"resolves only {duration(after)} after"
+            remedy = "shorten the rule's window or keep_firing_for, or widen the contract"
+            return self._fires(FAIL, f"{said}, but {how} the effect, bound {resolves}", replay, "UNRESOLVED", remedy)
+        return self._fires(
+            PASS, f"{said} and resolves {duration(after)} after the effect (bound {resolves})", replay, "PROVEN"
+        )
+
+    def _fault_lasted(self, history: History, effect_s: float) -> float:
+        """How long there was something to see for sure, in production seconds: the fault itself, not what lingers."""
+        found = effect(history, self.experiment)
+        if found is None or found.gone is None:
+            return effect_s
+        return min(effect_s, (found.gone - found.start) * setting(history, "time_scale"))
+
+    def _silent(self, replay: Replay) -> Result:
+        fires = duration(self.fires_within_s)
+        pending = "" if replay.pending_s is None else f"; it was pending from {duration(replay.pending_s)} on"
+        recorded = 0.0 if replay.ended_s is None else replay.ended_s
+        if recorded < self.fires_within_s:
+            reason = f"had not fired where the record ends, after {duration(recorded)} (bound {fires}){pending}"
+            return answer(
+                self, INCONCLUSIVE, reason, bound=self.fires_within_s, unit="s", remedy="record on for longer"
+            )
+        lasted = "" if replay.fault_end_s is None else f" The effect lasted {duration(replay.fault_end_s)}."
+        return answer(
+            self,
+            FAIL,
+            f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}",
+            bound=self.fires_within_s,
+            unit="s",
+            remedy="compare the rule's expression, threshold and `for` with what the fault did to its series",
+            status="SILENT",
+        )
+
+    def _fires(self, verdict: Verdict, reason: str, replay: Replay, status: str, remedy: str = "") -> Result:
+        return answer(
+            self,
+            verdict,
+            reason,
+            measured=replay.firing_s,
+            bound=self.fires_within_s,
+            unit="s",
+            remedy=remedy,
+            status=status,
+        )

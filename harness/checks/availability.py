@@ -1,0 +1,64 @@
+"""Availability: the SLO on uptime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.checks import samples
+from harness.checks.evidence import NoEvidence, answer, phase, sent, target_up
+from harness.checks.words import count, percent
+from harness.history import History, Outcome
+from harness.verdict import Result, Verdict
+
+NOBODY_THERE = (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """The service is up for the target share of a phase, as its clients and its monitoring see it.
+
+    Up means: a request gets a complete answer that is not a gateway's or the service's own "not now" (502 to 504; an
+    error such as 500 is an answer and counts in ErrorRatio), and every scrape of the service in the phase succeeds.
+    """
+
+    phase: str
+    target: float = 0.999
+    generator: str = "load"
+    job: str | None = None  # the scrape job; None: the run's own
+    kind: ClassVar[str] = "availability"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.phase}: uptime"
+
+    def judge(self, history: History) -> Result:
+        """PASS only if the share answered is proven at 99 % confidence and no scrape found the service down."""
+        window = phase(history, self.phase)
+        rows = sent(history, window, self.generator)
+        _, up = target_up(history, window, self.job)
+        if not len(up):
+            raise NoEvidence(f"no scrape of the service is recorded in {self.phase}", "see Prometheus' log and targets")
+        n, lost, share = len(rows), int(np.count_nonzero(~answered(rows))), 1 - self.target
+        down = int(np.count_nonzero(up != 1))
+        verdict = samples.judge(lost, n, share)
+        reason = f"{percent(1 - lost / n)} of {n:,} requests answered, target {percent(self.target)}"
+        remedy = ""
+        if verdict is Verdict.INCONCLUSIVE:
+            why, remedy = samples.shortage(lost, n, share, window.length)
+            reason += f", but {why}"
+        elif verdict is Verdict.FAIL:
+            reason += f"; {lost:,} were not"
+            remedy = "see which outcomes the unanswered requests had and what the server logged then"
+        reason += f"; {down or 'none'} of {count(len(up), 'scrape')} found it down"
+        if down:
+            verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
+        return answer(self, verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
+
+
+def answered(rows: np.ndarray) -> np.ndarray:
+    """Which requests got a complete answer of the service itself."""
+    refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & ~np.isin(rows["status"], NOBODY_THERE)
+    return (rows["outcome"] == Outcome.OK) | refused

@@ -1,0 +1,73 @@
+"""When a fault began, when it was gone, and when its effect was over."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.checks.evidence import NoEvidence
+from harness.history import Event, History, Window
+
+
+class Effect(NamedTuple):
+    """The moments of a fault, in Unix seconds."""
+
+    start: float  # the first fault of the experiment began
+    gone: float | None  # the last one was undone, or went with the process it was done to; None: never
+    over: float | None  # gone, and the service back in traffic; None: never
+
+
+def effect(history: History, experiment: str) -> Effect | None:
+    """The moments of an experiment's faults; None when none is recorded to have begun.
+
+    A fault that is done to a process (params.process in its start event) is gone as soon as that process was replaced,
+    and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until the readiness probe puts the service back into
+    traffic, if it or a restart had taken it out.
+    """
+    faults = [e for e in history.of("fault") if e.detail.get("experiment") == experiment]
+    starts = [e for e in faults if e.detail.get("edge") == "start"]
+    if not starts:
+        return None
+    start = min(e.at for e in starts)
+    window = history.phase(experiment)
+    end = window.end if window else float("inf")
+    restarts = [e for e in history.of("probe", "restart") if start <= e.at <= end]
+    ends = [_gone(e, faults, restarts, history) for e in starts]
+    if None in ends:
+        return Effect(start, None, None)
+    gone = max(ends)
+    changes = [(e.at, False) for e in restarts] + [
+        (p.at, p.decision == "ready")
+        for p in history.probes
+        if p.probe == "readiness" and p.decision in ("ready", "unready") and start <= p.at <= end
+    ]
+    changes.sort()
+    settled = max([gone, *(e.at for e in restarts)])
+    before = [change for change in changes if change[0] <= settled]
+    if not before or before[-1][1]:
+        return Effect(start, gone, gone)
+    back = next((at for at, ready in changes if ready and at > before[-1][0]), None)
+    return Effect(start, gone, None if back is None else max(gone, back))
+
+
+def needed_effect(history: History, experiment: str) -> Effect:
+    """The same, where a check cannot go on without a fault that is known to have ended."""
+    found = effect(history, experiment)
+    if found is None:
+        raise NoEvidence(f"no fault is recorded to have begun in {experiment}", "see the experiment's journal and log")
+    if found.gone is None:
+        raise NoEvidence(f"the fault of {experiment} is not recorded to have ended", "see its journal; `harness heal`")
+    return found
+
+
+def _gone(start: Event, faults: list[Event], restarts: list[Event], history: History) -> float | None:
+    """When one fault was gone: at its stop, or before that with what it was done to or done by."""
+    stops = [e.at for e in faults if e.detail.get("edge") == "stop" and e.detail.get("id") == start.detail.get("id")]
+    stop = min(stops, default=None)
+    process = start.detail.get("params", {}).get("process")
+    moments = [
+        e.at for e in restarts if process is not None and e.detail.get("process") == process and e.at >= start.at
+    ]
+    if stop is not None:
+        flood = history.requests(Window(start.at, stop), generator=start.name)
+        moments += [stop, *map(float, flood["intended"][-1:])]
+    return min(moments, default=None)

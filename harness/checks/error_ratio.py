@@ -1,0 +1,62 @@
+"""ErrorRatio: the SLO on failed requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.checks import samples
+from harness.checks.evidence import answer, phase, sent
+from harness.checks.words import percent
+from harness.history import History, Outcome
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class ErrorRatio:
+    """The share of requests that ended in a 5xx or in no complete answer stays at or below the target.
+
+    A 4xx is the client's error and does not count.
+    """
+
+    phase: str
+    target: float = 0.001
+    generator: str = "load"
+    kind: ClassVar[str] = "error_ratio"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.phase}: errors"
+
+    def judge(self, history: History) -> Result:
+        """PASS only if "at most the target share fails" holds at 99 % confidence; more seen is FAIL."""
+        window = phase(history, self.phase)
+        rows = sent(history, window, self.generator)
+        n, errors = len(rows), int(np.count_nonzero(failed(rows)))
+        verdict = samples.judge(errors, n, self.target)
+        reason = f"{percent(errors / n)} of {n:,} requests failed, bound {percent(self.target)}"
+        remedy = ""
+        if verdict is Verdict.INCONCLUSIVE:
+            why, remedy = samples.shortage(errors, n, self.target, window.length)
+            reason += f", but {why}"
+        elif verdict is Verdict.FAIL:
+            reason += f" ({_outcomes(rows[failed(rows)])})"
+            remedy = "see the server's ERROR lines of this window"
+        return answer(self, verdict, reason, measured=errors / n, bound=self.target, unit="share", remedy=remedy)
+
+
+def failed(rows: np.ndarray) -> np.ndarray:
+    """Which requests ended in a 5xx or in no complete answer."""
+    whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
+    return ~whole | (rows["status"] >= 500)
+
+
+def _outcomes(rows: np.ndarray) -> str:
+    """The commonest ways they ended: "12 status 503, 3 timeout"."""
+    names = [
+        f"status {s}" if s >= 500 else Outcome(o).name.lower().replace("_", " ")
+        for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
+    ]
+    return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

@@ -1,0 +1,98 @@
+"""What every check asks of a history first, and what becomes of a question the record cannot answer.
+
+A check that finds nothing to judge by raises NoEvidence; `judged` makes that an INCONCLUSIVE result. So the way a
+check is silent by mistake (a missing phase, series, setting) ends as "we do not know", never as a pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from harness.checks.words import percent
+from harness.history import History, Outcome, Window
+from harness.verdict import Result, Verdict
+
+UNSENT_AT_MOST = 0.001
+
+
+class NoEvidence(Exception):
+    """The record cannot answer a check's question; `remedy` says what would let it."""
+
+    def __init__(self, why: str, remedy: str = ""):
+        super().__init__(why)
+        self.remedy = remedy
+
+
+class Check(Protocol):
+    """Frozen parameters and one pure method."""
+
+    kind: ClassVar[str]
+
+    @property
+    def subject(self) -> str:
+        """What is judged, in a few words: "steady p95", "server-crash: ServiceDown"."""
+
+    def judge(self, history: History) -> Result:
+        """The verdict with the measured figure and the bound. Raises NoEvidence where the record cannot answer."""
+
+
+def judged(check: Check, history: History) -> Result:
+    """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it."""
+    try:
+        return check.judge(history)
+    except NoEvidence as none:
+        return answer(check, Verdict.INCONCLUSIVE, str(none), remedy=none.remedy)
+    except Exception as broke:
+        said = f"the check itself broke: {type(broke).__name__}: {broke}"
+        return answer(
+            check, Verdict.INCONCLUSIVE, said, remedy="mend the check, then `harness check` the stored run again"
+        )
+
+
+def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:
+    """A Result of this check about its subject, at its place."""
+    return Result(check.kind, check.subject, verdict, reason, place=getattr(check, "place", ""), **more)
+
+
+def phase(history: History, name: str) -> Window:
+    """When a phase began and ended."""
+    window = history.phase(name)
+    if window is None:
+        raise NoEvidence(f"the record does not hold the phase {name!r} from begin to end", "run it to its end")
+    return window
+
+
+def setting(history: History, key: str) -> Any:
+    """What the run was started with."""
+    value = history.setting(key)
+    if value is None:
+        raise NoEvidence(f"the record does not say the run's {key}", "judge with the version that made the run")
+    return value
+
+
+def sent(history: History, window: Window, generator: str) -> np.ndarray:
+    """The rows of requests that were sent in a window, in order; too many unsent ones are no evidence."""
+    rows = history.requests(window, generator)
+    if not len(rows):
+        raise NoEvidence(f"no request of {generator!r} is recorded in {window.length:.3g} s", "see the generator's log")
+    went = rows[rows["outcome"] != Outcome.UNSENT]
+    unsent = 1 - len(went) / len(rows)
+    if unsent > UNSENT_AT_MOST:
+        raise NoEvidence(
+            f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}",
+            "give the generator more processor, or lower the rate",
+        )
+    return went
+
+
+def target_up(history: History, window: Window, job: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The scrapes of the service in a window: (Unix seconds, 1 where it answered else 0), in order of time."""
+    job = job or history.setting("job")
+    series = history.named("up", **({"job": job} if job else {}))
+    at = np.concatenate([np.asarray(s.at, float) for s in series] or [np.empty(0)])
+    value = np.concatenate([np.asarray(s.value, float) for s in series] or [np.empty(0)])
+    inside = (at >= window.start) & (at <= window.end)
+    order = np.argsort(at[inside], kind="stable")
+    return at[inside][order], value[inside][order]

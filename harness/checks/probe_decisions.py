@@ -1,0 +1,79 @@
+"""ProbeDecisions: the probes did the right thing during a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.words import count, duration, listed
+from harness.history import Event, History, Window
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class ProbeDecisions:
+    """In an experiment the server is restarted for the expected cause or not at all, leaves traffic or does not, and is
+    in traffic at the end."""
+
+    experiment: str
+    process: str = "server"
+    restart: Literal["exit", "liveness", "never"] = "never"
+    readiness: Literal["unready", "ready", "any"] = "any"
+    at_most: int = 1  # restarts, where one is expected
+    place: str = ""
+    kind: ClassVar[str] = "probes"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.experiment}: probes"
+
+    def judge(self, history: History) -> Result:
+        """FAIL on a wrong decision; INCONCLUSIVE without any probe answer in the phase."""
+        window = phase(history, self.experiment)
+        answers = [p for p in history.probes if window.start <= p.at <= window.end]
+        if not answers:
+            raise NoEvidence(f"no probe answer is recorded in {self.experiment}", "see the probe emulator's log")
+        restarts = [e for e in history.of("probe", "restart", window) if e.detail.get("process") == self.process]
+        wrong = [*self._restarts(restarts), *self._readiness(history, window, restarts)]
+        bound = 0 if self.restart == "never" else self.at_most
+        figures = {"measured": len(restarts), "bound": bound, "unit": "restarts"}
+        if wrong:
+            remedy = "see probes.jsonl for the raw answers; replay them with other periods and thresholds"
+            return answer(self, Verdict.FAIL, "; ".join(wrong), remedy=remedy, **figures)
+        if not any(p.probe == "readiness" and p.decision for p in history.probes if p.at <= window.end):
+            raise NoEvidence("no readiness decision is recorded", "does the service have a readiness probe?")
+        did = f"{count(len(restarts), 'restart')} (bound {bound})" + (f" by {self.restart}" if restarts else "")
+        left = [p for p in answers if p.probe == "readiness" and p.decision == "unready"]
+        traffic = "never out of traffic"
+        if left or restarts:
+            traffic = f"out of traffic after {duration(min(x.at for x in [*left, *restarts]) - window.start)}, and back"
+        return answer(self, Verdict.PASS, f"{did}, {traffic}, as expected; {len(answers):,} answers", **figures)
+
+    def _restarts(self, restarts: list[Event]) -> list[str]:
+        causes = [str(e.detail.get("cause")) for e in restarts]
+        if self.restart == "never":
+            return [f"restarted {len(causes)} times by {listed(sorted(set(causes)))}, bound 0"] if causes else []
+        if not causes:
+            return [f"never restarted; 1 restart by {self.restart} expected"]
+        wrong = [f"restarted by {cause} instead of {self.restart}" for cause in sorted({*causes} - {self.restart})]
+        if len(causes) > self.at_most:
+            wrong.append(f"restarted {len(causes)} times, bound {self.at_most}")
+        return wrong
+
+    def _readiness(self, history: History, window: Window, restarts: list[Event]) -> list[str]:
+        decisions = [(p.at, p.decision) for p in history.probes if p.probe == "readiness" and p.decision]
+        unready = [at for at, decision in decisions if decision == "unready" and window.start <= at <= window.end]
+        # A process that ended by itself is out of traffic before any probe can say so; one that hangs is not.
+        left = unready or [e.at for e in restarts if e.detail.get("cause") == "exit"]
+        wrong = []
+        if self.readiness == "unready" and not left:
+            wrong.append(f"readiness never took it out of traffic in {duration(window.length)}; at least once expected")
+        if self.readiness == "ready" and unready:
+            after = duration(unready[0] - window.start)
+            wrong.append(f"readiness took it out of traffic {len(unready)} times, first after {after}; never expected")
+        changes = sorted([d for d in decisions if d[0] <= window.end] + [(e.at, "restarted") for e in restarts])
+        if changes and changes[-1][1] != "ready":
+            ago = duration(window.end - changes[-1][0])
+            wrong.append(f"still not ready at the end, {ago} after it was {changes[-1][1]}; ready expected")
+        return wrong

@@ -1,0 +1,92 @@
+"""Quiet: nothing fires that nobody expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.words import duration, listed
+from harness.history import History, Window
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """In a phase only the allowed alerts fire: live, and in the replay of the phase on the production rules."""
+
+    phase: str
+    allowed: frozenset[str] = frozenset()
+    watchdog: str = "Watchdog"  # always fires, and shows that silence is silence
+    replayed: bool = True  # the phase must have a replay; False where only the live alerts are to be judged
+    kind: ClassVar[str] = "quiet"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.phase}: unexpected alerts"
+
+    def judge(self, history: History) -> Result:
+        """FAIL as NOISY with the names and for how long; INCONCLUSIVE without any sample of ALERTS in the phase."""
+        window = phase(history, self.phase)
+        live = self._live(history)
+        if not any(self._overlaps(span, window) for _, span in history.alert_spans()):
+            why = f"no alert at all is recorded in {self.phase}, not even {self.watchdog}, so silence proves nothing"
+            raise NoEvidence(why, f"see Prometheus' log; has the service an always-firing {self.watchdog} rule?")
+        if self.replayed and self.phase not in history.replays:
+            raise NoEvidence(
+                f"no replay of the production rules on the record of {self.phase}", "see the run's log for why"
+            )
+        noisy = self.noisy(history)
+        if noisy:
+            said = [
+                f"{name} fired {'live ' if name in live else 'in the replay '}for {duration(s)}"
+                for name, s in sorted(noisy.items())
+            ]
+            return answer(
+                self,
+                Verdict.FAIL,
+                f"{listed(said)}; at most 0 unexpected alerts may fire (production time)",
+                measured=len(noisy),
+                bound=0,
+                unit="alerts",
+                remedy="mend the rule, or allow the alert by the experiment's may_fire",
+                status="NOISY",
+            )
+        fired = sorted({labels["alertname"] for labels, s in history.alert_spans() if self._overlaps(s, window)})
+        expected = [name for name in fired if name != self.watchdog]
+        also = f" ({listed(expected)} fired, as allowed)" if expected else ""
+        where = "live and in the replay" if self.replayed else "live"
+        return answer(
+            self,
+            Verdict.PASS,
+            f"0 unexpected alerts {where} in {duration(window.length)} of the gate, bound 0{also}",
+            measured=0,
+            bound=0,
+            unit="alerts",
+        )
+
+    def noisy(self, history: History) -> dict[str, float]:
+        """The unexpected alerts and for how long each fired, in production seconds."""
+        replayed = {
+            name: max(0.0, (r.last_firing_s or 0.0) - (r.firing_s or 0.0))
+            for name, r in history.replays.get(self.phase, {}).items()
+            if (r.firing_s is not None or r.fired_before) and not self._expected(name)
+        }
+        return replayed | self._live(history)
+
+    def _live(self, history: History) -> dict[str, float]:
+        window = history.phase(self.phase)
+        found: dict[str, float] = {}
+        for labels, span in history.alert_spans() if window else ():
+            name = labels.get("alertname", "")
+            if self._overlaps(span, window) and not self._expected(name):
+                seen = min(span.end, window.end) - max(span.start, window.start)
+                found[name] = found.get(name, 0.0) + seen * history.setting("time_scale", 1.0)
+        return found
+
+    def _expected(self, name: str) -> bool:
+        return name in self.allowed or name == self.watchdog
+
+    @staticmethod
+    def _overlaps(span: Window, window: Window) -> bool:
+        return span.start <= window.end and span.end >= window.start

@@ -1,0 +1,125 @@
+"""Recorded: the evidence itself can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.checks.evidence import NoEvidence, answer, phase, setting, target_up
+from harness.checks.latency import nearest_rank
+from harness.checks.words import count, duration, percent
+from harness.history import History, Outcome, Window
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Every request has its row, the load kept its schedule in the judged phases, and no scrape is missing in them.
+
+    Never FAIL: a generator that fell behind or a gap in the record is our failure, not the service's.
+    """
+
+    generators: tuple[str, ...] = ("load",)
+    phases: tuple[str, ...] = ("steady",)
+    lag_p99_ms: float = 25.0
+    rate_within: float = 0.01
+    paced: tuple[str, ...] = (
+        "load",
+    )  # the generators that must keep their schedule; a flood may be too much for its own
+    job: str | None = None  # the scrape job; None: the run's own
+    kind: ClassVar[str] = "recorded"
+
+    @property
+    def subject(self) -> str:
+        return "the record"
+
+    def judge(self, history: History) -> Result:
+        """PASS with the figures, or INCONCLUSIVE with every reason there is."""
+        windows = {name: phase(history, name) for name in self.phases}
+        if not windows or not self.generators:
+            raise NoEvidence("no phase or no generator is judged", "name the phases and generators of the run")
+        scrape_s = setting(history, "scrape_s")
+        gaps = {name: _longest_gap(history, w, self.job) for name, w in windows.items()}
+        wrong = [reason for g in self.generators for reason in self._account(history, g)]
+        lags = []
+        for generator in (g for g in self.paced if g in self.generators):
+            wrong += self._unsent(history, generator)
+            for name, window in windows.items():
+                wrong += self._pace(history, generator, name, window, lags)
+        wrong += [
+            f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(3 * scrape_s)}"
+            for name, gap in gaps.items()
+            if gap > 3 * scrape_s
+        ]
+        lag = nearest_rank(np.concatenate(lags), 99) if lags else None
+        figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
+        if wrong:
+            remedy = "give generator and Prometheus more processor (fewer other programs, a lower rate), then run again"
+            return answer(self, Verdict.INCONCLUSIVE, "; ".join(wrong), remedy=remedy, **figures)
+        rows = sum(len(history.rows[g]) for g in self.generators)
+        reason = (
+            f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
+            f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(gaps.values()))} apart "
+            f"(bound {duration(3 * scrape_s)})"
+        )
+        return answer(self, Verdict.PASS, reason, **figures)
+
+    def _account(self, history: History, generator: str) -> Iterator[str]:
+        """What does not add up between the generator's account and its rows."""
+        edges = {
+            name: [e.detail for e in history.of("load", name) if e.detail.get("generator") == generator]
+            for name in ("started", "finished")
+        }
+        rows = history.rows.get(generator)
+        if not edges["finished"] or len(edges["finished"]) != len(edges["started"]):
+            yield f"{generator}: started {len(edges['started'])} times, finished {len(edges['finished'])}"
+            return
+        if rows is None or not len(rows):
+            yield f"{generator}: no rows on disk"
+            return
+        planned = sum(d.get("planned", 0) for d in edges["finished"])
+        locust = sum(d.get("locust_requests", 0) for d in edges["finished"])
+        for what, n in (("rows on disk", len(rows)), ("requests counted by Locust", locust)):
+            if n != planned:
+                yield f"{generator}: {n:,} {what} for {planned:,} planned"
+        expected = np.sort(np.concatenate([np.arange(d.get("planned", 0)) for d in edges["finished"]]))
+        seq = np.sort(rows["seq"].astype(np.int64))
+        if len(seq) == len(expected) and not np.array_equal(seq, expected):
+            yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
+
+    def _unsent(self, history: History, generator: str) -> Iterator[str]:
+        rows = history.rows.get(generator, ())
+        unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT)) if len(rows) else 0
+        if unsent:
+            yield f"{generator}: {count(unsent, 'request')} of {len(rows):,} could not be sent, bound 0"
+
+    def _pace(self, history: History, generator: str, name: str, window: Window, lags: list) -> Iterator[str]:
+        """How late and how many the requests of a phase were sent; their lags in ms are appended to `lags`."""
+        rows = history.requests(window, generator)
+        late = 1000 * (rows["sent"] - rows["intended"])
+        late = late[~np.isnan(late)]
+        if not len(late):
+            yield f"{name}: no request of {generator}"
+            return
+        lags.append(late)
+        p99 = nearest_rank(late, 99)
+        if p99 > self.lag_p99_ms:
+            bound = duration(self.lag_p99_ms / 1000)
+            yield f"{name}: {generator} sent late, p99 {duration(p99 / 1000)}, bound {bound}"
+        every = history.rows[generator]
+        achieved = int(np.count_nonzero((every["sent"] >= window.start) & (every["sent"] < window.end)))
+        off = abs(achieved - len(rows))
+        if off > max(1.0, self.rate_within * len(rows)):  # one request may fall on the other side of the edge
+            yield (
+                f"{name}: {generator} sent {achieved:,} for {len(rows):,} planned, {percent(off / len(rows))} off, "
+                f"bound {percent(self.rate_within)}"
+            )
+
+
+def _longest_gap(history: History, window: Window, job: str | None) -> float:
+    """The longest time in a window without a scrape; seconds. The whole window when there is none."""
+    at, _ = target_up(history, window, job)
+    return float(np.max(np.diff([window.start, *at, window.end])))

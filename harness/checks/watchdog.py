@@ -1,0 +1,51 @@
+"""WatchdogUnbroken: the monitoring itself never paused while it was judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.words import duration
+from harness.history import History, Window
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class WatchdogUnbroken:
+    """The always-firing alert fires in one unbroken span from the first judged phase to the last."""
+
+    watchdog: str = "Watchdog"
+    phases: tuple[str, ...] = ("steady",)
+    kind: ClassVar[str] = "watchdog"
+
+    @property
+    def subject(self) -> str:
+        return self.watchdog
+
+    def judge(self, history: History) -> Result:
+        """FAIL with the longest hole; INCONCLUSIVE when it was never recorded. Gate time."""
+        windows = [phase(history, name) for name in self.phases]
+        if not windows:
+            raise NoEvidence("no phase is judged", "name the phases of the run")
+        whole = Window(min(w.start for w in windows), max(w.end for w in windows))
+        spans = [s for _, s in history.alert_spans(self.watchdog) if s.end >= whole.start and s.start <= whole.end]
+        if not spans:
+            why = f"{self.watchdog} never fired in {duration(whole.length)}, so nothing shows that alerting worked"
+            raise NoEvidence(why, "does the service have this rule, and did Prometheus load it? see its log")
+        bound = 3 * history.setting("evaluation_s", 15.0)
+        hole = _longest_hole(spans, whole)
+        figures = {"measured": hole, "bound": bound, "unit": "s"}
+        if hole > bound:
+            reason = f"{self.watchdog} paused for {duration(hole)} of {duration(whole.length)}, bound {duration(bound)}"
+            return answer(self, Verdict.FAIL, reason, remedy="see Prometheus' log of that moment", **figures)
+        reason = f"{self.watchdog} fired unbroken for {duration(whole.length)}, longest pause {duration(hole)}"
+        return answer(self, Verdict.PASS, f"{reason} (bound {duration(bound)})", **figures)
+
+
+def _longest_hole(spans: list[Window], whole: Window) -> float:
+    """The longest stretch of the whole that no span covers; seconds."""
+    hole, reached = 0.0, whole.start
+    for span in spans:
+        hole, reached = max(hole, span.start - reached), max(reached, span.end)
+    return max(hole, whole.end - reached)
