@@ -1,0 +1,275 @@
+"""The command line: the only module that prints or ends the process.
+
+Exit codes: 0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness itself broke, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import harness
+from harness.errors import HarnessError, Interrupted, PlanError, UsageError
+
+RUNS = Path("runs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        with _interruptible():
+            return args.command(args)
+    except PlanError as error:
+        count = len(error.problems)
+        _complain(f"{count} problem{'' if count == 1 else 's'}:\n" + "\n".join(f"  {p}" for p in error.problems))
+        return error.exit_code
+    except HarnessError as error:
+        _complain(str(error))
+        return error.exit_code
+    except (Interrupted, KeyboardInterrupt):
+        _complain("interrupted; every fault is undone and every process ended")
+        return Interrupted.exit_code
+    except Exception:
+        _complain("the harness itself broke; please report this with the lines below")
+        traceback.print_exc()
+        return HarnessError.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness", description="A release gate for a monitored model service.", epilog="exit codes: " + _codes()
+    )
+    parser.add_argument("--version", action="version", version=f"harness {harness.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, does: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(command=does)
+        return sub
+
+    def with_plan(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--gate", type=Path, default=Path("gate.yaml"), help="the plan (default: gate.yaml)")
+        sub.add_argument("--profile", help="a profile of the plan")
+
+    gate = command("gate", _gate, "Carry the plan out against real parts and judge it.")
+    with_plan(gate)
+    gate.add_argument(
+        "--only", action="append", default=[], metavar="EXPERIMENT", help="only this experiment; repeatable"
+    )
+    check = command("check", _check, "Judge a stored run again.")
+    check.add_argument("run", type=Path, help="a folder under runs/")
+    up = command("up", _up, "Hold a stack up until Ctrl-C, for `harness load`, `harness chaos`, locust and chaos.")
+    with_plan(up)
+    up.add_argument("--port", type=int, help="the service's port (default: a free one)")
+    load = command("load", _load, "Run one scenario against the stack of `harness up`.")
+    with_plan(load)
+    load.add_argument("scenario", type=Path)
+    load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
+    load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
+    chaos = command("chaos", _chaos, "Run one experiment, under load, against the stack of `harness up`, and judge it.")
+    with_plan(chaos)
+    chaos.add_argument("experiment", type=Path)
+    heal = command("heal", _heal, "Undo whatever a killed run left behind.")
+    heal.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs (default: runs)")
+    return parser
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from harness import run as running
+    from harness.plan.plan import load
+    from harness.stack.tools import find
+
+    plan = load(args.gate, profile=args.profile, only=args.only)
+    tools = find()
+    plan, rules = running.preflight(plan, tools)
+    _heal_quietly(RUNS)
+    run = running.open_run(plan, tools, RUNS)
+    with _screen() as watch:
+        running.gate(plan, tools, run, rules, watch)
+    return _report(run)
+
+
+def _check(args: argparse.Namespace) -> int:
+    return _report(args.run)
+
+
+def _up(args: argparse.Namespace) -> int:
+    from harness import run as running
+    from harness.plan.plan import load
+    from harness.stack.stack import CURRENT
+    from harness.stack.tools import find
+
+    plan = load(args.gate, profile=args.profile)
+    tools = find()
+    plan, rules = running.preflight(plan, tools)
+    _heal_quietly(RUNS)
+    if CURRENT.exists() and (CURRENT / "owner.json").exists():
+        raise UsageError(f"a stack is up here already: {CURRENT.resolve()}; end it first (Ctrl-C in its terminal)")
+    run = running.open_run(plan, tools, RUNS)
+    with running.held(plan, tools, run, rules, args.port, _say) as live:
+        CURRENT.unlink(missing_ok=True)
+        CURRENT.symlink_to(run.name)
+        try:
+            here = live.stack
+            _say(f"up: {here.service} {here.service_url}\n    prometheus {here.prometheus_url}")
+            _say(f"    alertmanager {here.alertmanager_url}\n    evidence {_near(run)}")
+            _say(
+                "    Ctrl-C ends it. In another terminal: harness load scenarios/steady.py · harness chaos experiments/sham.yaml"
+            )
+            while True:
+                live.check()
+                time.sleep(0.5)
+        finally:
+            CURRENT.unlink(missing_ok=True)
+
+
+def _load(args: argparse.Namespace) -> int:
+    from harness import run as running
+    from harness.plan.units import duration
+    from harness.report.load import write
+    from harness.stack.stack import Stack
+
+    if not args.scenario.exists():
+        raise UsageError(f"no scenario {args.scenario}; the bundled ones: {_list('scenarios', '*.py')}")
+    try:
+        for_s = duration(args.for_s)
+    except ValueError as error:
+        raise UsageError(f"--for {error}") from error
+    with _screen() as watch:
+        history = running.load_once(Stack.current(), args.scenario, args.arrivals, for_s, watch)
+    return write(history, sys.stdout)
+
+
+def _chaos(args: argparse.Namespace) -> int:
+    from harness import run as running
+    from harness.plan.plan import load
+    from harness.stack.stack import Stack
+    from harness.stack.tools import find
+
+    if not args.experiment.exists():
+        raise UsageError(f"no experiment {args.experiment}; the bundled ones: {_list('experiments', '*.yaml')}")
+    plan = load(args.gate, profile=args.profile, experiment_files=[args.experiment])
+    tools = find()
+    plan, _ = running.preflight(plan, tools)
+    stack = Stack.current()
+    with _screen() as watch:
+        running.experiment_once(plan, stack, tools, watch)
+    return _report(stack.run)
+
+
+def _heal(args: argparse.Namespace) -> int:
+    from harness.stack.up import heal
+
+    said = heal(args.runs)
+    for line in said:
+        _say(line)
+    _say("nothing was left behind" if not said else "healed")
+    return 0
+
+
+def _report(run: Path) -> int:
+    from harness import run as running
+    from harness.report import json as as_json
+    from harness.report import junit, text
+    from harness.report.summary import summarize
+
+    judged = running.judge(run)
+    summary = summarize(judged.results, judged.alerts, judged.history, judged.plan, _near(run))
+    for name, report in (("results.json", as_json.write), ("junit.xml", junit.write)):
+        with open(run / name, "w") as out:
+            report(summary, out)
+    text.write(summary, sys.stdout, color=_colour())
+    return summary.exit_code
+
+
+def _heal_quietly(runs: Path) -> None:
+    from harness.stack.up import heal
+
+    for line in heal(runs):
+        _say(f"left by an earlier run and healed: {line}")
+
+
+@contextmanager
+def _screen():
+    """A watcher for progress: redrawn in place on a terminal, a line per stage and every 15 s elsewhere."""
+    from harness import screen
+
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    drawn = 0
+    last: tuple[str, float] = ("", 0.0)
+
+    def watch(progress) -> None:
+        nonlocal drawn, last
+        if terminal:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            text = "".join(f"\x1b[2K{line[: width - 1]}\n" for line in screen.lines(progress))
+            sys.stderr.write((f"\x1b[{drawn}A" if drawn else "") + "\x1b[J" + text)
+            drawn = text.count("\n")
+        elif progress.stage != last[0] or time.monotonic() - last[1] >= screen.CI_EVERY_S:
+            last = (progress.stage, time.monotonic())
+            sys.stderr.write(screen.line(progress) + "\n")
+        sys.stderr.flush()
+
+    try:
+        yield watch
+    finally:
+        if terminal and drawn:
+            sys.stderr.write(f"\x1b[{drawn}A\x1b[J")
+            sys.stderr.flush()
+
+
+@contextmanager
+def _interruptible():
+    """SIGINT, SIGTERM and SIGHUP raise Interrupted once; while that unwinds, more of them are ignored."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for s in signals:
+            signal.signal(s, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(signum).name)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {s: signal.signal(s, interrupt) for s in signals}
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _codes() -> str:
+    return "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _near(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _list(folder: str, pattern: str) -> str:
+    return ", ".join(str(p) for p in sorted(Path(folder).glob(pattern))) or "none here"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(message: str) -> None:
+    print(f"harness: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
