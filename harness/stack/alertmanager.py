@@ -35,7 +35,8 @@ def redirect(
     `config` is a parsed production configuration. group_wait, group_interval and repeat_interval are divided by
     `time_scale` on every level (to the millisecond) and made explicit at the top, so that the defaults scale too.
     Template paths that are relative, as Alertmanager takes them, to `folder`, are made absolute where it is given.
-    Raises PlanError with every receiver that cannot be redirected.
+    Raises PlanError with everything that cannot be redirected. Have `check_config` pass the original first: a key or an
+    address that is missing there is given here.
     """
     result = copy.deepcopy(dict(config))
     problems: list[str] = []
@@ -105,7 +106,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _scale(route: dict[str, Any], place: str, time_scale: float, problems: list[str]) -> None:
-    for key in GROUP_TIMES.keys() & route.keys():
+    for key in filter(route.__contains__, GROUP_TIMES):
         try:
             route[key] = scaled(route[key], time_scale)
         except ValueError as error:
@@ -165,8 +166,10 @@ def check_config(amtool: str, path: Path) -> list[str]:
     done = _run(amtool, "check-config", str(path))
     if done.returncode == 0:
         return []
-    found = re.findall(r"FAILED: *(.+)", done.stdout) or re.findall(r"error: *(.+)", done.stderr)
-    return [f"{path}: {line.strip()}" for line in found or [f"amtool check-config ended with {done.returncode}"]]
+    said = re.search(r"FAILED:(.+)", done.stdout, re.S) or re.search(r"error:(.+)", done.stderr, re.S)
+    lines = [line.strip() for line in said[1].splitlines()] if said else [f"amtool ended with {done.returncode}"]
+    found = [line for line in lines if line and not line.endswith(":")]  # "yaml: unmarshal errors:" heads a list
+    return [re.sub(r"^line (\d+)", rf"{path}:\1", line) if line[:5] == "line " else f"{path}: {line}" for line in found]
 
 
 def receivers_for(amtool: str, path: Path, labels: Mapping[str, str]) -> list[str]:

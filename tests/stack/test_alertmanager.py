@@ -1,0 +1,282 @@
+"""The redirected Alertmanager configuration: what changes, what must not, and what cannot be redirected."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import PlanError, StackError, ToolMissing
+from harness.stack import tools
+from harness.stack.alertmanager import check_config, command, escaping, receivers_for, redirect, scaled
+
+PRODUCTION = yaml.safe_load(
+    """
+global:
+  resolve_timeout: 3m
+  http_config: {proxy_url: 'http://proxy.example.org:3128'}
+  slack_api_url_file: /run/secrets/slack
+  pagerduty_url: https://events.eu.pagerduty.com/v2/enqueue
+  smtp_smarthost: mail.example.org:587
+  smtp_from: alertmanager@example.org
+  smtp_hello: example.org
+  smtp_auth_username: alertmanager
+  smtp_auth_password_file: /run/secrets/smtp
+route:
+  receiver: default
+  group_by: [alertname, cluster, service]
+  group_wait: 10s
+  routes:
+  - receiver: on call/primary
+    matchers: [severity="critical", 'note=~"a,b.*"']
+    group_interval: 1m30s
+    continue: true
+    routes:
+    - {receiver: team, match: {owner: ml}, repeat_interval: 1h, mute_time_intervals: [nights]}
+  - {receiver: nobody, match_re: {severity: info|none}}
+time_intervals:
+- name: nights
+  time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}]}]
+inhibit_rules:
+- source_matchers: [alertname="ServiceDown"]
+  target_matchers: [severity=~"high|medium"]
+  equal: [cluster, service]
+receivers:
+- name: default
+  webhook_configs:
+  - url: https://example.org/hook
+    send_resolved: false
+    http_config: {authorization: {credentials_file: /run/secrets/hook}}
+  email_configs:
+  - {to: ml@example.org, from: x@example.org, smarthost: 'other.example.org:25', require_tls: true,
+     auth_password: secret, tls_config: {insecure_skip_verify: true}, send_resolved: true,
+     headers: {Subject: '{{ .Status }}', x-receiver: us}}
+- name: on call/primary
+  pagerduty_configs:
+  - {routing_key: secret, url: 'https://events.pagerduty.com/v2/enqueue', severity: '{{ .CommonLabels.severity }}',
+     client_url: 'https://wiki.example.org/oncall', links: [{href: 'https://wiki.example.org', text: runbook}],
+     details: {firing: '{{ len .Alerts }}', cluster: ml}}
+- name: team
+  slack_configs:
+  - {api_url: 'https://hooks.slack.com/services/T/B/secret', channel: '#ml', title: 'see https://wiki.example.org',
+     title_link: 'https://wiki.example.org', http_config: {proxy_url: 'http://proxy.example.org'},
+     actions: [{type: button, text: runbook, url: 'https://wiki.example.org'}]}
+  - {channel: '#other', callback_id: ours, text: "{{ range .Alerts }}{{ .Annotations.summary }}{{ end }}"}
+- name: nobody
+templates: [templates/*.tmpl]
+"""
+)
+
+
+def redirected(config=PRODUCTION, time_scale=60, **more):
+    return redirect(config, http_port=8123, smtp_port=2525, time_scale=time_scale, **more)
+
+
+def receiver(config, name):
+    return next(r for r in config["receivers"] if r["name"] == name)
+
+
+def addresses(value):
+    """Every string anywhere in a configuration that looks like an address of another machine."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [found for part in value for found in addresses(part)]
+    return re.findall(r"\w+://(?!127\.0\.0\.1:)\S+|\b[\w.-]+\.example\.org:\d+", str(value))
+
+
+def test_no_address_is_left_but_those_a_reader_is_shown():
+    assert len(addresses(PRODUCTION)) == 13  # the walk sees them
+    left = addresses(redirected())
+    assert set(left) == {"https://wiki.example.org", "https://wiki.example.org/oncall"} and len(left) == 5
+    assert list(escaping(redirected())) == []
+
+
+def test_no_secret_is_left():
+    text = json.dumps(redirected())
+    assert "secret" in json.dumps(PRODUCTION) and "secret" not in text
+    assert "_file" not in text and "auth_" not in text and "http_config" not in text and "tls_config" not in text
+
+
+def test_each_receiver_has_a_path_of_its_own_for_each_kind():
+    result = redirected()
+    assert receiver(result, "default")["webhook_configs"][0]["url"] == "http://127.0.0.1:8123/webhook/default"
+    [page] = receiver(result, "on call/primary")["pagerduty_configs"]
+    assert page["url"] == "http://127.0.0.1:8123/pagerduty/on%20call%2Fprimary"
+    assert [s["api_url"] for s in receiver(result, "team")["slack_configs"]] == ["http://127.0.0.1:8123/slack/team"] * 2
+    [mail] = receiver(result, "default")["email_configs"]
+    assert (mail["smarthost"], mail["require_tls"]) == ("127.0.0.1:2525", False)
+    assert mail["headers"]["X-Receiver"] == "default" and "x-receiver" not in mail["headers"]
+    assert receiver(result, "nobody") == {"name": "nobody"}
+
+
+def test_routing_inhibition_and_texts_stay_as_they_are():
+    def without_times(route):
+        kept = {k: v for k, v in route.items() if k not in ("group_wait", "group_interval", "repeat_interval")}
+        return kept | {"routes": [without_times(r) for r in route["routes"]]} if "routes" in route else kept
+
+    result = redirected()
+    assert without_times(result["route"]) == without_times(PRODUCTION["route"])
+    for key in ("inhibit_rules", "time_intervals", "templates"):
+        assert result[key] == PRODUCTION[key]
+    assert [r["name"] for r in result["receivers"]] == [r["name"] for r in PRODUCTION["receivers"]]
+    same = {
+        ("default", "webhook_configs"): ("send_resolved",),
+        ("default", "email_configs"): ("to", "from", "send_resolved"),
+        ("on call/primary", "pagerduty_configs"): ("severity", "client_url", "links"),
+        ("team", "slack_configs"): ("channel", "title", "text", "title_link", "actions"),
+    }
+    for (name, kind), keys in same.items():
+        for was, now in zip(receiver(PRODUCTION, name)[kind], receiver(result, name)[kind], strict=True):
+            assert {k: now.get(k) for k in keys} == {k: was.get(k) for k in keys}
+    assert receiver(result, "default")["email_configs"][0]["headers"]["Subject"] == "{{ .Status }}"
+    details = receiver(result, "on call/primary")["pagerduty_configs"][0]["details"]
+    assert (details["firing"], details["cluster"]) == ("{{ len .Alerts }}", "ml")
+    assert receiver(result, "team")["slack_configs"][1]["callback_id"] == "ours"
+
+
+def test_group_times_are_divided_on_every_level_and_the_defaults_made_explicit():
+    route = redirected()["route"]
+    assert (route["group_wait"], route["group_interval"], route["repeat_interval"]) == ("167ms", "5000ms", "240000ms")
+    first, second = route["routes"]
+    assert first["group_interval"] == "1500ms" and "group_wait" not in first, "children inherit"
+    assert first["routes"][0]["repeat_interval"] == "60000ms"
+    assert "group_interval" not in second
+
+
+def test_what_it_is_given_stays_untouched():
+    before = copy.deepcopy(PRODUCTION)
+    redirected()
+    assert before == PRODUCTION
+
+
+def test_template_paths_stay_where_they_were(tmp_path):
+    assert redirected(folder=tmp_path)["templates"] == [str(tmp_path / "templates/*.tmpl")]
+    absolute = PRODUCTION | {"templates": ["/etc/t.tmpl"]}
+    assert redirected(absolute, folder=tmp_path)["templates"] == ["/etc/t.tmpl"]
+
+
+DURATIONS = {
+    "seconds": ("10s", 60, "167ms"),
+    "compound": ("1h30m", 60, "90000ms"),
+    "milliseconds": ("500ms", 10, "50ms"),
+    "never rounded to nothing": ("10ms", 60, "1ms"),
+    "nothing stays nothing": ("0s", 60, "0ms"),
+    "a bare nothing": (0, 60, "0ms"),
+    "weeks": ("1w", 60, "10080000ms"),
+    "uncompressed": ("4h", 1, "14400000ms"),
+}
+
+
+@pytest.mark.parametrize(("duration", "time_scale", "result"), DURATIONS.values(), ids=DURATIONS)
+def test_durations(duration, time_scale, result):
+    assert scaled(duration, time_scale) == result
+
+
+def test_everything_that_cannot_be_redirected_is_named_at_once():
+    config = copy.deepcopy(PRODUCTION)
+    config["route"]["group_wait"] = "10 s"
+    config["route"]["routes"][1]["group_interval"] = "soon"
+    config["receivers"] += [
+        {"name": "ops", "opsgenie_configs": [{"api_key": "k"}]},
+        {"name": "old", "pagerduty_configs": [{"service_key": "k"}]},
+        {"name": "new", "slack_configs": [{"channel": "c", "some_future_url": "https://slack.com/api"}]},
+        {"name": "empty", "victorops_configs": []},
+    ]
+    with pytest.raises(PlanError) as error:
+        redirected(config)
+    assert error.value.problems == (
+        "alertmanager: route.group_wait: not a duration: '10 s'",
+        "alertmanager: route.routes[1].group_interval: not a duration: 'soon'",
+        "alertmanager: receivers[4] ('ops'): there is no local sink for opsgenie_configs",
+        "alertmanager: receivers[5] ('old'): service_key is Events API v1, which Alertmanager sends to a fixed address"
+        "; use routing_key",
+        "alertmanager: receivers[6].slack_configs[0].some_future_url: would still leave this machine: "
+        "https://slack.com/api",
+    )
+
+
+def test_a_configuration_without_routes_is_an_error():
+    with pytest.raises(PlanError, match="route: missing"):
+        redirected({"receivers": []})
+
+
+# What the real programs make of it
+
+
+@pytest.fixture
+def amtool():
+    return tools.find().amtool
+
+
+def written(folder: Path, config) -> Path:
+    (folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
+    return folder / "alertmanager.yaml"
+
+
+def test_amtool_takes_the_redirected_configuration(amtool, tmp_path):
+    assert check_config(amtool, written(tmp_path, redirected())) == []
+
+
+REJECTED = {
+    "a receiver that does not exist": (lambda c: c["route"].update(receiver="nobdy"), 'undefined receiver "nobdy"'),
+    "a duration that is none": (lambda c: c["route"].update(group_interval="0s"), "group_interval cannot be zero"),
+    "an unknown key": (lambda c: c.update(rotue={}), r"alertmanager.yaml:\d+: field rotue not found"),
+}
+
+
+@pytest.mark.parametrize(("break_it", "why"), REJECTED.values(), ids=REJECTED)
+def test_amtool_rejects(amtool, tmp_path, break_it, why):
+    config = redirected()
+    break_it(config)
+    problems = check_config(amtool, written(tmp_path, config))
+    assert re.search(why, " ".join(problems)) and all(p.startswith(str(tmp_path)) for p in problems)
+
+
+def test_amtool_rejects_a_broken_template_and_a_missing_file(amtool, tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a.tmpl").write_text('{{ define "a" }}{{ nonsense }}{{ end }}')
+    assert "nonsense" in check_config(amtool, written(tmp_path, redirected(folder=tmp_path)))[0]
+    assert "does not exist" in check_config(amtool, tmp_path / "no.yaml")[0]
+
+
+ROUTED = {
+    "the first route": ({"severity": "critical", "note": "a,b c"}, ["on call/primary"]),
+    "a child of it": ({"severity": "critical", "note": "a,b", "owner": "ml"}, ["team"]),
+    "no route": ({"severity": "high"}, ["default"]),
+    "values that need escaping": ({"severity": 'a "b" \\ c\n{d}'}, ["default"]),
+}
+
+
+@pytest.mark.parametrize(("labels", "receivers"), ROUTED.values(), ids=ROUTED)
+def test_routes_lead_where_production_leads(amtool, tmp_path, labels, receivers):
+    assert receivers_for(amtool, written(tmp_path, redirected()), labels) == receivers
+
+
+def test_a_route_that_continues_gives_every_receiver(amtool, tmp_path):
+    config = {
+        "route": {
+            "receiver": "a",
+            "routes": [
+                {"receiver": "b", "matchers": ['x="1"'], "continue": True},
+                {"receiver": "c", "match": {"x": "1"}},
+            ],
+        },
+        "receivers": [{"name": name} for name in "abc"],
+    }
+    assert receivers_for(amtool, written(tmp_path, config), {"x": "1"}) == ["b", "c"]
+
+
+def test_no_answer_is_an_error(amtool, tmp_path):
+    with pytest.raises(StackError, match=r"no\.yaml"):
+        receivers_for(amtool, tmp_path / "no.yaml", {})
+    with pytest.raises(ToolMissing, match="make tools"):
+        check_config(str(tmp_path / "amtool"), tmp_path)
+
+
+def test_the_command_line_keeps_to_loopback_and_itself(tmp_path):
+    line = command("/bin/am", tmp_path / "c.yaml", tmp_path / "data", 9093)
+    assert line[0] == "/bin/am" and "--cluster.listen-address=" in line
+    assert "--web.listen-address=127.0.0.1:9093" in line
