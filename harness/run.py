@@ -31,7 +31,7 @@ from harness.chaos.actions import EXPERIMENT
 from harness.checks import judge_all
 from harness.checks.alert_coverage import statuses
 from harness.checks.effect import effect
-from harness.errors import HarnessError, PlanError, ProcessDied, StackError
+from harness.errors import HarnessError, PlanError, ProcessDied, StackError, UsageError
 from harness.history import History, Log, Outcome, Window, write_series
 from harness.plan.plan import STEADY, WATCHDOG, Experiment, Plan, dump, stored_checks
 from harness.plan.service import ProbeSpec
@@ -40,7 +40,7 @@ from harness.rules.replay import replay
 from harness.rules.rulefile import check_with_promtool
 from harness.stack import alertmanager, generator
 from harness.stack.kubelet import Probe
-from harness.stack.process import Child, spawn
+from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
 from harness.stack.tools import Tools
 from harness.stack.up import Blueprint, Live, up
@@ -50,6 +50,7 @@ from harness.watch import alerts, metrics, requests
 TICK_S = 0.25
 LOAD_UP_WITHIN_S = 20.0
 WARM_S = 3.0  # of load before anything is judged
+BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 EXPERIMENT_AT_MOST_S = 300.0
 
 
@@ -119,57 +120,118 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
 
 
 def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> None:
-    """Carry the whole plan out and leave its evidence in the run's folder. Raises HarnessError if the stack breaks; what
-    was recorded until then stays."""
+    """Carry the whole plan out and leave its evidence in the run's folder. Raises HarnessError if the stack breaks;
+    what was recorded until then stays."""
     log = Log(run / "events.jsonl")
     began = time.monotonic()
     _started(plan, log)
     with up(_blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
         view = _View(live.stack, began, watch, live)
         try:
-            with loaded(plan, live.stack, log) as load:
+            with loaded(plan, live.stack) as load:
                 _wait_load(load, live.stack, view)
                 _steady(plan, load, log, view)
                 for i, experiment in enumerate(plan.experiments):
                     live.kubelet.forget_backoff()
                     stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
                     perform(plan, experiment, live.stack, load, log, view, stage)
-        finally:
-            view.show("collecting evidence")
-            with suppress(HarnessError, httpx.HTTPError):
-                collect(plan, live.stack, tools, log)
+        except BaseException:
+            with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
+                store_samples(plan, live.stack)
+            raise
+        view.show("collecting evidence")
+        store_samples(plan, live.stack)
+    replay_all(plan, run, tools, log)
     log.event("run", "ended", took=time.monotonic() - began)
 
 
 @contextmanager
-def loaded(plan: Plan, stack: Stack, log: Log, for_s: float | None = None) -> Iterator[Child]:
+def loaded(plan: Plan, stack: Stack) -> Iterator[Child]:
     """The plan's steady load running against a stack, until the end of the block."""
+    with _generator(stack, plan.scenario, plan.gate.load.arrivals.text, None, plan.corpus, plan.workdir) as load:
+        yield load
+
+
+@contextmanager
+def _generator(
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path
+) -> Iterator[Child]:
     rows = stack.run / "requests-load.bin"
+    if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
+        raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
     rows.unlink(missing_ok=True)
-    load = spawn(
-        "load",
-        generator.command(
-            plan.scenario,
-            stack.service_url,
-            arrivals=plan.gate.load.arrivals.text,
-            for_s=for_s,
-            rows=rows,
-            events=stack.run / "events.jsonl",
-            name="load",
-            corpus=plan.corpus,
-        ),
-        stack.run,
-        cwd=plan.workdir,
+    argv = generator.command(
+        scenario.resolve(),
+        stack.service_url,
+        arrivals=arrivals,
+        for_s=for_s,
+        rows=rows,
+        events=stack.run / "events.jsonl",
+        name="load",
+        corpus=corpus,
     )
+    load = spawn("load", argv, stack.run, cwd=cwd)
     try:
         yield load
     finally:
         load.end(grace_s=20, first=signal.SIGINT)
 
 
+def _is_generator(pid: Pid, rows: Path) -> bool:
+    try:
+        return str(rows).encode() in Path(f"/proc/{pid.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+@contextmanager
+def held(
+    plan: Plan, tools: Tools, run: Path, rules: str, port: int | None, say: Callable[[str], None]
+) -> Iterator[Live]:
+    """A stack that is up and idle, for others to work against."""
+    log = Log(run / "events.jsonl")
+    _started(plan, log)
+    with up(_blueprint(plan, rules, port), tools, run, log.event, say) as live:
+        yield live
+
+
+def load_once(stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher) -> History:
+    """Run one scenario against a stack for a time; gives the history of the stack's run. Raises UsageError if a load is
+    running there already, ProcessDied with the generator's words if it could not run."""
+    log = Log(stack.run / "events.jsonl")
+    view = _View(stack, time.monotonic(), watch, None)
+    with _generator(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd()) as load:
+        log.event("run", "phase", phase=STEADY, edge="begin")
+        until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
+        shown = time.monotonic()
+        while load.alive() and time.monotonic() < until:
+            time.sleep(TICK_S)
+            if time.monotonic() - shown > 1:
+                shown = time.monotonic()
+                view.show(f"load {scenario.stem}", shown - view.began, for_s)
+        log.event("run", "phase", phase=STEADY, edge="end")
+    if load.popen.returncode != 0:
+        load.check()
+    return History.read(stack.run)
+
+
+def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
+    """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence and the plan to
+    judge it by are left in the folder of that stack's run."""
+    log = Log(stack.run / "events.jsonl")
+    view = _View(stack, time.monotonic(), watch, None)
+    (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone()))
+    with loaded(plan, stack) as load:
+        _wait_load(load, stack, view)
+        for experiment in plan.experiments:
+            perform(plan, experiment, stack, load, log, view, f"experiment {experiment.name}")
+    store_samples(plan, stack)
+    replay_all(plan, stack.run, tools, log)
+
+
 def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: Log, view: _View, stage: str) -> None:
     """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when alerts
-    have resolved and the service is back in traffic, or when its contract's bounds and the settling time are over."""
+    have resolved, or when its contract's bounds and the settling time are over."""
     run = stack.run
     calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(stack), plan.gate.settle, load)
     log.event("run", "baseline", "ok" if calm else "unknown", experiment=experiment.name)
@@ -177,6 +239,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
     journal.unlink(missing_ok=True)
     log.event("run", "phase", phase=experiment.name, edge="begin")
     try:
+        view.wait(f"{stage}: baseline", lambda: False, BASELINE_S, load)
         child = spawn(
             f"chaos-{experiment.name}",
             runner.command(experiment.path, journal),
@@ -201,26 +264,28 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
         log.event("run", "phase", phase=experiment.name, edge="end")
 
 
-def collect(plan: Plan, stack: Stack, tools: Tools, log: Log) -> None:
-    """Store what Prometheus recorded and what the unmodified rules make of each experiment. Raises HarnessError."""
+def store_samples(plan: Plan, stack: Stack) -> None:
+    """Store what Prometheus recorded since the run began, and its own snapshot. Raises StackError."""
     run = stack.run
     began = min((e.at for e in History.read(run).of("run", "started")), default=time.time())
     series = metrics.recorded(stack.prometheus_url, plan.service.monitoring.job, Window(began, time.time()))
     write_series(run / "samples.jsonl.gz", series)
-    types = metrics.types(stack.prometheus_url)
-    (run / "types.json").write_text(json.dumps(types))
-    with suppress(StackError):
-        made = metrics.snapshot(stack.prometheus_url, run / "prometheus" / "data")
-        shutil.move(made, run / "snapshot")
+    (run / "types.json").write_text(json.dumps(metrics.types(stack.prometheus_url)))
+    shutil.move(metrics.snapshot(stack.prometheus_url, run / "prometheus" / "data"), run / "snapshot")
+
+
+def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
+    """Store what the unmodified rules make of each experiment's record; what cannot be replayed is an event."""
     history = History.read(run)
+    types = json.loads((run / "types.json").read_text())
     replays: dict[str, Any] = {}
     for experiment in plan.experiments:
-        window, fault = history.phase(experiment.name), effect(history, experiment.name)
-        if window is None or fault is None:
+        window, seen = history.phase(experiment.name), effect(history, experiment.name)
+        if window is None or seen is None:
             continue
         try:
             found = replay(
-                series,
+                history.series,
                 plan.rules,
                 promtool=tools.promtool,
                 time_scale=plan.gate.time_scale,
@@ -228,7 +293,7 @@ def collect(plan: Plan, stack: Stack, tools: Tools, log: Log) -> None:
                 production_scrape_s=plan.service.monitoring.scrape_interval,
                 evaluation_s=plan.service.monitoring.evaluation_interval,
                 window=window,
-                fault=fault,
+                fault=Window(seen.start, window.end if seen.over is None else seen.over),
                 job=plan.service.monitoring.job,
                 types=types,
                 workdir=run / "replay" / experiment.name,
