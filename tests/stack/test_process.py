@@ -1,0 +1,95 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.errors import ProcessDied, StackError
+from harness.stack.process import Pid, end_all, free_ports, identify, processes_of, send, spawn, state, tail
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    yield tmp_path
+    end_all(tmp_path)
+
+
+def test_every_process_of_a_run_is_found_by_its_mark_even_a_grandchild(run):
+    spawn("parent", [sys.executable, "-c", "import subprocess,sys; subprocess.run([sys.executable,'-c','import time;time.sleep(60)'])"], run)
+    until = time.monotonic() + 10
+    while len(processes_of(run)) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(processes_of(run)) == 2
+    assert len(end_all(run)) == 2
+    assert processes_of(run) == []
+
+
+def test_a_stopped_process_is_ended_too(run):
+    child = spawn("stopped", SLEEP, run)
+    send(identify(child.pid), signal.SIGSTOP)
+    end_all(run)
+    assert processes_of(run) == []
+
+
+def test_processes_of_other_runs_are_left_alone(run, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    theirs = spawn("theirs", SLEEP, other)
+    spawn("ours", SLEEP, run)
+    end_all(run)
+    assert theirs.alive()
+    end_all(other)
+
+
+def test_a_reused_process_number_is_not_signalled(run):
+    child = spawn("child", SLEEP, run)
+    now = identify(child.pid)
+    assert send(Pid(now.pid, now.started - 1), signal.SIGKILL) is False
+    assert state(Pid(now.pid, now.started - 1)) is None
+    assert child.alive()
+
+
+def test_a_child_that_dies_is_quoted(run):
+    child = spawn("brief", [sys.executable, "-c", "print('the last words'); raise SystemExit(3)"], run)
+    child.popen.wait()
+    with pytest.raises(ProcessDied, match=r"(?s)brief exited with 3 .*the last words"):
+        child.check()
+
+
+def test_a_killed_child_is_named_by_its_signal(run):
+    child = spawn("victim", SLEEP, run)
+    os.kill(child.pid, signal.SIGKILL)
+    child.popen.wait()
+    with pytest.raises(ProcessDied, match="was killed by SIGKILL"):
+        child.check()
+
+
+def test_a_program_that_does_not_exist_is_one_clear_error(run):
+    with pytest.raises(StackError, match=r"nothere could not be started: /no/such: No such file"):
+        spawn("nothere", ["/no/such"], run)
+
+
+def test_ending_a_child_that_ignores_sigterm_kills_it(run):
+    code = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); time.sleep(60)"
+    child = spawn("stubborn", [sys.executable, "-c", code], run)
+    until = time.monotonic() + 10
+    while "ready" not in tail(child.log) and time.monotonic() < until:
+        time.sleep(0.02)
+    child.end(grace_s=0.2)
+    assert child.popen.returncode == -signal.SIGKILL
+
+
+def test_a_zombie_counts_as_gone():
+    child = subprocess.Popen(["true"])
+    until = time.monotonic() + 10
+    while identify(child.pid) is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert identify(child.pid) is None
+    child.wait()
+
+
+def test_free_ports_are_all_different():
+    assert len(set(free_ports(20))) == 20
