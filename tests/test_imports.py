@@ -1,0 +1,226 @@
+"""Who may import whom: the table of the design, held against every module, and proven on modules that break it."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = {"errors", "verdict", "history", "plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}
+MAY_IMPORT = {  # within harness; every layer may import itself
+    "errors": set(),
+    "verdict": set(),
+    "history": {"errors", "verdict"},
+    "checks": {"history", "verdict", "errors"},
+    "rules": {"history", "verdict", "errors"},
+    "plan": {"checks", "errors"},
+    "stack": {"errors"},
+    "faults": {"stack", "errors"},
+    "watch": {"history", "errors"},
+    "load": {"history", "errors"},
+    "chaos": {"faults", "stack", "watch", "errors"},
+    "report": {"verdict", "history"},
+    "run": LAYERS,
+    "screen": {"run"},  # what a run's progress looks like, for cli to print
+    "cli": LAYERS | {"report", "run", "screen"},
+}
+PROCESSES = {  # run as programs of their own, so they may print and exit
+    "harness.cli",
+    "harness.chaos.runner",
+    "harness.load.runner",
+    "harness.stack.sinks",
+    "harness.stack.tools",
+    "harness.stack.watchdog",
+}
+OUTSIDE_WORLD = {
+    "time",
+    "socket",
+    "subprocess",
+    "http",
+    "urllib",
+    "httpx",
+    "requests",
+    "asyncio",
+    "signal",
+    "multiprocessing",
+}
+RUN_PROMTOOL = {"harness.rules.replay", "harness.rules.rulefile"}
+BEFORE_INSTALL = "harness.stack.tools"
+
+
+def violations(sources: Mapping[str, str]) -> list[str]:
+    """Every breach in a set of modules (dotted name: source), each one line with module and line number."""
+    return [
+        f"{module}:{node.lineno}: {breach}"
+        for module, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        for breach in (*_import_breaches(module, node), *_print_breaches(module, node))
+    ]
+
+
+def _imported(module: str, node: ast.AST) -> Iterator[str]:
+    """The dotted names a statement imports; `from a import b` gives a.b, which may be a module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        package = module.split(".")[: -node.level] if node.level else []
+        base = ".".join([*package, *([node.module] if node.module else [])])
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _import_breaches(module: str, node: ast.AST) -> Iterator[str]:
+    ours, _, rest = module.partition(".")
+    layer = rest.partition(".")[0]
+    for name in _imported(module, node):
+        theirs, _, inner = name.partition(".")
+        target = inner.partition(".")[0] if theirs == "harness" and inner != "__version__" else ""
+        if ours == "model_server" and theirs == "harness":
+            yield f"model_server imports {name}"
+        if ours == "scenarios" and (
+            target not in ("", "load") or not (_standard(theirs) or theirs in ("harness", "locust"))
+        ):
+            yield f"a scenario imports {name}; only locust and harness.load are for it"
+        if ours != "harness":
+            continue
+        if theirs in ("torch", "model_server"):
+            yield f"harness imports {name}"
+        if theirs in ("locust", "gevent") and layer != "load":
+            yield f"{layer} imports {name}; only load may, in a child"
+        if layer and layer not in MAY_IMPORT:
+            yield f"{layer} is not in the table"
+        elif layer and target and target != layer and target not in MAY_IMPORT[layer]:
+            yield f"{layer} may not import {name}"
+        promtool = module in RUN_PROMTOOL and theirs == "subprocess"
+        if layer in ("checks", "rules") and theirs in OUTSIDE_WORLD and not promtool:
+            yield f"{layer} imports {theirs}; it knows no clock, network or process"
+        if module == BEFORE_INSTALL and not (_standard(theirs) or target == "errors"):
+            yield f"{module} runs before anything is installed, and imports {name}"
+
+
+def _standard(package: str) -> bool:
+    return package in sys.stdlib_module_names
+
+
+def _print_breaches(module: str, node: ast.AST) -> Iterator[str]:
+    if not module.startswith("harness.") or module in PROCESSES:
+        return
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        # print(..., file=out) writes where the caller says; without it, or to sys.stdout, it is the module that prints
+        to = next((ast.unparse(k.value) for k in node.keywords if k.arg == "file"), "sys.stdout")
+        if called == "print" and to.startswith("sys."):
+            yield "prints; only cli does"
+        if called in ("sys.exit", "exit", "quit", "os._exit") or called.startswith(("sys.stdout.", "sys.stderr.")):
+            yield f"calls {called}; only cli does"
+    if isinstance(node, ast.Raise) and node.exc is not None and ast.unparse(node.exc).startswith("SystemExit"):
+        yield "raises SystemExit; only cli exits"
+
+
+def modules(*folders: str) -> dict[str, str]:
+    """Every module under the folders by its dotted name; a package goes by `name.__init__`."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+
+def test_every_module_keeps_to_the_table():
+    sources = modules("harness", "model_server", "scenarios")
+    assert {"harness.cli", "harness.stack.tools", "scenarios.steady", "model_server.__main__"} <= sources.keys()
+    assert violations(sources) == []
+
+
+def test_experiments_name_only_harness_chaos():
+    def named(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from ([value["module"]] if isinstance(value.get("module"), str) else [])
+            value = list(value.values())
+        if isinstance(value, list):
+            for part in value:
+                yield from named(part)
+
+    found = {m: p.name for p in (ROOT / "experiments").glob("*.yaml") for m in named(yaml.safe_load(p.read_text()))}
+    assert found and {m: p for m, p in found.items() if not m.startswith("harness.chaos.")} == {}
+
+
+BREACHES = {
+    "errors imports something": ("harness.errors", "import harness.verdict", "errors may not import harness.verdict"),
+    "a check reaches for the plan": (
+        "harness.checks.x",
+        "from harness.plan import gate",
+        "checks may not import harness.plan",
+    ),
+    "a check reads the clock": ("harness.checks.x", "import time", "knows no clock"),
+    "a rule opens a connection": ("harness.rules.x", "from urllib.request import urlopen", "imports urllib"),
+    "a rule other than replay runs something": ("harness.rules.mutate", "import subprocess", "imports subprocess"),
+    "the stack writes history": (
+        "harness.stack.x",
+        "from harness import history",
+        "stack may not import harness.history",
+    ),
+    "the stack, by a relative import": (
+        "harness.stack.x",
+        "from ..plan.gate import y",
+        "stack may not import harness.plan",
+    ),
+    "the stack, inside a function": ("harness.stack.x", "def f():\n  import harness.run", "x:2: stack may not import"),
+    "chaos judges": ("harness.chaos.x", "import harness.checks.latency", "chaos may not import"),
+    "a report reruns": ("harness.report.x", "from harness.run import run", "report may not import"),
+    "the run reports": ("harness.run", "from harness.report import text", "run may not import harness.report"),
+    "a layer nobody agreed on": ("harness.utils.x", "import json", "utils is not in the table"),
+    "locust outside load": ("harness.watch.x", "import locust.stats", "only load may"),
+    "gevent in the stack": ("harness.stack.generator", "from gevent import sleep", "only load may"),
+    "torch in the harness": ("harness.load.x", "import torch.nn", "harness imports torch"),
+    "the service in the harness": (
+        "harness.load.x",
+        "from model_server import radiographs",
+        "harness imports model_server",
+    ),
+    "the harness in the service": ("model_server.x", "from harness.errors import HarnessError", "model_server imports"),
+    "a scenario reaches into the stack": (
+        "scenarios.x",
+        "from harness.stack import process",
+        "only locust and harness.load",
+    ),
+    "a scenario needs more": ("scenarios.x", "import numpy", "only locust and harness.load"),
+    "a check prints": ("harness.checks.x", "print(1)", "x:1: prints"),
+    "a check prints where it should not know of": ("harness.checks.x", "print(1, file=sys.stderr)", "prints"),
+    "a watcher exits": ("harness.watch.x", "import sys\nsys.exit(1)", "x:2: calls sys.exit"),
+    "a watcher exits by an exception": ("harness.watch.x", "raise SystemExit(1)", "only cli exits"),
+    "a fault writes to the terminal": ("harness.faults.x", "sys.stdout.write('x')", "calls sys.stdout.write"),
+    "the tools need what they are to get": ("harness.stack.tools", "import yaml", "before anything is installed"),
+}
+
+
+@pytest.mark.parametrize(("module", "source", "breach"), BREACHES.values(), ids=BREACHES)
+def test_a_breach_is_seen(module, source, breach):
+    found = violations({module: source})
+    assert len(found) == 1 and breach in found[0], found
+
+
+ALLOWED = {
+    "the command line prints, exits and imports all": (
+        "harness.cli",
+        "import sys\nimport harness.run\nprint(1)\nsys.exit()",
+    ),
+    "the version is everyone's": ("harness.report.x", "from harness import __version__"),
+    "a layer imports itself": ("harness.stack.x", "from .process import spawn\nfrom harness.stack import ledger"),
+    "load imports locust": ("harness.load.x", "import locust, gevent"),
+    "replay runs promtool": ("harness.rules.replay", "import subprocess"),
+    "a report writes where it is told": ("harness.report.x", "def f(out):\n  print(1, file=out)"),
+    "a child's main exits": ("harness.chaos.runner", "import sys\nsys.exit(print(1))"),
+    "a scenario uses locust, load and the standard library": (
+        "scenarios.x",
+        "import os, locust\nimport harness.load.user",
+    ),
+}
+
+
+@pytest.mark.parametrize(("module", "source"), ALLOWED.values(), ids=ALLOWED)
+def test_what_is_allowed_is_left_alone(module, source):
+    assert violations({module: source}) == []
