@@ -30,11 +30,11 @@ def answer(problem: Problem, request_id: str) -> JSONResponse:
     return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
 
 
-def on_problem(request: Request, problem: Problem) -> JSONResponse:
+async def on_problem(request: Request, problem: Problem) -> JSONResponse:
     return answer(problem, request.scope["correlation"]["request_id"])
 
 
-def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     """Starlette's own: unknown path, wrong method."""
     reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
-    return on_problem(request, Problem(error.status_code, reason, error.detail, error.headers))
+    return await on_problem(request, Problem(error.status_code, reason, error.detail, error.headers))

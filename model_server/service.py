@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import io
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,8 @@ class Service:
 
     async def start(self) -> None:
         """Raises what went wrong; the service is then not started."""
+        # Before torch is there: set later it would not reach the inference thread, whose idle team would burn a core.
+        os.environ["OMP_NUM_THREADS"] = str(self.settings.torch_threads)
         with self._component("runtime"):  # torch takes seconds to import; startup and metrics are answered meanwhile
             models = await asyncio.to_thread(importlib.import_module, "model_server.model")
         with self._component("model"):
