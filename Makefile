@@ -1,14 +1,19 @@
 # Everything a user or CI calls. Each target sets up what it needs first; a second run sets nothing up again.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3)
+PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's own first
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test bench torture lint clean
-gate: .venv/ready
+.PHONY: gate test tools bench torture lint clean
+gate: .venv/ready tools
 	harness gate
 
-test: .venv/ready
+test: .venv/ready tools
 	pytest
+
+# Prometheus and Alertmanager: from PATH, else from apt, else the pinned official archives; nothing where they are there.
+tools: .venv/ready
+	@python -m harness.stack.tools
 
 lint: .venv/ready
 	ruff check . && ruff format --check .
@@ -17,6 +22,11 @@ clean:
 	rm -rf .venv .cache runs
 
 .venv/ready: pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
+	  { echo "Python 3.11 or newer is needed and $(or $(PYTHON),python3) is not; name another with: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up .venv (once; some minutes)"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
