@@ -6,13 +6,12 @@ is written in seconds or in events does not, so a rule that decides by them is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
-import yaml
 
 from harness.errors import HarnessError
 from harness.rules import counts, rulefile
@@ -120,23 +119,20 @@ def compress(
             if names:
                 refused[i] = [f"it reads {', '.join(sorted(names))}, which cannot be compressed"]
 
-    kept, taken, at = [], set(), 0
+    kept: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+    at = 0
     for groups in files:
         for group, rules in groups:
-            mine = [raw for i, (raw, _) in enumerate(rules, at) if i not in refused]
+            originals = [raw for i, (raw, _) in enumerate(rules, at) if i not in refused]
             at += len(rules)
-            if mine:
-                scaled = _scaled_group(group, mine, time_scale)
-                while scaled["name"] in taken:  # names are unique in a file, and several become one here
-                    scaled["name"] += "'"
-                taken.add(scaled["name"])
-                kept.append(scaled)
-                _verify(group, mine, scaled, time_scale)
+            copy = _scaled(group, _GROUP_DURATIONS, time_scale), [_scaled_rule(raw, time_scale) for raw in originals]
+            _verify(group, originals, *copy, time_scale)
+            kept.append(copy)
     names: dict[str, list[str]] = {}
     for i, reasons in refused.items():
         said = names.setdefault(entries[i][1].name, [])
         said += [reason for reason in reasons if reason not in said]
-    return yaml.dump({"groups": kept}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=1000), names
+    return rulefile.dump(kept), names
 
 
 def verify_equivalent(original_expr: str, compressed_expr: str, time_scale: int | Fraction) -> list[str]:
@@ -149,29 +145,17 @@ def verify_equivalent(original_expr: str, compressed_expr: str, time_scale: int 
     return [f"{a} and {b} are not in the ratio {k}" for a, b in pairs if a * k.denominator != b * k.numerator]
 
 
-class _Plain(yaml.SafeDumper):
-    """Writes shared labels out each time, so that a reader sees each rule whole."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
 def _waits_s(rule: Rule) -> list[float]:
     own = [rule.for_s, rule.keep_firing_for_s] if isinstance(rule, AlertRule) else []
     return [*own, rule.interval_s or 0.0]
 
 
-def _scaled_group(group: dict[str, Any], rules: list[dict[str, Any]], time_scale: int | Fraction) -> dict[str, Any]:
-    scaled = {
-        key: scale_duration(value, time_scale) if key in _GROUP_DURATIONS else int(value) if key == "limit" else value
-        for key, value in group.items()
-    }
-    return {**scaled, "rules": [_scaled_rule(raw, time_scale) for raw in rules]}
+def _scaled(mapping: Mapping[str, Any], durations: Iterable[str], time_scale: int | Fraction) -> dict[str, Any]:
+    return {**mapping, **{key: scale_duration(mapping[key], time_scale) for key in durations if key in mapping}}
 
 
-def _scaled_rule(raw: dict[str, Any], time_scale: int | Fraction) -> dict[str, Any]:
-    scaled = {key: scale_duration(raw[key], time_scale) for key in _RULE_DURATIONS if key in raw}
-    return {**raw, "expr": scale_promql(raw["expr"], time_scale), **scaled}
+def _scaled_rule(raw: Mapping[str, Any], time_scale: int | Fraction) -> dict[str, Any]:
+    return {**_scaled(raw, _RULE_DURATIONS, time_scale), "expr": scale_promql(raw["expr"], time_scale)}
 
 
 def _rate_thresholds(tree: Any) -> Iterable[tuple[float, float]]:
@@ -192,19 +176,32 @@ def _rate_thresholds(tree: Any) -> Iterable[tuple[float, float]]:
 
 
 def _verify(
-    group: dict[str, Any], rules: list[dict[str, Any]], scaled: dict[str, Any], time_scale: int | Fraction
+    group: Mapping[str, Any],
+    originals: Sequence[Mapping[str, Any]],
+    scaled_group: Mapping[str, Any],
+    copies: Sequence[Mapping[str, Any]],
+    time_scale: int | Fraction,
 ) -> None:
     """Guards against a mistake of our own: raises HarnessError unless the copy is the original but for durations."""
-
-    def ratio(old: str, new: str) -> bool:
-        return Fraction(round(parse_duration(old) * 1000)) == Fraction(round(parse_duration(new) * 1000)) * time_scale
-
-    wrong = [key for key in _GROUP_DURATIONS if key in group and not ratio(group[key], scaled[key])]
-    for raw, copy in zip(rules, scaled["rules"], strict=True):
-        name = raw.get("alert") or raw.get("record")
-        wrong += [f"{name}: {why}" for why in verify_equivalent(raw["expr"], copy["expr"], time_scale)]
-        wrong += [f"{name}: {key}" for key in _RULE_DURATIONS if key in raw and not ratio(raw[key], copy[key])]
-        rest = raw.keys() - {"expr", *_RULE_DURATIONS}
-        wrong += [f"{name}: {key}" for key in rest | copy.keys() - raw.keys() if raw.get(key) != copy.get(key)]
+    k = Fraction(time_scale)
+    wrong = []
+    pairs = [
+        (group, scaled_group, _GROUP_DURATIONS),
+        *((a, b, _RULE_DURATIONS) for a, b in zip(originals, copies, strict=True)),
+    ]
+    for before, after, durations in pairs:
+        name = before.get("alert") or before.get("record") or before.get("name")
+        if before.keys() != after.keys():
+            wrong.append(f"{name}: keys")
+        for key in before.keys() & after.keys() - {"rules"}:
+            if key == "expr":
+                same = not verify_equivalent(before[key], after[key], time_scale)
+            elif key in durations:
+                long_ms, short_ms = (round(parse_duration(text) * 1000) for text in (before[key], after[key]))
+                same = long_ms * k.denominator == short_ms * k.numerator
+            else:
+                same = before[key] == after[key]
+            if not same:
+                wrong.append(f"{name}: {key}")
     if wrong:
-        raise HarnessError(f"the compressed rules are not equivalent to the originals: {'; '.join(map(str, wrong))}")
+        raise HarnessError(f"the compressed rules are not equivalent to the originals: {', '.join(wrong)}")

@@ -12,63 +12,31 @@ import promql_parser as promql
 
 from harness.rules.expression import children
 
-# their results are real seconds or dates, whatever a window is divided by
-CLOCK = frozenset(
-    {
-        "time",
-        "timestamp",
-        "minute",
-        "hour",
-        "month",
-        "year",
-        "day_of_month",
-        "day_of_week",
-        "day_of_year",
-        "days_in_month",
-    }
-)
-# shrink with the window, or are its slope
-IN_WINDOW = frozenset({"increase", "delta", "idelta", "changes", "resets", "deriv"})
+# Their results are real seconds or dates, whatever a window is divided by.
+CLOCK = {"time", "timestamp", "minute", "hour", "month", "year", "days_in_month"}
+CLOCK |= {"day_of_month", "day_of_week", "day_of_year"}
+# They shrink with their window, or are its slope.
+IN_WINDOW = {"increase", "delta", "idelta", "changes", "resets", "deriv"}
 
-_LINEAR = frozenset(
-    {
-        "rate",
-        "irate",
-        "avg_over_time",
-        "min_over_time",
-        "max_over_time",
-        "sum_over_time",
-        "last_over_time",
-        "quantile_over_time",
-        "stddev_over_time",
-        "mad_over_time",
-        "first_over_time",
-        "holt_winters",
-        "abs",
-        "scalar",
-        "vector",
-        "sort",
-        "sort_desc",
-        "label_replace",
-        "label_join",
-        "histogram_count",
-        "histogram_sum",
-    }
-)
-# the same for a value and for a multiple of it
-_FREE = frozenset(
-    {
-        "histogram_quantile",
-        "histogram_fraction",
-        "count_over_time",
-        "present_over_time",
-        "absent",
-        "absent_over_time",
-        "sgn",
-    }
-)
-_LINEAR_AGGREGATES = frozenset({"sum", "avg", "min", "max", "topk", "bottomk", "quantile", "stddev"})
-_COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+# The same for a value and for a multiple of it.
+_FREE = {"histogram_quantile", "histogram_fraction", "count_over_time", "present_over_time"}
+_FREE |= {"absent", "absent_over_time", "sgn"}
+_LINEAR = {
+    "rate",
+    "irate",
+    "holt_winters",
+    "abs",
+    "scalar",
+    "vector",
+    "sort",
+    "sort_desc",
+    "label_replace",
+    "label_join",
+}
+_LINEAR |= {f"{what}_over_time" for what in ("avg", "min", "max", "sum", "last", "first", "quantile", "stddev", "mad")}
+_LINEAR |= {"histogram_count", "histogram_sum"}
+_LINEAR_AGGREGATES = {"sum", "avg", "min", "max", "topk", "bottomk", "quantile", "stddev"}
+_COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
 
 Power = int | None  # the value shrinks by K to that power; None: it is zero, which is the same at any scale
 

@@ -1,8 +1,8 @@
 """Prometheus durations: "5m" to seconds and back, and dividing every duration of an expression by a factor.
 
 PromQL 2.x has durations in three places only: [range], [range:step] and after `offset`. So a scanner that knows
-strings, comments, brackets and the word `offset` rewrites an expression without touching another character of it; no printer
-of a parsed expression could promise that.
+strings, comments, brackets and the word `offset` rewrites an expression without touching another character of it; no
+printer of a parsed expression could promise that.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ __all__ = [
     "AlertRule",
     "RecordingRule",
     "check_with_promtool",
+    "dump",
     "groups",
     "load",
     "longest_window_s",
@@ -99,6 +100,21 @@ def groups(path: str | Path) -> list[tuple[dict[str, Any], list[tuple[dict[str, 
     if problems:
         raise PlanError(problems)
     return found
+
+
+def dump(groups: Iterable[tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]]) -> str:
+    """The text of one rules file with these groups, as `groups` gives them; those without rules are left out."""
+    written: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    for group, rules in groups:
+        if rules := [dict(rule) for rule in rules]:
+            name = group["name"]
+            while name in taken:  # unique in a file, and several files become one
+                name += "'"
+            taken.add(name)
+            limit = {"limit": int(group["limit"])} if "limit" in group else {}
+            written.append({**group, **limit, "name": name, "rules": rules})
+    return yaml.dump({"groups": written}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _rules(paths: Iterable[str | Path]) -> list[Rule]:
@@ -218,3 +234,10 @@ class _Text(yaml.SafeLoader):
 
 
 _Text.add_constructor("tag:yaml.org,2002:map", _Text.construct_yaml_map)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes shared labels out each time, so that a reader sees each rule whole."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

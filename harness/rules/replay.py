@@ -1,0 +1,217 @@
+"""What the unmodified rules make of a recorded fault, in production seconds, by promtool's own evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.history import Replay, Series, Window
+from harness.rules import rulefile
+from harness.rules.durations import format_duration
+from harness.rules.expression import ANY, longest_window_s, metrics_used
+from harness.rules.rulefile import AlertRule, RecordingRule, Rule
+from harness.rules.stretch import lay_grid, stretch
+
+# Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
+REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
+
+_OF_THE_RULES = {"ALERTS", "ALERTS_FOR_STATE"}
+
+
+def replay(
+    series: Sequence[Series],
+    rules_paths: Iterable[str | Path],
+    *,
+    promtool: str | Path,
+    time_scale: float,
+    scrape_s: float,
+    production_scrape_s: float = 15.0,
+    evaluation_s: float = 15.0,
+    window: Window,
+    fault: Window,
+    job: str,
+    workdir: Path,
+    types: Mapping[str, str] | None = None,
+) -> dict[str, Replay]:
+    """When each alert of the rule files would have fired in production, by alert name.
+
+    `window` is the recorded stretch and `fault` the fault with its effect, both in Unix seconds; `scrape_s` is the
+    gate's interval, the other intervals are production's. `types` maps metric names to Prometheus types. What promtool
+    was given is left in `workdir`. Raises PlanError for unreadable rules, HarnessError when the record holds no `up` of
+    the job or too little baseline, or promtool does not answer.
+    """
+    paths = [Path(path).resolve() for path in rules_paths]
+    alerts, records = rulefile.load(paths), rulefile.recordings(paths)
+    grid = lay_grid(
+        series, window, fault.start, job=job, time_scale=time_scale, scrape_s=scrape_s, step_s=production_scrape_s
+    )
+    found: dict[str, Replay] = {}
+    shorter = -1.0
+    for reach in REACHES_S:
+        mine = [rule for rule in alerts if shorter < reach_s(rule, records) <= reach]
+        shorter = reach
+        if not mine:
+            continue
+        names = _needed(mine, alerts, records)
+        files = paths if reach == REACHES_S[0] else [_subset(paths, names, workdir / f"reach-{reach:g}.rules.yaml")]
+        baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
+        wanted = _wanted(series, [rule for rule in (*alerts, *records) if rule.name in names], records)
+        zero_s = baseline_slots * grid.step_s
+        answers = _ask(
+            promtool,
+            workdir / f"reach-{reach:g}.test.yaml",
+            files,
+            stretch(wanted, grid, window, baseline_slots, types or {}),
+            sorted({rule.name for rule in mine}),
+            step_s=grid.step_s,
+            evaluation_s=evaluation_s,
+            record_s=zero_s,
+            first_s=math.ceil((zero_s + grid.fault_slot * grid.step_s) / evaluation_s) * evaluation_s,
+            end_s=(zero_s + (grid.slots - 1) * grid.step_s) // evaluation_s * evaluation_s,
+            fault_s=zero_s + (fault.start - grid.start) * time_scale,
+            fault_length_s=fault.length * time_scale,
+        )
+        found.update(answers)
+    return {rule.name: found[rule.name] for rule in alerts}
+
+
+def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], window: Window) -> dict[str, set[str]]:
+    """For each alert the metrics it rests on, also through recordings, that have no sample in the window.
+
+    An alert that stays silent without data is not quiet but blind. Alerts that have all their data are left out.
+    """
+    paths = list(rules_paths)
+    alerts, records = rulefile.load(paths), rulefile.recordings(paths)
+    seen = {s.labels.get("__name__") for s in series if any(window.start <= at <= window.end for at in s.at)}
+    made = {record.name for record in records} | _OF_THE_RULES | {ANY}
+    blind = {rule.name: set().union(*map(_metrics, _through([rule], records))) - made - seen for rule in alerts}
+    return {name: missing for name, missing in blind.items() if missing}
+
+
+def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...] = ()) -> float:
+    """How many seconds before the present decide about a rule: its `for` and windows, and those of what it reads."""
+    used = _metrics(rule) - set(above)  # a recording that reads itself looks back no further by that
+    inner = [reach_s(record, records, (*above, record.name)) for record in records if record.name in used]
+    return getattr(rule, "for_s", 0.0) + longest_window_s(rule.expr) + max(inner, default=0.0)
+
+
+def _metrics(rule: Rule) -> set[str]:
+    return metrics_used(rule.expr)
+
+
+def _through(rules: Sequence[Rule], records: Sequence[RecordingRule]) -> list[Rule]:
+    """The rules and the recordings they read, and those that these read."""
+    found = list(rules)
+    for rule in found:  # grows as it goes
+        found += [record for record in records if record.name in _metrics(rule) and record not in found]
+    return found
+
+
+def _needed(mine: Sequence[Rule], alerts: Sequence[AlertRule], records: Sequence[RecordingRule]) -> set[str]:
+    """The names of all rules that must be evaluated for some to come out right."""
+    needed = _through(mine, records)
+    if any((_OF_THE_RULES | {ANY}) & _metrics(rule) for rule in needed):
+        needed = [*alerts, *records]
+    return {rule.name for rule in needed}
+
+
+def _subset(paths: Sequence[Path], names: set[str], file: Path) -> Path:
+    """A file with the rules of these names, as they are written."""
+    groups = [group for path in paths for group in rulefile.groups(path)]
+    kept = [(group, [raw for raw, rule in rules if rule.name in names]) for group, rules in groups]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(rulefile.dump(kept), encoding="utf-8")
+    return file
+
+
+def _wanted(series: Sequence[Series], rules: Sequence[Rule], records: Sequence[RecordingRule]) -> list[Series]:
+    """The series the rules read, and every `up`; what rules made live is left out, because they make it here again."""
+    made = {record.name for record in records} | _OF_THE_RULES
+    used = set().union(*map(_metrics, rules), {"up"})
+    return [s for s in series if s.labels["__name__"] not in made and (ANY in used or s.labels["__name__"] in used)]
+
+
+def _ask(
+    promtool: str | Path,
+    test_file: Path,
+    rule_files: Sequence[Path],
+    input_series: Sequence[tuple[str, str]],
+    alerts: Sequence[str],
+    *,
+    step_s: float,
+    evaluation_s: float,
+    record_s: float,
+    first_s: float,
+    end_s: float,
+    fault_s: float,
+    fault_length_s: float,
+) -> dict[str, Replay]:
+    """What promtool says of each alert.
+
+    All moments are seconds of the test: where the record begins, the first evaluation in the fault, the last one, and
+    where the fault begins. Each question is put as an expectation that cannot hold, because what promtool says it got
+    instead is exact. One alert a question, because promtool holds 10,000 samples in a query at most.
+    """
+    half = evaluation_s / 2  # windows open between evaluations: versions differ on whether their start belongs to them
+
+    def question(alert: str, state: str, since_s: float, until_s: float, pick: str) -> str:
+        window = f"[{format_duration(round(until_s - since_s, 3))}:{format_duration(evaluation_s)}]"
+        offset = f" offset {format_duration(round(end_s - until_s, 3))}" if until_s < end_s else ""
+        selector = f'ALERTS{{alertname={json.dumps(alert, ensure_ascii=False)},alertstate="{state}"}}'
+        return f"{pick}({pick}_over_time(timestamp({selector}){window}{offset}))"
+
+    before = first_s - half
+    questions = [
+        text
+        for alert in alerts
+        for text in (
+            question(alert, "pending", before, end_s, "min"),
+            question(alert, "firing", before, end_s, "min"),
+            question(alert, "firing", before, end_s, "max"),
+            question(alert, "firing", record_s - half, before, "max"),
+        )
+    ]
+    impossible = [{"labels": "nothing", "value": -1}]
+    at = format_duration(end_s)
+    test = {
+        "rule_files": [str(path) for path in rule_files],
+        "evaluation_interval": format_duration(evaluation_s),
+        "tests": [
+            {
+                "interval": format_duration(step_s),
+                "input_series": [{"series": name, "values": values} for name, values in input_series],
+                "promql_expr_test": [{"expr": q, "eval_time": at, "exp_samples": impossible} for q in questions],
+            }
+        ],
+    }
+    test_file.parent.mkdir(parents=True, exist_ok=True)
+    test_file.write_text(json.dumps(test, indent=0, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
+    done = subprocess.run([str(promtool), "test", "rules", str(test_file)], capture_output=True, text=True, timeout=600)
+    got = re.findall(r"^ +got: ?(nil|\{\} \S+)$", done.stderr + done.stdout, re.MULTILINE)
+    if len(got) != len(questions):
+        raise HarnessError(
+            f"promtool did not answer ({done.returncode}): {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
+    values = iter(None if answer == "nil" else float(answer.removeprefix("{} ")) for answer in got)
+
+    def since_fault(moment_s: float | None) -> float | None:
+        return None if moment_s is None else round(moment_s - fault_s, 3)
+
+    found = {}
+    for alert in alerts:
+        pending, first, last, earlier = (next(values) for _ in range(4))
+        through = earlier == first_s - evaluation_s and first == first_s
+        found[alert] = Replay(
+            pending_s=since_fault(pending),
+            firing_s=None if through else since_fault(first),
+            last_firing_s=since_fault(last),
+            ended_s=since_fault(end_s),
+            fault_end_s=round(fault_length_s, 3),
+            fired_before=earlier is not None,
+        )
+    return found

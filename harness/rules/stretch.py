@@ -1,0 +1,194 @@
+"""A recorded stretch of metrics as production would have had it: K times slower, with its normal state before it.
+
+The record is fine (a scrape every 0.25 s, say); at K = 60 each of its scrapes becomes one of 15 s. What was counted is
+counted K times, because a production fault of that length would have done it K times as long; what was measured stays.
+Where Prometheus marks a series stale, so does this: the target was down, or answered without the series. In front, the
+record's own baseline is repeated for as long as the longest window looks back, so that 1 h rules start warm.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.history import Series, Window
+
+FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
+DENSE_S = 7200.0  # further back than this the repeated baseline has only
+SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
+
+_MISSING, _PRESENT, _STALE = 0, 1, 2
+_OF_THE_SCRAPE = re.compile(r"up|scrape_\w+")  # Prometheus writes these itself, also about a target that is down
+_ADDS_UP = ("total", "bucket", "count", "sum")  # what the names of a counter's and a histogram's series end in
+_MOMENT_NAME = re.compile(r"\w*(time|timestamp|created)(_seconds)?")
+_MOMENT_LEAST = 1e9  # Unix seconds in 2001: no duration is that long
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Slots of one production scrape each, laid over the recorded stretch so that its scrapes fall on them."""
+
+    start: float  # Unix seconds of slot 0, at the target's own scrape phase
+    slots: int
+    fault_slot: int  # the first slot not before the fault
+    step_s: float  # production seconds from slot to slot
+    time_scale: float
+
+    @property
+    def slot_s(self) -> float:
+        """Gate seconds from slot to slot."""
+        return self.step_s / self.time_scale
+
+
+def lay_grid(
+    series: Iterable[Series],
+    window: Window,
+    fault_at: float,
+    *,
+    job: str,
+    time_scale: float,
+    scrape_s: float,
+    step_s: float,
+) -> Grid:
+    """The grid of a recorded window with a fault in it, at the scrape phase of the job's `up`; times are Unix seconds.
+
+    Raises HarnessError when that was not recorded, or hardly anything before the fault, or nothing after it.
+    """
+    scrapes = [at for s in series if s.labels.get("__name__") == "up" and s.labels.get("job") == job for at in s.at]
+    scrapes = np.array([at for at in scrapes if window.start <= at <= window.end])
+    if not scrapes.size:
+        raise HarnessError(f'no samples of up{{job="{job}"}} in the recorded window: nothing to replay')
+    # Scrapes come at one phase with a few ms of jitter; with slots laid on that phase no sample is moved by more.
+    turns = np.exp(2j * np.pi * (scrapes - window.start) / scrape_s)
+    start = window.start + float(np.angle(turns.mean()) / (2 * np.pi) % 1.0) * scrape_s
+    slot_s = step_s / time_scale
+    fault_slot = math.ceil((fault_at - start) / slot_s - 1e-6)
+    slots = math.floor((window.end - start) / slot_s + 1e-6) + 1
+    if fault_slot < FEWEST_BASELINE_SLOTS:
+        raise HarnessError(
+            f"{max(fault_slot, 0)} scrapes recorded before the fault; {FEWEST_BASELINE_SLOTS} are needed"
+        )
+    if slots <= fault_slot:
+        raise HarnessError("the record ends before the fault begins: nothing to replay")
+    return Grid(start, slots, fault_slot, step_s, time_scale)
+
+
+def stretch(
+    series: Iterable[Series], grid: Grid, window: Window, baseline_slots: int, types: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """promtool's input series, each its notation and its values a slot: the repeated baseline, then the record.
+
+    `types` maps metric names to Prometheus types; what it does not name is told by its suffix. Other series of a target
+    go stale only where its `up` is among the series. Series without a sample in the window are left out.
+    """
+    placed = [(s, *_placed(s, grid, window)) for s in series]
+    up = {_target(s): (state, values) for s, state, values in placed if s.labels["__name__"] == "up"}
+    lines = []
+    for s, state, values in placed:
+        if not (state == _PRESENT).any():
+            continue
+        name = s.labels["__name__"]
+        kind = _kind(name, types, values[state == _PRESENT])
+        if not _OF_THE_SCRAPE.fullmatch(name) and _target(s) in up:
+            state = _with_stale(state, *up[_target(s)])
+        state, values = _with_baseline_known(state, values, grid.fault_slot)
+        before = np.arange(-baseline_slots, 0)
+        sparse = (before < -DENSE_S / grid.step_s) & (before % max(1, int(SPARSE_S / grid.step_s)) != 0)
+        head_state = np.where(sparse, _MISSING, state[before % grid.fault_slot])
+        head, tail = _production_values(state, values, before, grid, kind)
+        lines.append((_notation(s.labels), _values(np.append(head_state, state), np.append(head, tail))))
+    return lines
+
+
+def _placed(s: Series, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Which slots hold a sample, and the samples; of two in one slot the later counts."""
+    at, value = np.asarray(s.at, float), np.asarray(s.value, float)
+    inside = (at >= window.start) & (at <= window.end)
+    slot = np.floor((at[inside] - grid.start) / grid.slot_s + 0.5).astype(int).clip(0, grid.slots - 1)
+    state, values = np.full(grid.slots, _MISSING), np.full(grid.slots, np.nan)
+    state[slot], values[slot] = _PRESENT, value[inside]
+    return state, values
+
+
+def _target(s: Series) -> tuple[str | None, str | None]:
+    return s.labels.get("job"), s.labels.get("instance")
+
+
+def _with_stale(state: np.ndarray, scraped: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """A series is stale where its target was scraped without it: it was down, or no longer had the series."""
+    known = np.maximum.accumulate(state == _PRESENT)  # before its first sample it is not stale but not there yet
+    gone = known & (scraped == _PRESENT) & ((answered == 0) | (state == _MISSING))
+    return np.where(gone, _STALE, state)
+
+
+def _with_baseline_known(state: np.ndarray, values: np.ndarray, fault_slot: int) -> tuple[np.ndarray, np.ndarray]:
+    """A series first seen during the baseline is taken to have been there all along: its repeats have no holes."""
+    first = np.flatnonzero(state == _PRESENT)[0]
+    early = np.arange(len(state)) < (first if first < fault_slot else 0)
+    return np.where(early, _PRESENT, state), np.where(early, values[first], values)
+
+
+def _kind(name: str, types: Mapping[str, str], values: np.ndarray) -> str:
+    """ "counter", "moment" (a Unix time) or "gauge"."""
+    family, _, suffix = name.rpartition("_")
+    declared = types.get(name) or (types.get(family) if suffix in (*_ADDS_UP, "created") else None)
+    if declared == "counter" and suffix != "created":
+        return "counter"
+    if declared in ("histogram", "summary", None, "unknown", "untyped") and suffix in _ADDS_UP:
+        return "counter"
+    return "moment" if _MOMENT_NAME.fullmatch(name) and np.nanmax(values, initial=0) > _MOMENT_LEAST else "gauge"
+
+
+def _production_values(
+    state: np.ndarray, values: np.ndarray, before: np.ndarray, grid: Grid, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values of the repeated baseline and of the record, as production would have had them."""
+    period = grid.fault_slot
+    if kind == "moment":
+        # A moment of the record is one in the test's time; one before the record stays before the test's zero.
+        tail = (values - grid.start) * grid.time_scale
+        tail += np.where(values >= grid.start, len(before) * grid.step_s, 0.0)
+        return tail[before % period], tail
+    if kind == "gauge":
+        return values[before % period], values
+    # Multiplying keeps every reset a reset; rebasing to the first sample could hide one.
+    tail = values * grid.time_scale
+    known = np.flatnonzero(state[:period] == _PRESENT)
+    if known.size < 2 or not before.size:
+        return tail[before % period], tail
+    steps = np.diff(tail[known])
+    grown = np.zeros(period)  # since the baseline's first sample; a reset in the baseline is not repeated
+    grown[known[1:]] = np.cumsum(np.where(steps < 0, tail[known[1:]], steps))
+    a_period = grown[known[-1]] * period / (known[-1] - known[0])
+    rounds = before // period - before[0] // period
+    head = tail[known[0]] + grown[before % period] + rounds * a_period
+    present = np.flatnonzero(state == _PRESENT)
+    resets = np.flatnonzero(np.diff(tail[present]) < 0)
+    first_life = present[: resets[0] + 1 if resets.size else None]
+    tail[first_life] += -(before[0] // period) * a_period
+    return head, tail
+
+
+def _notation(labels: Mapping[str, str]) -> str:
+    rest = ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in sorted(labels.items()) if k != "__name__")
+    return f"{labels['__name__']}{{{rest}}}"
+
+
+def _values(state: np.ndarray, values: np.ndarray) -> str:
+    return " ".join(
+        "_" if slot == _MISSING else "stale" if slot == _STALE else _number(value)
+        for slot, value in zip(state.tolist(), values.tolist(), strict=True)
+    )
+
+
+def _number(value: float) -> str:
+    """Every digit of it: shorter forms would corrupt large counters."""
+    if math.isfinite(value):
+        return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return "NaN" if math.isnan(value) else "Inf" if value > 0 else "-Inf"
