@@ -19,7 +19,15 @@ def run(tmp_path):
 
 
 def test_every_process_of_a_run_is_found_by_its_mark_even_a_grandchild(run):
-    spawn("parent", [sys.executable, "-c", "import subprocess,sys; subprocess.run([sys.executable,'-c','import time;time.sleep(60)'])"], run)
+    spawn(
+        "parent",
+        [
+            sys.executable,
+            "-c",
+            "import subprocess,sys; subprocess.run([sys.executable,'-c','import time;time.sleep(60)'])",
+        ],
+        run,
+    )
     until = time.monotonic() + 10
     while len(processes_of(run)) < 2 and time.monotonic() < until:
         time.sleep(0.02)

@@ -1,0 +1,93 @@
+"""Each fault on a real process: it begins, it is witnessed, it is undone; and what happens when it does not take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.errors import FaultError, StackError
+from harness.faults import FAULTS, Kill, Pause, Sham, Surge
+from harness.faults.inject import end_all, inject
+from harness.history import History
+from harness.stack.process import state
+
+
+def edges(stack):
+    return [(e.name, e.detail["edge"], e.outcome) for e in History.read(stack.run).of("fault")]
+
+
+def test_a_killed_process_is_witnessed_gone(stack):
+    pid = stack.pid("server")
+    inject(Kill(), stack, "crash", 60)
+    assert state(pid) is None
+    assert edges(stack) == [("kill", "start", "ok"), ("kill", "witness", "ok")]
+
+
+def test_a_paused_process_is_witnessed_stopped_and_wakes_when_healed(stack):
+    pid = stack.pid("server")
+    inject(Pause(), stack, "hang", 60)
+    assert state(pid) == "T" and len(stack.ledger.open()) == 1
+    assert end_all(stack, "heal") == ["pause"]
+    assert state(pid) in ("S", "R") and stack.ledger.open() == []
+    assert edges(stack)[-1] == ("pause", "stop", "ok")
+
+
+def test_a_sham_touches_nothing_and_needs_no_witness(stack):
+    pid = stack.pid("server")
+    inject(Sham(), stack, "sham", 60)
+    assert end_all(stack, "heal") == ["sham"]
+    assert state(pid) == "S"
+    assert edges(stack) == [("sham", "start", "ok"), ("sham", "stop", "ok")]
+
+
+@dataclass(frozen=True)
+class Idle(Pause):
+    """A pause that silently does nothing."""
+
+    def start(self, stack, facts):
+        pass
+
+
+def test_a_fault_that_silently_does_nothing_has_no_witness(stack):
+    inject(Idle(), stack, "hang", 60, witness_within_s=0.2)
+    assert edges(stack)[-1] == ("pause", "witness", "unknown")
+
+
+def test_the_undo_is_in_the_ledger_before_the_deed(stack):
+    seen = []
+
+    @dataclass(frozen=True)
+    class Watching(Sham):
+        def start(self, stack, facts):
+            seen.extend(stack.ledger.open())
+
+    inject(Watching(), stack, "x", 60)
+    assert [u.verb for u in seen[0].undo] == ["continue"]
+
+
+def test_a_fault_that_cannot_start_is_undone_and_raised(stack):
+    @dataclass(frozen=True)
+    class Failing(Pause):
+        def start(self, stack, facts):
+            super().start(stack, facts)
+            raise OSError("no room")
+
+    with pytest.raises(FaultError, match="pause could not be started: no room"):
+        inject(Failing(), stack, "x", 60)
+    assert state(stack.pid("server")) != "T" and stack.ledger.open() == []
+
+
+def test_an_unknown_process_is_named_with_the_known_ones(stack):
+    with pytest.raises(StackError, match=r"unknown process 'sever' \(known: server\)"):
+        inject(Kill("sever"), stack, "x", 60)
+    assert stack.ledger.open() == []
+
+
+def test_a_surge_without_its_scenario_begins_nothing(stack):
+    with pytest.raises(FaultError, match="no scenario nowhere.py"):
+        inject(Surge("nowhere.py", "constant:1/s", 1, "vector(1)"), stack, "x", 60)
+
+
+def test_every_file_of_a_fault_is_in_the_table():
+    folder = Path(__import__("harness.faults", fromlist=["x"]).__file__).parent
+    assert {p.stem for p in folder.glob("*.py")} - {"__init__", "fault", "inject"} == set(FAULTS)

@@ -1,0 +1,125 @@
+"""Experiments through Chaos Toolkit's own library and command line, on a real process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from harness.chaos import runner
+from harness.chaos.actions import EXPERIMENT
+from harness.history import ROW, History
+from harness.stack.process import state
+from harness.stack.stack import ENV
+
+
+def experiment(method, **over):
+    python = {"type": "python", "module": "harness.chaos.actions"}
+    return {
+        "title": "t",
+        "description": "d",
+        "method": [
+            {"type": "action", "name": func, "provider": {**python, "func": func, "arguments": arguments}, **more}
+            for func, arguments, more in method
+        ],
+        "rollbacks": [{"type": "action", "name": "heal", "provider": {**python, "func": "heal"}}],
+        **over,
+    }
+
+
+def begin(stack, content, argv=None):
+    file, journal = stack.run / "experiment.yaml", stack.run / "journals" / "e.json"
+    file.write_text(yaml.safe_dump(content))
+    env = {**os.environ, ENV: str(stack.run), EXPERIMENT: "e"}
+    return subprocess.Popen(argv(file, journal) if argv else runner.command(file, journal), env=env), journal
+
+
+def test_a_whole_experiment_leaves_its_journal_and_its_steps_as_events(stack):
+    child, journal = begin(stack, experiment([("pause", {}, {"pauses": {"after": 0.2}})]))
+    assert child.wait(60) == 0
+    told = json.loads(journal.read_text())
+    assert told["status"] == "completed" and [r["status"] for r in told["run"] + told["rollbacks"]] == ["succeeded"] * 2
+    assert state(stack.pid("server")) != "T"
+    steps = [(e.name, e.detail["edge"]) for e in History.read(stack.run).of("chaos")]
+    assert steps == [("pause", "begin"), ("pause", "end"), ("heal", "begin"), ("heal", "end")]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR1])
+def test_interrupted_it_rolls_back(stack, signum):
+    child, _ = begin(stack, experiment([("pause", {}, {}), ("sham", {}, {"pauses": {"before": 60}})]))
+    until = time.monotonic() + 30
+    while state(stack.pid("server")) != "T" and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.send_signal(signum)
+    child.wait(30)
+    assert state(stack.pid("server")) != "T" and stack.ledger.open() == []
+
+
+def test_plain_chaos_run_works_too(stack):
+    chaos = os.path.join(os.path.dirname(sys.executable), "chaos")
+    child, journal = begin(
+        stack,
+        experiment([("kill", {}, {})]),
+        lambda file, journal: [
+            chaos,
+            "--no-version-check",
+            "--no-log-file",
+            "run",
+            "--journal-path",
+            str(journal),
+            str(file),
+        ],
+    )
+    pid = stack.pid("server")
+    assert child.wait(60) == 0
+    assert state(pid) is None and json.loads(journal.read_text())["run"][0]["status"] == "succeeded"
+
+
+def rows(stack, good, bad, ago_s=0.5):
+    made = np.zeros(good + bad, ROW)
+    made["done"] = time.time() - ago_s
+    made["outcome"][good:] = 2
+    made.tofile(stack.run / "requests-load.bin")
+
+
+HYPOTHESIS = {
+    "title": "served",
+    "probes": [
+        {
+            "type": "probe",
+            "name": "goodput",
+            "tolerance": True,
+            "provider": {
+                "type": "python",
+                "module": "harness.chaos.probes",
+                "func": "goodput",
+                "arguments": {"over_s": 60, "at_least": 0.99},
+            },
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "met", "ran"),
+    [
+        pytest.param(100, 0, True, 1, id="all answered: the method runs"),
+        pytest.param(90, 10, False, 0, id="one in ten unanswered: nothing is broken"),
+        pytest.param(19, 0, False, 0, id="nineteen requests are too few to say"),
+        pytest.param(0, 0, False, 0, id="no load is no steady state"),
+    ],
+)
+def test_the_steady_state_hypothesis_guards_the_method(stack, good, bad, met, ran):
+    if good + bad:
+        rows(stack, good, bad)
+    child, journal = begin(stack, experiment([("sham", {}, {})], **{"steady-state-hypothesis": HYPOTHESIS}))
+    child.wait(60)
+    told = json.loads(journal.read_text())
+    assert bool((told["steady_states"]["before"] or {}).get("steady_state_met")) is met
+    assert len(told["run"]) == ran
