@@ -41,7 +41,7 @@ class Availability:
         _, up = target_up(history, window, self.job)
         if not len(up):
             raise NoEvidence(f"no scrape of the service is recorded in {self.phase}", "see Prometheus' log and targets")
-        n, lost, share = len(rows), int(np.count_nonzero(~answered(rows))), 1 - self.target
+        n, lost, share = len(rows), int(np.count_nonzero(~answered(rows))), round(1 - self.target, 9)
         down = int(np.count_nonzero(up != 1))
         verdict = samples.judge(lost, n, share)
         reason = f"{percent(1 - lost / n)} of {n:,} requests answered, target {percent(self.target)}"

@@ -20,8 +20,8 @@ def effect(history: History, experiment: str) -> Effect | None:
     """The moments of an experiment's faults; None when none is recorded to have begun.
 
     A fault that is done to a process (params.process in its start event) is gone as soon as that process was replaced,
-    and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until the readiness probe puts the service back into
-    traffic, if it or a restart had taken it out.
+    and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until
+    the readiness probe puts the service back into traffic, if it or a restart had taken it out.
     """
     faults = [e for e in history.of("fault") if e.detail.get("experiment") == experiment]
     starts = [e for e in faults if e.detail.get("edge") == "start"]
@@ -61,7 +61,8 @@ def needed_effect(history: History, experiment: str) -> Effect:
 
 def _gone(start: Event, faults: list[Event], restarts: list[Event], history: History) -> float | None:
     """When one fault was gone: at its stop, or before that with what it was done to or done by."""
-    stops = [e.at for e in faults if e.detail.get("edge") == "stop" and e.detail.get("id") == start.detail.get("id")]
+    about = [e for e in faults if e.detail.get("id") == start.detail.get("id")]
+    stops = [e.at for e in about if e.detail.get("edge") == "stop" and e.outcome == "ok"]
     stop = min(stops, default=None)
     process = start.detail.get("params", {}).get("process")
     moments = [

@@ -9,6 +9,7 @@ of which one is.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from harness.checks.words import duration, percent
 from harness.verdict import Verdict
@@ -54,15 +55,26 @@ def judge(bad: int, n: int, share: float) -> Verdict:
 
 
 def needed(share: float, bad: int = 0) -> int | None:
-    """The fewest requests that prove the claim with `bad` of them bad; None when no number would."""
-    if share <= 0 or chance(bad, MOST, share) > 1 - CONFIDENCE:
-        return None
-    low, high = bad, bad + 1
-    while judge(bad, high, share) is not Verdict.PASS:
+    """The fewest requests that prove the claim with `bad` of them bad; None when no number up to MOST would."""
+    return _fewest(lambda n: judge(bad, n, share) is Verdict.PASS, from_n=bad + 1)
+
+
+def needed_at(bad: int, n: int, share: float) -> int | None:
+    """The requests needed if bad ones go on coming at the rate seen: bad in n; None when no number up to MOST would."""
+    rate = bad / n if n else 0.0
+    return _fewest(lambda m: judge(math.ceil(rate * m - 1e-9), m, share) is Verdict.PASS, from_n=max(n, 1))
+
+
+def _fewest(proves: Callable[[int], bool], from_n: int) -> int | None:
+    """The first number from which on the claim is proven, by bisection."""
+    low, high = from_n - 1, from_n
+    while not proves(high):
         low, high = high, 2 * high
+        if high > MOST:
+            return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if judge(bad, middle, share) is Verdict.PASS else (middle, high)
+        low, high = (low, middle) if proves(middle) else (middle, high)
     return high
 
 
@@ -82,18 +94,3 @@ def shortage(bad: int, n: int, share: float, over_s: float) -> tuple[str, str]:
         f"{n:,} requests are too few to claim it ({enough:,} needed at {confidence}{lasts})",
         f"load for longer or at a higher rate: {enough:,} requests",
     )
-
-
-def needed_at(bad: int, n: int, share: float) -> int | None:
-    """The requests needed if bad ones go on coming at the rate seen; None when no number would do."""
-    if not bad or not n:
-        return needed(share)
-    if bad / n >= share:
-        return None
-    enough = needed(share, bad)
-    while enough is not None:  # more requests bring more bad ones, which need more requests
-        more = needed(share, math.ceil(bad / n * enough))
-        if more == enough:
-            break
-        enough = more
-    return enough

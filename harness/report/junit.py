@@ -1,0 +1,50 @@
+"""junit.xml: the verdict for CI servers. FAIL is a <failure>, INCONCLUSIVE an <error>: neither counts as passed."""
+
+from __future__ import annotations
+
+import re
+from typing import TextIO
+from xml.etree import ElementTree as ET
+
+from harness.report.summary import Summary, printable, utc
+from harness.verdict import Verdict
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_KIND = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
+
+
+def write(summary: Summary, out: TextIO) -> None:
+    """Write one test suite with a test case for each result, named by check and subject."""
+    total = {
+        "tests": str(len(summary.results)),
+        "failures": str(len(summary.of(Verdict.FAIL))),
+        "errors": str(len(summary.of(Verdict.INCONCLUSIVE))),
+        "skipped": "0",
+        "time": f"{summary.ended - summary.started:.3f}",
+    }
+    root = ET.Element("testsuites", {"name": "harness gate", **total})
+    suite = ET.SubElement(
+        root, "testsuite", {"name": _xml(summary.service), **total, "timestamp": utc(summary.started)}
+    )
+    if not summary.results:  # consumers read an empty suite as success; nothing judged is not a success
+        for element in (root, suite):
+            element.attrib |= {"tests": "1", "errors": "1"}
+        nothing = ET.SubElement(suite, "testcase", {"classname": "gate", "name": "anything judged", "time": "0"})
+        ET.SubElement(nothing, "error", {"type": "INCONCLUSIVE", "message": "nothing was judged"})
+    for result in summary.results:
+        about = {"classname": _xml(result.check), "name": _xml(result.subject), "time": "0"}
+        case = ET.SubElement(suite, "testcase", about)
+        if result.verdict is Verdict.PASS:
+            ET.SubElement(case, "system-out").text = _xml(result.reason)
+            continue
+        kind = {"type": result.status or result.verdict.name, "message": _xml(result.reason)}
+        said = [result.reason, result.remedy and f"next: {result.remedy}", result.place and f"at {result.place}"]
+        ET.SubElement(case, _KIND[result.verdict], kind).text = "\n".join(_xml(s) for s in said if s)
+    ET.indent(root)
+    out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
+    out.write(ET.tostring(root, encoding="unicode") + "\n")
+
+
+def _xml(text: str) -> str:
+    """Text that XML 1.0 can hold, on one line."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", printable(text))

@@ -1,0 +1,166 @@
+from dataclasses import replace
+
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, restart, table, told
+
+from harness.checks import AlertDelivered
+
+# Bounds in gate seconds: firing 120/60 + 10/60 + 2 = 4.2, over 300/60 + 10/60 + 2 = 7.2
+CALL = AlertDelivered(
+    "hang", "ServiceDown", "critical", "pagerduty", 120, 300, place="am.yaml:9", group_wait_s=10, group_interval_s=10
+)
+EVENTS = (phase("hang", 10, 60), fault("hang", 20, 30))
+FIRING, OVER = told(22, "pagerduty", "firing", "ServiceDown"), told(32, "pagerduty", "resolved", "ServiceDown")
+WATCHDOG, DOWN = firing("Watchdog", (0, 60)), firing("ServiceDown", (21.5, 31.5))
+
+
+def sent(*messages, events=EVENTS, series=(WATCHDOG, DOWN)):
+    return history(*events, notifications=messages, series=series)
+
+
+def short(end):
+    return phase("hang", 10, end), fault("hang", 20, 30)
+
+
+REJECTED = told(22, "pagerduty", "firing", "ServiceDown", ["payload.severity is 'page'"])
+CASES = [
+    (
+        "the receiver told in time, and that it is over",
+        CALL,
+        sent(FIRING, OVER),
+        PASS,
+        "pagerduty was told after 2 min (bound",
+    ),
+    (
+        "nobody told of an alert that fired",
+        CALL,
+        sent(),
+        FAIL,
+        "fired live after 1 min 30 s, but pagerduty was never told",
+    ),
+    ("an alert that never fired live", CALL, sent(series=[WATCHDOG]), FAIL, "never fired live in 40 min"),
+    (
+        "another receiver told",
+        CALL,
+        sent(told(22, "slack", "firing", "ServiceDown")),
+        FAIL,
+        "slack was told after 2 min instead",
+    ),
+    (
+        "told too late",
+        CALL,
+        sent(told(24.5, "pagerduty", "firing", "ServiceDown"), OVER),
+        FAIL,
+        "told after 4 min 30 s",
+    ),
+    (
+        "a message the real receiver refuses",
+        CALL,
+        sent(REJECTED, OVER),
+        FAIL,
+        "would not have taken it: payload.severity is",
+    ),
+    (
+        "never told that it is over",
+        CALL,
+        sent(FIRING),
+        FAIL,
+        "but never that it was over: the alert stopped firing 28 min",
+    ),
+    (
+        "told much too late that it is over",
+        CALL,
+        sent(FIRING, OVER._replace(at=40)),
+        FAIL,
+        "it was over 10 min after the effect (bound 7 min 10 s)",
+    ),
+    (
+        "told that it is over while it is not",
+        CALL,
+        sent(FIRING, OVER._replace(at=25), OVER),
+        FAIL,
+        "told that it was over 5 min",
+    ),
+    (
+        "an alert that goes on firing live",
+        CALL,
+        sent(FIRING, series=[WATCHDOG, firing("ServiceDown", (21.5, 60))]),
+        FAIL,
+        "still firing live 30 min after the effect",
+    ),
+    ("a message about another alert", CALL, sent(told(22, "pagerduty", "firing", "Other")), FAIL, "was never told"),
+    (
+        "a message from before the fault",
+        CALL,
+        sent(FIRING._replace(at=19), series=[WATCHDOG]),
+        FAIL,
+        "pagerduty was never told",
+    ),
+    (
+        "firing live before the fault proves nothing",
+        CALL,
+        sent(FIRING, OVER, series=[firing("ServiceDown", (15, 31))]),
+        INCONCLUSIVE,
+        "already firing live",
+    ),
+    (
+        "a phase that ends before it had to be told",
+        CALL,
+        sent(events=short(23)),
+        INCONCLUSIVE,
+        "when the phase ended, 3 min",
+    ),
+    (
+        "a phase that ends before it had to be told over",
+        CALL,
+        sent(FIRING, events=short(33)),
+        INCONCLUSIVE,
+        "before it had to be told over",
+    ),
+    (
+        "a service that never got ready again",
+        CALL,
+        sent(FIRING, OVER, events=(*EVENTS, restart(24))),
+        INCONCLUSIVE,
+        "the effect of the fault never ended",
+    ),
+    ("no alert recorded at all", CALL, sent(series=()), INCONCLUSIVE, "recorded no alerts at all"),
+    ("no fault recorded", CALL, sent(FIRING, OVER, events=EVENTS[:1]), INCONCLUSIVE, "no fault is recorded"),
+    ("no phase recorded", CALL, sent(FIRING, OVER, events=EVENTS[1:]), INCONCLUSIVE, "does not hold the phase"),
+    (
+        "a rule that cannot run compressed",
+        replace(CALL, refused=("increase() counts, and counts shrink",)),
+        sent(FIRING, OVER),
+        INCONCLUSIVE,
+        "no compressed copy of the rule ran live: increase()",
+    ),
+    (
+        "a contract that accepts the replay alone says 1 proof is enough",
+        replace(CALL, refused=("window of 4 min is under 4 scrapes",), proof="replay"),
+        sent(),
+        PASS,
+        "proven by replay alone",
+    ),
+]
+
+
+@table(CASES)
+def test_alert_delivered(check, record, verdict, says):
+    result = expect(check, record, verdict, says)
+    assert result.place == "am.yaml:9"
+
+
+def test_the_status_names_how_it_failed():
+    records = {
+        "PROVEN": sent(FIRING, OVER),
+        "SILENT": sent(),
+        "MISROUTED": sent(told(22, "slack", "firing", "ServiceDown")),
+        "REJECTED": sent(REJECTED, OVER),
+        "UNRESOLVED": sent(FIRING),
+        "FALSE-RESOLVED": sent(FIRING, OVER._replace(at=25)),
+        "LATE": sent(FIRING._replace(at=26), OVER),
+    }
+    assert {CALL.judge(record).status: record for record in records.values()} == records
+
+
+def test_a_missing_all_clear_names_the_setting_that_sends_it():
+    assert "send_resolved" in CALL.judge(sent(FIRING)).remedy

@@ -1,0 +1,107 @@
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, ready, replay, restart, table, unready
+
+from harness.checks import AlertFires
+from harness.history import History
+
+DOWN = AlertFires("hang", "ServiceDown", "critical", fires_within_s=120, resolves_within_s=300, place="rules.yaml:4")
+EVENTS = (phase("hang", 10, 60), fault("hang", 20, 30))  # 10 s of the gate, 600 s of production
+FIRED = {"pending_s": 15, "firing_s": 75, "last_firing_s": 645, "ended_s": 1800, "fault_end_s": 600}
+
+
+def seen(*events, probes=(), **known):
+    replays = {"hang": {"ServiceDown": replay(**known)}}
+    return history(*(events or EVENTS), probes=probes, replays=replays)
+
+
+def but(**other):
+    return seen(**{**FIRED, **other})
+
+
+# Hung at 20, replaced at 25 (300 s of production later), in traffic at 30: metrics answer before readiness does.
+RESTARTED = (phase("hang", 10, 60), fault("hang", 20, 40, process="server"), restart(25, "liveness"))
+PROBES = [*unready(22), *ready(30)]
+
+CASES = [
+    (
+        "firing and resolving in time is proof",
+        DOWN,
+        but(),
+        PASS,
+        "fires after 1 min 15 s (bound 2 min) and resolves 1 min",
+    ),
+    (
+        "a rule that never fires is silent",
+        DOWN,
+        but(firing_s=None, pending_s=None),
+        FAIL,
+        "never fired in 30 min of record",
+    ),
+    ("a rule that was only pending says so", DOWN, but(firing_s=None), FAIL, "it was pending from 15 s on"),
+    ("firing late is late", DOWN, but(firing_s=135), FAIL, "fires only after 2 min 15 s, bound 2 min"),
+    ("firing just in time is in time", DOWN, but(firing_s=120), PASS, "fires after 2 min"),
+    (
+        "resolving late fails",
+        DOWN,
+        but(last_firing_s=900),
+        FAIL,
+        "resolves only 5 min 15 s after the effect, bound 5 min",
+    ),
+    ("never resolving fails", DOWN, but(last_firing_s=1800), FAIL, "was still firing 20 min 15 s after the effect"),
+    ("resolving while the fault goes on is false", DOWN, but(last_firing_s=500), FAIL, "before the fault was over"),
+    (
+        "a rule on the process may resolve once that is replaced although traffic comes later",
+        DOWN,
+        seen(*RESTARTED, probes=PROBES, **{**FIRED, "last_firing_s": 330}),
+        PASS,
+        "resolves 0 s after the effect",
+    ),
+    (
+        "but not before it is replaced",
+        DOWN,
+        seen(*RESTARTED, probes=PROBES, **{**FIRED, "last_firing_s": 180}),
+        FAIL,
+        "resolves 2 min before the fault was over (fault 5 min)",
+    ),
+    (
+        "firing before the fault proves nothing",
+        DOWN,
+        but(fired_before=True),
+        INCONCLUSIVE,
+        "already firing before the fault",
+    ),
+    (
+        "a record that ends too early to fire",
+        DOWN,
+        but(firing_s=None, ended_s=90),
+        INCONCLUSIVE,
+        "where the record ends, after",
+    ),
+    (
+        "a record that ends too early to resolve",
+        DOWN,
+        but(last_firing_s=795, ended_s=800),
+        INCONCLUSIVE,
+        "3 min 20 s after the effect (bound 5 min)",
+    ),
+    (
+        "an effect without an end cannot be resolved",
+        DOWN,
+        but(fault_end_s=None),
+        INCONCLUSIVE,
+        "an end of the fault's effect",
+    ),
+    ("no replay is no evidence", DOWN, history(*EVENTS), INCONCLUSIVE, "no replay of ServiceDown"),
+    ("an unknown time scale is no evidence", DOWN, History(replays=but().replays), INCONCLUSIVE, "time_scale"),
+]
+
+
+@table(CASES)
+def test_alert_fires(check, record, verdict, says):
+    result = expect(check, record, verdict, says)
+    assert result.place == "rules.yaml:4"
+
+
+def test_the_status_names_how_it_failed():
+    cases = {"SILENT": {"firing_s": None}, "LATE": {"firing_s": 200}, "FALSE-RESOLVED": {"last_firing_s": 400}}
+    cases |= {"UNRESOLVED": {"last_firing_s": 1800}, "PROVEN": {}, "": {"fired_before": True}}
+    assert {DOWN.judge(but(**other)).status: other for other in cases.values()} == cases

@@ -1,0 +1,67 @@
+import pytest
+from handmade import fault, history, phase, ready, restart, rows, unready
+
+from harness.checks.effect import Effect, effect, needed_effect
+from harness.checks.evidence import NoEvidence
+
+PHASE = phase("x", 10, 60)
+CASES = [
+    ("a fault that leaves the service in traffic ends with its undo", (fault("x", 20, 30),), {}, Effect(20, 30, 30)),
+    (
+        "a hung server that was replaced before the undo is healed by its restart",
+        (fault("x", 20, 40, process="server"), restart(26, "liveness")),
+        {"probes": [*unready(22), *ready(29)]},
+        Effect(20, 26, 29),
+    ),
+    (
+        "a killed server is out of traffic until it is ready although no probe saw it leave",
+        (fault("x", 20, 24, "kill", process="server"), restart(20.6)),
+        {"probes": ready(5, 22)},
+        Effect(20, 20.6, 22),
+    ),
+    (
+        "a flood goes on through a restart of its victim",
+        (fault("x", 20, 40, "surge"), restart(26, "liveness")),
+        {"probes": [*unready(22), *ready(29)]},
+        Effect(20, 40, 40),
+    ),
+    (
+        "a flood is over with its last arrival though its undo comes later",
+        (fault("x", 20, 40, "surge"),),
+        {"rows": {"surge": rows(101, start=21, rate=10)}},
+        Effect(20, 31, 31),
+    ),
+    (
+        "an effect lasts until readiness is back after the undo",
+        (fault("x", 20, 30, "surge"),),
+        {"probes": [*unready(22), *ready(25), *unready(26), *ready(33), *unready(50), *ready(51)]},
+        Effect(20, 30, 33),
+    ),
+    (
+        "the last of several faults counts",
+        (fault("x", 20, 25, id="a"), fault("x", 22, 31, id="b"), fault("other", 22, 50, id="c")),
+        {},
+        Effect(20, 31, 31),
+    ),
+    (
+        "a service that never gets ready again suffers for ever",
+        (fault("x", 20, 30), restart(25)),
+        {"probes": unready(22)},
+        Effect(20, 30, None),
+    ),
+    ("a fault that is not undone is never gone", (fault("x", 20, None),), {}, Effect(20, None, None)),
+    ("an undo that failed is no undo", (fault("x", 20, 30, undone="fail"),), {}, Effect(20, None, None)),
+    ("no fault has no effect", (), {}, None),
+]
+
+
+@pytest.mark.parametrize(("events", "parts", "expected"), [pytest.param(*c[1:], id=c[0]) for c in CASES])
+def test_effect(events, parts, expected):
+    found = effect(history(PHASE, *events, **parts), "x")
+    assert found == pytest.approx(expected) if expected and None not in expected else found == expected
+
+
+@pytest.mark.parametrize("events", [(), (fault("x", 20, None),)], ids=["no fault began", "no fault ended"])
+def test_a_check_that_needs_an_end_does_not_go_on_without(events):
+    with pytest.raises(NoEvidence, match=r"is recorded to have begun|is not recorded to have ended"):
+        needed_effect(history(PHASE, *events), "x")

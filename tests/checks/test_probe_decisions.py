@@ -1,0 +1,113 @@
+from handmade import FAIL, INCONCLUSIVE, PASS, alive, expect, history, phase, ready, restart, table, unready
+
+from harness.checks import ProbeDecisions
+
+EVENTS = phase("x", 10, 60)
+HANG = ProbeDecisions("x", restart="liveness", readiness="unready")
+CRASH = ProbeDecisions("x", restart="exit", readiness="unready")
+CALM = ProbeDecisions("x", restart="never", readiness="ready")
+FLOOD = ProbeDecisions("x", restart="never", readiness="unready")
+ANY = ProbeDecisions("x", restart="never")
+
+
+def saw(*events, probes=()):
+    return history(EVENTS, *events, probes=sorted([*ready(2), *alive(2, 60), *probes]))
+
+
+OUT_AND_BACK = [*unready(22), *ready(30)]
+CASES = [
+    (
+        "a hung server leaves traffic and is restarted",
+        HANG,
+        saw(restart(26, "liveness"), probes=OUT_AND_BACK),
+        PASS,
+        "1 restart (bound 1) by liveness, out of traffic after 12 s, and back",
+    ),
+    (
+        "a crashed server is out of traffic at once",
+        CRASH,
+        saw(restart(21), probes=ready(25)),
+        PASS,
+        "1 restart (bound 1) by exit",
+    ),
+    (
+        "a flood takes it out of traffic only",
+        FLOOD,
+        saw(probes=OUT_AND_BACK),
+        PASS,
+        "0 restarts (bound 0), out of traffic",
+    ),
+    ("nothing happens when nothing is broken", CALM, saw(), PASS, "0 restarts (bound 0), never out of traffic"),
+    ("readiness may do as it likes where nobody cares", ANY, saw(probes=OUT_AND_BACK), PASS, "0 restarts"),
+    (
+        "a restart nobody expected",
+        CALM,
+        saw(restart(26, "liveness"), probes=ready(30)),
+        FAIL,
+        "restarted 1 times by liveness",
+    ),
+    (
+        "a restart that never came",
+        HANG,
+        saw(probes=OUT_AND_BACK),
+        FAIL,
+        "never restarted; 1 restart by liveness expected",
+    ),
+    (
+        "a restart for another cause",
+        HANG,
+        saw(restart(26), probes=OUT_AND_BACK),
+        FAIL,
+        "restarted by exit instead of liveness",
+    ),
+    (
+        "a restart loop",
+        CRASH,
+        saw(restart(21), restart(27), probes=ready(30)),
+        FAIL,
+        "restarted 2 times, bound 1",
+    ),
+    ("readiness hard-wired to 200", FLOOD, saw(), FAIL, "readiness never took it out of traffic in 50 s"),
+    (
+        "a hung server that stayed in traffic",
+        HANG,
+        saw(restart(26, "liveness"), probes=ready(30)),
+        FAIL,
+        "readiness never took it out",
+    ),
+    (
+        "a flap nobody expected",
+        CALM,
+        saw(probes=OUT_AND_BACK),
+        FAIL,
+        "took it out of traffic 1 times, first after 12 s",
+    ),
+    ("a server that stays unready", FLOOD, saw(probes=unready(22)), FAIL, "still not ready at the end, 38 s after"),
+    (
+        "a server that is not back after its restart",
+        CRASH,
+        saw(restart(21)),
+        FAIL,
+        "still not ready at the end, 39 s after",
+    ),
+    (
+        "no probe answer in the phase is no evidence",
+        CALM,
+        history(EVENTS, probes=ready(2)),
+        INCONCLUSIVE,
+        "no probe answer",
+    ),
+    (
+        "no readiness decision ever is no evidence",
+        ANY,
+        history(EVENTS, probes=alive(2, 60)),
+        INCONCLUSIVE,
+        "no readiness",
+    ),
+    ("no phase is no evidence", CALM, history(probes=ready(2)), INCONCLUSIVE, "does not hold the phase"),
+]
+
+
+@table(CASES)
+def test_probe_decisions(check, record, verdict, says):
+    expect(check, record, verdict, says)

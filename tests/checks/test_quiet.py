@@ -1,0 +1,80 @@
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, firing, history, phase, replay, table
+
+from harness.checks import Quiet
+
+EVENTS, WATCHDOG = phase("sham", 10, 40), firing("Watchdog", (0, 50))
+CALM = {"sham": {"ServiceDown": replay(ended_s=1800), "Watchdog": replay(fired_before=True, ended_s=1800)}}
+QUIET = Quiet("sham")
+
+
+def saw(*series, replays=CALM, events=EVENTS):
+    return history(events, series=series, replays=replays)
+
+
+FIRED = {"sham": {"ServiceDown": replay(firing_s=60, last_firing_s=180)}}
+CASES = [
+    (
+        "only the watchdog fires",
+        QUIET,
+        saw(WATCHDOG),
+        PASS,
+        "0 unexpected alerts live and in the replay in 30 s of the gate",
+    ),
+    (
+        "an allowed alert may fire",
+        Quiet("sham", frozenset({"ServiceDown"})),
+        saw(WATCHDOG, firing("ServiceDown", (20, 25)), replays=FIRED),
+        PASS,
+        "(ServiceDown fired, as allowed)",
+    ),
+    (
+        "an alert outside the phase is not its business",
+        QUIET,
+        saw(WATCHDOG, firing("ServiceDown", (2, 9))),
+        PASS,
+        "bound 0",
+    ),
+    (
+        "an unexpected alert is noise",
+        QUIET,
+        saw(WATCHDOG, firing("ServiceDown", (20, 25))),
+        FAIL,
+        "ServiceDown fired live for 5 min; at most 0 unexpected",
+    ),
+    (
+        "an alert that goes on from before is noise",
+        QUIET,
+        saw(WATCHDOG, firing("ServiceDown", (2, 11))),
+        FAIL,
+        "ServiceDown fired live for 1 min",
+    ),
+    (
+        "an alert that fires only on the production rules is noise",
+        QUIET,
+        saw(WATCHDOG, replays=FIRED),
+        FAIL,
+        "ServiceDown fired in the replay for 2 min",
+    ),
+    ("silence without any alert recorded proves nothing", QUIET, saw(), INCONCLUSIVE, "not even Watchdog"),
+    (
+        "a watchdog that had stopped before the phase proves nothing",
+        QUIET,
+        saw(firing("Watchdog", (0, 9))),
+        INCONCLUSIVE,
+        "silence proves nothing",
+    ),
+    ("a phase without its replay is half judged", QUIET, saw(WATCHDOG, replays={}), INCONCLUSIVE, "no replay"),
+    (
+        "unless live is enough",
+        Quiet("sham", replayed=False),
+        saw(WATCHDOG, replays={}),
+        PASS,
+        "0 unexpected alerts live in",
+    ),
+    ("no phase is no evidence", QUIET, saw(WATCHDOG, events=[]), INCONCLUSIVE, "does not hold the phase"),
+]
+
+
+@table(CASES)
+def test_quiet(check, record, verdict, says):
+    expect(check, record, verdict, says)

@@ -1,0 +1,132 @@
+import numpy as np
+from handmade import INCONCLUSIVE, PASS, expect, history, phase, rows, table, up
+
+from harness.checks import Recorded
+from harness.history import Event
+
+STEADY, UP = phase("steady", 0, 30), [up(0, 30)]
+RECORDED = Recorded()
+BOTH = Recorded(generators=("load", "surge"))
+
+
+def account(generator="load", n=1800, **other):
+    done = {"planned": n, "sent": n, "unsent": 0, "rows": n, "locust_requests": n, "generator": generator}
+    return [
+        Event(0, "load", "started", detail={"generator": generator}),
+        Event(31, "load", "finished", detail=done | other),
+    ]
+
+
+def load(*events, made=None, series=UP, **others):
+    made = rows(1800) if made is None else made
+    return history(STEADY, *(events or (account(),)), rows={"load": made, **others}, series=series)
+
+
+def numbered(seq):
+    made = rows(1800)
+    made["seq"] = seq
+    return made
+
+
+def hurried():
+    """200 of the requests intended for the phase were sent only after it."""
+    made = rows(1800)
+    made["sent"][-10:] = made["intended"][-10:] + 0.02
+    made["sent"][-200:] += 5
+    return made
+
+
+TWICE = numbered(np.r_[0, 0:1799])
+TWO_FLOODS = np.concatenate([rows(50), rows(70)])
+CASES = [
+    (
+        "every request has its row and the load kept its schedule",
+        RECORDED,
+        load(),
+        PASS,
+        "1,800 requests planned, each with its row; dispatch lag p99 1 ms (bound 25 ms); scrapes at most 250 ms apart",
+    ),
+    (
+        "a generator that ran twice is added up",
+        BOTH,
+        load(account(), account("surge", 50), account("surge", 70), surge=TWO_FLOODS),
+        PASS,
+        "1,920 requests planned",
+    ),
+    (
+        "a flood may be too much for its own generator",
+        BOTH,
+        load(account(), account("surge", 50, sent=40, unsent=10), surge=rows(50, unsent=10)),
+        PASS,
+        "1,850 requests",
+    ),
+    ("a row is missing", RECORDED, load(made=rows(1799)), INCONCLUSIVE, "load: 1,799 rows on disk for 1,800 planned"),
+    (
+        "Locust counted another number",
+        RECORDED,
+        load(account(locust_requests=1700)),
+        INCONCLUSIVE,
+        "1,700 requests counted by",
+    ),
+    ("a row is there twice", RECORDED, load(made=TWICE), INCONCLUSIVE, "1 sequence number missing, others twice"),
+    (
+        "a generator that never finished",
+        RECORDED,
+        load(account()[:1]),
+        INCONCLUSIVE,
+        "load: started 1 times, finished 0",
+    ),
+    ("a generator that was never heard of", BOTH, load(), INCONCLUSIVE, "surge: started 0 times, finished 0"),
+    (
+        "a generator that left no rows",
+        BOTH,
+        load(account(), account("surge", 50)),
+        INCONCLUSIVE,
+        "surge: no rows on disk",
+    ),
+    (
+        "one unsent request",
+        RECORDED,
+        load(made=rows(1800, unsent=1)),
+        INCONCLUSIVE,
+        "1 request of 1,800 could not be sent, bound 0",
+    ),
+    (
+        "a generator that sent late",
+        RECORDED,
+        load(made=rows(1800, lag=0.04)),
+        INCONCLUSIVE,
+        "steady: load sent late, p99 40 ms, bound 25 ms",
+    ),
+    (
+        "a generator that sent too few in a phase",
+        Recorded(lag_p99_ms=10_000),
+        load(made=hurried()),
+        INCONCLUSIVE,
+        "sent 1,600 for 1,800 planned, 11.111 % off, bound 1 %",
+    ),
+    ("a phase without load", RECORDED, load(made=rows(1800, start=40)), INCONCLUSIVE, "steady: no request of load"),
+    (
+        "a hole in the scrapes",
+        RECORDED,
+        load(series=[up(0, 30, without=(10, 12))]),
+        INCONCLUSIVE,
+        "steady: no scrape of the service for 2 s of the gate, bound 750 ms",
+    ),
+    ("no scrapes", RECORDED, load(series=[]), INCONCLUSIVE, "no scrape of the service for 30 s"),
+    ("scrapes that end early", RECORDED, load(series=[up(0, 25)]), INCONCLUSIVE, "no scrape of the service for 5 s"),
+    ("no phase", RECORDED, history(account(), rows={"load": rows(9)}, series=UP), INCONCLUSIVE, "the phase 'steady'"),
+    ("nothing asked", Recorded(phases=()), load(), INCONCLUSIVE, "no phase or no generator is judged"),
+]
+
+
+@table(CASES)
+def test_recorded(check, record, verdict, says):
+    expect(check, record, verdict, says)
+
+
+def test_every_reason_is_given_at_once():
+    reason = expect(
+        RECORDED, load(account(), made=rows(1700, lag=0.04), series=[]), INCONCLUSIVE, "rows on disk"
+    ).reason
+    assert "sent late" in reason and "no scrape" in reason
