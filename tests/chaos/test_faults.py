@@ -36,7 +36,7 @@ def test_a_sham_touches_nothing_and_needs_no_witness(stack):
     pid = stack.pid("server")
     inject(Sham(), stack, "sham", 60)
     assert end_all(stack, "heal") == ["sham"]
-    assert state(pid) == "S"
+    assert state(pid) in ("S", "R")
     assert edges(stack) == [("sham", "start", "ok"), ("sham", "stop", "ok")]
 
 
@@ -84,7 +84,7 @@ def test_an_unknown_process_is_named_with_the_known_ones(stack):
 
 
 def test_a_surge_without_its_scenario_begins_nothing(stack):
-    with pytest.raises(FaultError, match="no scenario nowhere.py"):
+    with pytest.raises(FaultError, match=r"no scenario nowhere\.py"):
         inject(Surge("nowhere.py", "constant:1/s", 1, "vector(1)"), stack, "x", 60)
 
 

@@ -1,4 +1,4 @@
-"""The kubelet's decisions: its state machine by tables, the whole of it against a real server whose answers we steer."""
+"""The kubelet: its state machine by tables, the whole of it against a real server whose answers we steer."""
 
 import json
 import os

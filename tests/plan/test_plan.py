@@ -1,0 +1,140 @@
+"""Every mistake in the user's files is one line with file, place and remedy; all of them come at once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.checks import CHECKS
+from harness.errors import PlanError
+from harness.plan import plan as planning
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """The repository's own plan and all it names, in a folder where they may be spoilt."""
+    for name in ("gate.yaml", "experiments", "scenarios"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "model_server").mkdir()
+    shutil.copy(ROOT / "model_server/service.yaml", tmp_path / "model_server")
+    shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def spoil(project, file, old, new):
+    path = project / file
+    text = path.read_text()
+    assert old in text, f"{file} has no {old!r} to spoil"
+    path.write_text(text.replace(old, new, 1))
+
+
+GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "complaint"),
+    [
+        pytest.param(GATE, "time_scale:", "time_scael:", "time_scael: unknown key; did you mean time_scale?", id="key"),
+        pytest.param(GATE, "time_scale: 60 ", "time_scale: 600 ", "less than or equal to 60; got 600", id="time scale"),
+        pytest.param(GATE, "120/s", "120 per s", "must be an arrival rate above zero like 60/s", id="rate"),
+        pytest.param(GATE, "for: 42s", "for: 42", "must be a duration with its unit, like 30s", id="duration"),
+        pytest.param(GATE, ", seed: 7", "", "poisson needs a seed", id="no seed"),
+        pytest.param(GATE, "- quiet", "- quite", "unknown check 'quite'; did you mean quiet?", id="unknown check"),
+        pytest.param(GATE, "server-hang,", "server-hagn,", "did you mean server-hang?", id="unknown experiment"),
+        pytest.param(GATE, "scenarios/steady.py", "scenarios/no.py", "no such file: scenarios/no.py", id="scenario"),
+        pytest.param(GATE, "critical: 100%", "critical: 100", "write 100% for per cent", id="share without per cent"),
+        pytest.param(GATE, "critical: 100%", "urgent: 100%", "urgent: unknown key; known: critical", id="severity"),
+        pytest.param(GATE, "load:", "load: &a", "", id="an anchor is no mistake"),
+        pytest.param(GATE, "service:", "service: x\nservice:", "service: written twice (first on line 1)", id="twice"),
+        pytest.param(GATE, "service:", "\tservice:", "not YAML", id="not YAML"),
+        pytest.param(SERVICE, "{port}", "8000", "must contain {port}", id="no port"),
+        pytest.param(SERVICE, "periodSeconds: 2", "periodSeconds: 0", "greater than or equal to 1; got 0", id="period"),
+        pytest.param(SERVICE, "rules/*.yaml", "rulez/*.yaml", "no file matches monitoring/rulez/*.yaml", id="no rules"),
+        pytest.param(SERVICE, "slos.yaml", "slo.yaml", "model_server/monitoring/slo.yaml: no such file", id="no slos"),
+        pytest.param(CRASH, "ServiceDown", "ServiceDwon", "no rule is called ServiceDwon; did you mean", id="no rule"),
+        pytest.param(CRASH, "severity: critical", "severity: page", "'critical', 'high', 'medium' or 'low'", id="sev"),
+        pytest.param(CRASH, "extensions:", "x-tensions:", "has no `- name: harness`", id="no contract"),
+        pytest.param(CRASH, "func: kill", "func: kil", "Chaos Toolkit rejects it", id="no such action"),
+        pytest.param(
+            CRASH, "probes: {server", "probs: {server", "probs: unknown key; did you mean probes", id="contract"
+        ),
+        pytest.param(CRASH, "title:", "tile:", "Chaos Toolkit rejects it", id="no title"),
+    ],
+)
+def test_a_mistake_is_said_with_its_file_and_line(project, file, old, new, complaint):
+    spoil(project, file, old, new)
+    if not complaint:
+        planning.load(project / GATE)
+        return
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    matching = [p for p in said.value.problems if complaint in p]
+    assert matching, said.value.problems
+    assert matching[0].startswith((file.split("/")[0], "model_server")), matching[0]
+
+
+def test_all_mistakes_come_at_once_in_every_file(project):
+    spoil(project, SERVICE, "rules/*.yaml", "rulez/*.yaml")
+    spoil(project, GATE, "- quiet", "- quite")
+    spoil(project, CRASH, "severity: critical", "severity: page")
+    spoil(project, GATE, "scenarios/steady.py", "scenarios/no.py")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    text = "\n".join(said.value.problems)
+    for part in ("rulez", "quite", "'low'", "no.py"):
+        assert part in text
+
+
+def test_a_line_number_is_that_of_the_mistake(project):
+    spoil(project, GATE, "- quiet", "- quite")
+    line = next(i for i, text in enumerate((project / GATE).read_text().splitlines(), 1) if "quite" in text)
+    with pytest.raises(PlanError, match=rf"^gate\.yaml:{line}: checks\[2\]"):
+        planning.load(project / GATE)
+
+
+def test_a_plan_without_checks_decides_nothing(project):
+    text = (project / GATE).read_text()
+    (project / GATE).write_text(text[: text.index("checks:")] + "checks: []\n")
+    with pytest.raises(PlanError, match="a plan without checks decides nothing"):
+        planning.load(project / GATE)
+
+
+def test_a_missing_gate_file_is_one_line(project):
+    with pytest.raises(PlanError, match=r"^nowhere\.yaml: no such file$"):
+        planning.load(Path("nowhere.yaml"))
+
+
+def test_a_profile_is_laid_over_the_plan_and_an_unknown_one_named(project):
+    quick = planning.load(project / GATE, profile="quick")
+    assert [e.name for e in quick.experiments] == ["sham", "server-crash"]
+    with pytest.raises(PlanError, match="unknown profile 'quik'; did you mean quick"):
+        planning.load(project / GATE, profile="quik")
+
+
+def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):
+    assert [e.name for e in planning.load(project / GATE, only=["sham"]).experiments] == ["sham"]
+    with pytest.raises(PlanError, match=r"--only shame: gate\.yaml has no such experiment; did you mean sham"):
+        planning.load(project / GATE, only=["shame"])
+
+
+def test_two_checks_are_in_every_gate_unasked(project):
+    kinds = {check.kind for check in planning.load(project / GATE, profile="quick").checks}
+    assert {"injected", "recorded", "watchdog"} <= kinds
+
+
+def test_the_stored_plan_gives_back_the_very_same_checks(project):
+    plan = planning.load(project / GATE)
+    (project / "plan.yaml").write_text(planning.dump(plan))
+    checks, facts, _ = planning.stored_checks(project)
+    assert list(map(normal, checks)) == list(map(normal, plan.checks)) and facts == plan.rule_facts
+    assert {c.kind for c in checks} <= set(CHECKS)
+
+
+def normal(check):
+    """A check with its collections as sorted text, so that a set and the list it is stored as are the same."""
+    plain = (str, int, float, type(None))
+    return type(check), {k: v if isinstance(v, plain) else sorted(map(str, v)) for k, v in vars(check).items()}
