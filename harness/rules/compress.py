@@ -19,7 +19,8 @@ from harness.rules.durations import format_duration, parse_duration, scale_durat
 from harness.rules.expression import longest_window_s, metrics_used, parse, shape, walk
 from harness.rules.rulefile import AlertRule, Rule
 
-MOST = 60  # beyond it a 15 s scrape would be faster than Prometheus keeps up with
+MOST = 60  # measured: at 300 a window holds two events and the phase of a scrape is 30 s of production
+SHORTEST_S = 0.1  # gate seconds from scrape to scrape and evaluation to evaluation that Prometheus keeps up with
 FEWEST_SCRAPES = 4  # in a window: two are the floor with perfectly regular scrapes
 ENOUGH_EVENTS = 20  # in a window at the threshold: fewer, and single events decide
 WARM_UP_S = 30.0  # gate seconds a run has usually been up when its first fault comes
@@ -31,10 +32,15 @@ _RULE_DURATIONS = ("for", "keep_firing_for")
 def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation_s: float) -> list[str]:
     """Why a compressed copy of the rule would not be equivalent to it, a sentence each; empty when it would be.
 
-    `scrape_s` and `evaluation_s` are the gate's (0.25 for a production interval of 15 s at 60).
+    `scrape_s` and `evaluation_s` are production's intervals; the gate's are K times shorter.
     """
     if not 1 <= time_scale <= MOST:
         return [f"time can be compressed 1 to {MOST} times, not {time_scale}"]
+    if min(scrape_s, evaluation_s) / time_scale < SHORTEST_S:
+        often = min(scrape_s, evaluation_s)
+        return [
+            f"every {often:g} s of production is every {float(often / time_scale):.3g} s here: at least {SHORTEST_S} s"
+        ]
     tree = parse(rule.expr)
     reasons = []
     try:
@@ -64,16 +70,13 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
         )
     windows_s = {node.range.total_seconds() for node in walk(tree) if isinstance(node, promql.MatrixSelector)}
     for window_s in sorted(windows_s):
-        scrapes = float(window_s / time_scale / scrape_s)
-        if scrapes < FEWEST_SCRAPES - 1e-9:
-            window = format_duration(window_s)
-            reasons.append(
-                f"its window of {window} would hold {scrapes:g} scrapes; at least {FEWEST_SCRAPES} are needed"
-            )
+        if window_s < FEWEST_SCRAPES * scrape_s:
+            window, scrapes = format_duration(window_s), window_s / scrape_s
+            reasons.append(f"its window of {window} holds {scrapes:g} scrapes; at least {FEWEST_SCRAPES} are needed")
     return reasons
 
 
-def notes(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation_s: float) -> list[str]:
+def notes(rule: Rule, time_scale: int | Fraction) -> list[str]:
     """What is coarse, though usable, about a compressed copy of the rule; a sentence each."""
     said = []
     for per_s, window_s in _rate_thresholds(parse(rule.expr)):
@@ -88,11 +91,6 @@ def notes(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation_s:
         said.append(
             f"it looks back {float(window_s):g} s of the live run; until then it sees less than production would"
         )
-    for seconds in _waits_s(rule):
-        if 0 < seconds / time_scale < evaluation_s - 1e-9:
-            said.append(
-                f"its wait of {format_duration(seconds)} becomes one evaluation, {evaluation_s * time_scale:g} s"
-            )
     return said
 
 
@@ -110,14 +108,12 @@ def compress(
     for i, (_, rule) in enumerate(entries):
         if reasons := refusals(rule, time_scale, scrape_s, evaluation_s):
             refused[i] = reasons
-    while True:
-        gone = {entries[i][1].name for i in refused if not isinstance(entries[i][1], AlertRule)}
-        lost = {i: gone & metrics_used(rule.expr) for i, (_, rule) in enumerate(entries) if i not in refused}
-        if not any(lost.values()):
-            break
-        for i, names in lost.items():
-            if names:
-                refused[i] = [f"it reads {', '.join(sorted(names))}, which cannot be compressed"]
+    while lost := {
+        i: sorted(missing)
+        for i, (_, rule) in enumerate(entries)
+        if i not in refused and (missing := _made(entries[j][1] for j in refused) & metrics_used(rule.expr))
+    }:
+        refused.update({i: [f"it reads {', '.join(names)}, which cannot be compressed"] for i, names in lost.items()})
 
     kept: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     at = 0
@@ -143,6 +139,11 @@ def verify_equivalent(original_expr: str, compressed_expr: str, time_scale: int 
     k = Fraction(time_scale)
     pairs = zip(long, short, strict=True)
     return [f"{a} and {b} are not in the ratio {k}" for a, b in pairs if a * k.denominator != b * k.numerator]
+
+
+def _made(rules: Iterable[Rule]) -> set[str]:
+    """The metrics that rules write."""
+    return set().union(*({"ALERTS", "ALERTS_FOR_STATE"} if isinstance(r, AlertRule) else {r.name} for r in rules))
 
 
 def _waits_s(rule: Rule) -> list[float]:

@@ -23,7 +23,7 @@ _UNITS_MS = {
 _WHOLE_ONLY = ("y", "w")  # as Prometheus prints: 90d, not 12w6d
 _DURATION = re.compile("".join(rf"(?:(\d+){unit})?" for unit in _UNITS_MS), re.ASCII)
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""(?P<string> "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | `[^`]*` )
       | (?P<skip> \s+ | \#[^\n]* )
       | (?P<bracket> \[ [^\]]* \] )
@@ -71,7 +71,7 @@ def scale_promql(expr: str, factor: Fraction | int) -> str:
     """
     out: list[str] = []
     after_offset = False
-    for token in _TOKEN.finditer(expr):
+    for token in TOKEN.finditer(expr):
         kind, text = token.lastgroup, token.group()
         if kind == "bracket":
             text = _scale_range(text, lambda duration: scale_duration(duration, factor))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 import promql_parser as promql
+
+from harness.rules.durations import TOKEN
 
 # Prometheus 2 has it and the parser does not.
 promql.register_extra_functions(
@@ -26,7 +30,13 @@ ANY = "*"  # stands for "metrics that cannot be named" among the metrics an expr
 @lru_cache(maxsize=1024)
 def parse(expr: str) -> Any:
     """The syntax tree of an expression. Raises ValueError with the parser's reason."""
-    return promql.parse(expr)
+    return promql.parse(TOKEN.sub(_requoted, expr))
+
+
+def _requoted(token: re.Match[str]) -> str:
+    """A raw string in plain quotes: the parser takes a backslash in `...` for an escape, Prometheus does not."""
+    text = token.group()
+    return json.dumps(text[1:-1], ensure_ascii=False) if token.lastgroup == "string" and text[0] == "`" else text
 
 
 def children(node: Any) -> list[Any]:

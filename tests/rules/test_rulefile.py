@@ -1,0 +1,125 @@
+import pytest
+from recording import PROMTOOL, RULES
+
+from harness.errors import PlanError
+from harness.rules.rulefile import check_with_promtool, dump, groups, load, longest_window_s, metrics_used, recordings
+
+
+def test_a_rule_is_read_whole():
+    rule = next(rule for rule in load([RULES]) if rule.name == "ModelAccuracyDrop")
+    assert (rule.expr, rule.for_s, rule.keep_firing_for_s) == ("ml_model_accuracy < 0.85", 300, 300)
+    assert (rule.labels, rule.group, rule.interval_s) == ({"severity": "high"}, "model.rules", 30)
+    assert RULES.read_text().splitlines()[rule.line - 1].strip() == "- alert: ModelAccuracyDrop"
+
+
+def test_recordings_are_read_apart():
+    assert [record.name for record in recordings([RULES])] == ["job:http_requests:error_ratio5m"]
+
+
+def test_scalars_are_the_text_in_the_file(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text("groups: [{name: 1, rules: [{alert: A, expr: x, labels: {version: 1.10, on: yes}}]}]")
+    assert load([file])[0].labels == {"version": "1.10", "on": "yes"}
+
+
+def test_aliases_and_merges_are_followed(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups: [{name: g, rules: [&a {alert: A, expr: x > 0, labels: {team: ml}}, {<<: *a, alert: B}, *a]}]"
+    )
+    assert [(rule.name, rule.labels) for rule in load([file])] == [(name, {"team": "ml"}) for name in "ABA"]
+
+
+def test_every_problem_is_listed_with_its_place(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        """groups:
+- name: g
+  interval: 5
+  rules:
+  - alert: A
+    expr: rate(x[5m]
+  - alert: B
+    for: 2 minutes
+    exp: x
+  - alert: C
+    record: c
+    expr: x
+  - record: d
+    expr: x
+    for: 5m
+  - just a text
+"""
+    )
+    with pytest.raises(PlanError) as caught:
+        load([file, tmp_path / "none.yaml"])
+    places = [problem.removeprefix(str(tmp_path)) for problem in caught.value.problems]
+    assert [place.split(": ")[0] for place in places] == [
+        "/rules.yaml:2",
+        "/rules.yaml:5",
+        "/rules.yaml:7",
+        "/rules.yaml:7",
+        "/rules.yaml:7",
+        "/rules.yaml:10",
+        "/rules.yaml:13",
+        "/rules.yaml:2",
+        "/none.yaml",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["groups: []", "groups: [{name: a, rules: []}]", "", "- x", "groups: [1]", "a: [", "group: []"]
+)
+def test_a_file_without_rules_is_a_problem(tmp_path, text):
+    file = tmp_path / "rules.yaml"
+    file.write_text(text)
+    with pytest.raises(PlanError, match=r"rules\.yaml"):
+        load([file])
+
+
+def test_no_files_at_all_is_a_problem():
+    with pytest.raises(PlanError, match="no rule files"):
+        load([])
+
+
+def test_promtool_finds_no_fault_with_good_rules():
+    assert check_with_promtool(PROMTOOL, [RULES]) == []
+
+
+def test_promtool_finds_what_only_it_can(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text('groups: [{name: g, rules: [{alert: A, expr: x, annotations: {a: "{{ $nothing }}"}}]}]')
+    assert load([file])
+    (problem,) = check_with_promtool(PROMTOOL, [file])
+    assert "undefined variable" in problem and str(file) in problem
+
+
+def test_dumped_groups_are_the_same_rules(tmp_path):
+    twice = [(group, [raw for raw, _ in rules]) for _ in range(2) for group, rules in groups(RULES)]
+    (tmp_path / "twice.yaml").write_text(dump(twice))
+    assert check_with_promtool(PROMTOOL, [tmp_path / "twice.yaml"]) == []
+
+    def said(rules):
+        return [(r.name, r.expr, r.for_s, r.keep_firing_for_s, r.labels, r.annotations, r.interval_s) for r in rules]
+
+    assert said(load([tmp_path / "twice.yaml"])) == 2 * said(load([RULES]))
+
+
+@pytest.mark.parametrize(
+    "expr, metrics, window_s",
+    [
+        ("up == 0", {"up"}, 0),
+        ("vector(1)", set(), 0),
+        ('{__name__="a", b="c"} / d', {"a", "d"}, 0),
+        ('{__name__=~"a.*"}', {"*"}, 0),
+        ("sum(rate(a[5m])) / on() group_left() rate(b[1h] offset 10m)", {"a", "b"}, 4200),
+        ("max_over_time(rate(a[5m])[1h:1m] offset 1d)", {"a"}, 86400 + 3900),
+        ("topk(scalar(n), quantile_over_time(scalar(q), a[2m]))", {"n", "q", "a"}, 120),
+        ("holt_winters(a[5m], 0.5, 0.5)", {"a"}, 300),
+        ("a offset -5m", {"a"}, 0),
+        (r"rate(a{path=~`/v\d+/\[5m]`}[5m])", {"a"}, 300),
+    ],
+)
+def test_what_an_expression_uses_and_how_far_back_it_looks(expr, metrics, window_s):
+    assert metrics_used(expr) == metrics
+    assert longest_window_s(expr) == window_s
