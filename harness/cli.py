@@ -15,9 +15,14 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import harness
 from harness.errors import HarnessError, Interrupted, PlanError, UsageError
+
+if TYPE_CHECKING:
+    from harness import run as running
+    from harness.report.summary import Summary
 
 RUNS = Path("runs")
 
@@ -180,15 +185,36 @@ def _report(run: Path) -> int:
     from harness import run as running
     from harness.report import json as as_json
     from harness.report import junit, text
-    from harness.report.summary import summarize
 
-    judged = running.judge(run)
-    summary = summarize(judged.results, judged.alerts, judged.history, judged.plan, _near(run))
+    summary = _summary(running.judge(run))
     for name, report in (("results.json", as_json.write), ("junit.xml", junit.write)):
         with open(run / name, "w") as out:
             report(summary, out)
     text.write(summary, sys.stdout, color=_colour())
     return summary.exit_code
+
+
+def _summary(judged: running.Judged) -> Summary:
+    from harness.report.summary import Summary
+
+    history = judged.history
+    started = next(iter(history.of("run", "started")), None)
+    finished = next(iter(e for e in history.of("load", "finished") if e.detail.get("generator") == "load"), None)
+    ledgers = history.of("run", "ledger")
+    return Summary(
+        service=history.setting("service", "unknown service"),
+        started=started.at if started else 0.0,
+        ended=history.events[-1].at if history.events else 0.0,
+        results=judged.results,
+        commit=history.setting("commit", ""),
+        experiments=judged.experiments,
+        alerts=judged.alerts,
+        coverage=judged.coverage,
+        requests=sum(map(len, history.rows.values())),
+        lag_p99_ms=finished.detail.get("lag_p99_ms") if finished else None,
+        left=tuple(ledgers[-1].detail["left"]) if ledgers else (),
+        folder=_near(judged.run),
+    )
 
 
 def _heal_quietly(runs: Path) -> None:

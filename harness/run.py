@@ -28,8 +28,8 @@ import yaml
 import harness
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
-from harness.checks import judge_all
-from harness.checks.alert_coverage import statuses
+from harness.checks import AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
+from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import HarnessError, PlanError, ProcessDied, StackError, UsageError
 from harness.history import History, Log, Outcome, Window, write_series
@@ -79,9 +79,10 @@ class Judged:
 
     run: Path
     results: tuple[Result, ...]
-    alerts: Mapping[str, Any]
+    alerts: Mapping[str, Mapping[str, Any]]  # as checks.alert_coverage.statuses gives them
+    coverage: Mapping[str, Mapping[str, int]]
     history: History
-    plan: Mapping[str, Any]
+    experiments: tuple[str, ...]
 
 
 def preflight(plan: Plan, tools: Tools) -> tuple[Plan, str]:
@@ -307,10 +308,17 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
 
 def judge(run: Path) -> Judged:
     """Judge a stored run by the checks stored with it. Raises EvidenceError or PlanError if it cannot be read."""
-    checks, _, plan = stored_checks(run)
+    checks, facts, plan = stored_checks(run)
     history = History.read(run)
-    results = judge_all(checks, history)
-    return Judged(run, tuple(results), statuses(checks, history), history, plan)
+    found = statuses(
+        history,
+        [(fact.alert, fact.severity) for fact in facts],
+        [check for check in checks if isinstance(check, (AlertFires, AlertDelivered))],
+        quiet=[check for check in checks if isinstance(check, Quiet)],
+        watchdog=next((check for check in checks if isinstance(check, WatchdogUnbroken)), None),
+    )
+    results = tuple(judge_all(checks, history))
+    return Judged(run, results, found, coverage(found), history, tuple(plan["experiments"]))
 
 
 def _steady(plan: Plan, load: Child, log: Log, view: _View) -> None:
@@ -415,17 +423,10 @@ def _started(plan: Plan, log: Log) -> None:
         evaluation_s=plan.evaluation_s,
         job=plan.service.monitoring.job,
         predict=plan.service.predict,
-        group_wait_s=_group_wait(plan) / plan.gate.time_scale,
+        group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
         harness=harness.__version__,
         pid=os.getpid(),
     )
-
-
-def _group_wait(plan: Plan) -> float:
-    from harness.plan.units import duration
-
-    route = (yaml.safe_load(plan.alertmanager.read_text()) or {}).get("route") or {}
-    return duration(str(route.get("group_wait", "30s")))
 
 
 def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:

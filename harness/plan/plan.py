@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from harness.errors import PlanError
 from harness.plan.contract import Contract
 from harness.plan.gatefile import KNOWN_CHECKS, Coverage, GateFile
 from harness.plan.service import ServiceFile, SloFile
+from harness.plan.units import duration
 from harness.plan.yamlfile import Strict, YamlFile, nearest, read, validated
 
 STEADY = "steady"  # the phase before the first experiment
@@ -42,6 +43,14 @@ class RuleFact:
     alert: str
     severity: str
     place: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """How long Alertmanager's top route waits, in production seconds; its defaults where the file is silent."""
+
+    group_wait_s: float = 30.0
+    group_interval_s: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Plan:
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
     alertmanager: Path
+    route: Route
     experiments: tuple[Experiment, ...]
     checks: tuple[Check, ...]
 
@@ -81,13 +91,19 @@ class Plan:
 
     def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
         """The same plan, its delivery checks told which rules have no live copy, and why."""
-        told = tuple(
-            replace(check, refused=tuple(refused[check.alert]))
-            if isinstance(check, AlertDelivered) and check.alert in refused
-            else check
-            for check in self.checks
-        )
-        return replace(self, checks=told)
+
+        def told(check: Check) -> Check:
+            if isinstance(check, AlertDelivered) and check.alert in refused:
+                return replace(check, refused=tuple(refused[check.alert]))
+            if isinstance(check, AlertCoverage):
+                return replace(check, contracts=tuple(map(told, check.contracts)))
+            return check
+
+        return replace(self, checks=tuple(map(told, self.checks)))
+
+    def for_experiments_alone(self) -> Plan:
+        """The same plan without what needs the steady phase: for one experiment against a stack held by somebody else."""
+        return replace(self, checks=tuple(c for c in map(_without_steady, self.checks) if c is not None))
 
     def resolved(self) -> dict[str, Any]:
         """The plan as plain data, for the run's folder: with it alone the run can be judged again."""
@@ -98,7 +114,7 @@ class Plan:
             "load": self.gate.load.model_dump(by_alias=True),
             "experiments": [e.name for e in self.experiments],
             "rules": [asdict(f) for f in self.rule_facts],
-            "checks": [{"check": check.kind, **asdict(check)} for check in self.checks],
+            "checks": [_stored(check) for check in self.checks],
         }
 
 
@@ -125,14 +141,16 @@ def load(
     service = validated(service_file, ServiceFile, problems) if service_file else None
     rules: list[Path] = []
     facts: list[RuleFact] = []
-    alertmanager = home
-    slos = None
+    alertmanager, route, slos = home, Route(), None
     if service_file is not None and service is not None:
         beside = service_path.parent
         rules, facts = _rules(beside, service, service_file, problems)
         alertmanager = beside / service.monitoring.alertmanager
-        if read(alertmanager, problems) is None:
+        am_file = read(alertmanager, problems)
+        if am_file is None:
             problems[-1] += f" (named in {service_file.place(('monitoring', 'alertmanager'))})"
+        else:
+            route = _route(am_file, problems)
         slo_file = read(beside / service.slos, problems)
         slos = validated(slo_file, SloFile, problems) if slo_file else None
 
@@ -146,7 +164,7 @@ def load(
     if service is None or slos is None or problems:
         _entries(gate, file, problems)
         raise PlanError(problems)
-    checks = _checks(gate, file, service, slos, facts, experiments, problems)
+    checks = _checks(gate, file, slos, facts, experiments, route, problems)
     if problems:
         raise PlanError(problems)
     return Plan(
@@ -159,6 +177,7 @@ def load(
         rules=tuple(rules),
         rule_facts=tuple(facts),
         alertmanager=alertmanager,
+        route=route,
         experiments=tuple(experiments),
         checks=tuple(checks),
     )
@@ -172,11 +191,10 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
         raise PlanError(problems)
     checks = []
     for i, entry in enumerate(file.data["checks"]):
-        kind = entry.pop("check")
-        if kind not in CHECKS:
-            problems.append(f"{file.place(('checks', i))}: unknown check {kind!r}; {nearest(kind, list(CHECKS))}")
-            continue
-        checks.append(CHECKS[kind](**{key: _frozen(value) for key, value in entry.items()}))
+        try:
+            checks.append(_restored(entry))
+        except (KeyError, TypeError) as error:
+            problems.append(f"{file.place(('checks', i))}: checks[{i}]: this harness cannot judge it: {error}")
     if problems:
         raise PlanError(problems)
     return tuple(checks), tuple(RuleFact(**fact) for fact in file.data["rules"]), file.data
@@ -232,6 +250,21 @@ def _rules(
                     severity = str((rule.get("labels") or {}).get("severity", "none"))
                     facts.append(RuleFact(rule["alert"], severity, rules.place(("groups", g, "rules", r))))
     return paths, facts
+
+
+def _route(file: YamlFile, problems: list[str]) -> Route:
+    top = (file.data or {}).get("route") if isinstance(file.data, dict) else None
+    if not isinstance(top, dict):
+        problems.append(f"{file.place(('route',))}: route: is missing, so no alert would reach anybody")
+        return Route()
+    waits = {}
+    for key in ("group_wait", "group_interval"):
+        if key in top:
+            try:
+                waits[f"{key}_s"] = duration(str(top[key]))
+            except ValueError as error:
+                problems.append(f"{file.place(('route', key))}: route.{key}: {error}")
+    return Route(**waits)
 
 
 def _chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
@@ -321,10 +354,10 @@ def _entries(gate: GateFile, file: YamlFile, problems: list[str]) -> list[tuple[
 def _checks(
     gate: GateFile,
     file: YamlFile,
-    service: ServiceFile,
     slos: SloFile,
     facts: Sequence[RuleFact],
     experiments: Sequence[Experiment],
+    route: Route,
     problems: list[str],
 ) -> list[Check]:
     """gate.yaml's entries as checks, and the ones every gate has unasked."""
@@ -337,28 +370,36 @@ def _checks(
                 if not experiments:
                     problems.append(f"{file.place(('checks', i))}: checks[{i}]: contracts: the plan has no experiments")
                 for experiment in experiments:
-                    checks += _contract_checks(experiment, facts)
+                    checks += _contract_checks(experiment, facts, route)
             case "quiet":
-                checks.append(Quiet(STEADY, frozenset()))
-                checks += [
-                    Quiet(e.name, frozenset([*(a.alert for a in e.contract.alerts), *e.contract.may_fire]))
-                    for e in experiments
-                ]
+                checks += _quiet_checks(experiments)
             case "alert_coverage":
-                checks += _coverage_checks(file, i, params, facts, experiments, problems)
-    phases = (STEADY, *(e.name for e in experiments))
+                checks += _coverage_checks(file, i, params, facts, experiments, route, problems)
     checks += [Injected(e.name) for e in experiments]
-    if WATCHDOG in {f.alert for f in facts}:
-        checks.append(WatchdogUnbroken(phases=phases))
+    if (watchdog := _watchdog(facts, experiments)) is not None:
+        checks.append(watchdog)
     checks.append(
         Recorded(
             generators=("load",),
-            phases=phases,
+            phases=_phases(experiments),
             lag_p99_ms=1000 * gate.generator.lag_p99,
             rate_within=gate.generator.rate_within,
         )
     )
     return checks
+
+
+def _phases(experiments: Sequence[Experiment]) -> tuple[str, ...]:
+    return (STEADY, *(e.name for e in experiments))
+
+
+def _watchdog(facts: Sequence[RuleFact], experiments: Sequence[Experiment]) -> WatchdogUnbroken | None:
+    return WatchdogUnbroken(WATCHDOG, _phases(experiments)) if WATCHDOG in {f.alert for f in facts} else None
+
+
+def _quiet_checks(experiments: Sequence[Experiment]) -> list[Quiet]:
+    allowed = {e.name: frozenset([*(a.alert for a in e.contract.alerts), *e.contract.may_fire]) for e in experiments}
+    return [Quiet(STEADY, frozenset()), *(Quiet(name, alerts) for name, alerts in allowed.items())]
 
 
 def _slo_checks(slos: SloFile) -> list[Check]:
@@ -372,22 +413,36 @@ def _slo_checks(slos: SloFile) -> list[Check]:
     return checks
 
 
-def _contract_checks(experiment: Experiment, facts: Sequence[RuleFact]) -> list[Check]:
+def _contract_checks(experiment: Experiment, facts: Sequence[RuleFact], route: Route) -> list[Check]:
+    contract = experiment.contract
+    return [
+        *_proofs(experiment, facts, route),
+        *(ProbeDecisions(experiment.name, process, p.restart, p.readiness) for process, p in contract.probes.items()),
+        Clients(experiment.name, contract.clients.errors_at_most, contract.clients.recovered_within),
+    ]
+
+
+def _proofs(experiment: Experiment, facts: Sequence[RuleFact], route: Route) -> list[AlertFires | AlertDelivered]:
+    """Both proofs of each alert the contract expects."""
     places = {f.alert: f.place for f in facts}
-    checks: list[Check] = []
+    proofs: list[AlertFires | AlertDelivered] = []
     for want in experiment.contract.alerts:
         about = (experiment.name, want.alert, want.severity)
         place = places.get(want.alert, "")
-        checks.append(AlertFires(*about, want.fires_within, want.resolves_within, place=place))
-        if want.proof == "both":
-            checks.append(AlertDelivered(*about, want.receiver, want.fires_within, want.resolves_within, place=place))
-    checks += [
-        ProbeDecisions(experiment.name, process, want.restart, want.readiness)
-        for process, want in experiment.contract.probes.items()
-    ]
-    clients = experiment.contract.clients
-    checks.append(Clients(experiment.name, clients.errors_at_most, clients.recovered_within))
-    return checks
+        proofs.append(AlertFires(*about, want.fires_within, want.resolves_within, place=place))
+        proofs.append(
+            AlertDelivered(
+                *about,
+                want.receiver,
+                want.fires_within,
+                want.resolves_within,
+                place=place,
+                group_wait_s=route.group_wait_s,
+                group_interval_s=route.group_interval_s,
+                proof=want.proof,
+            )
+        )
+    return proofs
 
 
 def _coverage_checks(
@@ -396,6 +451,7 @@ def _coverage_checks(
     params: Any,
     facts: Sequence[RuleFact],
     experiments: Sequence[Experiment],
+    route: Route,
     problems: list[str],
 ) -> list[Check]:
     at: tuple[str | int, ...] = ("checks", i, "alert_coverage")
@@ -405,16 +461,46 @@ def _coverage_checks(
     coverage = validated(file, Coverage, problems, at)
     if coverage is None:
         return []
-    contracts = tuple((e.name, a.alert, a.severity) for e in experiments for a in e.contract.alerts)
-    rules = tuple((f.alert, f.severity) for f in facts)
     return [
-        AlertCoverage(severity, at_least, contracts=contracts, rules=rules)
+        AlertCoverage(
+            severity,
+            at_least,
+            contracts=tuple(proof for e in experiments for proof in _proofs(e, facts, route)),
+            rules=tuple((f.alert, f.severity) for f in facts),
+            quiet=tuple(_quiet_checks(experiments)),
+            watchdog=_watchdog(facts, experiments),
+        )
         for severity, at_least in coverage.model_dump(exclude_none=True).items()
     ]
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+def _without_steady(check: Check) -> Check | None:
+    if isinstance(check, AlertCoverage) or getattr(check, "phase", "") == STEADY:
+        return None
+    if phases := getattr(check, "phases", ()):
+        return replace(check, phases=tuple(p for p in phases if p != STEADY))
+    return check
+
+
+def _stored(value: Any) -> Any:
+    """A check as plain data, with the checks within it."""
+    if isinstance(value, tuple):
+        return [_stored(v) for v in value]
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if getattr(type(value), "kind", None) in CHECKS:
+        return {"check": value.kind, **{f.name: _stored(getattr(value, f.name)) for f in fields(value)}}
+    return value
+
+
+def _restored(value: Any) -> Any:
+    """The inverse; a set comes back as a tuple, which the checks take as well."""
+    if isinstance(value, list):
+        return tuple(_restored(v) for v in value)
+    if isinstance(value, dict):
+        kind = CHECKS[value["check"]]
+        return kind(**{key: _restored(v) for key, v in value.items() if key != "check"})
+    return value
 
 
 def _plain(value: Any) -> Any:
