@@ -30,13 +30,17 @@ class Latency:
 
     @property
     def subject(self) -> str:
-        return f"{self.phase}: p{self.percentile:g}"
+        return f"{self.phase}: latency p{self.percentile:g}"
 
     def judge(self, history: History) -> Result:
         """PASS only if "the percentile is under the bound" holds at 99 % confidence; over it is FAIL."""
         window = phase(history, self.phase)
         took = milliseconds(sent(history, window, self.generator))
-        n, slow, share = len(took), int(np.count_nonzero(took >= self.under_ms)), round(1 - self.percentile / 100, 9)  # 0.05, not 0.05000000000000004
+        n, slow, share = (
+            len(took),
+            int(np.count_nonzero(took >= self.under_ms)),
+            round(1 - self.percentile / 100, 9),
+        )  # 0.05, not 0.05000000000000004
         seen = nearest_rank(took, self.percentile)
         verdict = samples.judge(slow, n, share)
         said = "no complete answer" if math.isinf(seen) else duration(seen / 1000)

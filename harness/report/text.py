@@ -10,75 +10,70 @@ from harness.report.summary import Summary, printable
 from harness.verdict import Result, Verdict
 
 WIDTH = 120
+SUBJECT_AT_MOST = 40  # wider ones push their own reason to the right and no other
 MARK = {Verdict.FAIL: "FAIL", Verdict.INCONCLUSIVE: "?", Verdict.PASS: "PASS"}
 COLOUR = {Verdict.FAIL: "31", Verdict.INCONCLUSIVE: "33", Verdict.PASS: "32"}
-SUBJECT_AT_MOST = 36
 
 
 def write(summary: Summary, out: TextIO, color: bool = False) -> None:
     """Write the report, at most 120 columns wide: a line or a few for each result, the worst first."""
-    out.write(_paint(summary.verdict.name, summary.verdict, color) + "  " + _headline(summary) + "\n")
+    verdict = summary.verdict.name
+    out.write(_marked(verdict, summary.verdict, _wrapped(_headline(summary), 6, f"{verdict}  "), color))
+    column = 10 + min(max((len(printable(r.subject)) for r in summary.results), default=0), SUBJECT_AT_MOST)
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         for result in summary.of(verdict):
-            out.write("\n" + _problem(result, color))
-    passed = summary.of(Verdict.PASS)
-    out.write("\n" if passed else "")
-    column = min(max((len(printable(r.subject)) for r in passed), default=0), SUBJECT_AT_MOST) + 2
-    for result in passed:
-        subject, reason = printable(result.subject), printable(result.reason)
-        first = subject.ljust(column) if len(subject) < column else subject + "  "
-        out.write(_entry(result.verdict, first + reason, 8 + column, color))
+            out.write("\n" + _entry(result, column, color) + _advice(result, column))
+    out.write("\n" if summary.of(Verdict.PASS) else "")
+    for result in summary.of(Verdict.PASS):
+        out.write(_entry(result, column, color))
     out.write("\n" + _footer(summary))
 
 
 def _headline(summary: Summary) -> str:
-    name = " ".join(filter(None, (summary.service, summary.version, summary.commit and f"at {summary.commit[:12]}")))
+    commit = f"at {summary.commit[:12]}" if summary.commit else ""
+    name = " ".join(filter(None, (summary.service, summary.version, commit)))
     if not summary.results:
-        return printable(f"{name} · nothing was judged")
+        return f"{name} · nothing was judged"
     n = len(summary.experiments)
-    counts = [f"{n} experiment{'s' * (n != 1)}", f"{summary.requests:,} requests", _lasted(summary)]
-    return printable(" · ".join([name, *counts]))
+    return " · ".join([name, f"{n} experiment{'s' * (n != 1)}", f"{summary.requests:,} requests", _lasted(summary)])
 
 
-def _problem(result: Result, color: bool) -> str:
-    """The subject and the reason, then what to do next, and where."""
-    subject = printable(result.subject)
-    text = _entry(result.verdict, f"{subject}: {printable(result.reason)}", 8, color)
-    if result.remedy:
-        text += _wrapped("        → ", printable(result.remedy), 10)
-    if result.place:
-        text += _wrapped("        ", printable(result.place), 8)
-    return text
+def _entry(result: Result, column: int, color: bool) -> str:
+    """One result: mark, subject, reason, in columns."""
+    before = f"  {MARK[result.verdict]:<4}  {printable(result.subject)}  "
+    return _marked(MARK[result.verdict], result.verdict, _wrapped(result.reason, column, before.ljust(column)), color)
 
 
-def _entry(verdict: Verdict, text: str, hang: int, color: bool) -> str:
-    plain = _wrapped(f"  {MARK[verdict]:<4}  ", text, hang)
-    return plain.replace(MARK[verdict], _paint(MARK[verdict], verdict, color), 1)
+def _advice(result: Result, column: int) -> str:
+    """What to do next, and where."""
+    text = _wrapped(result.remedy, column + 2, " " * column + "→ ") if result.remedy else ""
+    return text + (_wrapped(result.place, column, " " * column) if result.place else "")
 
 
-def _wrapped(first: str, text: str, hang: int) -> str:
-    """Words filled to the width. The columns are spaces that must stay, so only what follows them is wrapped."""
-    body = textwrap.TextWrapper(
-        WIDTH, initial_indent=first, subsequent_indent=" " * hang, break_on_hyphens=False, drop_whitespace=True
+def _wrapped(text: str, hang: int, before: str = "") -> str:
+    """Words filled to the width, from the second line on under a column."""
+    lines = textwrap.wrap(
+        printable(text), WIDTH, initial_indent=before, subsequent_indent=" " * hang, break_on_hyphens=False
     )
-    return "\n".join(line.rstrip() for line in body.wrap(text)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _footer(summary: Summary) -> str:
-    tally = [
-        f"{len(summary.of(v))} {what}" for v, what in ((Verdict.FAIL, "failed"), (Verdict.INCONCLUSIVE, "unclear"))
-    ]
-    facts = [f"{len(summary.of(Verdict.PASS))} of {len(summary.results)} results passed", *tally]
+    facts = [f"{len(summary.of(Verdict.PASS))} of {len(summary.results)} results passed"]
+    facts += [f"{len(summary.of(Verdict.FAIL))} failed", f"{len(summary.of(Verdict.INCONCLUSIVE))} unclear"]
     if summary.coverage:
         facts.append(_coverage(summary.coverage))
     if summary.lag_p99_ms is not None:
         facts.append(f"generator lag p99 {summary.lag_p99_ms:.1f} ms")
     facts.append("left behind: " + ", ".join(summary.left) if summary.left else "nothing left behind")
-    text = _wrapped("  ", printable(" · ".join(facts)), 2)
+    lines = [facts[0]]
+    for fact in facts[1:]:
+        joined = f"{lines[-1]} · {fact}"
+        lines[-1:] = [joined] if len(joined) <= WIDTH - 2 else [lines[-1], fact]
+    text = "".join(_wrapped(line, 2, "  ") for line in lines) + "\n"
     if summary.folder:
-        text += f"\n  run     {printable(summary.folder)}\n  judge   harness check {printable(summary.folder)}\n"
-    text += f"  again   {_again(summary)}\n"
-    return text + f"exit {summary.exit_code}\n"
+        text += f"  run     {printable(summary.folder)}\n  judge   harness check {printable(summary.folder)}\n"
+    return text + f"  again   {_again(summary)}\nexit {summary.exit_code}\n"
 
 
 def _coverage(coverage: Mapping[str, Mapping[str, int]]) -> str:
@@ -100,5 +95,6 @@ def _lasted(summary: Summary) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def _paint(text: str, verdict: Verdict, color: bool) -> str:
-    return f"\x1b[1;{COLOUR[verdict]}m{text}\x1b[0m" if color else text
+def _marked(mark: str, verdict: Verdict, text: str, color: bool) -> str:
+    """The same text, the first appearance of its mark in the verdict's colour."""
+    return text.replace(mark, f"\x1b[1;{COLOUR[verdict]}m{mark}\x1b[0m", 1) if color else text

@@ -1,0 +1,60 @@
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from told import EMPTY, GREEN, HOSTILE, LATENCY, RED, SILENT, UNCLEAR
+
+from harness.report import text
+from harness.verdict import Verdict
+
+
+def written(summary, **how) -> str:
+    out = io.StringIO()
+    text.write(summary, out, **how)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["red", "green", "unclear", "empty"])
+def test_the_report_reads_as_its_golden_file(name):
+    summary = {"red": RED, "green": GREEN, "unclear": UNCLEAR, "empty": EMPTY}[name]
+    assert written(summary) == Path(__file__).with_name(f"{name}.txt").read_text()
+
+
+def test_the_worst_comes_first_and_every_result_has_its_line():
+    marks = re.findall(r"^  (FAIL|\?|PASS) ", written(RED), re.M)
+    assert marks == ["FAIL", "?", "PASS", "PASS"]
+
+
+@pytest.mark.parametrize("summary", [RED, GREEN, EMPTY, HOSTILE])
+def test_no_line_of_the_body_is_wider_than_the_terminal(summary):
+    body = [line for line in written(summary).splitlines() if not re.match("  (run|judge|again) ", line)]
+    assert max(map(len, body)) <= text.WIDTH
+
+
+def test_what_a_service_said_cannot_steer_the_terminal():
+    report = written(HOSTILE)
+    assert all(c.isprintable() or c == "\n" for c in report)
+    assert len(re.findall(r"^  (FAIL|\?|PASS) ", report, re.M)) == len(Verdict)
+
+
+def test_colour_only_if_asked_for():
+    assert "\x1b" not in written(RED)
+    painted = written(RED, color=True)
+    assert painted.startswith("\x1b[1;31mFAIL\x1b[0m") and "\x1b[1;33m?\x1b[0m" in painted
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == written(RED)
+
+
+@pytest.mark.parametrize(
+    ("results", "command"),
+    [
+        ([SILENT], "harness gate --only overload"),
+        ([SILENT, replace(SILENT, subject="sham: probes")], "harness gate --only sham --only overload"),
+        ([SILENT, replace(LATENCY, verdict=Verdict.FAIL)], "harness gate"),
+        ([LATENCY], "harness gate"),
+    ],
+    ids=["one experiment failed", "two experiments failed", "the steady load failed too", "nothing failed"],
+)
+def test_the_command_that_repeats_is_the_shortest_that_would(results, command):
+    assert f"  again   {command}\n" in written(replace(RED, results=tuple(results)))
