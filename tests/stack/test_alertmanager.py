@@ -55,8 +55,8 @@ receivers:
      headers: {Subject: '{{ .Status }}', x-receiver: us}}
 - name: on call/primary
   pagerduty_configs:
-  - {routing_key: secret, url: 'https://events.pagerduty.com/v2/enqueue', severity: '{{ .CommonLabels.severity }}',
-     client_url: 'https://wiki.example.org/oncall', links: [{href: 'https://wiki.example.org', text: runbook}],
+  - {routing_key_file: /run/secrets/pagerduty, url: 'https://events.pagerduty.com/v2/enqueue',
+     severity: '{{ .CommonLabels.severity }}', client_url: 'https://wiki.example.org/oncall', links: [{href: 'https://wiki.example.org', text: runbook}],
      details: {firing: '{{ len .Alerts }}', cluster: ml}}
 - name: team
   slack_configs:
