@@ -56,7 +56,8 @@ receivers:
 - name: on call/primary
   pagerduty_configs:
   - {routing_key_file: /run/secrets/pagerduty, url: 'https://events.pagerduty.com/v2/enqueue',
-     severity: '{{ .CommonLabels.severity }}', client_url: 'https://wiki.example.org/oncall', links: [{href: 'https://wiki.example.org', text: runbook}],
+     severity: '{{ .CommonLabels.severity }}', client_url: 'https://wiki.example.org/oncall',
+     links: [{href: 'https://wiki.example.org', text: runbook}],
      details: {firing: '{{ len .Alerts }}', cluster: ml}}
 - name: team
   slack_configs:
