@@ -78,7 +78,7 @@ def statuses(
     watchdog: WatchdogUnbroken | None = None,
     not_applicable: Iterable[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Alert -> {"severity", "status", "experiments", timings in production seconds...}, in the order of the rules.
+    """Alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the rules go.
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
@@ -98,9 +98,7 @@ def statuses(
         else:
             one["status"] = _status(history, proofs)
         one["experiments"] = list(dict.fromkeys(p.experiment for p in proofs))
-        for proof in proofs:
-            one = {**proof.timings(history), **one}  # the first experiment's, where there are several
-        found[alert] = one
+        found[alert] = one | _timings(history, proofs)
     return found
 
 
@@ -126,6 +124,15 @@ def _status(history: History, proofs: list[Proof]) -> str:
         if of_it == {AlertFires: Verdict.PASS, AlertDelivered: Verdict.PASS}:
             return "PROVEN"
     return "INCONCLUSIVE"
+
+
+def _timings(history: History, proofs: list[Proof]) -> dict[str, Any]:
+    """The timings of the first experiment that has any, and its name."""
+    for experiment in dict.fromkeys(p.experiment for p in proofs):
+        known = [p.timings(history) for p in proofs if p.experiment == experiment]
+        if any(known):
+            return {"timed_in": experiment, **{k: v for one in known for k, v in one.items()}}
+    return {}
 
 
 def _watchdog(history: History, watchdog: WatchdogUnbroken) -> str:

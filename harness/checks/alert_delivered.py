@@ -48,7 +48,7 @@ class AlertDelivered:
             return {}
         known = {"told_s": scale * (told.at - moments.start)} if told else {}
         if over and moments.over is not None:
-            known["told_over_s"] = scale * (over.at - moments.over)
+            known["told_over_s"] = max(0.0, scale * (over.at - moments.over))
         return known
 
     def judge(self, history: History) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.checks.effect import effect
 from harness.checks.evidence import NoEvidence, answer, phase
 from harness.checks.words import count, duration, listed
 from harness.history import Event, History, Window
@@ -47,18 +48,21 @@ class ProbeDecisions:
         left = [p for p in answers if p.probe == "readiness" and p.decision == "unready"]
         traffic = "never out of traffic"
         if left or restarts:
-            traffic = f"out of traffic after {duration(min(x.at for x in [*left, *restarts]) - window.start)}, and back"
+            out = min(x.at for x in [*left, *restarts])
+            traffic = f"out of traffic after {duration(out - _since(history, self.experiment, window))}, and back"
         return answer(self, Verdict.PASS, f"{did}, {traffic}, as expected; {len(answers):,} answers", **figures)
 
     def _restarts(self, restarts: list[Event]) -> list[str]:
         causes = [str(e.detail.get("cause")) for e in restarts]
         if self.restart == "never":
-            return [f"restarted {len(causes)} times by {listed(sorted(set(causes)))}, bound 0"] if causes else []
+            return (
+                [f"restarted {count(len(causes), 'time')} by {listed(sorted(set(causes)))}, bound 0"] if causes else []
+            )
         if not causes:
             return [f"never restarted; 1 restart by {self.restart} expected"]
         wrong = [f"restarted by {cause} instead of {self.restart}" for cause in sorted({*causes} - {self.restart})]
         if len(causes) > self.at_most:
-            wrong.append(f"restarted {len(causes)} times, bound {self.at_most}")
+            wrong.append(f"restarted {count(len(causes), 'time')}, bound {self.at_most}")
         return wrong
 
     def _readiness(self, history: History, window: Window, restarts: list[Event]) -> list[str]:
@@ -70,10 +74,17 @@ class ProbeDecisions:
         if self.readiness == "unready" and not left:
             wrong.append(f"readiness never took it out of traffic in {duration(window.length)}; at least once expected")
         if self.readiness == "ready" and unready:
-            after = duration(unready[0] - window.start)
-            wrong.append(f"readiness took it out of traffic {len(unready)} times, first after {after}; never expected")
+            after = duration(unready[0] - _since(history, self.experiment, window))
+            times = count(len(unready), "time")
+            wrong.append(f"readiness took it out of traffic {times}, first after {after}; never expected")
         changes = sorted([d for d in decisions if d[0] <= window.end] + [(e.at, "restarted") for e in restarts])
         if changes and changes[-1][1] != "ready":
             ago = duration(window.end - changes[-1][0])
             wrong.append(f"still not ready at the end, {ago} after it was {changes[-1][1]}; ready expected")
         return wrong
+
+
+def _since(history: History, experiment: str, window: Window) -> float:
+    """When the fault began, or the phase where none did."""
+    found = effect(history, experiment)
+    return window.start if found is None else found.start

@@ -75,7 +75,7 @@ class Recorded:
         }
         rows = history.rows.get(generator)
         if not edges["finished"] or len(edges["finished"]) != len(edges["started"]):
-            yield f"{generator}: started {len(edges['started'])} times, finished {len(edges['finished'])}"
+            yield f"{generator}: started {count(len(edges['started']), 'time')}, finished {len(edges['finished'])}"
             return
         if rows is None or not len(rows):
             yield f"{generator}: no rows on disk"

@@ -98,8 +98,8 @@ def test_statuses_hold_the_timings_in_production_seconds_and_sum_up_by_severity(
         "ServiceDown": "PROVEN", "HighErrorRate": "SILENT", "Slow": "UNEXERCISED", "Watchdog": "PROVEN",
     }  # fmt: skip
     assert found["ServiceDown"] == {
-        "severity": "critical", "status": "PROVEN", "experiments": ["hang"], "pending_s": 15, "firing_s": 75,
-        "last_firing_s": 645, "fault_end_s": 600, "told_s": 120, "told_over_s": 120,
+        "severity": "critical", "status": "PROVEN", "experiments": ["hang"], "timed_in": "hang",
+        "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600, "told_s": 120, "told_over_s": 120,
     }  # fmt: skip
     assert coverage(found)["critical"] == {"proven": 1, "applicable": 2}
 

@@ -44,7 +44,7 @@ CASES = [
         CALM,
         saw(restart(26, "liveness"), probes=ready(30)),
         FAIL,
-        "restarted 1 times by liveness",
+        "restarted 1 time by liveness",
     ),
     (
         "a restart that never came",
@@ -80,7 +80,7 @@ CASES = [
         CALM,
         saw(probes=OUT_AND_BACK),
         FAIL,
-        "took it out of traffic 1 times, first after 12 s",
+        "took it out of traffic 1 time, first after 12 s",
     ),
     ("a server that stays unready", FLOOD, saw(probes=unready(22)), FAIL, "still not ready at the end, 38 s after"),
     (

@@ -1,8 +1,9 @@
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, firing, history, phase, replay, table
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, replay, table
 
 from harness.checks import Quiet
 
 EVENTS, WATCHDOG = phase("sham", 10, 40), firing("Watchdog", (0, 50))
+FAULT = [*EVENTS, *fault("sham", 20, 25)]
 CALM = {"sham": {"ServiceDown": replay(ended_s=1800), "Watchdog": replay(fired_before=True, ended_s=1800)}}
 QUIET = Quiet("sham")
 
@@ -63,10 +64,23 @@ CASES = [
         INCONCLUSIVE,
         "silence proves nothing",
     ),
-    ("a phase without its replay is half judged", QUIET, saw(WATCHDOG, replays={}), INCONCLUSIVE, "no replay"),
     (
-        "unless live is enough",
-        Quiet("sham", replayed=False),
+        "a fault without its replay is half judged",
+        QUIET,
+        saw(WATCHDOG, replays={}, events=FAULT),
+        INCONCLUSIVE,
+        "no replay",
+    ),
+    (
+        "noise in a phase without its replay is noise",
+        QUIET,
+        saw(WATCHDOG, firing("ServiceDown", (20, 25)), replays={}, events=FAULT),
+        FAIL,
+        "ServiceDown fired live for 5 min",
+    ),
+    (
+        "without a fault the live alerts are enough",
+        QUIET,
         saw(WATCHDOG, replays={}),
         PASS,
         "0 unexpected alerts live in",

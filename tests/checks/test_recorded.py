@@ -74,7 +74,7 @@ CASES = [
         RECORDED,
         load(account()[:1]),
         INCONCLUSIVE,
-        "load: started 1 times, finished 0",
+        "load: started 1 time, finished 0",
     ),
     ("a generator that was never heard of", BOTH, load(), INCONCLUSIVE, "surge: started 0 times, finished 0"),
     (
