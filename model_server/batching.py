@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,8 @@ import structlog
 from model_server.images import decode
 from model_server.metrics import Metrics
 from model_server.settings import Settings
+
+NICER = 10
 
 
 class Predictor(Protocol):
@@ -47,6 +51,12 @@ class Job:
     def __init__(self, body: bytes, future: asyncio.Future[Answer], admitted: float):
         self.body, self.future, self.admitted = body, future, admitted
         self.pixels: np.ndarray | None = None
+
+
+def _yield_to_event_loop() -> None:
+    """Lower this thread's priority: when CPU is short, refusing work and answering probes and scrapes come first."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
 class Batcher:
@@ -115,6 +125,7 @@ class Batcher:
         return self._clock() - self._shed_at
 
     def _decode(self) -> None:
+        _yield_to_event_loop()
         while (job := self._encoded.get()) is not None:
             if job.future.cancelled():
                 self._settle([(job, None)])
@@ -129,6 +140,7 @@ class Batcher:
                 self._metrics.preprocessing.observe(time.perf_counter() - began)
 
     def _infer(self) -> None:
+        _yield_to_event_loop()
         metrics, version = self._metrics, self._model.version
         duration = metrics.inference.labels(version)
         while batch := self._gather():
