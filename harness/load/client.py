@@ -44,6 +44,18 @@ def now() -> float:
     return time.monotonic() + _ANCHOR
 
 
+class Request(NamedTuple):
+    """What is to be sent, and what is known of it; Host and Content-Length are added to the headers."""
+
+    method: str
+    path: str
+    headers: Iterable[tuple[str, str]] = ()
+    body: bytes = b""
+    expected: int = -1  # the class the input was made with, -1 unknown
+    step: int = 0
+    name: str = ""  # in Locust's statistics; the path when empty
+
+
 class Answer(NamedTuple):
     """How one request ended. Times are Unix seconds of `now`, nan for what did not happen."""
 
@@ -83,12 +95,14 @@ class Client:
         self._addresses: list | None = None
         self._idle: deque[tuple[float, gevent.socket.socket]] = deque()  # the newest last
 
-    def message(self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> bytes:
+    def message(self, request: Request, *more_headers: tuple[str, str]) -> bytes:
         """The bytes of a request as they go over the wire."""
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        method, path, headers, body = request[:4]
+        lines = "".join([f"{name}: {value}\r\n" for name, value in (*headers, *more_headers)])
         length = f"Content-Length: {len(body)}\r\n" if body or method in ("POST", "PUT", "PATCH") else ""
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._host_line}{lines}{length}\r\n"
-        return head.encode("latin-1") + body
+        return (
+            f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._host_line}{lines}{length}\r\n".encode("latin-1") + body
+        )
 
     def warm(self, connections: int, within_s: float = 1.0) -> int:
         """Open connections ahead of the load; gives how many came about. Failures are left for rows to tell."""

@@ -56,7 +56,8 @@ class Recorder:
         if rows is not None:
             self._fd = os.open(rows, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             size = os.fstat(self._fd).st_size
-            os.ftruncate(self._fd, size - size % ROW.itemsize)  # a record cut short by a kill would shift all others
+            if size % ROW.itemsize:  # a record cut short by a kill would shift all that follow
+                os.ftruncate(self._fd, size - size % ROW.itemsize)
         self._log = Log(events) if events is not None else None
         self._started = (time.monotonic(), time.process_time())
 

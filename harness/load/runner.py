@@ -26,11 +26,11 @@ from locust.runners import LocalRunner
 
 from harness.errors import HarnessError, UsageError
 from harness.history import Outcome
-from harness.load.client import Answer, Client, now
+from harness.load.client import Answer, Client, Request, now
 from harness.load.recorder import Recorder
 
 if TYPE_CHECKING:
-    from harness.load.user import OpenModelUser, Request
+    from harness.load.user import OpenModelUser
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Dispatch:
         self._dispatcher = gevent.Greenlet(self._guarded, self._keep_schedule)
         self._ticker = gevent.Greenlet(self._guarded, self._tick)
         self._mistakes: set[str] = set()
-        self._ending = False
+        self._started = self._ending = False
         self._finished = gevent.event.Event()
         Dispatch.current = self
 
@@ -90,12 +90,12 @@ class Dispatch:
         stop = min(now(), self._end)
         try:
             self._dispatcher.kill()
-            while self._next[1] < stop:  # its time had come, but we were late
-                self._unsent(*self._advance())
+            self._guarded(self._send_due, stop)
             self._in_flight.join(timeout=self.user.timeout_s + 1)
             self._in_flight.kill()  # one that outlived even its own timeout still ends in a row
             self._ticker.kill()
-            self._guarded(self._write_account)
+            if self._started:
+                self._guarded(self._write_account)
         finally:
             self._client.close()
             self._recorder.close()
@@ -114,16 +114,18 @@ class Dispatch:
         self._recorder.started(
             scenario=self._environment.locustfile, arrivals=str(self._schedule), url=self._environment.host, epoch=epoch
         )
+        self._started = True
         self._ticker.start()
         while self._next[1] < self._end:
             gevent.sleep(max(0.0, self._next[1] - now()))
-            seq, intended = self._advance()
-            if len(self._in_flight) < self.user.max_in_flight:
-                self._in_flight.spawn(self._guarded, self._one, seq, intended)
-            else:
-                self._unsent(seq, intended)
+            self._send(*self._advance())
         if self._end < math.inf:
             gevent.sleep(max(0.0, self._end - now()))
+
+    def _send_due(self, stop: float) -> None:
+        """What was due before the end, if only just: better late, with its lateness recorded, than unsent."""
+        while self._next[1] < stop:
+            self._send(*self._advance())
 
     def _advance(self) -> tuple[int, float]:
         """The arrival that is next, and the one after it takes its place."""
@@ -131,12 +133,18 @@ class Dispatch:
         self._next = next(self._due, (this[0] + 1, math.inf))
         return this
 
+    def _send(self, seq: int, intended: float) -> None:
+        if len(self._in_flight) < self.user.max_in_flight:
+            self._in_flight.spawn(self._guarded, self._one, seq, intended)
+        else:
+            self._unsent(seq, intended)
+
     def _one(self, seq: int, intended: float) -> None:
         """One request, from its dispatch to its row."""
         self._recorder.lags.add(now() - intended)
         request_id = os.urandom(16).hex()
-        request = self._guarded(self.user.request, seq)
-        message = request and self._guarded(self._message, request, request_id)
+        request = self._guarded(_request, self.user, seq)
+        message = request and self._guarded(self._client.message, request, ("X-Request-ID", request_id))
         if not message:
             self._unsent(seq, intended)
             return
@@ -144,13 +152,9 @@ class Dispatch:
         predicted = self._guarded(self.user.predicted, answer) if answer.outcome is Outcome.OK else None
         self._record(seq, intended, request, answer, request_id, -1 if predicted is None else predicted)
 
-    def _message(self, request: Request, request_id: str) -> bytes:
-        headers = (*request.headers, ("X-Request-ID", request_id))
-        return self._client.message(request.method, request.path, headers, request.body)
-
     def _unsent(self, seq: int, intended: float) -> None:
         nothing = Answer(Outcome.UNSENT, 0, b"", math.nan, math.nan, now(), 0, 0, "it was due and could not be sent")
-        self._record(seq, intended, self._guarded(self.user.request, seq), nothing, "", -1)
+        self._record(seq, intended, self._guarded(_request, self.user, seq), nothing, "", -1)
 
     def _record(
         self, seq: int, intended: float, request: Request | None, answer: Answer, request_id: str, predicted: int
@@ -236,10 +240,10 @@ def _prepare(environment: Any, **_: Any) -> None:
         for user in users:
             user.schedule(options)
             user.prepare(options)
-            host = environment.host or user.host
-            if options.headless or host:
-                Client(host or "", timeout_s=user.timeout_s)
-            user(environment).request(0)
+            first = _request(user(environment), 0)
+            host = environment.host or user.host or ""
+            if options.headless or host:  # the web UI may still be told
+                Client(host, timeout_s=user.timeout_s).message(first)
     except Exception as error:
         logger.error(f"{environment.locustfile}: {_one_line(error)}")
         raise SystemExit(error.exit_code if isinstance(error, HarnessError) else 2) from None
@@ -272,6 +276,14 @@ def _quitting(**_: Any) -> None:
     _stopping()
 
 
+def _request(user: OpenModelUser, k: int) -> Request:
+    """The scenario's k-th request. Raises UsageError when it is none, and whatever the scenario raises."""
+    request = user.request(k)
+    if not isinstance(request, Request):
+        raise UsageError(f"{type(user).__name__}.request must give a Request, got {request!r} for number {k}")
+    return request
+
+
 def _files(options: Any) -> tuple[Path | None, Path | None]:
     """Where rows and Events go."""
     rows, events_ = getattr(options, "rows", None), getattr(options, "events", None)
@@ -280,7 +292,9 @@ def _files(options: Any) -> tuple[Path | None, Path | None]:
 
 def _one_line(error: Exception) -> str:
     """An error as its author wants it: ours and the system's in their own words, any other with its place."""
-    if isinstance(error, HarnessError | OSError):
+    if isinstance(error, HarnessError):
         return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(place.filename).name}:{place.lineno}: {type(error).__name__}: {error}"

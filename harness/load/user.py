@@ -7,29 +7,20 @@ schedule, each request in a greenlet of its own, and latency counts from the mom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import logging
 
 import gevent
 from configargparse import Namespace
 from locust import User, task
+from locust.exception import StopUser
+from locust.user.task import LOCUST_STATE_STOPPING
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.load.arrivals import Arrivals, parse
-from harness.load.client import Answer
+from harness.load.client import Answer, Request
 from harness.load.runner import Dispatch
 
-
-class Request(NamedTuple):
-    """What is to be sent; X-Request-ID, Host and Content-Length are added to the headers."""
-
-    method: str
-    path: str
-    headers: Iterable[tuple[str, str]] = ()
-    body: bytes = b""
-    expected: int = -1  # the class the input was made with, -1 unknown
-    step: int = 0
-    name: str = ""  # in Locust's statistics; the path when empty
+logger = logging.getLogger(__name__)
 
 
 class OpenModelUser(User):
@@ -48,7 +39,7 @@ class OpenModelUser(User):
     warm = 8
 
     def request(self, k: int) -> Request:
-        """The k-th request of the schedule, from 0. Called as it is due, so it must be quick."""
+        """The k-th request of the schedule, from 0; X-Request-ID is added. Called as it is due, so it must be quick."""
         raise UsageError(f"{type(self).__name__} must say what its k-th request is: def request(self, k)")
 
     def predicted(self, answer: Answer) -> int:
@@ -72,9 +63,14 @@ class OpenModelUser(User):
     def dispatch(self) -> None:
         """Run the whole schedule; further users of the process only watch, for the schedule is the load."""
         if Dispatch.current is None:
-            Dispatch(self).run()
-        while True:
-            gevent.sleep(3600)
+            try:
+                run = Dispatch(self)
+            except (HarnessError, OSError) as error:  # only the web UI gets this far with such a mistake
+                logger.error(f"{type(self).__name__}: {error}")
+                raise StopUser from None
+            run.run()
+        while self._state != LOCUST_STATE_STOPPING:
+            gevent.sleep(0.2)
 
     def on_stop(self) -> None:
         if Dispatch.current is not None and Dispatch.current.user is self:
