@@ -76,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     with_plan(up)
     up.add_argument("--port", type=int, help="the service's port (default: a free one)")
     load = command("load", _load, "Run one scenario against the stack of `harness up`.")
-    with_plan(load)
     load.add_argument("scenario", type=Path)
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
@@ -127,9 +126,8 @@ def _up(args: argparse.Namespace) -> int:
             here = live.stack
             _say(f"up: {here.service} {here.service_url}\n    prometheus {here.prometheus_url}")
             _say(f"    alertmanager {here.alertmanager_url}\n    evidence {_near(run)}")
-            _say(
-                "    Ctrl-C ends it. In another terminal: harness load scenarios/steady.py · harness chaos experiments/sham.yaml"
-            )
+            _say("    Ctrl-C ends it. In another terminal here:")
+            _say("      harness load scenarios/steady.py\n      harness chaos experiments/server-crash.yaml")
             while True:
                 live.check()
                 time.sleep(0.5)
@@ -150,8 +148,9 @@ def _load(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--for {error}") from error
     with _screen() as watch:
-        history = running.load_once(Stack.current(), args.scenario, args.arrivals, for_s, watch)
-    return write(history, sys.stdout)
+        history, believed = running.load_once(Stack.current(), args.scenario, args.arrivals, for_s, watch)
+    write(history, believed, sys.stdout)
+    return believed.verdict.exit_code
 
 
 def _chaos(args: argparse.Namespace) -> int:

@@ -198,7 +198,9 @@ class History:
     def read(cls, folder: Path) -> History:
         """The history in a run's folder; whatever a killed run did not write is empty. Raises EvidenceError."""
         if not (folder / "events.jsonl").exists():
-            raise EvidenceError(f"{folder}: not a run's folder (it has no events.jsonl); `ls runs/` shows the stored runs")
+            raise EvidenceError(
+                f"{folder}: not a run's folder (it has no events.jsonl); `ls runs/` shows the stored runs"
+            )
         replays = folder / "replays.json"
         return cls(
             events=sorted((Event(*line) for line in _json_lines(folder / "events.jsonl")), key=lambda e: e.at),
@@ -234,13 +236,19 @@ class Log:
     """One append-only JSON-lines file. Each line is one write, so lines of several writers do not mix."""
 
     def __init__(self, path: Path):
-        self._file = open(path, "ab", buffering=0)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
 
     def write(self, record: Sequence[Any]) -> None:
         self._file.write((json.dumps(record, separators=(",", ":"), default=str) + "\n").encode())
 
     def event(
-        self, source: str, name: str, outcome: str = "ok", took: float | None = None, at: float | None = None, **detail: Any
+        self,
+        source: str,
+        name: str,
+        outcome: str = "ok",
+        took: float | None = None,
+        at: float | None = None,
+        **detail: Any,
     ) -> None:
         """Append an Event, stamped now unless `at` says otherwise."""
         self.write(Event(time.time() if at is None else at, source, name, outcome, took, detail))

@@ -28,11 +28,11 @@ import yaml
 import harness
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
-from harness.checks import AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
+from harness.checks import AlertDelivered, AlertFires, Quiet, Recorded, WatchdogUnbroken, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import HarnessError, PlanError, ProcessDied, StackError, UsageError
-from harness.history import History, Log, Outcome, Window, write_series
+from harness.history import History, Log, Outcome, Window, read_rows, write_series
 from harness.plan.plan import STEADY, WATCHDOG, Experiment, Plan, dump, stored_checks
 from harness.plan.service import ProbeSpec
 from harness.rules.compress import compress
@@ -49,6 +49,7 @@ from harness.watch import alerts, metrics, requests
 
 TICK_S = 0.25
 LOAD_UP_WITHIN_S = 20.0
+LOADED = "load"  # the phase of `harness load`
 WARM_S = 3.0  # of load before anything is judged
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 EXPERIMENT_AT_MOST_S = 300.0
@@ -196,13 +197,16 @@ def held(
         yield live
 
 
-def load_once(stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher) -> History:
-    """Run one scenario against a stack for a time; gives the history of the stack's run. Raises UsageError if a load is
-    running there already, ProcessDied with the generator's words if it could not run."""
+def load_once(
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher
+) -> tuple[History, Result]:
+    """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
+
+    Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
+    """
     log = Log(stack.run / "events.jsonl")
     view = _View(stack, time.monotonic(), watch, None)
     with _generator(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd()) as load:
-        log.event("run", "phase", phase=STEADY, edge="begin")
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:
@@ -210,15 +214,22 @@ def load_once(stack: Stack, scenario: Path, arrivals: str | None, for_s: float, 
             if time.monotonic() - shown > 1:
                 shown = time.monotonic()
                 view.show(f"load {scenario.stem}", shown - view.began, for_s)
-        log.event("run", "phase", phase=STEADY, edge="end")
     if load.popen.returncode != 0:
         load.check()
-    return History.read(stack.run)
+    rows = read_rows(stack.run / "requests-load.bin")
+    if len(rows):
+        for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
+            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
+    window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
+    job = History.read(stack.run).setting("job")
+    write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))
+    history = History.read(stack.run)
+    return history, judge_all([Recorded(generators=("load",), phases=(LOADED,))], history)[0]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
-    """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence and the plan to
-    judge it by are left in the folder of that stack's run."""
+    """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence, and the plan
+    to judge it by, are left in the folder of that stack's run."""
     log = Log(stack.run / "events.jsonl")
     view = _View(stack, time.monotonic(), watch, None)
     (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone()))
@@ -231,8 +242,8 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
 
 
 def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: Log, view: _View, stage: str) -> None:
-    """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when alerts
-    have resolved, or when its contract's bounds and the settling time are over."""
+    """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
+    alerts have resolved, or when its contract's bounds and the settling time are over."""
     run = stack.run
     calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(stack), plan.gate.settle, load)
     log.event("run", "baseline", "ok" if calm else "unknown", experiment=experiment.name)
@@ -280,10 +291,11 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
     history = History.read(run)
     types = json.loads((run / "types.json").read_text())
     replays: dict[str, Any] = {}
-    for experiment in plan.experiments:
-        window, seen = history.phase(experiment.name), effect(history, experiment.name)
-        if window is None or seen is None:
+    for name in (STEADY, *(e.name for e in plan.experiments)):
+        stretch = _stretch(history, name)
+        if stretch is None:
             continue
+        window, fault = stretch
         try:
             found = replay(
                 history.series,
@@ -294,16 +306,27 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
                 production_scrape_s=plan.service.monitoring.scrape_interval,
                 evaluation_s=plan.service.monitoring.evaluation_interval,
                 window=window,
-                fault=Window(seen.start, window.end if seen.over is None else seen.over),
+                fault=fault,
                 job=plan.service.monitoring.job,
                 types=types,
-                workdir=run / "replay" / experiment.name,
+                workdir=run / "replay" / name,
             )
         except HarnessError as error:
-            log.event("run", "replay", "fail", experiment=experiment.name, problem=str(error))
+            log.event("run", "replay", "fail", phase=name, problem=str(error))
             continue
-        replays[experiment.name] = {alert: list(one) for alert, one in found.items()}
+        replays[name] = {alert: list(one) for alert, one in found.items()}
     (run / "replays.json").write_text(json.dumps(replays, indent=1))
+
+
+def _stretch(history: History, phase: str) -> tuple[Window, Window] | None:
+    """A phase, and the fault with its effect in it; the steady load counts as a fault that breaks nothing."""
+    window = history.phase(phase)
+    if window is None:
+        return None
+    if phase == STEADY:
+        return window, Window(window.start + BASELINE_S, window.end)
+    seen = effect(history, phase)
+    return None if seen is None else (window, Window(seen.start, window.end if seen.over is None else seen.over))
 
 
 def judge(run: Path) -> Judged:
@@ -445,6 +468,7 @@ def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:
         },
         rules=rules,
         alertmanager_config=yaml.safe_load(plan.alertmanager.read_text()),
+        alertmanager_folder=plan.alertmanager.parent,
         time_scale=plan.gate.time_scale,
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,

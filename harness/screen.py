@@ -16,9 +16,8 @@ def lines(progress: Progress) -> list[str]:
     if progress.arrivals_per_s is not None:
         bad = 100 * (1 - (progress.goodput_per_s or 0) / progress.arrivals_per_s) if progress.arrivals_per_s else 0
         p95 = f"{progress.p95_ms:.0f} ms" if progress.p95_ms is not None else "—"
-        shown.append(
-            f"answered {progress.arrivals_per_s:.0f}/s  goodput {progress.goodput_per_s:.0f}/s  p95 {p95}  errors {bad:.0f} %"
-        )
+        rates = f"answered {progress.arrivals_per_s:.0f}/s  goodput {progress.goodput_per_s:.0f}/s"
+        shown.append(f"{rates}  p95 {p95}  errors {bad:.0f} %")
     if progress.alerts is not None:
         told = "  ".join(f"{name} {state}" for name, state in sorted(progress.alerts.items()) if name != "Watchdog")
         shown.append(f"alerts   {told or 'quiet'}")

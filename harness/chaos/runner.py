@@ -1,4 +1,4 @@
-"""Runs one experiment by Chaos Toolkit's library, in a process of its own: `python -m harness.chaos.runner FILE JOURNAL`.
+"""Runs one experiment by Chaos Toolkit's library in its own process: `python -m harness.chaos.runner FILE JOURNAL`.
 
 Chaos Toolkit wants the main thread for its signals, reads `runtime` from settings only, and may end with 0 although
 nothing was injected. So it gets its own process, rollbacks always, and its journal is judged elsewhere: this process'

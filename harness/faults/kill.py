@@ -16,7 +16,7 @@ from harness.stack.stack import Stack
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL to a process of the stack. Nothing to undo: bringing it back is the kubelet's work, and what is tested."""
+    """SIGKILL to a process of the stack. Nothing to undo: to bring it back is the kubelet's work, which is tested."""
 
     process: str = "server"
     kind: ClassVar[str] = "kill"

@@ -18,8 +18,8 @@ from harness.stack.stack import Stack
 class Surge:
     """A scenario at an arrival rate well beyond capacity, for a bounded time.
 
-    `witness_query` is PromQL that gives a result only while the service itself says it is overloaded; arrivals alone are
-    no proof, because a faster machine may serve them all.
+    `witness_query` is PromQL that gives a result only while the service itself says it is overloaded; arrivals alone
+    are no proof, because a faster machine may serve them all.
     """
 
     scenario: str

@@ -36,9 +36,9 @@ class ClientExpectation(Strict):
 
 
 class Contract(Strict):
-    """All that an experiment promises. A contract without probes and clients decides too little, so both are asked for."""
+    """All that an experiment promises. Without probes and clients it would decide too little, so both are asked for."""
 
     alerts: list[AlertExpectation]
-    may_fire: list[str] = []
+    may_fire: tuple[str, ...] = ()
     probes: dict[str, ProbeExpectation] = Field(min_length=1)
     clients: ClientExpectation

@@ -75,8 +75,8 @@ class GateFile(Strict):
     service: str
     time_scale: float = Field(60, ge=1, le=60)
     load: LoadSpec
-    experiments: list[str] = []
+    experiments: tuple[str, ...] = ()
     checks: list[CheckSpec]
     generator: GeneratorBounds = GeneratorBounds()
     settle: Duration = 20  # gate time an experiment's alerts may take to resolve beyond its contract's bounds
-    profiles: dict[str, Any] = {}
+    profiles: dict[str, Any] = Field(default_factory=dict)

@@ -102,7 +102,7 @@ class Plan:
         return replace(self, checks=tuple(map(told, self.checks)))
 
     def for_experiments_alone(self) -> Plan:
-        """The same plan without what needs the steady phase: for one experiment against a stack held by somebody else."""
+        """The same plan without what needs the steady phase: for an experiment on a stack that somebody else holds."""
         return replace(self, checks=tuple(c for c in map(_without_steady, self.checks) if c is not None))
 
     def resolved(self) -> dict[str, Any]:
@@ -209,9 +209,8 @@ def _gate(file: YamlFile, profile: str | None, problems: list[str]) -> GateFile 
     if profile is not None and isinstance(file.data, dict):
         profiles = file.data.get("profiles") or {}
         if profile not in profiles:
-            problems.append(
-                f"{file.place(('profiles',))}: profiles: unknown profile {profile!r}; {nearest(profile, list(profiles))}"
-            )
+            known = nearest(profile, list(profiles))
+            problems.append(f"{file.place(('profiles',))}: profiles: unknown profile {profile!r}; {known}")
             return None
         file = replace(file, data=_merged(file.data, profiles[profile]))
     gate = validated(file, GateFile, problems)
@@ -313,9 +312,8 @@ def _experiment(path: Path, alerts: set[str], problems: list[str]) -> Experiment
     for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
         for i, name in enumerate(names):
             if alerts and name not in alerts:
-                problems.append(
-                    f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {nearest(name, list(alerts))}"
-                )
+                known = nearest(name, list(alerts))
+                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {known}")
     return Experiment(path.stem, path.resolve(), contract)
 
 

@@ -37,7 +37,7 @@ class YamlFile:
 
 
 def read(path: Path, problems: list[str], shown: str | None = None) -> YamlFile | None:
-    """The file, or None with the reason appended to `problems`. A key written twice is an error, not a last-one-wins."""
+    """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
     name = shown or _shown(path)
     try:
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)

@@ -3,7 +3,7 @@
 After kubernetes pkg/kubelet/prober (worker.go, prober.go) and kuberuntime's restart back-off:
 - Each probe has its own ticker; a tick missed during a slow probe is not replayed.
 - Until the startup probe has succeeded only it runs; then it stops and the others begin.
-- A result counts once it has been seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
+- A result counts once it was seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
 - Initial results: liveness success, readiness failure, startup unknown.
 - Liveness or startup failing: SIGTERM, the grace period, SIGKILL, a new container; the probe holds still until then.
 - Readiness never restarts; it takes the server out of traffic and back.
@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class Answer:
 def ask(port: int, path: str, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> Answer:
     """One HTTP GET on a new connection, as the kubelet sends it; the timeout bounds the whole exchange."""
     began = clock()
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/1.30\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    request += "User-Agent: kube-probe/1.30\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     raw = b""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
@@ -138,7 +140,7 @@ class Kubelet:
         self._kill_wanted: tuple[str, float] | None = None  # cause, grace
         self._backoff_s = 0.0
         self._threads: list[threading.Thread] = []
-        self._log = open(run / "probes.jsonl", "ab", buffering=0)
+        self._log = open(run / "probes.jsonl", "ab", buffering=0)  # noqa: SIM115 - closed by stop()
         self.answers: dict[str, list[bool]] = {p: [] for p in self.probes}  # the latest few, for the screen
         self.failure: BaseException | None = None
 
@@ -162,13 +164,14 @@ class Kubelet:
             if child is not None and self.restarts == 0:
                 child.check()
             if time.monotonic() > until:
+                log = child.log if child else ""
                 raise StackError(
-                    f"{self.name} was not ready within {within_s:g} s of its start; {self._why_not_ready()}; log: {child.log if child else ''}"
+                    f"{self.name} was not ready within {within_s:g} s of its start; {self._why_not_ready()}; log: {log}"
                 )
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Raise what broke a thread of ours, if anything did: a kubelet that stopped looking is not a healthy service."""
+        """Raise what broke a thread of ours, if anything did: a kubelet that stopped looking proves no health."""
         if self.failure is not None:
             raise StackError(f"the probe emulator of {self.name} broke: {self.failure!r}") from self.failure
 
@@ -299,10 +302,8 @@ class Kubelet:
     def _record(self, which: str, answer: Answer, decision: str) -> None:
         line = [time.time(), which, answer.ok, answer.status, round(answer.took, 4), answer.reason, decision]
         self.answers[which] = [*self.answers[which][-4:], answer.ok]
-        try:
+        with suppress(ValueError):  # closed: the run is over
             self._log.write((json.dumps(line) + "\n").encode())
-        except ValueError:
-            pass  # closed: the run is over
 
     def _why_not_ready(self) -> str:
         child = self.child

@@ -120,7 +120,7 @@ def undo(ledger: Ledger, entry: Entry) -> str | None:
 
 
 def heal(run: Path) -> tuple[list[Entry], list[Pid], list[str]]:
-    """Undo every open fault of a run and end its processes. Gives the faults undone, the processes ended, what failed."""
+    """Undo every open fault of a run and end its processes. Gives the faults undone, processes ended, what failed."""
     ledger = Ledger(run)
     healed, failed = [], []
     for entry in ledger.open():

@@ -45,9 +45,8 @@ class Child:
         code = self.popen.poll()
         if code is not None:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-            raise ProcessDied(
-                f"{self.name} {how} after {time.monotonic() - self.since:.1f} s; last lines of {self.log}:\n{tail(self.log)}"
-            )
+            age_s = time.monotonic() - self.since
+            raise ProcessDied(f"{self.name} {how} after {age_s:.1f} s; last lines of {self.log}:\n{tail(self.log)}")
 
     def end(self, grace_s: float = 5.0, first: int = signal.SIGTERM) -> None:
         """Ask it to end, then make it; returns when it is gone. Does nothing if it is."""

@@ -18,10 +18,9 @@ from typing import Any
 import yaml
 
 from harness.errors import StackError, UsageError
-from harness.stack import alertmanager, prometheus, watchdog
+from harness.stack import alertmanager, ledger, prometheus, watchdog
 from harness.stack.kubelet import Kubelet, Probe
-from harness.stack.ledger import undo
-from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks
+from harness.stack.process import Child, Pid, end_all, free_ports, spawn, started_ticks, state
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 
@@ -41,6 +40,7 @@ class Blueprint:
     probes: Mapping[str, Probe]
     rules: str  # the text of the rule file that runs live
     alertmanager_config: Mapping[str, Any]  # the production configuration, not yet redirected
+    alertmanager_folder: Path  # what its relative paths start from
     time_scale: float
     scrape_s: float
     evaluation_s: float
@@ -141,6 +141,7 @@ def up(
             http_port=ports["http"],
             smtp_port=ports["smtp"],
             time_scale=plan.time_scale,
+            folder=plan.alertmanager_folder,
         )
         am_config = run / "alertmanager.yaml"
         am_config.write_text(yaml.safe_dump(redirected, sort_keys=False))
@@ -171,7 +172,7 @@ def up(
 def _undo_all(stack: Stack, emit: Callable[..., None]) -> None:
     """Undo every fault that is still open, saying so."""
     for entry in stack.ledger.open():
-        problem = undo(stack.ledger, entry)
+        problem = ledger.undo(stack.ledger, entry)
         emit(
             "fault",
             entry.kind,
@@ -192,6 +193,8 @@ def heal(runs: Path) -> list[str]:
     said = []
     for run in sorted(p for p in runs.iterdir() if p.is_dir() and not p.is_symlink()) if runs.is_dir() else ():
         owner = run / "owner.json"
+        if not owner.exists() and not ledger.Ledger(run).open():
+            continue
         if owner.exists():
             try:
                 if state(Pid(**json.loads(owner.read_text()))) is not None:

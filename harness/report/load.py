@@ -1,0 +1,55 @@
+"""What one load run looked like from its clients' side: counts, exact percentiles, and whether to believe them."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import numpy as np
+
+from harness.history import History, Outcome
+from harness.verdict import Result, Verdict
+
+PERCENTILES = (50, 90, 95, 99, 99.9)
+
+
+def write(history: History, believed: Result, out: TextIO, generator: str = "load") -> None:
+    """The report as text; `believed` is the generator's own judgement on itself."""
+    rows = history.requests(generator=generator)
+    mark = {Verdict.PASS: "", Verdict.INCONCLUSIVE: "not to be believed: ", Verdict.FAIL: "not to be believed: "}
+    lines = [f"{len(rows):,} requests in {_length(rows):.1f} s"]
+    for outcome in Outcome:
+        some = rows[rows["outcome"] == outcome]
+        if len(some):
+            statuses = ", ".join(f"{n:,} x {status}" for status, n in _counts(some["status"]) if status)
+            name = outcome.name.lower().replace("_", " ")
+            lines.append(f"  {name:<20} {len(some):>8,}  {100 * len(some) / len(rows):6.2f} %  {statuses}")
+    answered = rows[rows["outcome"] == Outcome.OK]
+    if len(answered):
+        lines.append(
+            "  latency of the good answers, ms" + "".join(f"{f'p{p:g}':>9}" for p in PERCENTILES) + "      max"
+        )
+        lines.append("    from the intended moment     " + _percentiles(answered["done"] - answered["intended"]))
+        lines.append("    from the sending             " + _percentiles(answered["done"] - answered["sent"]))
+        labelled = answered[(answered["expected"] >= 0) & (answered["predicted"] >= 0)]
+        if len(labelled):
+            right = np.count_nonzero(labelled["expected"] == labelled["predicted"])
+            lines.append(f"  right answers          {100 * right / len(labelled):.2f} % of {len(labelled):,} labelled")
+    lines.append(f"  generator: {mark[believed.verdict]}{believed.reason}")
+    if believed.remedy:
+        lines.append(f"             {believed.remedy}")
+    out.write("\n".join(lines) + "\n")
+
+
+def _length(rows: np.ndarray) -> float:
+    return float(rows["intended"][-1] - rows["intended"][0]) if len(rows) else 0.0
+
+
+def _counts(values: np.ndarray) -> list[tuple[int, int]]:
+    return [(int(v), int(n)) for v, n in zip(*np.unique(values, return_counts=True), strict=True)]
+
+
+def _percentiles(seconds: np.ndarray) -> str:
+    """Nearest rank, so that each figure is a request that happened."""
+    ordered = np.sort(seconds) * 1000
+    ranks = [max(0, int(np.ceil(p / 100 * len(ordered))) - 1) for p in PERCENTILES]
+    return "".join(f"{ordered[r]:9.1f}" for r in [*ranks, len(ordered) - 1])
