@@ -38,7 +38,7 @@ def effect(history: History, experiment: str) -> Effect | None:
     changes = [(e.at, False) for e in restarts] + [
         (p.at, p.decision == "ready")
         for p in history.probes
-        if p.probe == "readiness" and p.decision in ("ready", "unready") and start <= p.at <= end
+        if p.decision in ("ready", "unready") and start <= p.at <= end
     ]
     changes.sort()
     settled = max([gone, *(e.at for e in restarts)])

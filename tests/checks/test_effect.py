@@ -1,5 +1,5 @@
 import pytest
-from handmade import fault, history, phase, ready, restart, rows, unready
+from handmade import alive, fault, history, phase, ready, restart, rows, unready
 
 from harness.checks.effect import Effect, effect, needed_effect
 from harness.checks.evidence import NoEvidence
@@ -51,6 +51,18 @@ CASES = [
     ),
     ("a fault that is not undone is never gone", (fault("x", 20, None),), {}, Effect(20, None, None)),
     ("an undo that failed is no undo", (fault("x", 20, 30, undone="fail"),), {}, Effect(20, None, None)),
+    (
+        "what happens before the fault or after the phase is no effect of it, nor is an answer that changes nothing",
+        (fault("x", 20, 30, process="server"), restart(15), restart(70)),
+        {"probes": [*unready(16), *ready(18), *alive(20, 60), *unready(65)]},
+        Effect(20, 30, 30),
+    ),
+    (
+        "a restart of another process heals nothing",
+        (fault("x", 20, 30, process="sidecar"), restart(25)),
+        {"probes": ready(28)},
+        Effect(20, 30, 30),
+    ),
     ("no fault has no effect", (), {}, None),
 ]
 

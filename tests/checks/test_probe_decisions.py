@@ -1,4 +1,4 @@
-from handmade import FAIL, INCONCLUSIVE, PASS, alive, expect, history, phase, ready, restart, table, unready
+from handmade import FAIL, INCONCLUSIVE, PASS, alive, expect, fault, history, phase, ready, restart, table, unready
 
 from harness.checks import ProbeDecisions
 
@@ -22,6 +22,13 @@ CASES = [
         saw(restart(26, "liveness"), probes=OUT_AND_BACK),
         PASS,
         "1 restart (bound 1) by liveness, out of traffic after 12 s, and back",
+    ),
+    (
+        "what happens is timed from the fault where there is one",
+        HANG,
+        saw(fault("x", 20, 40), restart(26, "liveness"), probes=OUT_AND_BACK),
+        PASS,
+        "out of traffic after 2 s, and back",
     ),
     (
         "a crashed server is out of traffic at once",
