@@ -72,7 +72,12 @@ def longest_window_s(expr: str) -> float:
 
     The lookback of a plain selector does not count: an expression without windows gives 0.
     """
-    return max(0.0, _reach(parse(expr)).total_seconds())
+    return max(edges_s(expr))
+
+
+def edges_s(expr: str) -> set[float]:
+    """Where its windows begin and end, in seconds before it is evaluated; 0 is among them."""
+    return {edge.total_seconds() for edge in _edges(parse(expr), timedelta()) if edge >= timedelta()}
 
 
 def shape(node: Any) -> tuple[Any, list[timedelta]]:
@@ -118,10 +123,16 @@ def _metric(selector: Any) -> str:
     return names[0] if names and not selector.matchers.or_matchers else ANY
 
 
-def _reach(node: Any) -> timedelta:
-    own = timedelta()
-    if isinstance(node, promql.SubqueryExpr | promql.VectorSelector) and node.offset:
-        own += node.offset
-    if isinstance(node, promql.SubqueryExpr | promql.MatrixSelector):
-        own += node.range
-    return own + max((_reach(child) for child in children(node)), default=timedelta())
+def _edges(node: Any, end: timedelta) -> Iterator[timedelta]:
+    yield end
+    if isinstance(node, promql.MatrixSelector):
+        end += node.vector_selector.offset or timedelta()
+        yield from (end, end + node.range)
+        return
+    if isinstance(node, promql.SubqueryExpr | promql.VectorSelector):
+        end += node.offset or timedelta()
+        yield end
+    if isinstance(node, promql.SubqueryExpr):
+        end += node.range
+    for child in children(node):
+        yield from _edges(child, end)

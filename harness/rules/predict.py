@@ -40,9 +40,9 @@ def detection_bounds(
     """The earliest and latest a step fault is notified of, in seconds after it began; all arguments are production's.
 
     A step fault begins at once, holds, and is strong enough that a window wholly inside it satisfies the rule.
-    `slack_s` is what else may take time: delivery, or a scrape that ends by its timeout. None where the rule's form does
-    not tell: trends, clocks, `or`, `unless`, no number to compare with, unknown recordings. With a group wait of 0 these
-    are the bounds of firing itself.
+    `slack_s` is what else may take time: delivery, or a scrape that ends by its timeout. With a group wait of 0 these
+    are the bounds of firing itself. None where the rule's form does not tell: trends, clocks, `or`, `unless`, no number
+    to compare with, unknown recordings.
     """
     windows_s = _windows_s(rule.expr, {record.name: record for record in records}, evaluation_s)
     if windows_s is None:

@@ -9,17 +9,21 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import promql_parser as promql
+
 from harness.errors import HarnessError
 from harness.history import Replay, Series, Window
 from harness.rules import rulefile
 from harness.rules.durations import format_duration
-from harness.rules.expression import ANY, longest_window_s, metrics_used
+from harness.rules.expression import ANY, children, edges_s, longest_window_s, metrics_used, parse, walk
 from harness.rules.rulefile import AlertRule, RecordingRule, Rule
 from harness.rules.stretch import lay_grid, stretch
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
+WHOLE_BASELINE_S = 6 * 3600.0  # promtool takes 10 s for a whole day, and cannot for two
 
+_NEEDS_ENDS = {"rate", "increase"}
 _OF_THE_RULES = {"ALERTS", "ALERTS_FOR_STATE"}
 
 
@@ -60,13 +64,14 @@ def replay(
         names = _needed(mine, alerts, records)
         files = paths if reach == REACHES_S[0] else [_subset(paths, names, workdir / f"reach-{reach:g}.rules.yaml")]
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
+        dense_at_s = _dense_at_s(mine) if reach > WHOLE_BASELINE_S else ()
         wanted = _wanted(series, [rule for rule in (*alerts, *records) if rule.name in names], records)
         zero_s = baseline_slots * grid.step_s
         answers = _ask(
             promtool,
             workdir / f"reach-{reach:g}.test.yaml",
             files,
-            stretch(wanted, grid, window, baseline_slots, types or {}),
+            stretch(wanted, grid, window, baseline_slots, types or {}, dense_at_s),
             sorted({rule.name for rule in mine}),
             step_s=grid.step_s,
             evaluation_s=evaluation_s,
@@ -98,6 +103,20 @@ def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...]
     used = _metrics(rule) - set(above)  # a recording that reads itself looks back no further by that
     inner = [reach_s(record, records, (*above, record.name)) for record in records if record.name in used]
     return getattr(rule, "for_s", 0.0) + longest_window_s(rule.expr) + max(inner, default=0.0)
+
+
+def _dense_at_s(rules: Sequence[AlertRule]) -> set[float]:
+    """Where a baseline must be whole for rules that need only the ends of their long windows; empty: everywhere."""
+    if any(":" in name or name == ANY for rule in rules for name in _metrics(rule)):
+        return set()  # what recordings make of a sparse past is not what they made of the whole one
+    for rule in rules:
+        for node in walk(parse(rule.expr)):
+            inner = [
+                child for child in children(node) if isinstance(child, promql.MatrixSelector | promql.SubqueryExpr)
+            ]
+            if inner and not (node.func.name in _NEEDS_ENDS and isinstance(inner[0], promql.MatrixSelector)):
+                return set()
+    return set().union(*(edges_s(rule.expr) for rule in rules))
 
 
 def _metrics(rule: Rule) -> set[str]:

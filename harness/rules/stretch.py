@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.history import Series, Window
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
-DENSE_S = 7200.0  # further back than this the repeated baseline has only
+DENSE_S = 7200.0
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 
 _MISSING, _PRESENT, _STALE = 0, 1, 2
@@ -80,13 +80,24 @@ def lay_grid(
 
 
 def stretch(
-    series: Iterable[Series], grid: Grid, window: Window, baseline_slots: int, types: Mapping[str, str]
+    series: Iterable[Series],
+    grid: Grid,
+    window: Window,
+    baseline_slots: int,
+    types: Mapping[str, str],
+    dense_at_s: Collection[float] = (),
 ) -> list[tuple[str, str]]:
     """promtool's input series, each its notation and its values a slot: the repeated baseline, then the record.
 
     `types` maps metric names to Prometheus types; what it does not name is told by its suffix. Other series of a target
     go stale only where its `up` is among the series. Series without a sample in the window are left out.
+
+    With `dense_at_s`, the baseline is whole only where the record would lie if moved back by each of those production
+    seconds, and sparse elsewhere. That is enough for rates over windows of just those lengths, which need their ends.
     """
+    before = np.arange(-baseline_slots, 0)
+    sparse = np.isin(before, _dense_slots(grid, dense_at_s), invert=True) if dense_at_s else np.zeros(len(before), bool)
+    sparse &= before % max(1, int(SPARSE_S / grid.step_s)) != 0
     placed = [(s, *_placed(s, grid, window)) for s in series]
     up = {_target(s): (state, values) for s, state, values in placed if s.labels["__name__"] == "up"}
     lines = []
@@ -98,12 +109,15 @@ def stretch(
         if not _OF_THE_SCRAPE.fullmatch(name) and _target(s) in up:
             state = _with_stale(state, *up[_target(s)])
         state, values = _with_baseline_known(state, values, grid.fault_slot)
-        before = np.arange(-baseline_slots, 0)
-        sparse = (before < -DENSE_S / grid.step_s) & (before % max(1, int(SPARSE_S / grid.step_s)) != 0)
         head_state = np.where(sparse, _MISSING, state[before % grid.fault_slot])
         head, tail = _production_values(state, values, before, grid, kind)
         lines.append((_notation(s.labels), _values(np.append(head_state, state), np.append(head, tail))))
     return lines
+
+
+def _dense_slots(grid: Grid, dense_at_s: Iterable[float]) -> np.ndarray:
+    back = [int(at_s // grid.step_s) for at_s in dense_at_s]
+    return np.concatenate([np.arange(-slots - 2, grid.slots - slots + 2) for slots in back])
 
 
 def _placed(s: Series, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -19,20 +19,20 @@ def at(scrape: float) -> float:
     return T0 + PHASE + scrape * SCRAPE_S
 
 
-def series(name: str, value: Callable[[int], float | None], **labels: str) -> Series:
+def series(name: str, value: Callable[[int], float | None], until: int = END, **labels: str) -> Series:
     """A series with value(k) at scrape k; None where it was not there."""
-    samples = [(at(k), value(k)) for k in range(END)]
+    samples = [(at(k), value(k)) for k in range(until)]
     there = [(t, float(v)) for t, v in samples if v is not None]
     return Series({"__name__": name, **SERVER, **labels}, [t for t, _ in there], [v for _, v in there])
 
 
-def since_fault(k: int, until: int = END) -> int:
+def since_fault(k: int, until: int | None = None) -> int:
     """How many scrapes of fault lie behind scrape k."""
-    return max(0, min(k, until) - FAULT)
+    return max(0, (k if until is None else min(k, until)) - FAULT)
 
 
-def up(down: range = range(0)) -> Series:
-    return series("up", lambda k: 0 if k in down else 1)
+def up(down: range = range(0), until: int = END) -> Series:
+    return series("up", lambda k: 0 if k in down else 1, until)
 
 
 def replayed(
@@ -41,7 +41,8 @@ def replayed(
     rules: Path = RULES,
     fault: tuple[float, float] = (FAULT, END),
     types: Mapping[str, str] | None = None,
-    **how: float,
+    until: int = END,
+    scrape_s: float = SCRAPE_S,
 ) -> dict[str, Replay]:
     """What promtool makes of a record under the rules."""
     return replay(
@@ -49,11 +50,10 @@ def replayed(
         [rules],
         promtool=PROMTOOL,
         time_scale=SCALE,
-        scrape_s=SCRAPE_S,
-        window=Window(T0, at(END - 1) + 0.05),
+        scrape_s=scrape_s,
+        window=Window(T0, at(until - 1) + 0.05),
         fault=Window(at(fault[0]), at(fault[1])),
         job="server",
         workdir=workdir,
         types=types,
-        **how,
     )

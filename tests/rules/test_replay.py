@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import pytest
+from recording import FAULT, RULES, T0, at, replayed, series, since_fault, up
+
+from harness.errors import HarnessError
+from harness.history import Window
+from harness.rules.replay import reach_s, without_data
+from harness.rules.rulefile import load, recordings
+
+
+def errors(per_scrape: float = 0.5, until: int = 160):
+    """5xx at 2/s for the default: 0.5 a scrape of a quarter second."""
+    return series("http_requests_total", lambda k: 3 + per_scrape * since_fault(k, until), status="503")
+
+
+def rules(tmp_path: Path, *alerts: str) -> Path:
+    file = tmp_path / "rules.yaml"
+    file.write_text("groups:\n- name: g\n  rules:\n" + "".join(f"  - {{{alert}}}\n" for alert in alerts))
+    return file
+
+
+def test_two_errors_a_second_are_known_after_150_seconds_and_forgotten_270_after_they_end(tmp_path):
+    found = replayed(up(), errors(until=120), workdir=tmp_path, fault=(FAULT, 120))["HighErrorRate"]
+    assert (found.pending_s, found.firing_s, found.fired_before) == (30, 150, False)
+    assert found.last_firing_s - found.fault_end_s == 270
+    assert (found.fault_end_s, found.ended_s) == (80 * 15, 119 * 15)
+
+
+def test_a_count_in_a_window_is_right_too(tmp_path):
+    assert replayed(up(), errors(), workdir=tmp_path)["ManyErrors"].firing_s == 60
+
+
+def test_a_server_that_is_down_is_known_after_a_minute_and_its_other_series_are_stale(tmp_path):
+    found = replayed(up(range(FAULT, 80)), errors(), workdir=tmp_path)
+    down = found["ServiceDown"]
+    assert (down.pending_s, down.firing_s, down.last_firing_s) == (0, 60, 39 * 15)
+    values = next(line for line in (tmp_path / "reach-3600.test.yaml").read_text().splitlines() if " stale " in line)
+    assert values.count("stale") == 40
+
+
+def test_a_restart_is_a_reset_and_not_a_burst_of_errors(tmp_path):
+    quiet = series("http_requests_total", lambda k: 5000 if k < 60 else 0, status="503")
+    assert replayed(up(range(60, 70)), quiet, workdir=tmp_path)["HighErrorRate"].pending_s is None
+
+
+def test_what_is_counted_after_a_restart_counts(tmp_path):
+    again = series("http_requests_total", lambda k: 5000 if k < 60 else 0.5 * (k - 60), status="503")
+    assert replayed(up(), again, workdir=tmp_path)["HighErrorRate"].firing_s == (60 - FAULT) * 15 + 150
+
+
+def test_a_rule_with_a_thousandfold_threshold_never_fires(tmp_path):
+    file = rules(tmp_path, "alert: A, expr: 'rate(http_requests_total{status=~\"5..\"}[5m]) > 100', for: 2m")
+    found = replayed(up(), errors(), workdir=tmp_path, rules=file)["A"]
+    assert (found.pending_s, found.firing_s, found.last_firing_s) == (None, None, None)
+
+
+def test_time_between_fault_and_scrape_counts(tmp_path):
+    found = replayed(up(), errors(), workdir=tmp_path, fault=(FAULT - 0.5, 160))["HighErrorRate"]
+    assert found.firing_s == 157.5
+
+
+def test_what_always_fires_did_so_before(tmp_path):
+    watchdog = replayed(up(), workdir=tmp_path)["Watchdog"]
+    assert (watchdog.fired_before, watchdog.firing_s) == (True, None)
+    assert watchdog.last_firing_s == watchdog.ended_s
+
+
+def test_what_fired_in_the_baseline_and_stopped_may_fire_anew(tmp_path):
+    queue = series("queue", lambda k: 10 if 10 <= k < 20 or k >= 60 else 0)
+    file = rules(tmp_path, "alert: Full, expr: queue > 5, for: 1m")
+    found = replayed(up(), queue, workdir=tmp_path, rules=file)["Full"]
+    assert (found.fired_before, found.firing_s) == (True, (60 - FAULT) * 15 + 60)
+
+
+def test_a_rule_with_a_long_wait_that_was_true_all_along_is_not_laid_at_the_fault(tmp_path):
+    file = rules(tmp_path, "alert: Full, expr: queue > 5, for: 30m")
+    found = replayed(up(), series("queue", lambda k: 10), workdir=tmp_path, rules=file)["Full"]
+    assert (found.fired_before, found.firing_s) == (True, None)
+
+
+@pytest.mark.parametrize("window, over, firing_s", [("1h", 0.0101, 375), ("6h", 0.0101, 2190), ("1d", 0.00101, 885)])
+def test_ratios_over_long_windows_are_warm(tmp_path, window, over, firing_s):
+    """A tenth of all requests fails from the fault on: 0.0101 of them in the window after 0.101 of its length."""
+    served = series("http_requests_total", lambda k: 100 * k - 10 * since_fault(k), status="200", until=240)
+    failed = series("http_requests_total", lambda k: 10 * since_fault(k), status="503", until=240)
+    ratio = f'sum(rate(http_requests_total{{status="503"}}[{window}])) / sum(rate(http_requests_total[{window}]))'
+    file = rules(tmp_path, f"alert: Burn, expr: '{ratio} > {over}'", "alert: Down, expr: up == 0")
+    found = replayed(up(until=240), served, failed, workdir=tmp_path, rules=file, until=240)
+    assert (found["Burn"].firing_s, found["Burn"].fired_before, found["Down"].firing_s) == (firing_s, False, None)
+
+
+def test_an_average_over_a_day_weighs_each_scrape_alike(tmp_path):
+    """From 0 to 10 at the fault: the mean over a day passes 0.1 after 864 s."""
+    file = rules(tmp_path, 'alert: Full, expr: "avg_over_time(queue[1d]) > 0.1"')
+    queue = series("queue", lambda k: 10 if k >= FAULT else 0)
+    assert replayed(up(), queue, workdir=tmp_path, rules=file)["Full"].firing_s == 855  # it counts both ends
+
+
+def test_rules_that_look_far_back_are_asked_apart_with_what_they_read(tmp_path):
+    file = rules(
+        tmp_path,
+        "record: 'a:rate', expr: 'sum(rate(http_requests_total[6h]))'",
+        "alert: Slow, expr: 'a:rate > 0', labels: {severity: 1.10}",
+        "alert: Down, expr: up == 0",
+    )
+    found = replayed(up(), errors(), workdir=tmp_path, rules=file)
+    assert found.keys() == {"Slow", "Down"}
+    assert found["Slow"].firing_s is not None
+    subset = tmp_path / "reach-86400.rules.yaml"
+    assert not subset.exists()
+    assert [r.labels for r in load([tmp_path / "reach-21600.rules.yaml"])] == [{"severity": "1.10"}]
+
+
+def test_a_start_time_is_an_age_in_production_time(tmp_path):
+    """Restarted two scrapes before it is seen again; the process before that one is older than the record."""
+    start = series("process_start_time_seconds", lambda k: T0 - 9 if k < 80 else at(78))
+    found = replayed(up(), start, workdir=tmp_path)["JustStarted"]
+    assert (found.fired_before, found.firing_s) == (False, (80 - FAULT) * 15)
+    assert found.last_firing_s == (78 - FAULT) * 15 + 105
+
+
+def test_scrapes_that_are_missing_are_not_a_server_that_is_down(tmp_path):
+    there = up()
+    kept = [i for i in range(160) if not 60 <= i < 70]
+    gap = there._replace(at=[there.at[i] for i in kept], value=[there.value[i] for i in kept])
+    found = replayed(gap, errors(), workdir=tmp_path)
+    assert found["ServiceDown"].pending_s is None
+    assert found["MetricsMissing"].pending_s is None
+
+
+def test_a_coarse_record_is_spread_over_the_grid(tmp_path):
+    """Scraped every half second, K = 60: a sample every 30 s of production, on a grid of 15 s."""
+    every_other = [s._replace(at=s.at[::2], value=s.value[::2]) for s in (up(), errors())]
+    found = replayed(*every_other, workdir=tmp_path, scrape_s=0.5)
+    assert found["HighErrorRate"].firing_s == pytest.approx(150, abs=30)
+
+
+def test_without_the_target_there_is_nothing_to_replay(tmp_path):
+    with pytest.raises(HarnessError, match="nothing to replay"):
+        replayed(errors(), workdir=tmp_path)
+
+
+def test_what_promtool_says_instead_of_an_answer_is_the_error(tmp_path):
+    file = rules(tmp_path, "alert: A, expr: up, annotations: {a: '{{ $nothing }}'}")
+    with pytest.raises(HarnessError, match="undefined variable"):
+        replayed(up(), workdir=tmp_path, rules=file)
+
+
+def test_alerts_without_their_data_are_named():
+    seen = [up(), errors()]
+    blind = without_data(seen, [RULES], Window(T0, at(159)))
+    assert blind["ModelAccuracyDrop"] == {"ml_model_accuracy"}
+    assert blind["HighLatencyP95"] == {"http_request_duration_seconds_bucket"}
+    assert not {"Watchdog", "ServiceDown", "HighErrorRatio"} & blind.keys()
+    assert without_data(seen, [RULES], Window(T0 - 9, T0))["HighErrorRatio"] == {"http_requests_total"}
+
+
+def test_a_rule_reaches_as_far_back_as_what_it_reads_and_as_it_waits():
+    reach = {rule.name: reach_s(rule, recordings([RULES])) for rule in load([RULES])}
+    assert reach["HighErrorRatio"] == 300 + 120
+    assert reach["ErrorBudgetBurn"] == 3600
+    assert reach["Watchdog"] == 0
