@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from model_server.batching import Saturated
 from model_server.images import CLASSES, BadImage
 from model_server.observe import Observed
-from model_server.problems import Problem, on_http_exception, on_problem
+from model_server.problems import Problem, on_exception, on_http_exception, on_problem
 from model_server.service import Service, answered
 
 RETRY = {"Retry-After": "1"}
@@ -36,7 +36,7 @@ def application(service: Service) -> ASGIApp:
             Route("/health/ready", endpoints.ready),
             Route("/health/startup", endpoints.startup),
         ],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
+        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, Exception: on_exception},
     )
     return Observed(app, service.metrics)
 

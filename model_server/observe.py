@@ -11,7 +11,6 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.metrics import Metrics
-from model_server.problems import Problem, answer
 
 CLIENT_PATHS = frozenset({"/predict", "/feedback"})
 PROBE_PATHS = frozenset({"/metrics", "/health/live", "/health/ready", "/health/startup"})
@@ -54,11 +53,8 @@ class Observed:
         metrics.in_flight += not is_probe
         try:
             await self._app(scope, receive, sending)
-        except Exception:
+        except Exception:  # already answered, and raised again to be logged
             structlog.get_logger().exception("Request failed", **ids, path=path[:200])
-            if status is None:
-                failed = answer(Problem(500, "internal", "the service failed; its log says more"), ids["request_id"])
-                await failed(scope, receive, sending)
         finally:
             metrics.in_flight -= not is_probe
             status = str(status or 499)  # the client went away before there was an answer

@@ -18,20 +18,21 @@ class Problem(Exception):
         self.status, self.reason, self.detail, self.headers = status, reason, detail, headers
 
 
-def answer(problem: Problem, request_id: str) -> JSONResponse:
+async def on_problem(request: Request, problem: Problem) -> JSONResponse:
     body = {
         "type": "about:blank",
         "title": http.HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
         "reason": problem.reason,
-        "request_id": request_id,
+        "request_id": request.scope["correlation"]["request_id"],
     }
     return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
 
 
-async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-    return answer(problem, request.scope["correlation"]["request_id"])
+async def on_exception(request: Request, error: Exception) -> JSONResponse:
+    """A defect of ours; what it was is for the log alone."""
+    return await on_problem(request, Problem(500, "internal", "the service failed; its log says more"))
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:

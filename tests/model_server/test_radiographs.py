@@ -1,0 +1,36 @@
+"""The synthetic radiographs: from a seed, balanced, and learnable."""
+
+import numpy as np
+
+from model_server.images import SIDE, decode
+from model_server.model import load
+from model_server.radiographs import CLASSES, radiographs
+
+
+def test_the_same_seed_gives_the_same_images_and_another_seed_others():
+    one, two, other = (list(radiographs(4, seed, 64)) for seed in (5, 5, 6))
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, two, strict=True))
+    assert not any(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, other, strict=True))
+
+
+def test_images_are_eight_bits_use_their_range_and_tell_their_truth():
+    for image in radiographs(6, 7, 128):
+        assert image.pixels.shape == (128, 128) and image.pixels.dtype == np.uint8
+        assert image.pixels.max() - image.pixels.min() > 100
+        assert (image.pattern == "clear") == (CLASSES[image.label] == "NORMAL")
+
+
+def test_mean_brightness_does_not_tell_the_classes_apart():
+    images = list(radiographs(60, 8, 64))
+    means = np.array([image.pixels.mean() for image in images])
+    labels = np.array([image.label for image in images], bool)
+    best = max(max(((means > t) == labels).mean(), ((means <= t) == labels).mean()) for t in means)
+    assert best < 0.75
+
+
+def test_the_default_model_tells_unseen_images_apart():
+    images = list(radiographs(60, 9))
+    pixels = np.stack([decode(image.jpeg()) for image in images])
+    assert pixels.shape == (60, SIDE, SIDE)
+    said = load().predict(pixels) > 0.5
+    assert (said == [image.label for image in images]).mean() >= 0.95

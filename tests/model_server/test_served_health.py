@@ -1,0 +1,127 @@
+"""The real server's start, health, overload, wedge and end."""
+
+import concurrent.futures
+import contextlib
+import signal
+
+import httpx
+import pytest
+
+SLOW = "import model_server.model as m, time\nreal = m.Model.predict\n"
+SLOW_LOAD = SLOW + "ready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
+# Breaks inference after the proof, from outside: model_server has no switch for it.
+WEDGED = (
+    SLOW
+    + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 17)), real(*a))[2]"
+)
+FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 17 and 1 / 0, real(*a))[2]"
+SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
+
+
+def test_startup_is_answered_and_scraped_while_the_model_loads_and_passes_only_after(serve, corpus):
+    with serve(defect=SLOW_LOAD, wait=False) as client:
+        first = client.until(lambda: client.get("/health/startup"))
+        assert first.status_code == 503 and first.json()["status"] == "starting"
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503 and client.metric("service_ready") == 0
+        refused = client.post("/predict", content=corpus[0][0])
+        assert refused.status_code == 503 and refused.json()["reason"] == "starting" and refused.headers["retry-after"]
+        client.until(lambda: client.get("/health/startup").status_code == 200)
+        started = client.get("/health/startup").json()
+        assert started["status"] == "started" and started["components"]["model"]["seconds"] >= 2
+        assert {c["status"] for c in started["components"].values()} == {"started"}
+        assert client.get("/health/ready").json()["status"] == "ready" and client.metric("service_ready") == 1
+
+
+def test_every_health_answer_has_a_timestamp(served):
+    assert all(served.get(f"/health/{kind}").json()["timestamp"].endswith("Z") for kind in ("live", "ready", "startup"))
+
+
+@pytest.fixture
+def many():
+    """Sends many predictions at once: `many(client, body, count)` gives their futures."""
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+
+        def send(client, body, count):
+            def one():
+                with contextlib.suppress(httpx.TransportError):  # a test may kill the server under them
+                    return client.post("/predict", content=body)
+
+            return [pool.submit(one) for _ in range(count)]
+
+        yield send
+
+
+def test_beyond_the_bound_requests_are_refused_at_once_and_readiness_says_so(serve, corpus, many):
+    with serve("--max-queue", "4", "--max-batch", "2", defect=SLUGGISH) as client:
+        answers = [f.result() for f in many(client, corpus[0][0], 24)]
+        assert {a.status_code for a in answers} == {200, 503}
+        refused = next(a for a in answers if a.status_code == 503)
+        assert refused.headers["retry-after"] == "1" and refused.json()["reason"] == "queue_full"
+        assert client.metric("requests_shed_total") == sum(a.status_code == 503 for a in answers)
+        assert client.metric("http_requests_total", status="503") == client.metric("requests_shed_total")
+        client.until(lambda: client.get("/health/ready").status_code == 200)
+
+
+def test_while_requests_are_refused_it_is_live_and_not_ready(serve, corpus, many):
+    with serve("--max-queue", "1", defect=SLUGGISH) as client:
+        pending = many(client, corpus[0][0], 20)
+        client.until(lambda: client.metric("requests_shed_total"))
+        ready = client.get("/health/ready")
+        assert ready.status_code == 503 and client.get("/health/live").status_code == 200
+        assert [name for name, good in ready.json()["checks"].items() if not good] == ["queue_not_saturated"]
+        assert {f.result().status_code for f in pending} == {200, 503}
+
+
+def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, corpus, many):
+    with serve("--wedged-after-s", "0.5", "--max-queue", "3", "--deadline-s", "30", defect=WEDGED) as client:
+        assert client.get("/health/live").status_code == 200
+        many(client, corpus[0][0], 3)
+        dead = client.until(lambda: (a := client.get("/health/live")).status_code == 503 and a)
+        assert dead.json()["checks"] == {"worker_alive": True, "worker_progress": False}
+        assert client.get("/health/ready").json()["checks"]["worker_progress"] is False
+        assert client.metric("service_ready") == 0 and client.metric("inference_stalled_seconds") >= 0.5
+        assert client.post("/predict", content=corpus[0][0]).status_code == 503
+        client.process.kill()
+
+
+def test_an_idle_server_stays_live(serve):
+    with serve("--wedged-after-s", "0.05") as client:
+        assert all(client.get("/health/live").status_code == 200 for _ in range(50))
+
+
+def test_a_request_the_model_does_not_answer_in_time_is_504(serve, corpus):
+    with serve("--deadline-s", "0.3", defect=WEDGED) as client:
+        late = client.post("/predict", content=corpus[0][0])
+        assert late.status_code == 504 and late.json()["reason"] == "deadline"
+        assert client.metric("request_deadlines_missed_total") == 1
+
+
+def test_a_failed_inference_is_a_500_in_the_metrics_and_the_log(serve, corpus):
+    with serve(defect=FAILING) as client:
+        failed = client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "failed-1"})
+        assert failed.status_code == 500 and "ZeroDivision" not in failed.text
+        assert failed.json()["request_id"] == "failed-1" == failed.headers["x-request-id"]
+        assert client.metric("http_requests_total", endpoint="/predict", status="500") == 1
+        line = client.until(lambda: next((x for x in client.log if x["request_id"] == "failed-1"), None))
+        assert line["level"] == "ERROR" and "ZeroDivisionError" in line["context"]["exception"]
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_answers_what_it_has_and_exits_0(serve, corpus, many, sig):
+    with serve("--max-batch", "1", defect=SLUGGISH) as client:
+        pending = many(client, corpus[0][0], 3)
+        client.until(lambda: client.metric("inference_queue_depth"))
+        client.process.send_signal(sig)
+        assert client.process.wait(15) == 0
+        answered = [f.result() for f in pending]
+        assert any(a is not None and a.status_code == 200 for a in answered)
+        assert client.log[-1]["message"] == "Service stopped"
+
+
+@pytest.mark.parametrize("wait", [True, False], ids=["idle", "while it loads"])
+def test_asked_to_stop_it_exits_0_soon(serve, wait):
+    with serve(wait=wait) as client:
+        client.until(lambda: client.get("/health/startup"))
+        client.process.terminate()
+        assert client.process.wait(15) == 0
