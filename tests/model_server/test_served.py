@@ -3,7 +3,6 @@
 import io
 import re
 import socket
-import time
 
 import pytest
 from PIL import Image
@@ -138,18 +137,16 @@ def test_the_exposition_has_every_promised_metric(served):
     assert served.metric("service_ready") == 1
 
 
-def test_accuracy_is_absent_until_enough_labels_came_and_each_counts_once(serve, corpus):
-    with serve() as client:
-        for i in range(50):
-            assert i % 7 or client.metric("ml_model_accuracy") is None
-            predicted = client.post("/predict", content=corpus[i % 40][0], headers={"X-Request-ID": f"p{i}"}).json()[
-                "class"
-            ]
-            truth = predicted if i % 5 else CLASSES[predicted == "NORMAL"]  # one label in five says it was wrong
-            told = client.post("/feedback", json={"request_id": f"p{i}", "label": truth})
-            assert told.json()["correct"] == bool(i % 5)
-        assert client.metric("ml_model_accuracy") == 0.8 and client.metric("ml_feedback_total") == 50
-        assert client.post("/feedback", json={"request_id": "p1", "label": "NORMAL"}).status_code == 404
+def test_accuracy_is_absent_until_enough_labels_came_and_each_counts_once(served, corpus):
+    for i in range(50):
+        assert i % 7 or served.metric("ml_model_accuracy") is None
+        answer = served.post("/predict", content=corpus[i % 40][0], headers={"X-Request-ID": f"p{i}"})
+        truth = answer.json()["class"]
+        label = truth if i % 5 else CLASSES[truth == "NORMAL"]  # one label in five says it was wrong
+        told = served.post("/feedback", json={"request_id": f"p{i}", "label": label})
+        assert told.json()["correct"] == bool(i % 5)
+    assert served.metric("ml_model_accuracy") == 0.8 and served.metric("ml_feedback_total") == 50
+    assert served.post("/feedback", json={"request_id": "p1", "label": "NORMAL"}).status_code == 404
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"request_id": "x"}', b'{"request_id": "x", "label": "FLU"}'])
@@ -179,10 +176,3 @@ def test_a_client_that_goes_away_leaves_nothing_behind(served):
         served.until(lambda: served.metric("http_requests_in_flight") == 1)
     served.until(lambda: served.metric("http_requests_in_flight") == 0)
     assert served.metric("http_requests_total", endpoint="/predict", status="500") == 0
-
-
-def test_a_body_that_never_comes_is_given_up_on(serve):
-    with serve("--deadline-s", "0.5") as client, socket.create_connection(("127.0.0.1", client.port)) as s:
-        s.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly a part")
-        began = time.monotonic()
-        assert s.recv(100).startswith(b"HTTP/1.1 408 ") and time.monotonic() - began >= 0.4
