@@ -79,7 +79,9 @@ class Dispatch:
         self._dispatcher.join()
         if not self._ending:  # else whoever ends it also ends Locust
             self.finish()
-            (self._environment.runner.stop if self._environment.web_ui else self._environment.runner.quit)()
+            runner = self._environment.runner
+            # not from here: we run in a user, and Locust kills its users before the rest
+            gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
 
     def finish(self) -> None:
         """Stop dispatching, let what is in flight end by its own timeout, write the account. Later calls only wait."""
@@ -247,6 +249,7 @@ def _prepare(environment: Any, **_: Any) -> None:
     except Exception as error:
         logger.error(f"{environment.locustfile}: {_one_line(error)}")
         raise SystemExit(error.exit_code if isinstance(error, HarnessError) else 2) from None
+    gevent.get_hub().loop.update_now()  # else Locust's --run-time counts from before the imports, up to seconds ago
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)
 
 

@@ -1,0 +1,334 @@
+"""Whole runs of the generator, as the harness and as a user of plain Locust start it, against a real server."""
+
+import itertools
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from odd_server import odd_server
+
+from harness.errors import UsageError
+from harness.history import Outcome, read_rows
+from harness.load.arrivals import poisson
+from harness.stack import generator
+
+SCENARIO = """
+from harness.load.arrivals import constant
+from harness.load.user import OpenModelUser, Request
+
+class Asks(OpenModelUser):
+    arrivals = constant(50)
+    {settings}
+
+    def request(self, k):
+        {before}
+        return Request("POST", "{path}", (), b"image", expected=k % 2)
+
+    def predicted(self, answer):
+        return 1 if b"PNEUMONIA" in answer.body else -1
+"""
+
+
+def scenario(folder: Path, path="/predict", before="pass", **settings) -> Path:
+    lines = "\n    ".join(f"{name} = {value!r}" for name, value in settings.items())
+    file = folder / "asks.py"
+    file.write_text(SCENARIO.format(path=path, before=before, settings=lines))
+    return file
+
+
+@dataclass
+class Generator:
+    """One generator process and what it left."""
+
+    folder: Path
+    child: subprocess.Popen
+
+    @property
+    def rows(self) -> np.ndarray:
+        return np.sort(read_rows(self.folder / "rows"), order="seq")
+
+    def events(self) -> list[tuple[str, SimpleNamespace]]:
+        lines = [json.loads(line) for line in (self.folder / "events").read_text().splitlines()]
+        return [(line[2], SimpleNamespace(**line[5])) for line in lines]
+
+    def wait_for_rows(self, n: int) -> None:
+        while len(read_rows(self.folder / "rows")) < n:
+            assert self.child.poll() is None, self.child.communicate()
+            time.sleep(0.02)
+
+    def end(self, *signals: int) -> tuple[int, str, str]:
+        for number in signals:
+            self.child.send_signal(number)
+        out, err = self.child.communicate(timeout=60)
+        return self.child.returncode, out, err
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts generators, and ends those a failed test left."""
+    children = []
+
+    def start(file: Path, url: str, *more: str, arrivals=None, for_s=None) -> Generator:
+        argv = generator.command(
+            file, url, arrivals=arrivals, for_s=for_s, rows=tmp_path / "rows", events=tmp_path / "events", name="load"
+        )
+        children.append(
+            subprocess.Popen(
+                [*argv, *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+        return Generator(tmp_path, children[-1])
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with odd_server() as server:
+        yield server
+
+
+def adds_up(run: Generator, err: str = "") -> SimpleNamespace:
+    """The account of a run whose rows, account and schedule agree."""
+    (_, started), (name, account) = run.events()
+    assert (started.generator, account.generator, name) == ("load", "load", "finished")
+    assert started.pid == run.child.pid
+    rows = run.rows
+    assert account.planned == account.rows == len(rows) == account.sent + account.unsent == account.locust_requests, err
+    assert list(rows["seq"]) == list(range(len(rows)))
+    assert account.unsent == np.count_nonzero(rows["outcome"] == Outcome.UNSENT)
+    return account
+
+
+def test_every_arrival_is_sent_once_and_has_its_row_and_its_place_in_locusts_statistics(start, server, tmp_path):
+    run = start(scenario(tmp_path), server.url, "--json", "-u", "3", arrivals="poisson:80/s:seed=3", for_s=1.5)
+    code, out, err = run.end()
+    assert code == 0, err
+    adds_up(run)
+    assert [e.arrivals for name, e in run.events() if name == "started"] == ["poisson:80/s:seed=3"]
+    rows = run.rows
+    planned = list(itertools.takewhile(lambda t: t < 1.5, poisson(80, seed=3).times()))
+    assert len(rows) == len(planned)
+    epoch = run.events()[0][1].epoch
+    assert rows["intended"] - epoch == pytest.approx(planned, abs=1e-6)
+    assert set(rows["outcome"]) == {Outcome.OK} and set(rows["status"]) == {200}
+    assert list(rows["expected"]) == [k % 2 for k in range(len(rows))] and set(rows["predicted"]) == {1}
+    assert np.all((rows["intended"] <= rows["sent"]) & (rows["sent"] <= rows["first_byte"]))
+    assert np.all(rows["first_byte"] <= rows["done"])
+    ids = [i.decode() for i in rows["request_id"]]
+    assert all(re.fullmatch("[0-9a-f]{32}", i) for i in ids) and len(set(ids)) == len(ids)
+    assert set(ids) <= set(server.ids), "the service saw each request under the id of its row"
+    (entry,) = json.loads(out)
+    assert (entry["num_requests"], entry["num_failures"], entry["num_none_requests"]) == (len(rows), 0, 0)
+    assert (entry["name"], entry["method"]) == ("/predict", "POST")
+    took_ms = 1000 * (rows["done"] - rows["intended"])
+    assert entry["max_response_time"] == pytest.approx(took_ms.max(), abs=0.01)
+    assert entry["total_response_time"] == pytest.approx(took_ms.sum(), rel=1e-3)
+
+
+def test_a_stall_of_the_service_neither_stops_the_schedule_nor_hides_in_the_percentiles(start, tmp_path):
+    with odd_server() as server:
+        run = start(scenario(tmp_path), server.url, for_s=4)
+        run.wait_for_rows(40)
+        server.stall(2.0)
+        code, _, err = run.end()
+    assert code == 0, err
+    adds_up(run)
+    took_ms = 1000 * (run.rows["done"] - run.rows["intended"])
+    assert server.waiting_most >= 50, "requests kept coming while none was answered"
+    assert np.quantile(took_ms, 0.95) > 1000, "a closed loop would have seen one slow request and a p95 of 6 ms"
+
+
+@pytest.mark.parametrize(
+    "path, outcome, failure",
+    [
+        ("/shed", Outcome.REFUSED_BY_SERVICE, "REFUSED_BY_SERVICE: status 503"),
+        ("/half-body", Outcome.BROKEN, "BROKEN: closed before the answer ended"),
+        ("/garbage", Outcome.GARBAGE, "GARBAGE: not HTTP"),
+        ("/silent", Outcome.TIMEOUT, "TIMEOUT: no complete answer in 0.5 s"),
+    ],
+)
+def test_failed_requests_are_rows_and_failures_in_locust_and_the_process_still_ends_well(
+    start, server, tmp_path, path, outcome, failure
+):
+    run = start(scenario(tmp_path, path, timeout_s=0.5), server.url, "--json", for_s=0.6)
+    code, out, err = run.end()
+    assert code == 0, err
+    adds_up(run)
+    assert set(run.rows["outcome"]) == {outcome}
+    (entry,) = json.loads(out)
+    assert entry["num_failures"] == entry["num_requests"] == len(run.rows) == 30
+    assert failure in json.dumps(entry) + err
+
+
+def test_with_nobody_listening_the_schedule_is_kept_all_the_same(start, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        run = start(scenario(tmp_path), f"http://127.0.0.1:{unused.getsockname()[1]}", for_s=0.6)
+        code, _, err = run.end()
+    assert code == 0, err
+    assert adds_up(run).sent == 30
+    assert set(run.rows["outcome"]) == {Outcome.CONNECT_FAILED}
+
+
+def test_what_cannot_be_in_flight_is_a_row_that_says_unsent_and_no_response_time(start, server, tmp_path):
+    run = start(scenario(tmp_path, "/silent", timeout_s=1.0, max_in_flight=4), server.url, "--json", for_s=0.6)
+    code, out, err = run.end()
+    assert code == 0, err
+    assert adds_up(run).unsent == 26
+    assert list(run.rows["outcome"][:4]) == [Outcome.TIMEOUT] * 4
+    unsent = run.rows[run.rows["outcome"] == Outcome.UNSENT]
+    assert np.all(np.isnan(unsent["sent"]) & np.isnan(unsent["first_byte"])) and set(unsent["request_id"]) == {b""}
+    assert set(unsent["expected"]) == {0, 1}, "what it would have asked is known"
+    (entry,) = json.loads(out)
+    assert (entry["num_requests"], entry["num_none_requests"], entry["num_failures"]) == (30, 26, 30)
+
+
+@pytest.mark.parametrize(
+    "path, signals",
+    [
+        ("/predict", [signal.SIGTERM]),
+        ("/predict", [signal.SIGINT]),
+        ("/silent", [signal.SIGTERM]),
+        ("/silent", [signal.SIGINT, signal.SIGTERM]),
+    ],
+    ids=["TERM", "INT", "TERM with requests in flight", "INT, then TERM, with requests in flight"],
+)
+def test_a_run_that_is_ended_by_a_signal_finishes_what_is_in_flight_and_its_account(
+    start, server, tmp_path, path, signals
+):
+    run = start(scenario(tmp_path, path, timeout_s=0.8), server.url, "--json")
+    run.wait_for_rows(10)
+    code, out, err = run.end(*signals)
+    assert code == 0, err
+    assert adds_up(run, err).unsent == 0
+    (entry,) = json.loads(out)
+    assert entry["num_requests"] == len(run.rows), "printed once, after the last request ended"
+
+
+def test_a_signal_while_the_last_requests_are_waited_for_changes_nothing(start, server, tmp_path):
+    run = start(scenario(tmp_path, "/silent", timeout_s=1.5), server.url, "--json", for_s=0.4)
+    while not (tmp_path / "events").exists() or not run.events():
+        time.sleep(0.02)
+    time.sleep(0.9)  # from the start of the schedule: past its end, before the first timeout
+    code, out, err = run.end(signal.SIGTERM)
+    assert code == 0, err
+    assert adds_up(run).planned == 20
+    assert json.loads(out)[0]["num_requests"] == 20
+
+
+@pytest.mark.timeout(60)
+def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, server, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = start(scenario(tmp_path), server.url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
+
+    def ui(path: str, data: bytes | None = None) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    while True:
+        try:
+            ui("/stats/requests")
+            break
+        except OSError:
+            assert run.child.poll() is None, run.end()
+            time.sleep(0.05)
+    for seen in (0, 1):
+        ui("/swarm", b"user_count=2&spawn_rate=1&arrivals=constant:40/s")
+        while len(run.events()) < 2 * seen + 1:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        ui("/stop", b"")
+    planned = [e.planned for name, e in run.events() if name == "finished"]
+    while ui("/stats/requests")["stats"][-1]["num_requests"] != planned[-1]:  # the page is kept for two seconds
+        time.sleep(0.1)
+    code, _, err = run.end(signal.SIGINT)
+    assert code == 0, err
+    assert [name for name, _ in run.events()] == ["started", "finished"] * 2
+    assert {e.arrivals for name, e in run.events() if name == "started"} == {"constant:40/s"}
+    assert sum(planned) == len(run.rows) and min(planned) >= 10
+    assert [e.locust_requests for name, e in run.events() if name == "finished"] == planned
+
+
+MISTAKES = [
+    ("an arrival text that is none", {"arrivals": "60 per s"}, "arrivals: must be one of"),
+    ("arrivals that are no schedule", {"arrivals": 60}, "Asks.arrivals: must be a schedule such as"),
+    ("a request that raises", {"before": "self.images[0]"}, "asks.py:10: AttributeError: 'Asks' object has no"),
+    ("a request that gives nothing", {"before": "return"}, "Asks.request must give a Request, got None"),
+    ("a header that cannot be sent", {"before": 'return Request("GET", "/\\u2713")'}, "UnicodeEncodeError"),
+]
+
+
+@pytest.mark.parametrize("mistake, complaint", [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_in_the_scenario_is_one_line_before_any_load(start, server, tmp_path, mistake, complaint):
+    before = server.requests
+    code, out, err = start(scenario(tmp_path, **mistake), server.url).end()
+    assert code == 2
+    assert len(errors := re.findall(r"/ERROR/.*", err)) == 1 and complaint in errors[0]
+    assert "Traceback" not in err and server.requests == before and not out
+
+
+OPTIONS = [
+    (["--arrivals", "poisson:60"], "poisson: rate must be like 60/s, got '60'"),
+    (["--for", "0"], "--for: must be above 0 seconds, got 0"),
+    (["--rows", "/dev/null/rows"], "/dev/null/rows: Not a directory"),
+    (["-H", "localhost"], "host: must be like http://127.0.0.1:8000, got 'localhost'"),
+    (["--processes", "2"], "leave out --processes"),
+]
+
+
+@pytest.mark.parametrize("options, complaint", OPTIONS, ids=[o[0][0] for o in OPTIONS])
+def test_options_that_make_no_run_are_one_line_before_any_load(start, server, tmp_path, options, complaint):
+    code, _, err = start(scenario(tmp_path), server.url, *options).end()
+    assert code == 2
+    assert complaint in err and "Traceback" not in err
+
+
+def test_mistakes_that_show_during_the_run_are_unsent_rows_and_a_bad_end(start, server, tmp_path):
+    before = "assert k != 7, 'no seventh'\n        if k == 9: return None"
+    run = start(scenario(tmp_path, before=before), server.url, for_s=0.5)
+    code, _, err = run.end()
+    assert code == 1
+    assert "asks.py:10: AssertionError: no seventh" in err and "must give a Request, got None for number 9" in err
+    adds_up(run)
+    assert {k: row["outcome"] for k, row in enumerate(run.rows) if row["outcome"] != Outcome.OK} == {7: 6, 9: 6}
+
+
+def test_rows_that_cannot_be_written_are_a_bad_end(start, server, tmp_path):
+    run = start(scenario(tmp_path), server.url, "--rows", "/dev/full", for_s=0.3)
+    code, _, err = run.end()
+    assert code == 1 and "No space left on device" in err
+    assert run.events()[-1][0] == "finished"
+
+
+def test_plain_locust_needs_none_of_the_options(server, tmp_path):
+    argv = ["-f", scenario(tmp_path), "-H", server.url, "--headless", "-u", "1", "-t", "2s", "--only-summary", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", *map(str, argv)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["num_requests"] > 0
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["asks.py"]
+
+
+def test_a_command_for_a_scenario_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"nothing\.py: no such scenario"):
+        generator.command(
+            tmp_path / "nothing.py", "http://x", arrivals=None, for_s=None, rows=tmp_path, events=tmp_path, name="load"
+        )
