@@ -149,7 +149,7 @@ def _load(args: argparse.Namespace) -> int:
         raise UsageError(f"--for {error}") from error
     with _screen() as watch:
         history, believed = running.load_once(Stack.current(), args.scenario, args.arrivals, for_s, watch)
-    write(history, believed, sys.stdout)
+    write(history, running.LOADED, believed, sys.stdout)
     return believed.verdict.exit_code
 
 

@@ -50,7 +50,7 @@ from harness.watch import alerts, metrics, requests
 TICK_S = 0.25
 LOAD_UP_WITHIN_S = 20.0
 LOADED = "load"  # the phase of `harness load`
-WARM_S = 3.0  # of load before anything is judged
+WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 EXPERIMENT_AT_MOST_S = 300.0
 
@@ -161,7 +161,6 @@ def _generator(
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
-    rows.unlink(missing_ok=True)
     argv = generator.command(
         scenario.resolve(),
         stack.service_url,
@@ -205,7 +204,7 @@ def load_once(
     Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view = _View(stack, time.monotonic(), watch, None)
+    view, began = _View(stack, time.monotonic(), watch, None), time.time()
     with _generator(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd()) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
@@ -217,6 +216,7 @@ def load_once(
     if load.popen.returncode != 0:
         load.check()
     rows = read_rows(stack.run / "requests-load.bin")
+    rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
         for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
             log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
@@ -346,6 +346,8 @@ def judge(run: Path) -> Judged:
 
 def _steady(plan: Plan, load: Child, log: Log, view: _View) -> None:
     view.wait("warming up", lambda: False, WARM_S, load)
+    calm = view.wait("warming up: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
+    log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
     log.event("run", "phase", phase=STEADY, edge="begin")
     view.wait("steady load", lambda: False, plan.gate.load.for_s, load)
     log.event("run", "phase", phase=STEADY, edge="end")

@@ -12,9 +12,9 @@ from harness.verdict import Result, Verdict
 PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
-def write(history: History, believed: Result, out: TextIO, generator: str = "load") -> None:
-    """The report as text; `believed` is the generator's own judgement on itself."""
-    rows = history.requests(generator=generator)
+def write(history: History, phase: str, believed: Result, out: TextIO, generator: str = "load") -> None:
+    """The report on one phase as text; `believed` is the generator's own judgement on itself."""
+    rows = history.requests(history.phase(phase), generator)
     mark = {Verdict.PASS: "", Verdict.INCONCLUSIVE: "not to be believed: ", Verdict.FAIL: "not to be believed: "}
     lines = [f"{len(rows):,} requests in {_length(rows):.1f} s"]
     for outcome in Outcome:

@@ -1,0 +1,17 @@
+"""An action that goes through all the motions of a kill and kills nothing. Only tests name it in an experiment."""
+
+from dataclasses import dataclass
+
+from harness.faults import Kill
+from harness.faults.inject import inject
+from harness.stack.stack import Stack
+
+
+@dataclass(frozen=True)
+class SilentKill(Kill):
+    def start(self, stack, facts):
+        pass
+
+
+def kill(process: str = "server") -> str:
+    return inject(SilentKill(process), Stack.current(), "server-crash", 60, witness_within_s=1).id
