@@ -1,0 +1,101 @@
+"""The scenarios run as they are, with the images beside them, under plain Locust and as the harness starts them."""
+
+import ast
+import json
+import re
+import subprocess
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.history import Outcome, read_rows
+from harness.stack import generator
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+FILES = sorted(SCENARIOS.glob("*.py"))
+DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:600/s:seed=11"}
+
+
+class Predicts(BaseHTTPRequestHandler):
+    """Answers as the bundled service does, always NORMAL, and keeps what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append((self.path, self.headers["Content-Type"], body[:3]))
+        answer = json.dumps(
+            {"class": "NORMAL", "probability": 0.1, "request_id": self.headers["X-Request-ID"]}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Predicts)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_a_scenario_says_what_it_stands_for(file):
+    text = ast.get_docstring(ast.parse(file.read_text()))
+    assert text and len(text.splitlines()) >= 3
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service, tmp_path):
+    rows, events = tmp_path / "rows", tmp_path / "events"
+    url = f"http://127.0.0.1:{service.server_port}"
+    argv = generator.command(file, url, arrivals=None, for_s=0.7, rows=rows, events=events, name=file.stem)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    started, finished = (json.loads(line)[5] for line in events.read_text().splitlines())
+    assert (started["generator"], started["scenario"], started["arrivals"]) == (
+        file.stem, file.name, DEFAULTS[file.stem],
+    )  # fmt: skip
+    rows = read_rows(rows)
+    assert len(rows) == finished["planned"] == finished["sent"] > 0
+    assert set(service.asked) == {("/predict", "image/jpeg", b"\xff\xd8\xff")}
+    answered = rows[rows["outcome"] == Outcome.OK]
+    assert len(answered) and set(answered["predicted"]) == {0}
+    shown = Counter(rows["expected"].tolist())
+    assert abs(shown[0] - shown[1]) <= 1, "as many healthy as ill"
+
+
+def test_another_corpus_and_another_schedule_can_be_asked_for(service, tmp_path):
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"png")
+    argv = generator.command(
+        SCENARIOS / "steady.py", f"http://127.0.0.1:{service.server_port}", arrivals="constant:20/s", for_s=0.5,
+        rows=tmp_path / "rows", events=tmp_path / "events", name="load", corpus=tmp_path,
+    )  # fmt: skip
+    assert subprocess.run(argv, capture_output=True, timeout=120).returncode == 0
+    assert service.asked == [("/predict", "image/png", b"png")] * 10
+    assert np.all(read_rows(tmp_path / "rows")["expected"] >= 0)
+
+
+def test_a_corpus_that_is_not_there_is_one_line_and_no_load(service, tmp_path):
+    argv = generator.command(
+        SCENARIOS / "surge.py", f"http://127.0.0.1:{service.server_port}", arrivals=None, for_s=0.5,
+        rows=tmp_path / "rows", events=tmp_path / "events", name="load", corpus=tmp_path / "nowhere",
+    )  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and not service.asked and "Traceback" not in done.stderr
+    assert len(re.findall(r"surge\.py: corpus: .*nowhere is not a folder", done.stderr)) == 1
