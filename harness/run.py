@@ -107,6 +107,7 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
     run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
     run.mkdir(parents=True)
     (run / "plan.yaml").write_text(dump(plan))
+    (run / "events.jsonl").touch()
     for folder, files in (
         ("rules", plan.rules),
         ("experiments", [e.path for e in plan.experiments]),

@@ -1,0 +1,87 @@
+"""End the gate at random moments by SIGINT, SIGTERM and SIGKILL and see that nothing is left: `make torture`.
+
+    python tests/gate/torture.py [TIMES] [SEED]
+
+Prints a line a time and ends with 1 if anything was left behind, a run folder was unreadable, or healing took longer
+than five seconds.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Project, leftovers
+
+from harness.history import History
+from harness.stack.ledger import Ledger
+
+HEALED_WITHIN_S = 5.0
+LONGEST_S = 60.0
+
+
+def interrupt(folder: Path, after_s: float, signum: int) -> dict:
+    """Run a gate that crashes and hangs its server, signal it after a while, and say what was left of it when."""
+    project = Project(folder)
+    project.plan(["server-hang", "server-crash"], checks=["contracts"], for_s=4)
+    with open(folder / "out", "w") as out:
+        gate = subprocess.Popen([sys.executable, "-m", "harness.cli", "gate"], cwd=folder, stdout=out, stderr=out)
+        time.sleep(after_s)
+        ran = gate.poll() is None
+        gate.send_signal(signum)
+        signalled = time.monotonic()
+        gate.wait(60)
+        ended_s = time.monotonic() - signalled
+    while leftovers(folder) and time.monotonic() - signalled < 30:
+        time.sleep(0.05)
+    clean_s = time.monotonic() - signalled
+    runs = [p for p in (folder / "runs").glob("*") if p.name != "up"] if (folder / "runs").exists() else []
+    while any((run / "owner.json").exists() for run in runs) and time.monotonic() - signalled < 30:
+        time.sleep(0.05)  # the watchdog's last act
+    problems = []
+    if left := leftovers(folder):
+        problems.append(f"left running: {left}")
+    if clean_s - (ended_s if signum != signal.SIGKILL else 0) > HEALED_WITHIN_S:
+        problems.append(f"healed after {clean_s:.1f} s")
+    if ran and signum != signal.SIGKILL and gate.returncode != 130:
+        problems.append(f"exit code {gate.returncode}: {(folder / 'out').read_text()[-500:]}")
+    phase = "before the run"
+    for run in runs:
+        if entries := Ledger(run).open():
+            problems.append(f"faults still on: {[e.kind for e in entries]}")
+        history = History.read(run)
+        phase = next((f"{e.source} {e.name} {e.detail.get('phase', '')}" for e in reversed(history.events)), "start")
+        judged = subprocess.run(
+            [sys.executable, "-m", "harness.cli", "check", str(run)], cwd=folder, capture_output=True, text=True
+        )
+        if judged.returncode not in (0, 1, 3) or (judged.returncode == 0 and ran):
+            problems.append(f"check ended with {judged.returncode}: {judged.stderr[-300:]}")
+    return {"ended_s": ended_s, "clean_s": clean_s, "last": phase, "problems": problems, "ran": ran}
+
+
+def main(times: int, seed: int) -> int:
+    chance = random.Random(seed)
+    bad, slowest = 0, 0.0
+    for i in range(times):
+        signum = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)[i % 4]
+        after_s = chance.uniform(0.3, LONGEST_S)
+        with tempfile.TemporaryDirectory() as folder:
+            found = interrupt(Path(folder), after_s, signum)
+        bad += bool(found["problems"])
+        slowest = max(slowest, found["clean_s"] if signum == signal.SIGKILL else 0)
+        print(
+            f"{i + 1:3d}  {signum.name:8s} after {after_s:5.1f} s  last event: {found['last']:34s}"
+            f"  nothing left after {found['clean_s']:.2f} s  {'; '.join(found['problems']) or 'ok'}",
+            flush=True,
+        )
+    print(f"{times - bad} of {times} clean; slowest healing after SIGKILL {slowest:.2f} s; seed {seed}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    numbers = [int(a) for a in sys.argv[1:]]
+    sys.exit(main(numbers[0] if numbers else 30, numbers[1] if len(numbers) > 1 else random.randrange(10**6)))
