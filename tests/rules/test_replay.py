@@ -79,7 +79,7 @@ def test_a_rule_with_a_long_wait_that_was_true_all_along_is_not_laid_at_the_faul
     assert (found.fired_before, found.firing_s) == (True, None)
 
 
-@pytest.mark.parametrize("window, over, firing_s", [("1h", 0.0101, 375), ("6h", 0.0101, 2190), ("1d", 0.00101, 885)])
+@pytest.mark.parametrize("window, over, firing_s", [("1h", 0.0101, 375), ("6h", 0.0101, 2190), ("7h", 0.00101, 255)])
 def test_ratios_over_long_windows_are_warm(tmp_path, window, over, firing_s):
     """A tenth of all requests fails from the fault on: 0.0101 of them in the window after 0.101 of its length."""
     served = series("http_requests_total", lambda k: 100 * k - 10 * since_fault(k), status="200", until=240)
@@ -90,11 +90,44 @@ def test_ratios_over_long_windows_are_warm(tmp_path, window, over, firing_s):
     assert (found["Burn"].firing_s, found["Burn"].fired_before, found["Down"].firing_s) == (firing_s, False, None)
 
 
-def test_an_average_over_a_day_weighs_each_scrape_alike(tmp_path):
-    """From 0 to 10 at the fault: the mean over a day passes 0.1 after 864 s."""
-    file = rules(tmp_path, 'alert: Full, expr: "avg_over_time(queue[1d]) > 0.1"')
+def test_an_average_over_a_long_window_weighs_each_scrape_alike(tmp_path):
+    """From 0 to 10 at the fault: 17 of the 1681 scrapes in 7 h pass a mean of 0.1."""
+    file = rules(tmp_path, 'alert: Full, expr: "avg_over_time(queue[7h]) > 0.1"')
     queue = series("queue", lambda k: 10 if k >= FAULT else 0)
-    assert replayed(up(), queue, workdir=tmp_path, rules=file)["Full"].firing_s == 855  # it counts both ends
+    assert replayed(up(), queue, workdir=tmp_path, rules=file)["Full"].firing_s == 16 * 15
+
+
+@pytest.mark.parametrize(
+    "alert, sparse",
+    [
+        ("expr: 'rate(http_requests_total[7h]) > 1e9'", True),
+        ("expr: 'avg_over_time(http_requests_total[7h]) > 1e9'", False),
+        ("expr: 'max_over_time(rate(http_requests_total[5m])[7h:]) > 1e9'", False),
+        ("expr: 'a:rate > 1e9'", False),
+    ],
+)
+def test_the_repeated_baseline_is_thinned_only_for_rules_that_need_the_ends_of_windows(tmp_path, alert, sparse):
+    file = rules(tmp_path, "record: 'a:rate', expr: 'sum(rate(http_requests_total[7h]))'", f"alert: A, {alert}")
+    assert replayed(up(), series("http_requests_total", float), workdir=tmp_path, rules=file)["A"].firing_s is None
+    assert ("_ _ _ _" in (tmp_path / "reach-86400.test.yaml").read_text()) == sparse
+
+
+def test_an_alert_that_reads_another_alert_is_asked_with_it(tmp_path):
+    reads = 'rate(http_requests_total[7h]) > 0 and on () ALERTS{alertname="Down"}'
+    file = rules(tmp_path, "alert: Down, expr: up == 0", f"alert: Both, expr: '{reads}'")
+    requests = series("http_requests_total", float)._replace(labels={"__name__": "http_requests_total"})
+    assert replayed(up(range(60, 90)), requests, workdir=tmp_path, rules=file)["Both"].firing_s == (60 - FAULT) * 15
+
+
+def test_what_rules_made_live_is_not_taken_for_what_they_make_of_the_record(tmp_path):
+    live = [
+        series("job:http_requests:error_ratio5m", lambda k: 1),
+        series("ALERTS", lambda k: 1, alertname="ServiceDown", alertstate="firing"),
+    ]
+    live = [s._replace(labels={k: v for k, v in s.labels.items() if k != "instance"}) for s in live]
+    found = replayed(up(), errors(0), *live, workdir=tmp_path)
+    assert (found["HighErrorRatio"].firing_s, found["HighErrorRatio"].fired_before) == (None, False)
+    assert (found["ServiceDown"].firing_s, found["ServiceDown"].fired_before) == (None, False)
 
 
 def test_rules_that_look_far_back_are_asked_apart_with_what_they_read(tmp_path):

@@ -43,7 +43,12 @@ def stretched(*series, baseline=0, types=None):
         ("x_count", (1, 1, 1, 1, 1, 1), {"x_count": "gauge"}, "1 1 1 1 1 1"),
         ("x_total", (9, 10, 0, 1, 2, 2), {}, "540 600 0 60 120 120"),
         ("x_total", (1000, 1001, 5, 5, 5, 5), {}, "60000 60060 300 300 300 300"),
-        ("queue", (1.5, math.nan, math.inf, -math.inf, 1e300, 1e-7), {}, "1.5 NaN Inf -Inf 1e+300 1e-07"),
+        (
+            "queue",
+            (1.2345678901234, math.nan, math.inf, -math.inf, 1e300, 1e-7),
+            {},
+            "1.2345678901234 NaN Inf -Inf 1e+300 1e-07",
+        ),
         ("process_start_time_seconds", (START - 60,) * 5 + (START + 1,), {}, "-3600 -3600 -3600 -3600 -3600 60"),
         ("lifetime_seconds", (1, 2, 3, 4, 5, 6), {}, "1 2 3 4 5 6"),
     ],
