@@ -51,9 +51,8 @@ def sample(pid: int) -> dict[int, tuple[str, float, float]]:
 def once() -> dict[str, float]:
     """One `harness gate`: seconds, shares of one core and MB."""
     began = time.monotonic()
-    gate = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "gate"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    argv = [sys.executable, "-m", "harness.cli", "gate"]
+    gate = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cpu: dict[int, tuple[str, float]] = {}
     peak: dict[str, float] = {}
     while gate.poll() is None:

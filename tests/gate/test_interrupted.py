@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import leftovers
+from small_project import leftovers
 from torture import interrupt
 
 from harness.history import History

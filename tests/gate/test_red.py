@@ -4,7 +4,7 @@ the right reason by the whole gate with its real parts; and without them the sam
 import sys
 
 import pytest
-from conftest import HERE, leftovers
+from small_project import HERE, leftovers
 
 from harness.history import History
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Project, leftovers
+from small_project import Project, leftovers
 
 from harness.history import History
 from harness.stack.ledger import Ledger
