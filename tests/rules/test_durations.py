@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.rules.compress import verify_equivalent
@@ -58,11 +58,13 @@ def test_what_cannot_be_divided_is_refused(expr, reason):
 WHOLE_MS = st.integers(0, 10 * 365 * 86_400_000)
 
 
+@settings(deadline=None)
 @given(WHOLE_MS)
 def test_a_printed_duration_reads_back_as_itself(ms):
     assert round(parse_duration(format_duration(ms / 1000)) * 1000) == ms
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**7), min_size=3, max_size=3), st.integers(1, 60))
 def test_scaling_down_and_up_again_changes_nothing(ms, k):
     window, step, offset = (format_duration(Fraction(n * k, 1000)) for n in ms)
