@@ -46,7 +46,7 @@ def format_duration(seconds: float | Fraction) -> str:
     Raises ValueError when that is negative or not a whole number of milliseconds.
     """
     ms = round(seconds * 1000)
-    if ms < 0 or abs(seconds * 1000 - ms) > 1e-6:
+    if ms < 0 or abs(seconds * 1000 - ms) > 1e-3:  # a float of years is exact to a microsecond
         raise ValueError(f"{float(seconds):.9g} s is not a whole number of milliseconds")
     parts = []
     for unit, size in _UNITS_MS.items():
