@@ -42,10 +42,10 @@ class ProbeDecisions:
         if wrong:
             remedy = "see probes.jsonl for the raw answers; replay them with other periods and thresholds"
             return answer(self, Verdict.FAIL, "; ".join(wrong), remedy=remedy, **figures)
-        if not any(p.probe == "readiness" and p.decision for p in history.probes if p.at <= window.end):
+        if not any(p.decision in ("ready", "unready") for p in history.probes if p.at <= window.end):
             raise NoEvidence("no readiness decision is recorded", "does the service have a readiness probe?")
         did = f"{count(len(restarts), 'restart')} (bound {bound})" + (f" by {self.restart}" if restarts else "")
-        left = [p for p in answers if p.probe == "readiness" and p.decision == "unready"]
+        left = [p for p in answers if p.decision == "unready"]
         traffic = "never out of traffic"
         if left or restarts:
             out = min(x.at for x in [*left, *restarts])

@@ -74,6 +74,13 @@ CASES = [
     ),
     ("the watchdog is proven by firing unbroken and being told", LOW, saw(), PASS, "1 of 1 proven"),
     ("a watchdog of which nobody was told", LOW, replace(saw(), notifications=[]), FAIL, "Watchdog SILENT"),
+    (
+        "a watchdog of which nobody was told although of others they were",
+        LOW,
+        replace(saw(), notifications=[n for n in saw().notifications if n.alerts != ("Watchdog",)]),
+        FAIL,
+        "Watchdog SILENT",
+    ),
     ("a watchdog that paused", LOW, replace(saw(), series=[firing("Watchdog", (0, 40))]), FAIL, "Watchdog BROKEN"),
     ("a watchdog never seen", LOW, replace(saw(), series=[]), INCONCLUSIVE, "Watchdog INCONCLUSIVE"),
     (

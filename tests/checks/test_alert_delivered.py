@@ -87,6 +87,34 @@ CASES = [
         FAIL,
         "still firing live 30 min after the effect",
     ),
+    (
+        "group_wait and delivery count on top of the contract",
+        CALL,
+        sent(FIRING._replace(at=24), OVER),
+        PASS,
+        "after 4 min (b",
+    ),
+    (
+        "only the all-clear told, and to another receiver",
+        CALL,
+        sent(told(32, "slack", "resolved", "ServiceDown")),
+        FAIL,
+        "fired live after 1 min 30 s, but pagerduty was never told",
+    ),
+    (
+        "an alert that fires live only in a later experiment",
+        CALL,
+        sent(series=[WATCHDOG, firing("ServiceDown", (65, 70))]),
+        FAIL,
+        "never fired live",
+    ),
+    (
+        "an alert that still fires live where the phase ends early",
+        CALL,
+        sent(FIRING, events=short(33), series=[WATCHDOG, firing("ServiceDown", (21.5, 33))]),
+        INCONCLUSIVE,
+        "before it had to be told over",
+    ),
     ("a message about another alert", CALL, sent(told(22, "pagerduty", "firing", "Other")), FAIL, "was never told"),
     (
         "a message from before the fault",
@@ -164,3 +192,10 @@ def test_the_status_names_how_it_failed():
 
 def test_a_missing_all_clear_names_the_setting_that_sends_it():
     assert "send_resolved" in CALL.judge(sent(FIRING)).remedy
+
+
+def test_the_timings_are_those_that_are_known():
+    assert CALL.timings(sent(FIRING, OVER)) == {"told_s": 120, "told_over_s": 120}
+    assert CALL.timings(sent(FIRING)) == {"told_s": 120}
+    assert CALL.timings(sent()) == CALL.timings(history()) == {}
+    assert CALL.timings(sent(FIRING, OVER, events=(*EVENTS, restart(24)))) == {"told_s": 120}

@@ -62,6 +62,15 @@ CASES = [
         FAIL,
         "resolves 2 min before the fault was over (fault 5 min)",
     ),
+    ("the last evaluation may come a scrape before the end", DOWN, but(last_firing_s=571), PASS, "resolves 0 s after"),
+    ("but no earlier", DOWN, but(last_firing_s=569), FAIL, "resolves 31 s before the fault was over (fault 10 min)"),
+    (
+        "a fault whose undo was not recorded lasts as long as its effect",
+        DOWN,
+        seen(EVENTS[0], fault("hang", 20, None), **{**FIRED, "last_firing_s": 300}),
+        FAIL,
+        "resolves 5 min before the fault was over",
+    ),
     (
         "firing before the fault proves nothing",
         DOWN,
@@ -81,7 +90,7 @@ CASES = [
         DOWN,
         but(last_firing_s=795, ended_s=800),
         INCONCLUSIVE,
-        "3 min 20 s after the effect (bound 5 min)",
+        "record ends, 3 min 20 s after the effect (bound 5 min)",
     ),
     (
         "an effect without an end cannot be resolved",
@@ -105,3 +114,13 @@ def test_the_status_names_how_it_failed():
     cases = {"SILENT": {"firing_s": None}, "LATE": {"firing_s": 200}, "FALSE-RESOLVED": {"last_firing_s": 400}}
     cases |= {"UNRESOLVED": {"last_firing_s": 1800}, "PROVEN": {}, "": {"fired_before": True}}
     assert {DOWN.judge(but(**other)).status: other for other in cases.values()} == cases
+
+
+def test_a_silent_rule_says_how_long_the_effect_lasted():
+    assert DOWN.judge(but(firing_s=None)).reason.endswith("The effect lasted 10 min.")
+    assert DOWN.judge(but(firing_s=None, fault_end_s=None)).reason.endswith("on.")
+
+
+def test_the_timings_are_those_that_are_known():
+    assert DOWN.timings(but(pending_s=None)) == {"firing_s": 75, "last_firing_s": 645, "fault_end_s": 600}
+    assert DOWN.timings(history()) == {}

@@ -38,6 +38,7 @@ def states(**other):
 
 
 LEFT = Event(40, "run", "ledger", detail={"experiment": "hang", "left": ["pause of server"]})
+REFUSED = {"experiment": "hang", "id": "f1", "edge": "start-failed", "problem": "it was gone"}
 CASES = [
     (
         "all of it happened and nothing is left",
@@ -90,6 +91,13 @@ CASES = [
     ),
     ("a rollback that was not run", INJECTED, saw(rollbacks=[]), INCONCLUSIVE, "0 of 1 activities of the rollbacks"),
     ("no fault", INJECTED, saw(LEDGER), INCONCLUSIVE, "no fault is recorded to have begun"),
+    (
+        "a fault that could not be started",
+        INJECTED,
+        saw(FAULT, Event(20.1, "fault", "pause", "fail", detail=REFUSED), LEDGER),
+        INCONCLUSIVE,
+        "pause could not be started: it was gone",
+    ),
     ("a fault of another experiment", INJECTED, saw(fault("x", 20, 30), LEDGER), INCONCLUSIVE, "no fault is recorded"),
     (
         "a fault without a witness",

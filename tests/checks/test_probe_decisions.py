@@ -1,6 +1,7 @@
 from handmade import FAIL, INCONCLUSIVE, PASS, alive, expect, fault, history, phase, ready, restart, table, unready
 
 from harness.checks import ProbeDecisions
+from harness.history import ProbeAnswer
 
 EVENTS = phase("x", 10, 60)
 HANG = ProbeDecisions("x", restart="liveness", readiness="unready")
@@ -43,6 +44,20 @@ CASES = [
         saw(probes=OUT_AND_BACK),
         PASS,
         "0 restarts (bound 0), out of traffic",
+    ),
+    (
+        "what other probes decide is no readiness",
+        FLOOD,
+        saw(probes=[*OUT_AND_BACK, ProbeAnswer(40, "startup", True, 200, 0.01, decision="started")]),
+        PASS,
+        "0 restarts",
+    ),
+    (
+        "a restart decided before the phase is not its own",
+        CALM,
+        saw(restart(5), probes=[*unready(4), *ready(8)]),
+        PASS,
+        "never out of traffic",
     ),
     ("nothing happens when nothing is broken", CALM, saw(), PASS, "0 restarts (bound 0), never out of traffic"),
     ("readiness may do as it likes where nobody cares", ANY, saw(probes=OUT_AND_BACK), PASS, "0 restarts"),
