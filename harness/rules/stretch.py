@@ -21,6 +21,7 @@ from harness.history import Series, Window
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
 DENSE_S = 7200.0
+EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 
 _MISSING, _PRESENT, _STALE = 0, 1, 2
@@ -124,7 +125,8 @@ def _placed(s: Series, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarr
     """Which slots hold a sample, and the samples; of two in one slot the later counts."""
     at, value = np.asarray(s.at, float), np.asarray(s.value, float)
     inside = (at >= window.start) & (at <= window.end)
-    slot = np.floor((at[inside] - grid.start) / grid.slot_s + 0.5).astype(int).clip(0, grid.slots - 1)
+    # A scrape may come late, and hardly ever early: a late one still belongs to the slot it was due in.
+    slot = np.floor((at[inside] - grid.start) / grid.slot_s + EARLY).astype(int).clip(0, grid.slots - 1)
     state, values = np.full(grid.slots, _MISSING), np.full(grid.slots, np.nan)
     state[slot], values[slot] = _PRESENT, value[inside]
     return state, values

@@ -152,8 +152,8 @@ def test_labels_are_quoted():
 
 
 @pytest.mark.parametrize("phase_s", [0.0, 0.01, 0.12, 0.24])
-def test_jitter_moves_no_sample_out_of_its_slot(phase_s):
-    late_ms = [0, 4, -4, 3, -2, 4, -4, 0, 1, -1, 4, 0]
+def test_neither_jitter_nor_a_late_scrape_moves_a_sample_out_of_its_slot(phase_s):
+    late_ms = [0, 4, -4, 3, -2, 170, -4, 0, 1, -1, 4, 0]
     scrapes = [START + phase_s + 0.25 * k + ms / 1000 for k, ms in enumerate(late_ms)]
     up = Series({"__name__": "up", **TARGET}, scrapes, [1.0] * 12)
     seen = Series({"__name__": "queue", **TARGET}, scrapes, [float(k) for k in range(12)])
