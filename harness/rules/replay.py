@@ -64,7 +64,9 @@ def replay(
         names = _needed(mine, alerts, records)
         files = paths if reach == REACHES_S[0] else [_subset(paths, names, workdir / f"reach-{reach:g}.rules.yaml")]
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
-        dense_at_s = _dense_at_s(mine) if reach > WHOLE_BASELINE_S else ()
+        # What recordings make of a sparse past is not what they made of the whole one.
+        alone = names == {rule.name for rule in mine}
+        dense_at_s = _dense_at_s(mine) if reach > WHOLE_BASELINE_S and alone else ()
         wanted = _wanted(series, [rule for rule in (*alerts, *records) if rule.name in names], records)
         zero_s = baseline_slots * grid.step_s
         answers = _ask(
@@ -106,9 +108,7 @@ def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...]
 
 
 def _dense_at_s(rules: Sequence[AlertRule]) -> set[float]:
-    """Where a baseline must be whole for rules that need only the ends of their long windows; empty: everywhere."""
-    if any(":" in name or name == ANY for rule in rules for name in _metrics(rule)):
-        return set()  # what recordings make of a sparse past is not what they made of the whole one
+    """Where a baseline must be whole for rules that need only the ends of their windows; empty: everywhere."""
     for rule in rules:
         for node in walk(parse(rule.expr)):
             inner = [
