@@ -64,10 +64,9 @@ def replay(
         names = _needed(mine, alerts, records)
         files = paths if reach == REACHES_S[0] else [_subset(paths, names, workdir / f"reach-{reach:g}.rules.yaml")]
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
-        # What recordings make of a sparse past is not what they made of the whole one.
-        alone = names == {rule.name for rule in mine}
-        dense_at_s = _dense_at_s(mine) if reach > WHOLE_BASELINE_S and alone else ()
-        wanted = _wanted(series, [rule for rule in (*alerts, *records) if rule.name in names], records)
+        asked = [rule for rule in (*alerts, *records) if rule.name in names]
+        dense_at_s = _dense_at_s(asked) if reach > WHOLE_BASELINE_S else ()
+        wanted = _wanted(series, asked, records)
         zero_s = baseline_slots * grid.step_s
         answers = _ask(
             promtool,
@@ -83,7 +82,7 @@ def replay(
             fault_s=zero_s + (fault.start - grid.start) * time_scale,
             fault_length_s=fault.length * time_scale,
         )
-        found.update(answers)
+        found.update(answers)  # an alert with several rules is answered last with the baseline of the longest
     return {rule.name: found[rule.name] for rule in alerts}
 
 
@@ -107,8 +106,10 @@ def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...]
     return getattr(rule, "for_s", 0.0) + longest_window_s(rule.expr) + max(inner, default=0.0)
 
 
-def _dense_at_s(rules: Sequence[AlertRule]) -> set[float]:
+def _dense_at_s(rules: Sequence[Rule]) -> set[float]:
     """Where a baseline must be whole for rules that need only the ends of their windows; empty: everywhere."""
+    if any(isinstance(rule, RecordingRule) for rule in rules):
+        return set()  # what recordings make of a sparse past is not what they made of the whole one
     for rule in rules:
         for node in walk(parse(rule.expr)):
             inner = [

@@ -112,6 +112,16 @@ def test_the_repeated_baseline_is_thinned_only_for_rules_that_need_the_ends_of_w
     assert ("_ _ _ _" in (tmp_path / "reach-86400.test.yaml").read_text()) == sparse
 
 
+def test_two_rules_of_one_name_are_one_alert_however_far_each_looks_back(tmp_path):
+    file = rules(
+        tmp_path,
+        "alert: Burn, expr: 'rate(http_requests_total[5m]) > 0.1', for: 2m",
+        "alert: Burn, expr: 'rate(http_requests_total[7h]) > 1e9'",
+    )
+    found = replayed(up(), errors(), workdir=tmp_path, rules=file)["Burn"]
+    assert (found.pending_s, found.firing_s, found.fired_before) == (30, 150, False)
+
+
 def test_an_alert_that_reads_another_alert_is_asked_with_it(tmp_path):
     reads = 'rate(http_requests_total[7h]) > 0 and on () ALERTS{alertname="Down"}'
     file = rules(tmp_path, "alert: Down, expr: up == 0", f"alert: Both, expr: '{reads}'")
