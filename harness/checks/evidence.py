@@ -82,7 +82,7 @@ def sent(history: History, window: Window, generator: str) -> np.ndarray:
     if unsent > UNSENT_AT_MOST:
         raise NoEvidence(
             f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}",
-            "give the generator more processor, or lower the rate",
+            "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?",
         )
     return went
 

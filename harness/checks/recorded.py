@@ -11,7 +11,7 @@ import numpy as np
 from harness.checks.evidence import NoEvidence, answer, phase, setting, target_up
 from harness.checks.latency import nearest_rank
 from harness.checks.words import count, duration, percent
-from harness.history import History, Outcome, Window
+from harness.history import Event, History, Outcome, Window
 from harness.verdict import Result, Verdict
 
 
@@ -42,8 +42,9 @@ class Recorded:
         if not windows or not self.generators:
             raise NoEvidence("no phase or no generator is judged", "name the phases and generators of the run")
         scrape_s = setting(history, "scrape_s")
+        since = min(w.start for w in windows.values())
         gaps = {name: _longest_gap(history, w, self.job) for name, w in windows.items()}
-        wrong = [reason for g in self.generators for reason in self._account(history, g)]
+        wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
             wrong += self._unsent(history, generator)
@@ -57,7 +58,9 @@ class Recorded:
         lag = nearest_rank(np.concatenate(lags), 99) if lags else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         if wrong:
-            remedy = "give generator and Prometheus more processor (fewer other programs, a lower rate), then run again"
+            remedy = (
+                "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
+            )
             return answer(self, Verdict.INCONCLUSIVE, "; ".join(wrong), remedy=remedy, **figures)
         rows = sum(len(history.rows[g]) for g in self.generators)
         reason = (
@@ -67,25 +70,21 @@ class Recorded:
         )
         return answer(self, Verdict.PASS, reason, **figures)
 
-    def _account(self, history: History, generator: str) -> Iterator[str]:
+    def _account(self, history: History, generator: str, since: float) -> Iterator[str]:
         """What does not add up between the generator's account and its rows."""
-        edges = {
-            name: [e.detail for e in history.of("load", name) if e.detail.get("generator") == generator]
-            for name in ("started", "finished")
-        }
-        rows = history.rows.get(generator)
-        if not edges["finished"] or len(edges["finished"]) != len(edges["started"]):
-            yield f"{generator}: started {count(len(edges['started']), 'time')}, finished {len(edges['finished'])}"
+        runs, rows = _runs(history, generator, since), history.rows.get(generator)
+        done = [finished.detail for _, finished in runs if finished is not None]
+        if not runs or len(done) != len(runs):
+            yield f"{generator}: started {count(len(runs), 'time')}, finished {len(done)}"
             return
         if rows is None or not len(rows):
             yield f"{generator}: no rows on disk"
             return
-        planned = sum(d.get("planned", 0) for d in edges["finished"])
-        locust = sum(d.get("locust_requests", 0) for d in edges["finished"])
+        planned, locust = (sum(d.get(key, 0) for d in done) for key in ("planned", "locust_requests"))
         for what, n in (("rows on disk", len(rows)), ("requests counted by Locust", locust)):
             if n != planned:
                 yield f"{generator}: {n:,} {what} for {planned:,} planned"
-        expected = np.sort(np.concatenate([np.arange(d.get("planned", 0)) for d in edges["finished"]]))
+        expected = np.sort(np.concatenate([np.arange(d.get("planned", 0)) for d in done]))
         seq = np.sort(rows["seq"].astype(np.int64))
         if len(seq) == len(expected) and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
@@ -98,25 +97,39 @@ class Recorded:
 
     def _pace(self, history: History, generator: str, name: str, window: Window, lags: list) -> Iterator[str]:
         """How late and how many the requests of a phase were sent; their lags in ms are appended to `lags`."""
-        rows = history.requests(window, generator)
+        rows, every = history.requests(window, generator), history.rows.get(generator)
         late = 1000 * (rows["sent"] - rows["intended"])
-        late = late[~np.isnan(late)]
+        late = late[~np.isnan(late)]  # what found no connection has no moment of sending; that is the service's doing
         if not len(late):
-            yield f"{name}: no request of {generator}"
+            yield f"{name}: no request of {generator} was sent"
             return
         lags.append(late)
         p99 = nearest_rank(late, 99)
         if p99 > self.lag_p99_ms:
             bound = duration(self.lag_p99_ms / 1000)
             yield f"{name}: {generator} sent late, p99 {duration(p99 / 1000)}, bound {bound}"
-        every = history.rows[generator]
-        achieved = int(np.count_nonzero((every["sent"] >= window.start) & (every["sent"] < window.end)))
+        went = every[every["outcome"] != Outcome.UNSENT]
+        moment = np.where(np.isnan(went["sent"]), went["intended"], went["sent"])
+        achieved = int(np.count_nonzero((moment >= window.start) & (moment < window.end)))
         off = abs(achieved - len(rows))
         if off > max(1.0, self.rate_within * len(rows)):  # one request may fall on the other side of the edge
             yield (
                 f"{name}: {generator} sent {achieved:,} for {len(rows):,} planned, {percent(off / len(rows))} off, "
                 f"bound {percent(self.rate_within)}"
             )
+
+
+def _runs(history: History, generator: str, since: float) -> list[tuple[Event, Event | None]]:
+    """The generator's runs that did not end before `since`: when it started, and when it finished if it did."""
+    mine = [e for e in history.of("load") if e.detail.get("generator") == generator]
+    started = [e for e in mine if e.name == "started"]
+    found = []
+    for one, after in zip(started, [*started[1:], None], strict=False):
+        until = float("inf") if after is None else after.at
+        finished = next((e for e in mine if e.name == "finished" and one.at <= e.at < until), None)
+        if (until if finished is None else finished.at) >= since:
+            found.append((one, finished))
+    return found
 
 
 def _longest_gap(history: History, window: Window, job: str | None) -> float:

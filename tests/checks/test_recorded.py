@@ -9,12 +9,18 @@ RECORDED = Recorded()
 BOTH = Recorded(generators=("load", "surge"))
 
 
-def account(generator="load", n=1800, **other):
+def account(generator="load", n=1800, start=-1.0, end=31.0, **other):
     done = {"planned": n, "sent": n, "unsent": 0, "rows": n, "locust_requests": n, "generator": generator}
     return [
-        Event(0, "load", "started", detail={"generator": generator}),
-        Event(31, "load", "finished", detail=done | other),
+        Event(start, "load", "started", detail={"generator": generator}),
+        Event(end, "load", "finished", detail=done | other),
     ]
+
+
+def refused():
+    made = rows(1800, connect_failed=300)
+    made["sent"][:300] = np.nan
+    return made
 
 
 def load(*events, made=None, series=UP, **others):
@@ -49,9 +55,30 @@ CASES = [
     (
         "a generator that ran twice is added up",
         BOTH,
-        load(account(), account("surge", 50), account("surge", 70), surge=TWO_FLOODS),
+        load(account(), account("surge", 50, end=10), account("surge", 70, start=12), surge=TWO_FLOODS),
         PASS,
         "1,920 requests planned",
+    ),
+    (
+        "a service that refuses connections makes no bad generator",
+        RECORDED,
+        load(made=refused()),
+        PASS,
+        "1,800 requests planned, each with its row; dispatch lag p99 1 ms",
+    ),
+    (
+        "an earlier load on the same stack does not count, however it ended",
+        RECORDED,
+        load(account(n=500, start=-60, end=-50), account(n=500, start=-40)[:1], account()),
+        PASS,
+        "1,800 requests planned",
+    ),
+    (
+        "but one that was killed in a judged phase does",
+        RECORDED,
+        load(account(start=1)[:1], account(start=20)),
+        INCONCLUSIVE,
+        "load: started 2 times, finished 1",
     ),
     (
         "a flood may be too much for its own generator",
