@@ -131,3 +131,33 @@ def test_an_abandoned_request_keeps_its_place_until_it_is_through_so_that_the_bo
         await until(lambda: not batcher.full)
 
     asyncio.run(main())
+
+
+class Stepwise(Brightness):
+    """Does one batch for each time it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = threading.Semaphore(0)
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        assert self.steps.acquire(timeout=30)
+        return super().predict(pixels)
+
+
+def test_slow_work_is_no_stall_however_long_the_queue():
+    async def main():
+        now, model = [0.0], Stepwise()
+        batcher = Batcher(Settings(max_batch=1), Metrics(), clock=lambda: now[0])
+        batcher.start(model)
+        first, *others = (batcher.submit(grey(1)) for _ in range(3))
+        now[0] = 10
+        assert batcher.stalled_s == 10
+        model.steps.release()
+        await first
+        now[0] = 14
+        assert batcher.stalled_s == 4
+        model.steps.release(2)
+        await asyncio.gather(*others)
+
+    asyncio.run(main())
