@@ -51,6 +51,7 @@ TICK_S = 0.25
 LOAD_UP_WITHIN_S = 20.0
 LOADED = "load"  # the phase of `harness load`
 WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
+AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 EXPERIMENT_AT_MOST_S = 300.0
 
@@ -270,7 +271,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
         slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
         view.wait(f"{stage}: until alerts resolve", lambda: _calm(stack), slowest + plan.gate.settle, load)
-        view.wait(f"{stage}: last notifications", lambda: False, 1.5, load)
+        view.wait(f"{stage}: aftermath", lambda: False, AFTERMATH_S, load)
         left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:

@@ -11,4 +11,5 @@ from harness.load.predict import PredictUser
 
 class Steady(PredictUser):
     arrivals = poisson(60, seed=7)
+    timeout_s = 5.0  # a workstation's patience; 1,000 may wait at once, so a hang is recorded whole up to 200/s
     radiographs = Path(__file__).parent / "radiographs"

@@ -21,7 +21,8 @@ class Availability:
     """The service is up for the target share of a phase, as its clients and its monitoring see it.
 
     Up means: a request gets a complete answer that is not a gateway's or the service's own "not now" (502 to 504; an
-    error such as 500 is an answer and counts in ErrorRatio), and every scrape of the service in the phase succeeds.
+    error such as 500 is an answer and counts in ErrorRatio), and no scrape fails while no client is answered either. A
+    scrape that fails while clients are answered is no downtime: in compressed time its own timeout is compressed too.
     """
 
     phase: str
@@ -38,11 +39,12 @@ class Availability:
         """PASS only if the share answered is proven at 99 % confidence and no scrape found the service down."""
         window = phase(history, self.phase)
         rows = sent(history, window, self.generator)
-        _, up = target_up(history, window, self.job)
+        at, up = target_up(history, window, self.job)
         if not len(up):
             raise NoEvidence(f"no scrape of the service is recorded in {self.phase}", "see Prometheus' log and targets")
         n, lost, share = len(rows), int(np.count_nonzero(~answered(rows))), round(1 - self.target, 9)
-        down = int(np.count_nonzero(up != 1))
+        failed = at[up != 1]
+        down = int(np.count_nonzero(~_served(rows, failed, history.setting("scrape_s", 15.0))))
         verdict = samples.judge(lost, n, share)
         reason = f"{percent(1 - lost / n)} of {n:,} requests answered, target {percent(self.target)}"
         remedy = ""
@@ -53,9 +55,17 @@ class Availability:
             reason += f"; {lost:,} were not"
             remedy = "see which outcomes the unanswered requests had and what the server logged then"
         reason += f"; {down or 'none'} of {count(len(up), 'scrape')} found it down"
+        if alone := len(failed) - down:
+            reason += f", {alone} failed while clients were answered"
         if down:
             verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
         return answer(self, verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
+
+
+def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
+    """For each failed scrape, whether a client's answer was completed within one interval of it."""
+    done = np.sort(rows["done"][answered(rows)])
+    return np.searchsorted(done, at + scrape_s, "right") > np.searchsorted(done, at - scrape_s, "left")
 
 
 def answered(rows: np.ndarray) -> np.ndarray:

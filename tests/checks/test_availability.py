@@ -1,3 +1,4 @@
+import numpy as np
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, table, up
 
 from harness.checks import Availability
@@ -31,11 +32,22 @@ CASES = [
     ),
     ("one unanswered in 6,000 claims nothing", UPTIME, load(timeout=1), INCONCLUSIVE, "needed at 99 % confidence"),
     (
-        "one scrape that found it down fails",
+        "a scrape that failed while clients were answered is no downtime",
         UPTIME,
         load(series=[up(0, 100, down=(50, 50.2))]),
+        PASS,
+        "none of 401 scrapes found it down, 1 failed while clients were answered",
+    ),
+    (
+        "scrapes that failed while nobody was answered are downtime, however few requests fell into it",
+        UPTIME,
+        history(
+            STEADY,
+            rows={"load": np.concatenate([rows(5000), rows(1000, start=90)])},
+            series=[up(0, 100, down=(85, 88))],
+        ),
         FAIL,
-        "1 of 401 scrapes",
+        "100 % of 6,000 requests answered, target 99.9 %; 12 of 401 scrapes found it down",
     ),
     ("no scrape is no evidence", UPTIME, load(series=[]), INCONCLUSIVE, "no scrape of the service"),
     ("another job's scrapes are no evidence", Availability("steady", job="else"), load(), INCONCLUSIVE, "no scrape"),
