@@ -43,11 +43,11 @@ CASES = [
         UPTIME,
         history(
             STEADY,
-            rows={"load": np.concatenate([rows(5000), rows(1000, start=90)])},
+            rows={"load": np.concatenate([rows(5000), rows(600, start=90)])},
             series=[up(0, 100, down=(85, 88))],
         ),
         FAIL,
-        "100 % of 6,000 requests answered, target 99.9 %; 12 of 401 scrapes found it down",
+        "100 % of 5,600 requests answered, target 99.9 %; 12 of 401 scrapes found it down",
     ),
     ("no scrape is no evidence", UPTIME, load(series=[]), INCONCLUSIVE, "no scrape of the service"),
     ("another job's scrapes are no evidence", Availability("steady", job="else"), load(), INCONCLUSIVE, "no scrape"),
