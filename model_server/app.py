@@ -7,6 +7,7 @@ import json
 import time
 
 import structlog
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -100,8 +101,7 @@ class Endpoints:
         return JSONResponse({"correct": right, "request_id": ids["request_id"]})
 
     async def metrics(self, request: Request) -> Response:
-        data, content_type = self._service.metrics.expose(request.headers.get("accept", ""))
-        return Response(data, headers={"Content-Type": content_type})
+        return Response(self._service.metrics.expose(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def live(self, request: Request) -> Response:
         return _health(self._service.live())

@@ -20,7 +20,6 @@ from model_server.batching import Batcher
 from model_server.feedback import Feedback
 from model_server.images import SIDE
 from model_server.logs import now
-from model_server.memory import usage_and_limit
 from model_server.metrics import Metrics
 from model_server.settings import Settings
 
@@ -56,8 +55,6 @@ class Service:
                 ),
                 "ml_model_accuracy": ("Accuracy over recent labelled feedback.", lambda: self.feedback.accuracy),
                 "ml_model_load_seconds": ("Loading the model.", lambda: self._components["model"]["seconds"]),
-                "container_memory_usage_bytes": ("Memory in use.", lambda: usage_and_limit()[0]),
-                "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: usage_and_limit()[1]),
             }
         )
 
