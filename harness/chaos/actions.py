@@ -11,9 +11,9 @@ from harness.stack.stack import Stack
 EXPERIMENT = "HARNESS_EXPERIMENT"  # the experiment's name, set by whoever starts Chaos Toolkit
 
 
-def kill(process: str = "server", lease_s: float = 60) -> str:
-    """Kill a process of the stack with SIGKILL."""
-    return _inject(Kill(process), lease_s)
+def kill(process: str = "server", again_for_s: float = 0, lease_s: float = 60) -> str:
+    """Kill a process of the stack with SIGKILL, and for a while whatever takes its place."""
+    return _inject(Kill(process, again_for_s), lease_s)
 
 
 def pause(process: str = "server", lease_s: float = 60) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.errors import FaultError
+from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts
 from harness.stack.ledger import Undo
 from harness.stack.process import Pid, send, state
@@ -16,9 +18,13 @@ from harness.stack.stack import Stack
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL to a process of the stack. Nothing to undo: to bring it back is the kubelet's work, which is tested."""
+    """SIGKILL to a process of the stack, and for `again_for_s` to whatever takes its place, as while memory is short.
+
+    Nothing to undo: to bring it back is the kubelet's work, which is tested.
+    """
 
     process: str = "server"
+    again_for_s: float = 0
     kind: ClassVar[str] = "kill"
     sham: ClassVar[bool] = False
 
@@ -31,6 +37,11 @@ class Kill:
     def start(self, stack: Stack, facts: Facts) -> None:
         if not send(Pid(**facts), signal.SIGKILL):
             raise FaultError(f"kill: {self.process} (pid {facts['pid']}) was gone before it could be killed")
+        until = time.monotonic() + self.again_for_s
+        while time.monotonic() < until:
+            with suppress(StackError):  # nothing has taken its place yet
+                send(stack.pid(self.process), signal.SIGKILL)
+            time.sleep(0.02)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The kernel's process table: that process, told by its start time, runs no more."""

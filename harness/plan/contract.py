@@ -26,6 +26,7 @@ class ProbeExpectation(Strict):
 
     restart: Literal["exit", "liveness", "never"]
     readiness: Literal["ready", "unready", "any"] = "any"
+    at_most: int = Field(1, ge=1)  # restarts, where one is expected
 
 
 class ClientExpectation(Strict):

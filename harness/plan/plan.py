@@ -381,6 +381,8 @@ def _checks(
             generators=("load",),
             phases=_phases(experiments),
             lag_p99_ms=1000 * gate.generator.lag_p99,
+            lenient_phases=_phases(experiments)[1:],
+            lenient_lag_p99_ms=1000 * gate.generator.lag_p99_under_fault,
             rate_within=gate.generator.rate_within,
         )
     )
@@ -415,7 +417,10 @@ def _contract_checks(experiment: Experiment, facts: Sequence[RuleFact], route: R
     contract = experiment.contract
     return [
         *_proofs(experiment, facts, route),
-        *(ProbeDecisions(experiment.name, process, p.restart, p.readiness) for process, p in contract.probes.items()),
+        *(
+            ProbeDecisions(experiment.name, process, p.restart, p.readiness, p.at_most)
+            for process, p in contract.probes.items()
+        ),
         Clients(experiment.name, contract.clients.errors_at_most, contract.clients.recovered_within),
     ]
 

@@ -1,5 +1,9 @@
 """Each fault on a real process: it begins, it is witnessed, it is undone; and what happens when it does not take."""
 
+import json
+import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +13,7 @@ from harness.errors import FaultError, StackError
 from harness.faults import FAULTS, Kill, Pause, Sham, Surge
 from harness.faults.inject import end_all, inject
 from harness.history import History
-from harness.stack.process import state
+from harness.stack.process import identify, spawn, state
 
 
 def edges(stack):
@@ -21,6 +25,23 @@ def test_a_killed_process_is_witnessed_gone(stack):
     inject(Kill(), stack, "crash", 60)
     assert state(pid) is None
     assert edges(stack) == [("kill", "start", "ok"), ("kill", "witness", "ok")]
+
+
+def test_what_takes_the_place_of_a_killed_process_is_killed_too_while_memory_is_short(stack):
+    pids = []
+
+    def restart():
+        while len(pids) < 2:
+            time.sleep(0.1)
+            pid = identify(spawn("server", [sys.executable, "-c", "import time; time.sleep(60)"], stack.run).pid)
+            (stack.run / "pids" / "server").write_text(json.dumps(pid._asdict()))
+            pids.append(pid)
+
+    kubelet = threading.Thread(target=restart)
+    kubelet.start()
+    inject(Kill(again_for_s=2), stack, "crash", 60)
+    kubelet.join()
+    assert [state(pid) for pid in pids] == [None, None]
 
 
 def test_a_paused_process_is_witnessed_stopped_and_wakes_when_healed(stack):
