@@ -119,6 +119,20 @@ CASES = [
         "1 request of 1,800 could not be sent, bound 0",
     ),
     (
+        "a generator that sent late under a fault, within that phase's bound",
+        Recorded(lenient_phases=("steady",)),
+        load(made=rows(1800, lag=0.04)),
+        PASS,
+        "1,800 requests planned",
+    ),
+    (
+        "a generator that sent too late even for a fault",
+        Recorded(lenient_phases=("steady",)),
+        load(made=rows(1800, lag=0.2)),
+        INCONCLUSIVE,
+        "steady: load sent late, p99 200 ms, bound 100 ms",
+    ),
+    (
         "a generator that sent late",
         RECORDED,
         load(made=rows(1800, lag=0.04)),

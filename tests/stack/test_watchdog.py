@@ -1,4 +1,4 @@
-"""The watchdog against real processes: what it heals when the harness dies, and what it leaves alone when it does not."""
+"""The watchdog against real processes: what it heals when the harness dies, what it leaves alone else."""
 
 import os
 import signal
