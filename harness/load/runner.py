@@ -261,22 +261,10 @@ def _interrupt(environment: Any) -> None:
 
 
 @events.test_stopping.add_listener
+@events.quitting.add_listener  # before Locust settles what it exits with
 def _stopping(**_: Any) -> None:
     if Dispatch.current is not None:
         Dispatch.current.finish()
-
-
-_leaving = False
-
-
-@events.quitting.add_listener
-def _quitting(**_: Any) -> None:
-    """Locust's way out can be entered twice (a signal while it quits): the first goes on, the second waits for it."""
-    global _leaving
-    while _leaving:
-        gevent.sleep(3600)
-    _leaving = True
-    _stopping()
 
 
 def _request(user: OpenModelUser, k: int) -> Request:

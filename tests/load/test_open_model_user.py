@@ -220,6 +220,27 @@ def test_a_run_that_is_ended_by_a_signal_finishes_what_is_in_flight_and_its_acco
     assert entry["num_requests"] == len(run.rows), "printed once, after the last request ended"
 
 
+HELD_UP = """
+        if k == 20:
+            import os, time
+            os.kill(os.getpid(), {number})
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until: pass"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_account_says_how_late(
+    start, server, tmp_path, number
+):
+    run = start(scenario(tmp_path, before="pass" + HELD_UP.format(number=int(number))), server.url)
+    code, _, err = run.end()
+    assert code == 0, err
+    account = adds_up(run, err)
+    assert account.planned >= 20 + 24, "50 a second for half a second came due before the end was seen"
+    assert account.unsent == 0
+    assert account.lag_max_ms > 400 and account.lag_p99_ms > 300 and account.stalls >= 1
+
+
 def test_a_signal_while_the_last_requests_are_waited_for_changes_nothing(start, server, tmp_path):
     run = start(scenario(tmp_path, "/silent", timeout_s=1.5), server.url, "--json", for_s=0.4)
     while not (tmp_path / "events").exists() or not run.events():
@@ -317,8 +338,11 @@ def test_rows_that_cannot_be_written_are_a_bad_end(start, server, tmp_path):
     assert run.events()[-1][0] == "finished"
 
 
-def test_plain_locust_needs_none_of_the_options(server, tmp_path):
-    argv = ["-f", scenario(tmp_path), "-H", server.url, "--headless", "-u", "1", "-t", "2s", "--only-summary", "--json"]
+def test_plain_locust_needs_none_of_the_options_and_runs_its_whole_time_however_slow_the_imports(server, tmp_path):
+    file = scenario(tmp_path)
+    slow = "import time\nuntil = time.monotonic() + 2\nwhile time.monotonic() < until:\n    pass\n"
+    file.write_text(slow + file.read_text())
+    argv = ["-f", file, "-H", server.url, "--headless", "-u", "1", "-t", "2s", "--only-summary", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "locust", *map(str, argv)], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
