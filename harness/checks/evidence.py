@@ -6,15 +6,19 @@ check is silent by mistake (a missing phase, series, setting) ends as "we do not
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from harness.checks.words import percent
+from harness.checks.words import duration, percent
 from harness.history import History, Outcome, Window
 from harness.verdict import Result, Verdict
 
 UNSENT_AT_MOST = 0.001
+STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
+STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
 
 
 class NoEvidence(Exception):
@@ -39,9 +43,18 @@ class Check(Protocol):
 
 
 def judged(check: Check, history: History) -> Result:
-    """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it."""
+    """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it.
+
+    A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
+    service, or Prometheus, beside it. So it becomes INCONCLUSIVE, never a verdict on the service.
+    """
     try:
-        return check.judge(history)
+        result = check.judge(history)
+        late = starved(check, history) if result.verdict is Verdict.FAIL else ""
+        if late:
+            reason = f"{late}, so this is no verdict on the service: {result.reason}"
+            return replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason, remedy=STARVED_REMEDY)
+        return result
     except NoEvidence as none:
         return answer(check, Verdict.INCONCLUSIVE, str(none), remedy=none.remedy)
     except Exception as broke:
@@ -49,6 +62,20 @@ def judged(check: Check, history: History) -> Result:
         return answer(
             check, Verdict.INCONCLUSIVE, said, remedy="mend the check, then `harness check` the stored run again"
         )
+
+
+def starved(check: Check, history: History, generator: str = "load") -> str:
+    """How late the generator was in the phase a check is about (in any, where it is about all); empty when in time."""
+    about = getattr(check, "phase", "") or getattr(check, "experiment", "")
+    known = dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))
+    for name in [about] if about else known:
+        window = history.phase(name)
+        rows = history.requests(window, generator) if window else np.empty(0)
+        late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
+        late = np.sort(late[~np.isnan(late)])
+        if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > STARVED_MS:
+            return f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(STARVED_MS / 1000)})"
+    return ""
 
 
 def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:

@@ -1,0 +1,43 @@
+"""A FAIL beside a generator that was starved itself is no verdict on the service."""
+
+import numpy as np
+import pytest
+from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
+
+from harness.checks import Availability, Latency
+from harness.checks.evidence import judged
+
+STEADY, UP = phase("steady", 0, 100), [up(0, 100)]
+SLOW, LOST = Latency("steady", 95, 50), Availability("steady")
+
+
+def load(lag, **few):
+    return history(STEADY, rows={"load": rows(6000, lag=lag, **few)}, series=UP)
+
+
+@pytest.mark.parametrize(
+    ("check", "record", "verdict"),
+    [
+        pytest.param(SLOW, load(0.05), FAIL, id="late by 50 ms: still a verdict"),
+        pytest.param(SLOW, load(0.15), INCONCLUSIVE, id="late by 150 ms: latency is no verdict"),
+        pytest.param(LOST, load(0.15, timeout=60), INCONCLUSIVE, id="late by 150 ms: errors are no verdict"),
+        pytest.param(LOST, load(0.05, timeout=60), FAIL, id="late by 50 ms: errors are the service's"),
+        pytest.param(LOST, load(0.15), PASS, id="what passed in spite of it passed"),
+    ],
+)
+def test_a_failure_counts_only_beside_a_generator_in_time(check, record, verdict):
+    assert judged(check, record).verdict is verdict
+
+
+def test_the_sentence_says_how_late_and_what_was_seen():
+    result = judged(SLOW, load(0.15))
+    assert result.reason.startswith(
+        "in steady the generator was late (p99 150 ms, bound 100 ms), so this is no verdict"
+    )
+    assert "bound 50 ms" in result.reason and "more processor" in result.remedy
+
+
+def test_requests_that_were_never_sent_do_not_count_as_in_time():
+    made = rows(6000, lag=0.15)
+    made["sent"][:100] = np.nan
+    assert judged(SLOW, history(STEADY, rows={"load": made}, series=UP)).verdict is INCONCLUSIVE
