@@ -15,6 +15,14 @@ test: .venv/ready tools
 tools: .venv/ready
 	@python -m harness.stack.tools
 
+# What the gate costs; figures go into docs/benchmarks.md by hand, with machine and date. TIMES=10 also shows flakiness.
+bench: .venv/ready tools
+	python tests/bench/gate_cost.py $(or $(TIMES),3)
+
+# Ends the gate at random moments and sees that nothing is left.
+torture: .venv/ready tools
+	python tests/gate/torture.py $(or $(TIMES),30)
+
 lint: .venv/ready
 	ruff check . && ruff format --check .
 

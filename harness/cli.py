@@ -149,7 +149,8 @@ def _load(args: argparse.Namespace) -> int:
         raise UsageError(f"--for {error}") from error
     with _screen() as watch:
         history, believed = running.load_once(Stack.current(), args.scenario, args.arrivals, for_s, watch)
-    write(history, running.LOADED, believed, sys.stdout)
+    with _whoever_reads() as out:
+        write(history, running.LOADED, believed, out)
     return believed.verdict.exit_code
 
 
@@ -189,7 +190,8 @@ def _report(run: Path) -> int:
     for name, report in (("results.json", as_json.write), ("junit.xml", junit.write)):
         with open(run / name, "w") as out:
             report(summary, out)
-    text.write(summary, sys.stdout, color=_colour())
+    with _whoever_reads() as out:
+        text.write(summary, out, color=_colour())
     return summary.exit_code
 
 
@@ -221,6 +223,16 @@ def _heal_quietly(runs: Path) -> None:
 
     for line in heal(runs):
         _say(f"left by an earlier run and healed: {line}")
+
+
+@contextmanager
+def _whoever_reads():
+    """Standard output; a reader that goes away early (`| head`) does not change how the command ends."""
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
