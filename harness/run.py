@@ -251,7 +251,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
     log.event("run", "baseline", "ok" if calm else "unknown", experiment=experiment.name)
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
-    log.event("run", "phase", phase=experiment.name, edge="begin")
+    _edge(log, experiment.name, "begin")
     try:
         view.wait(f"{stage}: baseline", lambda: False, BASELINE_S, load)
         child = spawn(
@@ -275,7 +275,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
         left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
-        log.event("run", "phase", phase=experiment.name, edge="end")
+        _edge(log, experiment.name, "end")
 
 
 def store_samples(plan: Plan, stack: Stack) -> None:
@@ -350,9 +350,9 @@ def _steady(plan: Plan, load: Child, log: Log, view: _View) -> None:
     view.wait("warming up", lambda: False, WARM_S, load)
     calm = view.wait("warming up: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
     log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
-    log.event("run", "phase", phase=STEADY, edge="begin")
+    _edge(log, STEADY, "begin")
     view.wait("steady load", lambda: False, plan.gate.load.for_s, load)
-    log.event("run", "phase", phase=STEADY, edge="end")
+    _edge(log, STEADY, "end")
 
 
 def _wait_load(load: Child, stack: Stack, view: _View) -> None:
@@ -437,6 +437,20 @@ class _View:
                 in_traffic=kubelet.in_traffic if kubelet else None,
             )
         )
+
+
+def _edge(log: Log, phase: str, edge: str) -> None:
+    """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
+    log.event("run", "phase", phase=phase, edge=edge, cpu=_processor())
+
+
+def _processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
+    """Ticks of all processors since boot: in all, and taken away by the host; empty where the kernel does not say."""
+    try:
+        ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return {}
+    return {"all": sum(ticks), "stolen": ticks[7]} if len(ticks) == 8 else {}
 
 
 def _started(plan: Plan, log: Log) -> None:

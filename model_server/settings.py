@@ -30,7 +30,7 @@ class Settings:
     weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
     max_batch: int = _setting(16, "requests inferred together at most")
     max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch")
-    max_queue: int = _setting(64, "requests admitted and not yet answered; one more is answered 503 at once")
+    max_queue: int = _setting(128, "requests admitted and not yet answered; one more is answered 503 at once")
     decode_threads: int = _setting(1, "threads that decode images")
     torch_threads: int = _setting(1, "threads of one inference")
     deadline_s: float = _setting(10.0, "longest a request may take; then it is answered 504 (408 while its body comes)")

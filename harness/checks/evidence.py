@@ -74,8 +74,19 @@ def starved(check: Check, history: History, generator: str = "load") -> str:
         late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
         late = np.sort(late[~np.isnan(late)])
         if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > STARVED_MS:
-            return f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(STARVED_MS / 1000)})"
+            late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(STARVED_MS / 1000)}"
+            return f"{late}{stolen(history, name)})"
     return ""
+
+
+def stolen(history: History, name: str) -> str:
+    """What share of the processors the host took away in a phase, as an addition to a sentence; empty below 5 %."""
+    edges = {e.detail["edge"]: e.detail.get("cpu") for e in history.of("run", "phase") if e.detail.get("phase") == name}
+    begin, end = edges.get("begin"), edges.get("end")
+    if not begin or not end or end["all"] <= begin["all"]:
+        return ""
+    share = (end["stolen"] - begin["stolen"]) / (end["all"] - begin["all"])
+    return f"; the host took {percent(round(share, 2))} of the processors away" if share >= 0.05 else ""
 
 
 def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.checks.evidence import NoEvidence, answer, phase, setting, target_up
+from harness.checks.evidence import NoEvidence, answer, phase, setting, stolen, target_up
 from harness.checks.latency import nearest_rank
 from harness.checks.words import count, duration, percent
 from harness.history import Event, History, Outcome, Window
@@ -110,7 +110,8 @@ class Recorded:
         p99 = nearest_rank(late, 99)
         bound_ms = self.lenient_lag_p99_ms if name in self.lenient_phases else self.lag_p99_ms
         if p99 > bound_ms:
-            yield f"{name}: {generator} sent late, p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
+            late = f"{name}: {generator} sent late, p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
+            yield late + stolen(history, name)
         went = every[every["outcome"] != Outcome.UNSENT]
         moment = np.where(np.isnan(went["sent"]), went["intended"], went["sent"])
         achieved = int(np.count_nonzero((moment >= window.start) & (moment < window.end)))

@@ -48,9 +48,15 @@ def sample(pid: int) -> dict[int, tuple[str, float, float]]:
     return {child: facts for child, facts in found.items() if below(child)}
 
 
+def processor() -> tuple[int, int]:
+    """Ticks of all processors since boot, and those the host took away."""
+    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[7]
+
+
 def once() -> dict[str, float]:
     """One `harness gate`: seconds, shares of one core and MB."""
-    began = time.monotonic()
+    began, began_cpu = time.monotonic(), processor()
     argv = [sys.executable, "-m", "harness.cli", "gate"]
     gate = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cpu: dict[int, tuple[str, float]] = {}
@@ -65,8 +71,10 @@ def once() -> dict[str, float]:
     length = time.monotonic() - began
     run = max(p for p in Path("runs").iterdir() if p.name != "up")
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    (cpu_all, cpu_stolen), (end_all, end_stolen) = began_cpu, processor()
     figures = {
         "exit code": gate.returncode,
+        "processor taken by the host, %": 100 * (end_stolen - cpu_stolen) / (end_all - cpu_all),
         "stack ready, s": next(e[4] for e in events if e[1:3] == ["stack", "ready"]),
         "whole gate, s": length,
     }
@@ -77,7 +85,10 @@ def once() -> dict[str, float]:
 
 
 def main(times: int) -> None:
-    runs = [once() for _ in range(times)]
+    runs = []
+    for i in range(times):
+        runs.append(once())
+        print(f"run {i + 1}: " + ", ".join(f"{k} {v:.1f}" for k, v in list(runs[-1].items())[:4]), flush=True)
     print(f"| figure | median of {times} | least | most |\n|---|---|---|---|")
     for name in runs[0]:
         values = [run[name] for run in runs]

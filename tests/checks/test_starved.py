@@ -6,6 +6,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
 
 from harness.checks import Availability, Latency
 from harness.checks.evidence import judged
+from harness.history import Event
 
 STEADY, UP = phase("steady", 0, 100), [up(0, 100)]
 SLOW, LOST = Latency("steady", 95, 50), Availability("steady")
@@ -35,6 +36,16 @@ def test_the_sentence_says_how_late_and_what_was_seen():
         "in steady the generator was late (p99 150 ms, bound 100 ms), so this is no verdict"
     )
     assert "bound 50 ms" in result.reason and "more processor" in result.remedy
+
+
+def test_a_host_that_took_the_processor_away_is_named():
+    edges = [("begin", {"all": 1000, "stolen": 10}), ("end", {"all": 2000, "stolen": 310})]
+    stolen = [
+        Event(at, "run", "phase", detail={"phase": "steady", "edge": edge, "cpu": cpu})
+        for at, (edge, cpu) in zip((0.0, 100.0), edges, strict=True)
+    ]
+    result = judged(SLOW, history(stolen, rows={"load": rows(6000, lag=0.15)}, series=UP))
+    assert "bound 100 ms; the host took 30 % of the processors away)" in result.reason
 
 
 def test_requests_that_were_never_sent_do_not_count_as_in_time():
