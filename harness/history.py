@@ -112,6 +112,7 @@ class Replay(NamedTuple):
     ended_s: float | None  # where the record ends
     fault_end_s: float | None  # when the fault's effect ended
     fired_before: bool = False  # it was already firing in the baseline
+    blind: Sequence[str] = ()  # metrics it reads that have no sample in the record: it could not fire whatever happened
 
 
 class Window(NamedTuple):

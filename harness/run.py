@@ -36,7 +36,7 @@ from harness.history import History, Log, Outcome, Window, read_rows, write_seri
 from harness.plan.plan import STEADY, WATCHDOG, Experiment, Plan, dump, stored_checks
 from harness.plan.service import ProbeSpec
 from harness.rules.compress import compress
-from harness.rules.replay import replay
+from harness.rules.replay import replay, without_data
 from harness.rules.rulefile import check_with_promtool
 from harness.stack import alertmanager, generator
 from harness.stack.kubelet import Probe
@@ -316,7 +316,8 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
         except HarnessError as error:
             log.event("run", "replay", "fail", phase=name, problem=str(error))
             continue
-        replays[name] = {alert: list(one) for alert, one in found.items()}
+        blind = without_data(history.series, plan.rules, window)
+        replays[name] = {alert: list(one._replace(blind=sorted(blind.get(alert, ())))) for alert, one in found.items()}
     (run / "replays.json").write_text(json.dumps(replays, indent=1))
 
 

@@ -82,6 +82,7 @@ def statuses(
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
+    without_data names the metrics an alert reads that were absent in some phase: there it was not quiet but blind.
     """
     contracts = list(contracts)
     noisy = {name for q in quiet for name in q.noisy(history)}
@@ -98,6 +99,8 @@ def statuses(
         else:
             one["status"] = _status(history, proofs)
         one["experiments"] = list(dict.fromkeys(p.experiment for p in proofs))
+        if blind := {metric for phase in history.replays.values() if alert in phase for metric in phase[alert].blind}:
+            one["without_data"] = sorted(blind)
         found[alert] = one | _timings(history, proofs)
     return found
 

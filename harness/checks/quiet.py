@@ -57,6 +57,8 @@ class Quiet:
         fired = sorted({labels["alertname"] for labels, s in history.alert_spans() if self._overlaps(s, window)})
         expected = [name for name in fired if name != self.watchdog]
         also = f" ({listed(expected)} fired, as allowed)" if expected else ""
+        blind = sorted(name for name, r in history.replays.get(self.phase, {}).items() if r.blind)
+        also += f"; {listed(blind)} had no data to fire on" if blind else ""
         where = "live and in the replay" if replayed else "live"
         return answer(
             self,

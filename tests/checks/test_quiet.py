@@ -22,6 +22,13 @@ CASES = [
         "0 unexpected alerts live and in the replay in 30 s of the gate",
     ),
     (
+        "an alert whose metric was absent is named, because its silence says nothing",
+        QUIET,
+        saw(WATCHDOG, replays={"sham": CALM["sham"] | {"AccuracyDrop": replay(ended_s=1800, blind=["accuracy"])}}),
+        PASS,
+        "bound 0; AccuracyDrop had no data to fire on",
+    ),
+    (
         "an allowed alert may fire",
         Quiet("sham", frozenset({"ServiceDown"})),
         saw(WATCHDOG, firing("ServiceDown", (20, 25)), replays=FIRED),
