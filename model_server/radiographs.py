@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from model_server.images import CLASSES
 
@@ -32,6 +32,14 @@ class Radiograph:
     def jpeg(self, quality: int = 75) -> bytes:
         out = io.BytesIO()
         Image.fromarray(self.pixels).save(out, "JPEG", quality=quality)
+        return out.getvalue()
+
+    def png(self) -> bytes:
+        """As an archive exports it: smoothed and in 32 greys, so that even a large image is small to send. To decode it
+        is not small, because a PNG, unlike a JPEG, has to be decoded whole."""
+        smooth = np.asarray(Image.fromarray(self.pixels).filter(ImageFilter.GaussianBlur(4)))
+        out = io.BytesIO()
+        Image.fromarray(smooth // 8 * 8).save(out, "PNG", optimize=True)
         return out.getvalue()
 
 
@@ -156,11 +164,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help="images in all, half of each class")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--size", type=int, default=256, help="pixels a side")
+    parser.add_argument("--png", action="store_true", help="smoothed PNGs instead of JPEGs")
     options = parser.parse_args()
     for i, image in enumerate(radiographs(options.count, options.seed, options.size)):
         folder = options.out / CLASSES[image.label]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{i:04d}-{image.pattern}.jpg").write_bytes(image.jpeg())
+        body = image.png() if options.png else image.jpeg()
+        (folder / f"{i:04d}-{image.pattern}.{'png' if options.png else 'jpg'}").write_bytes(body)
 
 
 if __name__ == "__main__":

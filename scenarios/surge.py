@@ -1,6 +1,7 @@
-"""Far more than the service can do: a batch import or a retry storm, ten times the ordinary hour.
+"""A batch import: an archive sends its full-size exports, several times faster than the service can decode them.
 
-Its clients are impatient and many, so that what limits the load is the schedule and never the generator.
+Large PNGs and not merely more requests, so that what gives in is the service, on any machine, and not the generator.
+Its clients are impatient and many.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from harness.load.predict import PredictUser
 
 
 class Surge(PredictUser):
-    arrivals = poisson(600, seed=11)
-    max_in_flight = 4000  # 600 a second that all wait out their 2 s are 1200
+    arrivals = poisson(400, seed=11)
+    max_in_flight = 4000  # 400 a second that all wait out their 2 s are 800
     timeout_s = 2.0
-    radiographs = Path(__file__).parent / "radiographs"
+    radiographs = Path(__file__).parent / "exports"

@@ -21,11 +21,9 @@ def pause(process: str = "server", lease_s: float = 60) -> str:
     return _inject(Pause(process), lease_s)
 
 
-def surge(
-    scenario: str, arrivals: str, for_s: float, witness_query: str, at_most: int = 3, lease_s: float = 120
-) -> str:
-    """Send a scenario's requests beside the load, from as many generators as it takes, until `heal` or for `for_s`."""
-    return _inject(Surge(scenario, arrivals, for_s, witness_query, at_most), lease_s)
+def surge(scenario: str, arrivals: str, for_s: float, witness_query: str, lease_s: float = 120) -> str:
+    """Send a scenario's requests at a rate of their own beside the load, until `heal` or for `for_s` seconds."""
+    return _inject(Surge(scenario, arrivals, for_s, witness_query), lease_s)
 
 
 def sham(process: str = "server", lease_s: float = 60) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 from harness.stack.ledger import Undo
 from harness.stack.stack import Stack
@@ -28,11 +28,3 @@ class Fault(Protocol):
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """Evidence, from another channel than the one that broke it, that the fault is there now; None: not seen."""
-
-
-@runtime_checkable
-class Escalating(Protocol):
-    """What a fault may be besides: able to grow while its witness does not see it."""
-
-    def escalate(self, stack: Stack, facts: Facts) -> Facts | None:
-        """New facts after one step more, or None where no step is due; what it starts is undone like the rest."""

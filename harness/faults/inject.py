@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.errors import FaultError
-from harness.faults.fault import Escalating, Fault
+from harness.faults.fault import Fault
 from harness.stack import ledger
 from harness.stack.ledger import Entry
 from harness.stack.stack import Stack
@@ -37,7 +37,7 @@ def inject(
         end(stack, entry, by="inject")
         raise FaultError(f"{fault.kind} could not be started: {error}") from error
     if not fault.sham:
-        entry, evidence = _wait_witness(fault, stack, entry, witness_within_s)
+        evidence = _wait_witness(fault, stack, entry.facts, witness_within_s)
         emit(
             stack,
             fault.kind,
@@ -87,15 +87,12 @@ def emit(stack: Stack, name: str, outcome: str, **detail: Any) -> None:
         out.write((json.dumps(line) + "\n").encode())
 
 
-def _wait_witness(fault: Fault, stack: Stack, entry: Entry, within_s: float) -> tuple[Entry, str | None]:
-    """The evidence, and the entry as it is now: a fault that is not seen may escalate, within its own bounds."""
+def _wait_witness(fault: Fault, stack: Stack, facts: Mapping[str, Any], within_s: float) -> str | None:
     until = time.monotonic() + within_s
     while True:
-        evidence = fault.witness(stack, entry.facts)
+        evidence = fault.witness(stack, facts)
         if evidence or time.monotonic() > until:
-            return entry, evidence
-        if isinstance(fault, Escalating) and (more := fault.escalate(stack, entry.facts)) is not None:
-            entry = stack.ledger.amend(entry, more, fault.undo(more))
+            return evidence
         time.sleep(0.05)
 
 
