@@ -17,7 +17,7 @@ from harness.stack import generator
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.py"))
-DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:600/s:seed=11"}
+DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
 
 
 class Predicts(BaseHTTPRequestHandler):
