@@ -17,6 +17,7 @@ from harness.stack import generator
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.py"))
+SENDS = {"steady": ("image/jpeg", b"\xff\xd8\xff"), "surge": ("image/png", b"\x89PN")}
 DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
 
 
@@ -71,7 +72,7 @@ def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service
     )  # fmt: skip
     rows = read_rows(rows)
     assert len(rows) == finished["planned"] == finished["sent"] > 0
-    assert set(service.asked) == {("/predict", "image/jpeg", b"\xff\xd8\xff")}
+    assert set(service.asked) == {("/predict", *SENDS[file.stem])}
     answered = rows[rows["outcome"] == Outcome.OK]
     assert len(answered) and set(answered["predicted"]) == {0}
     shown = Counter(rows["expected"].tolist())
