@@ -13,11 +13,13 @@ def lines(progress: Progress) -> list[str]:
     took = f" ({progress.stage_s:.0f} s{of})" if progress.stage_s >= 1 or of else ""
     minutes, seconds = divmod(int(progress.elapsed_s), 60)
     shown = [f"{progress.stage + took:<64} elapsed {minutes}:{seconds:02d}"]
-    if progress.arrivals_per_s is not None:
-        bad = 100 * (1 - (progress.goodput_per_s or 0) / progress.arrivals_per_s) if progress.arrivals_per_s else 0
+    if progress.arrivals_per_s:
+        bad = 100 * (1 - (progress.goodput_per_s or 0) / progress.arrivals_per_s)
         p95 = f"{progress.p95_ms:.0f} ms" if progress.p95_ms is not None else "—"
         rates = f"answered {progress.arrivals_per_s:.0f}/s  goodput {progress.goodput_per_s:.0f}/s"
         shown.append(f"{rates}  p95 {p95}  errors {bad:.0f} %")
+    elif progress.arrivals_per_s is not None:
+        shown.append("no client has got an answer in the last 2 s")
     if progress.alerts is not None:
         told = "  ".join(f"{name} {state}" for name, state in sorted(progress.alerts.items()) if name != "Watchdog")
         shown.append(f"alerts   {told or 'quiet'}")
