@@ -156,9 +156,11 @@ class History:
         return default
 
     def phase(self, name: str) -> Window | None:
-        """When a phase (the steady load, or an experiment by its name) began and ended; None if it did not do both."""
+        """When a phase (the steady load, or an experiment by its name) began and ended, the last time where it was
+        repeated; None if it did not do both."""
         edges = {e.detail.get("edge"): e.at for e in self.of("run", "phase") if e.detail.get("phase") == name}
-        return Window(edges["begin"], edges["end"]) if {"begin", "end"} <= edges.keys() else None
+        both = {"begin", "end"} <= edges.keys() and edges["begin"] <= edges["end"]
+        return Window(edges["begin"], edges["end"]) if both else None
 
     def requests(self, window: Window | None = None, generator: str = "load") -> np.ndarray:
         """The rows of one generator whose intended time lies in the window, in order of intended time."""
@@ -204,14 +206,14 @@ class History:
             )
         replays = folder / "replays.json"
         return cls(
-            events=sorted((Event(*line) for line in _json_lines(folder / "events.jsonl")), key=lambda e: e.at),
+            events=sorted((Event(*line) for line in json_lines(folder / "events.jsonl")), key=lambda e: e.at),
             rows={p.stem.removeprefix("requests-"): read_rows(p) for p in sorted(folder.glob("requests-*.bin"))},
-            probes=[ProbeAnswer(*line) for line in _json_lines(folder / "probes.jsonl")],
+            probes=[ProbeAnswer(*line) for line in json_lines(folder / "probes.jsonl")],
             notifications=[
                 Notification(*line[:4], tuple(line[4]), tuple(line[5]), *line[6:])
-                for line in _json_lines(folder / "notifications.jsonl")
+                for line in json_lines(folder / "notifications.jsonl")
             ],
-            series=[Series(*line) for line in _json_lines(folder / "samples.jsonl.gz")],
+            series=[Series(*line) for line in json_lines(folder / "samples.jsonl.gz")],
             journals={p.stem: json.loads(p.read_text()) for p in sorted((folder / "journals").glob("*.json"))},
             replays={
                 experiment: {alert: Replay(*values) for alert, values in alerts.items()}
@@ -264,7 +266,7 @@ def value_at(series: Series, at: float) -> float | None:
     return series.value[i - 1] if i else None
 
 
-def _json_lines(path: Path) -> list[list[Any]]:
+def json_lines(path: Path) -> list[list[Any]]:
     """The complete lines of a file; a line cut short by a kill is left out, a missing file is empty."""
     if not path.exists():
         return []

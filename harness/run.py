@@ -32,7 +32,7 @@ from harness.checks import AlertDelivered, AlertFires, Quiet, Recorded, Watchdog
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import HarnessError, PlanError, ProcessDied, StackError, UsageError
-from harness.history import History, Log, Outcome, Window, read_rows, write_series
+from harness.history import Event, History, Log, Outcome, Window, json_lines, read_rows, write_series
 from harness.plan.plan import STEADY, WATCHDOG, Experiment, Plan, dump, stored_checks
 from harness.plan.service import ProbeSpec
 from harness.rules.compress import compress
@@ -134,11 +134,15 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         try:
             with loaded(plan, live.stack) as load:
                 _wait_load(load, live.stack, view)
-                _steady(plan, load, log, view)
+                bounds = plan.gate.generator
+                view.wait("warming up", lambda: False, WARM_S, load)
+                for _ in _attempts(STEADY, bounds.lag_p99, bounds.repeats, live.stack, log):
+                    _steady(plan, load, log, view)
                 for i, experiment in enumerate(plan.experiments):
-                    live.kubelet.forget_backoff()
                     stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
-                    perform(plan, experiment, live.stack, load, log, view, stage)
+                    for _ in _attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, live.stack, log):
+                        live.kubelet.forget_backoff()
+                        perform(plan, experiment, live.stack, load, log, view, stage)
         except BaseException:
             with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
                 store_samples(plan, live.stack)
@@ -348,12 +352,25 @@ def judge(run: Path) -> Judged:
 
 
 def _steady(plan: Plan, load: Child, log: Log, view: _View) -> None:
-    view.wait("warming up", lambda: False, WARM_S, load)
-    calm = view.wait("warming up: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
+    calm = view.wait("steady load: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
     log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
     _edge(log, STEADY, "begin")
     view.wait("steady load", lambda: False, plan.gate.load.for_s, load)
     _edge(log, STEADY, "end")
+
+
+def _attempts(phase: str, lag_p99_s: float, repeats: int, stack: Stack, log: Log) -> Iterator[int]:
+    """The phase once, and again while the generator was late in it, `repeats` times at most.
+
+    Whether it is repeated depends on the generator alone and never on what the service did; the last time counts.
+    """
+    for attempt in range(1 + repeats):
+        yield attempt
+        window = History(events=[Event(*line) for line in json_lines(stack.run / "events.jsonl")]).phase(phase)
+        late_s = requests.lag_p99_s(stack.run / "requests-load.bin", window) if window else None
+        if late_s is None or late_s <= lag_p99_s or attempt == repeats:
+            return
+        log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
 
 
 def _wait_load(load: Child, stack: Stack, view: _View) -> None:

@@ -23,12 +23,13 @@ def effect(history: History, experiment: str) -> Effect | None:
     and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until
     the readiness probe puts the service back into traffic, if it or a restart had taken it out.
     """
-    faults = [e for e in history.of("fault") if e.detail.get("experiment") == experiment]
+    window = history.phase(experiment)
+    since = window.start if window else float("-inf")  # the last time, where the phase was repeated
+    faults = [e for e in history.of("fault") if e.detail.get("experiment") == experiment and e.at >= since]
     starts = [e for e in faults if e.detail.get("edge") == "start"]
     if not starts:
         return None
     start = min(e.at for e in starts)
-    window = history.phase(experiment)
     end = window.end if window else float("inf")
     restarts = [e for e in history.of("probe", "restart") if start <= e.at <= end]
     ends = [_gone(e, faults, restarts, history) for e in starts]

@@ -60,18 +60,19 @@ class Recorded:
         told = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
         lag = nearest_rank(np.concatenate(told), 99) if told else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
+        again = _repeated(history)
         if wrong:
             remedy = (
                 "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
             )
-            return answer(self, Verdict.INCONCLUSIVE, "; ".join(wrong), remedy=remedy, **figures)
+            return answer(self, Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), remedy=remedy, **figures)
         rows = sum(len(history.rows[g]) for g in self.generators)
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
             f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(gaps.values()))} apart "
             f"(bound {duration(3 * scrape_s)})"
         )
-        return answer(self, Verdict.PASS, reason, **figures)
+        return answer(self, Verdict.PASS, "; ".join([reason, *again]), **figures)
 
     def _account(self, history: History, generator: str, since: float) -> Iterator[str]:
         """What does not add up between the generator's account and its rows."""
@@ -140,3 +141,11 @@ def _longest_gap(history: History, window: Window, job: str | None) -> float:
     """The longest time in a window without a scrape; seconds. The whole window when there is none."""
     at, _ = target_up(history, window, job)
     return float(np.max(np.diff([window.start, *at, window.end])))
+
+
+def _repeated(history: History) -> list[str]:
+    """Which phases were repeated, because the generator was late in them."""
+    times: dict[str, int] = {}
+    for e in history.of("run", "repeated"):
+        times[e.detail["phase"]] = times.get(e.detail["phase"], 0) + 1
+    return [f"{name} was repeated {count(n, 'time')}, the generator having been late" for name, n in times.items()]

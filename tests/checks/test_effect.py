@@ -77,3 +77,8 @@ def test_effect(events, parts, expected):
 def test_a_check_that_needs_an_end_does_not_go_on_without(events):
     with pytest.raises(NoEvidence, match=r"is recorded to have begun|is not recorded to have ended"):
         needed_effect(history(PHASE, *events), "x")
+
+
+def test_of_a_repeated_experiment_the_last_time_counts():
+    twice = history(phase("hang", 10, 40), fault("hang", 15, 20), phase("hang", 50, 80), fault("hang", 55, 60))
+    assert effect(twice, "hang")[:2] == (55, 60)

@@ -44,7 +44,16 @@ def hurried():
 
 TWICE = numbered(np.r_[0, 0:1799])
 TWO_FLOODS = np.concatenate([rows(50), rows(70)])
+REPEATED = Event(5.0, "run", "repeated", "unknown", detail={"phase": "sham", "lag_p99_ms": 300.0})
+
 CASES = [
+    (
+        "a repeated phase is said to have been",
+        RECORDED,
+        load(account(), [REPEATED]),
+        PASS,
+        "; sham was repeated 1 time, the generator having been late",
+    ),
     (
         "every request has its row and the load kept its schedule",
         RECORDED,

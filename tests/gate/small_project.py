@@ -64,14 +64,6 @@ class Project:
             timeout=timeout_s,
         )
 
-    def gate(self, attempts=3):
-        """`harness gate`, again (as its report then advises) while the machine was too busy for any verdict."""
-        for _ in range(attempts):
-            done = self.harness("gate")
-            if "the generator was late" not in done.stdout and "sent late" not in done.stdout:
-                break
-        return done
-
     @property
     def run(self) -> Path:
         return next(p for p in sorted((self.folder / "runs").iterdir(), reverse=True) if p.name != "up")

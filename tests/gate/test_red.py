@@ -20,7 +20,7 @@ def verdicts(project):
 
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(project):
     project.plan(["server-crash", "overload"])
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
     first = (project.run / "results.json").read_bytes()
@@ -33,7 +33,7 @@ def test_three_defects_under_overload_are_each_named(project):
     project.plan(["overload"])
     project.replace(RULES, "[2m])) > 5", "[2m])) > 5000")
     project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} ready-hard-wired,uncounted-5xx")
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     found = project.results()
     for subject in ("overload: QueueShedding", "overload: HighErrorRate"):
@@ -49,7 +49,7 @@ def test_a_renamed_receiver_is_misrouting(project):
     project.plan(["server-crash"])
     project.replace(ROUTES, "pagerduty", "pager-duty")
     project.replace(ROUTES, "pager-duty_", "pagerduty_")  # the kind of receiver keeps its name
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     found = project.results()
     delivered = found["alert_delivered", "server-crash: ServiceDown to pagerduty"]
@@ -60,7 +60,7 @@ def test_a_renamed_receiver_is_misrouting(project):
 def test_a_resolved_notification_that_never_comes_is_missed(project):
     project.plan(["server-crash"])
     project.replace(ROUTES, "send_resolved: true", "send_resolved: false")
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     delivered = project.results()["alert_delivered", "server-crash: ServiceDown to pagerduty"]
     assert delivered["verdict"] == "FAIL" and "send_resolved" in delivered["reason"] + delivered["remedy"]
@@ -69,7 +69,7 @@ def test_a_resolved_notification_that_never_comes_is_missed(project):
 def test_600_ms_added_to_inference_break_the_latency_slo(project):
     project.plan()
     project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} slow-inference")
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     latency = project.results()["latency", "steady: latency p95"]
     assert latency["verdict"] == "FAIL" and latency["measured"] > 600
@@ -78,7 +78,7 @@ def test_600_ms_added_to_inference_break_the_latency_slo(project):
 def test_a_fault_whose_action_silently_does_nothing_is_inconclusive(project):
     project.plan(["server-crash"], checks=["slos"])
     project.replace("experiments/server-crash.yaml", "harness.chaos.actions, func: kill", "silent_actions, func: kill")
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 3, done.stdout + done.stderr
     assert set(verdicts(project)) == {("injected", "server-crash: injected")}
     assert "witness" in project.results()["injected", "server-crash: injected"]["reason"]
@@ -96,7 +96,7 @@ def test_a_generator_that_cannot_keep_its_schedule_is_inconclusive(project):
 def test_a_server_that_keeps_dying_is_an_error_that_quotes_it_and_leaves_nothing(project):
     project.plan()
     project.replace("service/service.yaml", "python -m model_server", f"{sys.executable} -c 'raise SystemExit(9)'")
-    done = project.gate()
+    done = project.harness("gate")
     assert done.returncode == 70 and "server exited with 9" in done.stderr, done.stderr
     assert not leftovers(project.folder)
     assert History.read(project.run).of("run", "started")
