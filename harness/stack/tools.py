@@ -2,8 +2,9 @@
 
     python -m harness.stack.tools
 
-gets what is missing into the cache folder, `$XDG_CACHE_HOME/chaos-harness` or `.cache` of the project, and does nothing
-where nothing is missing. It runs before anything is installed, so it lives on the standard library.
+gets what is missing: by apt where there is root or sudo, else from the official archives into the cache folder, which
+is `$XDG_CACHE_HOME/chaos-harness` or `.cache` of the project. It does nothing where nothing is missing. It runs before
+anything is installed, so it lives on the standard library.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def get(environ: Mapping[str, str] = os.environ, ways: Sequence[Way] | None = No
         if not missing:
             break
         try:
+            bin_folder.mkdir(parents=True, exist_ok=True)
             way(missing, bin_folder)
-            done.append(f"{_listed(missing)}: {way.__name__.replace('_', ' ')} into {bin_folder}")
+            done.append(f"{_listed(missing)}: {way.__name__.replace('_', ' ')}")
         except (ToolMissing, OSError) as error:
             refused.append(f"{way.__name__.replace('_', ' ')}: {error}")
     if missing := PROGRAMS.keys() - located(environ).keys():
@@ -103,29 +105,34 @@ def get(environ: Mapping[str, str] = os.environ, ways: Sequence[Way] | None = No
     return done
 
 
-def from_apt(missing: Iterable[str], into: Path) -> None:
-    """Take programs out of the distribution's packages, which apt verifies. Raises ToolMissing.
+_APT = """set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 update
+apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 install -y --no-install-recommends "$@"
+if [ -d /run/systemd/system ]; then systemctl -q disable "$@"; fi
+"""
 
-    The packages are downloaded and unpacked but not installed: that takes no root, and starts and enables none of the
-    services they would bring; nothing of the system changes.
+
+def from_apt(missing: Iterable[str], into: Path) -> None:
+    """Install the distribution's packages, which apt verifies. Raises ToolMissing without root, sudo or apt.
+
+    Installed and not only unpacked, because Debian's Alertmanager reads its default templates from /usr/share. The
+    services that the packages bring are neither started nor enabled: we want the programs alone.
     """
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+    if not shutil.which("apt-get"):
         raise ToolMissing("there is no apt here")
+    become = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if become and (not shutil.which("sudo") or subprocess.run([*become, "true"], capture_output=True).returncode):
+        raise ToolMissing("it takes root, or sudo without a password")
     wanted = set(missing)
     packages = [package for package, programs in PACKAGES.items() if wanted & set(programs)]
-    with _scratch(into) as scratch:
-        (scratch / "lists" / "partial").mkdir(parents=True)
-        apt_get = ["apt-get", "-qq", "-o", f"Dir::State::lists={scratch / 'lists'}", "-o", f"Dir::Cache={scratch}"]
-        apt_get += ["-o", "APT::Sandbox::User=", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2"]
-        _run([*apt_get, "update"], scratch)
-        _run([*apt_get, "download", *packages], scratch)
-        for package in scratch.glob("*.deb"):
-            _run(["dpkg-deb", "-x", package.name, "root"], scratch)
-        for program in wanted:
-            at = next((p for name in PROGRAMS[program] if (p := scratch / "root/usr/bin" / name).is_file()), None)
-            if at is None:
-                raise ToolMissing(f"{' and '.join(packages)} hold no {program}")
-            _install(at, into / program)
+    _run([*become, "sh", "-c", _APT, "apt", *packages])
 
 
 def from_release(
@@ -194,9 +201,9 @@ def _install(program: Path, to: Path) -> None:
     program.replace(to)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolMissing(f"{command[0]}: {error}") from None
     if done.returncode != 0:

@@ -13,5 +13,5 @@ class SilentKill(Kill):
         pass
 
 
-def kill(process: str = "server") -> str:
+def kill(process: str = "server", again_for_s: float = 0) -> str:
     return inject(SilentKill(process), Stack.current(), "server-crash", 60, witness_within_s=1).id

@@ -212,9 +212,9 @@ def test_every_pin_is_of_a_version_we_ask_for():
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """An apt repository with both packages, and an apt that knows no other."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        pytest.skip("there is no apt here")
+    """An apt repository with both packages, and an apt that knows no other and installs into a folder of ours."""
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        pytest.skip("apt installs only where it is, and for root")
     folder = tmp_path / "repository"
     index = ""
     for package, programs in (
@@ -232,25 +232,34 @@ def repository(tmp_path, monkeypatch):
         index += f"{fields}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256}\n\n"
     (folder / "Packages").write_text(index)
     (tmp_path / "sources.list").write_text(f"deb [trusted=yes] file://{folder} ./\n")
+    admin = tmp_path / "root/var/lib/dpkg"
+    for part in ("info", "updates", "triggers"):
+        (admin / part).mkdir(parents=True)
+    (admin / "status").touch()
+    (tmp_path / "state/lists/partial").mkdir(parents=True)
+    (tmp_path / "archives/partial").mkdir(parents=True)
     (tmp_path / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{tmp_path}/sources.list"; Dir::Etc::sourceparts "/dev/null";\n'
+        f'Dir::State "{tmp_path}/state"; Dir::State::status "{admin}/status"; Dir::Cache "{tmp_path}/archives";\n'
+        f'Dir::Cache::archives "{tmp_path}/archives"; APT::Sandbox::User "";\n'
+        f'DPkg::Options {{"--root={tmp_path}/root"; "--log=/dev/null";}};\n'
     )
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     return folder
 
 
-def test_apt_gives_the_programs_without_installing_anything(repository, tmp_path):
-    before = subprocess.run(["dpkg-query", "-W"], capture_output=True, text=True).stdout
+def test_apt_installs_both_packages_and_takes_its_policy_away_again(repository, tmp_path):
+    policy = Path("/usr/sbin/policy-rc.d")
+    before = policy.read_bytes() if policy.exists() else None
     tools.from_apt(ALL, tmp_path / "cache/bin")
-    found = tools.find(world(tmp_path, HARNESS_TOOLS=str(tmp_path / "cache/bin")))
+    found = tools.find(world(tmp_path, HARNESS_TOOLS=str(tmp_path / "root/usr/bin")))
     assert set(found.versions.values()) == {"2.0+ds"}
-    assert subprocess.run(["dpkg-query", "-W"], capture_output=True, text=True).stdout == before
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["bin"]
+    assert (policy.read_bytes() if policy.exists() else None) == before
 
 
 def test_a_package_that_is_not_what_the_index_says_is_refused(repository, tmp_path):
     with open(repository / "prometheus.deb", "ab") as package:
         package.write(b"more")
-    with pytest.raises(ToolMissing, match=r"apt-get: E: .*(Hash Sum mismatch|unexpected size)"):
+    with pytest.raises(ToolMissing, match=r"sh: E: "):
         tools.from_apt({"promtool"}, tmp_path / "cache/bin")
-    assert list((tmp_path / "cache/bin").iterdir()) == []
+    assert not (tmp_path / "root/usr/bin").exists()
