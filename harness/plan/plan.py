@@ -131,56 +131,85 @@ def load(
     """
     problems: list[str] = []
     file = read(path, problems)
-    gate = _gate(file, profile, problems) if file else None
-    if file is None or gate is None:
+    if file is None:
         raise PlanError(problems)
     home = path.resolve().parent
-
-    service_path = home / gate.service
-    service_file = read(service_path, problems)
-    service = validated(service_file, ServiceFile, problems) if service_file else None
-    rules: list[Path] = []
-    facts: list[RuleFact] = []
-    alertmanager, route, slos = home, Route(), None
-    if service_file is not None and service is not None:
-        beside = service_path.parent
-        rules, facts = _rules(beside, service, service_file, problems)
-        alertmanager = beside / service.monitoring.alertmanager
-        am_file = read(alertmanager, problems)
-        if am_file is None:
-            problems[-1] += f" (named in {service_file.place(('monitoring', 'alertmanager'))})"
-        else:
-            route = _route(am_file, problems)
-        slo_file = read(beside / service.slos, problems)
-        slos = validated(slo_file, SloFile, problems) if slo_file else None
-
+    gate = _gate(file, profile, problems)
+    if gate is None:
+        _look_on(file, home, problems)
+        raise PlanError(problems)
+    watched = _watched(home / gate.service, problems)
     scenario, corpus = home / gate.load.scenario, home / gate.load.corpus
     for what, target in (("scenario", scenario), ("corpus", corpus)):
         if not target.exists():
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
 
     wanted = list(experiment_files) or _chosen(gate, file, home, only, problems)
-    experiments = [e for e in (_experiment(p, {f.alert for f in facts}, problems) for p in wanted) if e]
-    if service is None or slos is None or problems:
+    alerts = {fact.alert for fact in watched.rule_facts} if watched else set()
+    experiments = [e for e in (_experiment(p, alerts, problems) for p in wanted) if e]
+    if watched is None or problems:
         _entries(gate, file, problems)
         raise PlanError(problems)
-    checks = _checks(gate, file, slos, facts, experiments, route, problems)
+    checks = _checks(gate, file, watched.slos, watched.rule_facts, experiments, watched.route, problems)
     if problems:
         raise PlanError(problems)
     return Plan(
         path=path,
         gate=gate,
-        service=service,
+        service=watched.service,
         workdir=home,
         scenario=scenario,
         corpus=corpus,
-        rules=tuple(rules),
-        rule_facts=tuple(facts),
-        alertmanager=alertmanager,
-        route=route,
+        rules=watched.rules,
+        rule_facts=watched.rule_facts,
+        alertmanager=watched.alertmanager,
+        route=watched.route,
         experiments=tuple(experiments),
         checks=tuple(checks),
     )
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """service.yaml and the files it names."""
+
+    service: ServiceFile
+    rules: tuple[Path, ...]
+    rule_facts: tuple[RuleFact, ...]
+    alertmanager: Path
+    route: Route
+    slos: SloFile
+
+
+def _watched(path: Path, problems: list[str]) -> _Watched | None:
+    """The service and all its monitoring, or None with every problem appended."""
+    file = read(path, problems)
+    service = validated(file, ServiceFile, problems) if file else None
+    if file is None or service is None:
+        return None
+    beside, before = path.parent, len(problems)
+    rules, facts = _rules(beside, service, file, problems)
+    alertmanager, route = beside / service.monitoring.alertmanager, Route()
+    am_file = read(alertmanager, problems)
+    if am_file is None:
+        problems[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
+    else:
+        route = _route(am_file, problems)
+    slo_file = read(beside / service.slos, problems)
+    slos = validated(slo_file, SloFile, problems) if slo_file else None
+    if slos is None or len(problems) > before:
+        return None
+    return _Watched(service, tuple(rules), tuple(facts), alertmanager, route, slos)
+
+
+def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
+    """What else is wrong in the files that a wrong gate file names as far as it can be read."""
+    raw = file.data if isinstance(file.data, dict) else {}
+    if isinstance(raw.get("service"), str):
+        _watched(home / raw["service"], problems)
+    for name in raw.get("experiments") or () if isinstance(raw.get("experiments"), list) else ():
+        if (path := home / "experiments" / f"{name}.yaml").exists():
+            _experiment(path, set(), problems)
 
 
 def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], dict[str, Any]]:

@@ -44,7 +44,7 @@ def test_several_mistakes_in_several_files_at_once(planned):
     planned.replace("gate.yaml", "45/s", "45")
     planned.replace("service/service.yaml", "/health/live", "health/live")
     code, said = told(planned, "gate")
-    assert code == 2 and "2 problems" in said and "gate.yaml:" in said, said
+    assert code == 2 and "2 problems" in said and "gate.yaml:" in said and "service.yaml:" in said, said
 
 
 def test_no_plan_here(project):

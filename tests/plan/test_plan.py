@@ -90,6 +90,17 @@ def test_all_mistakes_come_at_once_in_every_file(project):
         assert part in text
 
 
+def test_a_wrong_gate_file_does_not_hide_what_is_wrong_in_the_files_it_names(project):
+    spoil(project, GATE, "120/s", "120")
+    spoil(project, SERVICE, "periodSeconds: 2", "periodSeconds: 0")
+    spoil(project, CRASH, "severity: critical", "severity: page")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    text = "\n".join(said.value.problems)
+    for part in ("arrival rate", "greater than or equal to 1", "'low'"):
+        assert part in text
+
+
 def test_a_line_number_is_that_of_the_mistake(project):
     spoil(project, GATE, "- quiet", "- quite")
     line = next(i for i, text in enumerate((project / GATE).read_text().splitlines(), 1) if "quite" in text)
