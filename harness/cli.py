@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import harness
-from harness.errors import HarnessError, Interrupted, PlanError, UsageError
+from harness.errors import HarnessError, Interrupted, PlanError, StackError, UsageError
 
 if TYPE_CHECKING:
     from harness import run as running
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except (Interrupted, KeyboardInterrupt):
-        _complain("interrupted; every fault is undone and every process ended")
+        _complain("interrupted; what was on is undone, what ran is ended (`harness heal` says if anything is left)")
         return Interrupted.exit_code
     except Exception:
         _complain("the harness itself broke; please report this with the lines below")
@@ -177,6 +177,8 @@ def _heal(args: argparse.Namespace) -> int:
     said = heal(args.runs)
     for line in said:
         _say(line)
+    if bad := [line for line in said if "NOT HEALED" in line]:
+        raise StackError(f"{len(bad)} of {len(said)} could not be undone; undo them by hand, see the ledger of the run")
     _say("nothing was left behind" if not said else "healed")
     return 0
 

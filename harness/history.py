@@ -204,7 +204,11 @@ class History:
             raise EvidenceError(
                 f"{folder}: not a run's folder (it has no events.jsonl); `ls runs/` shows the stored runs"
             )
-        replays = folder / "replays.json"
+        try:
+            journals = {p.stem: json.loads(p.read_text()) for p in sorted((folder / "journals").glob("*.json"))}
+            replays = json.loads((folder / "replays.json").read_text()) if (folder / "replays.json").exists() else {}
+        except json.JSONDecodeError as error:
+            raise EvidenceError(f"{folder}: a journal or replays.json is not JSON: {error}") from error
         return cls(
             events=sorted((Event(*line) for line in json_lines(folder / "events.jsonl")), key=lambda e: e.at),
             rows={p.stem.removeprefix("requests-"): read_rows(p) for p in sorted(folder.glob("requests-*.bin"))},
@@ -214,10 +218,10 @@ class History:
                 for line in json_lines(folder / "notifications.jsonl")
             ],
             series=[Series(*line) for line in json_lines(folder / "samples.jsonl.gz")],
-            journals={p.stem: json.loads(p.read_text()) for p in sorted((folder / "journals").glob("*.json"))},
+            journals=journals,
             replays={
                 experiment: {alert: Replay(*values) for alert, values in alerts.items()}
-                for experiment, alerts in (json.loads(replays.read_text()) if replays.exists() else {}).items()
+                for experiment, alerts in replays.items()
             },
         )
 

@@ -112,11 +112,11 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
     for folder, files in (
         ("rules", plan.rules),
         ("experiments", [e.path for e in plan.experiments]),
-        (".", [plan.path]),
     ):
         (run / folder).mkdir(exist_ok=True)
         for file in files:
             shutil.copy(file, run / folder / file.name)
+    shutil.copy(plan.path, run / "gate.yaml")
     shutil.copy(plan.alertmanager, run / "production-alertmanager.yaml")
     (run / "journals").mkdir()
     (run / "environment.json").write_text(json.dumps(_environment(plan, tools), indent=1))
@@ -154,9 +154,9 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
 
 
 @contextmanager
-def loaded(plan: Plan, stack: Stack) -> Iterator[Child]:
-    """The plan's steady load running against a stack, until the end of the block."""
-    with _generator(stack, plan.scenario, plan.gate.load.arrivals.text, None, plan.corpus, plan.workdir) as load:
+def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Child]:
+    """The plan's steady load running against a stack, until the end of the block (or for a time, if that is less)."""
+    with _generator(stack, plan.scenario, plan.gate.load.arrivals.text, for_s, plan.corpus, plan.workdir) as load:
         yield load
 
 
@@ -239,7 +239,8 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     log = Log(stack.run / "events.jsonl")
     view = _View(stack, time.monotonic(), watch, None)
     (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone()))
-    with loaded(plan, stack) as load:
+    # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
+    with loaded(plan, stack, for_s=2 * EXPERIMENT_AT_MOST_S) as load:
         _wait_load(load, stack, view)
         for experiment in plan.experiments:
             perform(plan, experiment, stack, load, log, view, f"experiment {experiment.name}")
@@ -322,7 +323,9 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
             continue
         blind = without_data(history.series, plan.rules, window)
         replays[name] = {alert: list(one._replace(blind=sorted(blind.get(alert, ())))) for alert, one in found.items()}
-    (run / "replays.json").write_text(json.dumps(replays, indent=1))
+    scratch = run / "replays.new"
+    scratch.write_text(json.dumps(replays, indent=1))
+    scratch.rename(run / "replays.json")
 
 
 def _stretch(history: History, phase: str) -> tuple[Window, Window] | None:

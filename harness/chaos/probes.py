@@ -28,7 +28,7 @@ def goodput(over_s: float = 3, at_least: float = 0.99, within_s: float = 0, at_l
     if total < at_least_requests:
         raise ActivityFailed(
             f"{total} requests in the last {over_s:g} s are too few to judge by ({at_least_requests} needed); "
-            "is the load running? (`harness up --load`)"
+            "is a load running? (`harness load scenarios/steady.py --for 10m`)"
         )
     logger.warning("goodput %d of %d over %g s, below %g", good, total, over_s, at_least)
     return False

@@ -18,7 +18,8 @@ from harness.verdict import Result, Verdict
 class ErrorRatio:
     """The share of requests that ended in a 5xx or in no complete answer stays at or below the target.
 
-    A 4xx is the client's error and does not count.
+    A 4xx counts too where the input was known to be good (it has an expected class): a service that refuses good
+    radiographs fails its clients. Where nothing is known of the input, it is the client's error.
     """
 
     phase: str
@@ -48,15 +49,16 @@ class ErrorRatio:
 
 
 def failed(rows: np.ndarray) -> np.ndarray:
-    """Which requests ended in a 5xx or in no complete answer."""
+    """Which requests ended in a 5xx, in no complete answer, or in a 4xx to a good input."""
     whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
-    return ~whole | (rows["status"] >= 500)
+    refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & (rows["expected"] >= 0)
+    return ~whole | (rows["status"] >= 500) | refused
 
 
 def _outcomes(rows: np.ndarray) -> str:
     """The commonest ways they ended: "12 status 503, 3 timeout"."""
     names = [
-        f"status {s}" if s >= 500 else Outcome(o).name.lower().replace("_", " ")
+        f"status {s}" if s >= 400 else Outcome(o).name.lower().replace("_", " ")
         for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
     ]
     return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

@@ -18,6 +18,7 @@ from harness.verdict import Result, Verdict
 
 UNSENT_AT_MOST = 0.001
 STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
+UNSEEN_REMEDY = "mend the fault first: see the experiment's log, and whether its target is what it should be"
 STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
 
 
@@ -46,14 +47,16 @@ def judged(check: Check, history: History) -> Result:
     """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it.
 
     A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
-    service, or Prometheus, beside it. So it becomes INCONCLUSIVE, never a verdict on the service.
+    service, or Prometheus, beside it. Nor is one of an experiment whose fault nobody saw: what did not happen need not
+    raise an alert. Both become INCONCLUSIVE, never a verdict on the service.
     """
     try:
         result = check.judge(history)
-        late = starved(check, history) if result.verdict is Verdict.FAIL else ""
-        if late:
-            reason = f"{late}, so this is no verdict on the service: {result.reason}"
-            return replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason, remedy=STARVED_REMEDY)
+        if result.verdict is Verdict.FAIL:
+            for why, remedy in ((starved, STARVED_REMEDY), (unseen, UNSEEN_REMEDY)):
+                if reason := why(check, history):
+                    reason = f"{reason}, so this is no verdict on the service: {result.reason}"
+                    return replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason, remedy=remedy)
         return result
     except NoEvidence as none:
         return answer(check, Verdict.INCONCLUSIVE, str(none), remedy=none.remedy)
@@ -76,6 +79,16 @@ def starved(check: Check, history: History, generator: str = "load") -> str:
         if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > STARVED_MS:
             late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(STARVED_MS / 1000)}"
             return f"{late}{stolen(history, name)})"
+    return ""
+
+
+def unseen(check: Check, history: History) -> str:
+    """Which fault of a check's experiment had no witness; empty when all had theirs."""
+    experiment = getattr(check, "experiment", "")
+    window = history.phase(experiment)
+    for e in history.of("fault", within=window):
+        if e.detail.get("experiment") == experiment and e.detail.get("edge") == "witness" and e.outcome != "ok":
+            return f"no witness saw {e.name} take effect ({e.detail.get('evidence', '')})"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from harness.checks.evidence import NoEvidence, answer
 from harness.checks.words import count, listed
-from harness.history import History
+from harness.history import Event, History
 from harness.verdict import Result, Verdict
 
 
@@ -58,7 +58,9 @@ class Injected:
         states = journal.get("steady_states") or {}
         for edge in ("before", "after"):
             state = states.get(edge)
-            if not (state and state.get("steady_state_met")):
+            if state and not state.get("probes"):
+                yield f"the steady state has no probe, so nothing was looked at {edge} the method"
+            elif not (state and state.get("steady_state_met")):
                 why = f": {_unmet(state)}" if state else ", it was not looked at"
                 yield f"the steady state was not met {edge} the method{why}"
         if journal.get("deviated"):
@@ -93,8 +95,12 @@ class Injected:
                 yield f"{start.name} is not recorded as undone{how}"
 
     def _edges(self, history: History, edge: str) -> list:
-        faults = history.of("fault")
-        return [e for e in faults if e.detail.get("experiment") == self.experiment and e.detail.get("edge") == edge]
+        return [e for e in history.of("fault") if self._is_mine(history, e) and e.detail.get("edge") == edge]
+
+    def _is_mine(self, history: History, event: Event) -> bool:
+        """Of this experiment, and of its last time where it was repeated."""
+        window = history.phase(self.experiment)
+        return event.detail.get("experiment") == self.experiment and (window is None or event.at >= window.start)
 
 
 def _unmet(state: Mapping[str, Any]) -> str:

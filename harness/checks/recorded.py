@@ -49,7 +49,7 @@ class Recorded:
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
-            wrong += self._unsent(history, generator)
+            wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
         wrong += [
@@ -66,7 +66,7 @@ class Recorded:
                 "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
             )
             return answer(self, Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), remedy=remedy, **figures)
-        rows = sum(len(history.rows[g]) for g in self.generators)
+        rows = sum(len(_rows(history, g, since)) for g in self.generators)
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
             f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(gaps.values()))} apart "
@@ -76,12 +76,13 @@ class Recorded:
 
     def _account(self, history: History, generator: str, since: float) -> Iterator[str]:
         """What does not add up between the generator's account and its rows."""
-        runs, rows = _runs(history, generator, since), history.rows.get(generator)
+        runs = _runs(history, generator, since)
+        rows = _rows(history, generator, since)
         done = [finished.detail for _, finished in runs if finished is not None]
         if not runs or len(done) != len(runs):
             yield f"{generator}: started {count(len(runs), 'time')}, finished {len(done)}"
             return
-        if rows is None or not len(rows):
+        if not len(rows):
             yield f"{generator}: no rows on disk"
             return
         planned, locust = (sum(d.get(key, 0) for d in done) for key in ("planned", "locust_requests"))
@@ -93,8 +94,7 @@ class Recorded:
         if len(seq) == len(expected) and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
 
-    def _unsent(self, history: History, generator: str) -> Iterator[str]:
-        rows = history.rows.get(generator, ())
+    def _unsent(self, rows: np.ndarray, generator: str) -> Iterator[str]:
         unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT)) if len(rows) else 0
         if unsent:
             yield f"{generator}: {count(unsent, 'request')} of {len(rows):,} could not be sent, bound 0"
@@ -135,6 +135,13 @@ def _runs(history: History, generator: str, since: float) -> list[tuple[Event, E
         if (until if finished is None else finished.at) >= since:
             found.append((one, finished))
     return found
+
+
+def _rows(history: History, generator: str, since: float) -> np.ndarray:
+    """The rows of those runs; what an earlier load left in the same file is not theirs."""
+    runs = _runs(history, generator, since)
+    rows = history.requests(generator=generator)
+    return rows[rows["intended"] >= runs[0][0].at] if runs else rows
 
 
 def _longest_gap(history: History, window: Window, job: str | None) -> float:

@@ -28,12 +28,14 @@ from harness.checks.watchdog import WatchdogUnbroken
 from harness.errors import PlanError
 from harness.plan.contract import Contract
 from harness.plan.gatefile import KNOWN_CHECKS, Coverage, GateFile
-from harness.plan.service import ServiceFile, SloFile
+from harness.plan.service import ServiceFile, SloFile, Slos
 from harness.plan.units import duration
 from harness.plan.yamlfile import Strict, YamlFile, nearest, read, validated
 
 STEADY = "steady"  # the phase before the first experiment
 WATCHDOG = "Watchdog"
+RESERVED = (STEADY, "load")  # names of phases that are no experiments
+PROCESSES = ("server",)  # what the probe emulator keeps alive
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,20 @@ def load(
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
 
     wanted = list(experiment_files) or _chosen(gate, file, home, only, problems)
-    alerts = {fact.alert for fact in watched.rule_facts} if watched else set()
-    experiments = [e for e in (_experiment(p, alerts, problems) for p in wanted) if e]
+    facts = watched.rule_facts if watched else ()
+    experiments = [e for e in (_experiment(p, facts, problems) for p in wanted) if e]
+    _distinct(wanted, file.place(("experiments",)), problems)
     if watched is None or problems:
         _entries(gate, file, problems)
         raise PlanError(problems)
     checks = _checks(gate, file, watched.slos, watched.rule_facts, experiments, watched.route, problems)
+    if experiments and not any(isinstance(check, Clients) for check in checks):
+        if experiment_files:  # one experiment asked for by name is always judged by its contract
+            checks = [c for e in experiments for c in _contract_checks(e, watched.rule_facts, watched.route)] + checks
+        else:
+            problems.append(f"{file.place(('checks',))}: checks: nothing judges the experiments; add `- contracts`")
+    if only:  # a part of the experiments cannot cover all alerts
+        checks = [check for check in checks if not isinstance(check, AlertCoverage)]
     if problems:
         raise PlanError(problems)
     return Plan(
@@ -209,7 +219,7 @@ def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
         _watched(home / raw["service"], problems)
     for name in raw.get("experiments") or () if isinstance(raw.get("experiments"), list) else ():
         if (path := home / "experiments" / f"{name}.yaml").exists():
-            _experiment(path, set(), problems)
+            _experiment(path, (), problems)
 
 
 def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], dict[str, Any]]:
@@ -316,7 +326,19 @@ def _chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], pro
     return chosen
 
 
-def _experiment(path: Path, alerts: set[str], problems: list[str]) -> Experiment | None:
+def _distinct(paths: Sequence[Path], place: str, problems: list[str]) -> None:
+    """Evidence is kept by an experiment's name, so no two may share one, nor take that of another phase."""
+    names = [path.stem for path in paths]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            problems.append(
+                f"{place}: experiments: {name} is named {names.count(name)} times; give each file its own name"
+            )
+        if name in RESERVED:
+            problems.append(f"{place}: experiments: {name} is the name of a phase of its own; give the file another")
+
+
+def _experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) -> Experiment | None:
     file = read(path, problems)
     if file is None:
         return None
@@ -338,11 +360,24 @@ def _experiment(path: Path, alerts: set[str], problems: list[str]) -> Experiment
     contract = validated(file, Contract, problems, here)
     if contract is None:
         return None
+    alerts = {fact.alert for fact in facts}
     for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
         for i, name in enumerate(names):
             if alerts and name not in alerts:
                 known = nearest(name, list(alerts))
                 problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {known}")
+    for i, want in enumerate(contract.alerts):
+        found = {fact.severity: fact.place for fact in facts if fact.alert == want.alert}
+        if found and want.severity not in found:
+            severity, place = next(iter(found.items()))
+            problems.append(
+                f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
+                f" but its rule says {severity} ({place})"
+            )
+    for process in contract.probes:
+        if process not in PROCESSES:
+            place, known = file.place((*here, "probes", process)), nearest(process, list(PROCESSES))
+            problems.append(f"{place}: probes: no process is called {process}; {known}")
     return Experiment(path.stem, path.resolve(), contract)
 
 
@@ -393,6 +428,8 @@ def _checks(
         match name:
             case "slos":
                 checks += _slo_checks(slos)
+                if slos.slos == Slos():
+                    problems.append(f"{file.place(('checks', i))}: checks[{i}]: slos: the service states no objective")
             case "contracts":
                 if not experiments:
                     problems.append(f"{file.place(('checks', i))}: checks[{i}]: contracts: the plan has no experiments")

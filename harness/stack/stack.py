@@ -45,7 +45,7 @@ class Stack:
         """The stack this process was started for, else the one that `harness up` holds in this folder."""
         if run := env.get(ENV):
             return cls.read(Path(run))
-        if CURRENT.exists():
+        if (CURRENT / "owner.json").exists():
             return cls.read(CURRENT.resolve())
         raise UsageError("no stack is running here: start one with `harness up` in another terminal")
 

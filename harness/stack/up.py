@@ -27,6 +27,9 @@ from harness.stack.tools import Tools
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is never behind a proxy
+
+
 @dataclass(frozen=True)
 class Blueprint:
     """All that must be known to bring a stack up; times in gate seconds."""
@@ -84,7 +87,7 @@ def up(
             raise UsageError(f"port {plan.port} is taken; give another with --port, or none to have one chosen")
         prometheus_port, alertmanager_port, server_port = free_ports(3)
         server_port = plan.port or server_port
-        children = []
+        children = [guard]
 
         def child(name: str, argv: list[str], **options: Any) -> Child:
             started = spawn(name, argv, run, **options)
@@ -204,7 +207,7 @@ def heal(runs: Path) -> list[str]:
         faults, processes, failed = ledger.heal(run)
         said += [f"{run.name}: undid {entry.kind} ({entry.experiment})" for entry in faults]
         said += [f"{run.name}: ended process {pid.pid}" for pid in processes]
-        said += [f"{run.name}: {problem}" for problem in failed]
+        said += [f"{run.name}: NOT HEALED: {problem}" for problem in failed]
         if not failed:
             owner.unlink(missing_ok=True)
     return said
@@ -236,7 +239,7 @@ def _wait_http(url: str, child: Child, within_s: float) -> None:
     while time.monotonic() < until:
         child.check()
         try:
-            with urllib.request.urlopen(url, timeout=1):
+            with _DIRECT.open(url, timeout=1):
                 return
         except OSError:
             time.sleep(0.02)
@@ -254,7 +257,7 @@ def _wait_file(path: Path, child: Child, within_s: float = 15) -> dict[str, int]
 
 
 def _get_json(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=2) as answer:
+    with _DIRECT.open(url, timeout=2) as answer:
         return json.load(answer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 
 from harness.errors import StackError
@@ -13,7 +14,7 @@ from harness.history import Series, Window
 
 def recorded(prometheus_url: str, job: str, window: Window) -> list[Series]:
     """Every sample of the job's series and of ALERTS in the window; Unix seconds. Raises StackError."""
-    prometheus = PrometheusConnect(url=prometheus_url, disable_ssl=True)
+    prometheus = _connect(prometheus_url)
     span = f"[{math.ceil(window.length * 1000)}ms]"
     found = []
     for selector in (f'{{job="{job}"}}', 'ALERTS{job!="' + job + '"}'):
@@ -27,10 +28,16 @@ def recorded(prometheus_url: str, job: str, window: Window) -> list[Series]:
     return found
 
 
+def _connect(url: str) -> PrometheusConnect:
+    session = requests.Session()
+    session.trust_env = False  # loopback is never behind a proxy
+    return PrometheusConnect(url=url, disable_ssl=True, session=session)
+
+
 def types(prometheus_url: str) -> dict[str, str]:
     """Metric name -> its type as the service declares it ("counter", "gauge", "histogram", ...). Raises StackError."""
     try:
-        answer = PrometheusConnect(url=prometheus_url, disable_ssl=True).get_metric_metadata(metric="", limit=0)
+        answer = _connect(prometheus_url).get_metric_metadata(metric="", limit=0)
     except (PrometheusApiClientException, OSError, KeyError) as error:
         raise StackError(f"Prometheus at {prometheus_url} did not give its metadata: {error}") from error
     return {one["metric_name"]: one["type"] for one in answer}

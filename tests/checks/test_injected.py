@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, table
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, table
 
 from harness.checks import Injected
 from harness.history import Event
@@ -56,6 +56,33 @@ CASES = [
     ),
     ("a fault left behind fails", INJECTED, saw(FAULT, LEFT), FAIL, "1 fault left behind (bound 0): pause of server"),
     ("a fault left behind fails whatever else is missing", INJECTED, history(LEFT), FAIL, "1 fault left behind"),
+    (
+        "a hypothesis without a probe looked at nothing",
+        INJECTED,
+        saw(**states(before={"steady_state_met": True, "probes": []})),
+        INCONCLUSIVE,
+        "no probe, so nothing was looked at before",
+    ),
+    (
+        "of a repeated experiment a witness of the first time is none of the last",
+        INJECTED,
+        saw(phase("hang", 10, 40), FAULT, phase("hang", 50, 90), LEDGER),
+        INCONCLUSIVE,
+        "no fault is recorded to have begun",
+    ),
+    (
+        "of a repeated experiment an unwitnessed first time does not matter",
+        INJECTED,
+        saw(
+            phase("hang", 10, 40),
+            fault("hang", 20, 30, witness="unknown"),
+            phase("hang", 50, 90),
+            fault("hang", 60, 70, id="f2"),
+            LEDGER,
+        ),
+        PASS,
+        "1 fault witnessed",
+    ),
     ("no journal", INJECTED, history(FAULT, LEDGER), INCONCLUSIVE, "left no journal"),
     ("an interrupted experiment", INJECTED, saw(status="interrupted"), INCONCLUSIVE, "status is 'interrupted'"),
     ("a deviated experiment", INJECTED, saw(deviated=True), INCONCLUSIVE, "the steady state deviated"),

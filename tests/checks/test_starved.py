@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
+from handmade import FAIL, INCONCLUSIVE, PASS, fault, history, phase, rows, up
 
-from harness.checks import Availability, Latency
+from harness.checks import Availability, Clients, Latency
 from harness.checks.evidence import judged
 from harness.history import Event
 
@@ -46,6 +46,13 @@ def test_a_host_that_took_the_processor_away_is_named():
     ]
     result = judged(SLOW, history(stolen, rows={"load": rows(6000, lag=0.15)}, series=UP))
     assert "bound 100 ms; the host took 30 % of the processors away)" in result.reason
+
+
+@pytest.mark.parametrize(("witness", "verdict"), [("ok", FAIL), ("unknown", INCONCLUSIVE)])
+def test_what_follows_from_a_fault_that_nobody_saw_is_no_verdict(witness, verdict):
+    crash = [phase("crash", 0, 100), fault("crash", 20, 30, witness=witness)]
+    check = Clients("crash", errors_at_most=0.01, recovered_within_s=5)
+    assert judged(check, history(*crash, rows={"load": rows(6000, timeout=600)}, series=UP)).verdict is verdict
 
 
 def test_requests_that_were_never_sent_do_not_count_as_in_time():

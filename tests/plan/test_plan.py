@@ -58,6 +58,16 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(SERVICE, "slos.yaml", "slo.yaml", "model_server/monitoring/slo.yaml: no such file", id="no slos"),
         pytest.param(CRASH, "ServiceDown", "ServiceDwon", "no rule is called ServiceDwon; did you mean", id="no rule"),
         pytest.param(CRASH, "severity: critical", "severity: page", "'critical', 'high', 'medium' or 'low'", id="sev"),
+        pytest.param(
+            CRASH, "severity: critical", "severity: low", "is to be low, but its rule says critical", id="severe"
+        ),
+        pytest.param(
+            CRASH, "probes: {server", "probes: {srever", "no process is called srever; did you mean", id="who"
+        ),
+        pytest.param(
+            GATE, "- contracts", "- quiet", "nothing judges the experiments; add `- contracts`", id="no judge"
+        ),
+        pytest.param(GATE, "[sham, server-crash", "[sham, sham", "sham is named 2 times", id="the same twice"),
         pytest.param(CRASH, "extensions:", "x-tensions:", "has no `- name: harness`", id="no contract"),
         pytest.param(CRASH, "func: kill", "func: kil", "Chaos Toolkit rejects it", id="no such action"),
         pytest.param(
@@ -106,6 +116,30 @@ def test_a_line_number_is_that_of_the_mistake(project):
     line = next(i for i, text in enumerate((project / GATE).read_text().splitlines(), 1) if "quite" in text)
     with pytest.raises(PlanError, match=rf"^gate\.yaml:{line}: checks\[2\]"):
         planning.load(project / GATE)
+
+
+def test_a_service_without_objectives_has_no_slos_to_judge(project):
+    (project / "model_server/monitoring/slos.yaml").write_text("slos: {}\n")
+    with pytest.raises(PlanError, match=r"checks\[0\]: slos: the service states no objective"):
+        planning.load(project / GATE)
+
+
+def test_an_experiment_may_not_take_the_name_of_another_phase(project):
+    shutil.copy(project / CRASH, project / "experiments/steady.yaml")
+    spoil(project, GATE, "[sham,", "[steady,")
+    with pytest.raises(PlanError, match="steady is the name of a phase"):
+        planning.load(project / GATE)
+
+
+def test_one_experiment_asked_for_by_its_file_is_judged_by_its_contract_whatever_the_plan_says(project):
+    spoil(project, GATE, "- contracts", "- quiet")
+    plan = planning.load(project / GATE, experiment_files=[project / CRASH])
+    assert {"alert_fires", "alert_delivered", "probes", "clients"} <= {check.kind for check in plan.checks}
+
+
+def test_a_part_of_the_experiments_is_not_asked_to_cover_all_alerts(project):
+    assert "alert_coverage" in {check.kind for check in planning.load(project / GATE).checks}
+    assert "alert_coverage" not in {check.kind for check in planning.load(project / GATE, only=["sham"]).checks}
 
 
 def test_a_plan_without_checks_decides_nothing(project):
