@@ -70,8 +70,6 @@ class ServiceFile(Strict):
     probes: Probes
     monitoring: Monitoring
     slos: str
-    request_id: str = "X-Request-ID"
-    predict: str = "/predict"
 
 
 class AvailabilityObjective(Strict):

@@ -53,7 +53,7 @@ class Project:
         assert old in text, f"{file} has no {old!r}"
         (self.folder / file).write_text(text.replace(old, new))
 
-    def harness(self, *args, timeout_s=200, **env):
+    def harness(self, *args, timeout_s=270, **env):
         """Run a command of the harness here; gives the finished process."""
         return subprocess.run(
             [sys.executable, "-m", "harness.cli", *args],

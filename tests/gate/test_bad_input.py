@@ -95,11 +95,13 @@ def test_up_load_and_chaos_work_together_and_ctrl_c_ends_them(project):
         second = project.harness("up")
         assert second.returncode == 2 and "a stack is up here already" in second.stderr
         load = project.harness("load", "scenarios/steady.py", "--for", "4s", "--arrivals", "constant:40/s")
-        assert load.returncode in (0, 3) and "160 requests" in load.stdout, load.stdout + load.stderr
+        believed = load.returncode == 0 or "sent late" in load.stdout  # on a busy machine it may not be
+        assert believed and "160 requests" in load.stdout, load.stdout + load.stderr
         bad = project.harness("load", "scenarios/steady.py", "--for", "4")
         assert bad.returncode == 2 and "must be a duration with its unit" in bad.stderr
         chaos = project.harness("chaos", "experiments/sham.yaml")
-        assert chaos.returncode in (0, 3) and "sham: injected" in chaos.stdout, chaos.stdout + chaos.stderr
+        believed = chaos.returncode == 0 or "late" in chaos.stdout
+        assert believed and "sham: injected" in chaos.stdout, chaos.stdout + chaos.stderr
     finally:
         os.kill(up.pid, signal.SIGINT)
         assert up.wait(30) == 130
