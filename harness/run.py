@@ -484,6 +484,7 @@ def _started(plan: Plan, log: Log) -> None:
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,
         job=plan.service.monitoring.job,
+        starved_ms=1000 * plan.gate.generator.starved,
         group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
         harness=harness.__version__,
         pid=os.getpid(),

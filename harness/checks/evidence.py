@@ -70,14 +70,15 @@ def judged(check: Check, history: History) -> Result:
 def starved(check: Check, history: History, generator: str = "load") -> str:
     """How late the generator was in the phase a check is about (in any, where it is about all); empty when in time."""
     about = getattr(check, "phase", "") or getattr(check, "experiment", "")
+    bound_ms = history.setting("starved_ms", STARVED_MS)
     known = dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))
     for name in [about] if about else known:
         window = history.phase(name)
         rows = history.requests(window, generator) if window else np.empty(0)
         late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
         late = np.sort(late[~np.isnan(late)])
-        if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > STARVED_MS:
-            late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(STARVED_MS / 1000)}"
+        if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > bound_ms:
+            late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
             return f"{late}{stolen(history, name)})"
     return ""
 

@@ -55,6 +55,7 @@ class GeneratorBounds(Strict):
 
     lag_p99: Duration = 0.05  # a tenth of the usual latency bound: lag only ever adds to the latency that is judged
     lag_p99_under_fault: Duration = 0.1
+    starved: Duration = 0.1  # beyond it in a phase, nothing that failed there is a verdict on the service
     rate_within: Share = 0.01
     repeats: int = Field(2, ge=0, le=5)  # of a phase in which the generator was late; what it met there does not matter
 
