@@ -22,16 +22,10 @@ def verdicts(project):
     return {key: r["verdict"] for key, r in project.results().items() if r["verdict"] != "PASS"}
 
 
-@pytest.mark.timeout(850)
+@pytest.mark.timeout(450)
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(project):
     project.plan(["server-crash", "overload"])
-    for _ in range(2):
-        done = project.harness("gate", timeout_s=400)
-        late = done.returncode == 3 and ("sent late" in done.stdout or "generator was late" in done.stdout)
-        if not late:
-            break
-    if late:
-        pytest.skip("something else uses this machine, and the gate rightly says that it cannot judge:\n" + done.stdout)
+    done = project.harness("gate", timeout_s=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
     first = (project.run / "results.json").read_bytes()
