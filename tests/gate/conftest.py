@@ -1,5 +1,5 @@
-"""A failure on a machine that its host took away is no verdict, here as in the gate itself: such a test is skipped, and
-says why. On a machine of its own every failure counts."""
+"""A verdict reached on a machine that its host took away is none, here as in the gate itself: a test of verdicts
+(test_red.py, no other) is then skipped and says why. On a machine of its own every failure counts."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def pytest_runtest_call(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    if call.when == "call" and report.failed and hasattr(item, "began"):
+    if call.when == "call" and report.failed and item.path.name == "test_red.py":
         (begin, stolen_begin), (end, stolen_end) = item.began, processor()
         share = (stolen_end - stolen_begin) / max(1, end - begin)
         if share > STOLEN_AT_MOST:
