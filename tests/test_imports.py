@@ -170,7 +170,7 @@ BREACHES = {
     ),
     "the stack, inside a function": ("harness.stack.x", "def f():\n  import harness.run", "x:2: stack may not import"),
     "chaos judges": ("harness.chaos.x", "import harness.checks.latency", "chaos may not import"),
-    "a report reruns": ("harness.report.x", "from harness.run import run", "report may not import"),
+    "a report reruns": ("harness.report.x", "from harness.run import gate", "report may not import"),
     "the run reports": ("harness.run", "from harness.report import text", "run may not import harness.report"),
     "a layer nobody agreed on": ("harness.utils.x", "import json", "utils is not in the table"),
     "locust outside load": ("harness.watch.x", "import locust.stats", "only load may"),

@@ -1,0 +1,123 @@
+"""The experiments of a plan: Chaos Toolkit files, each with its contract."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.plan.contract import Contract
+from harness.plan.gatefile import GateFile
+from harness.plan.watched import RuleFact
+from harness.plan.yamlfile import YamlFile, nearest, read, validated
+
+STEADY = "steady"  # the phase before the first experiment
+RESERVED = (STEADY, "load")  # names of phases that are no experiments
+PROCESSES = ("server",)  # what the probe emulator keeps alive
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A Chaos Toolkit file and its contract."""
+
+    name: str
+    path: Path
+    contract: Contract
+
+
+def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
+    """The files of the experiments that gate.yaml names, or of those of them that --only names."""
+    for name in only:
+        if name not in gate.experiments:
+            problems.append(
+                f"--only {name}: {file.name} has no such experiment; {nearest(name, list(gate.experiments))}"
+            )
+    chosen = []
+    for i, name in enumerate(gate.experiments):
+        if only and name not in only:
+            continue
+        path = home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
+        if not path.exists():
+            known = [p.stem for p in (home / "experiments").glob("*.yaml")]
+            problems.append(
+                f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"
+            )
+            continue
+        chosen.append(path)
+    return chosen
+
+
+def distinct(paths: Sequence[Path], place: str, problems: list[str]) -> None:
+    """Evidence is kept by an experiment's name, so no two may share one, nor take that of another phase."""
+    names = [path.stem for path in paths]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            problems.append(
+                f"{place}: experiments: {name} is named {names.count(name)} times; give each file its own name"
+            )
+        if name in RESERVED:
+            problems.append(f"{place}: experiments: {name} is the name of a phase of its own; give the file another")
+
+
+def read_experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) -> Experiment | None:
+    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended."""
+    file = read(path, problems)
+    if file is None:
+        return None
+    invalid = _chaostoolkit_complaint(path)
+    if invalid:
+        problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
+        return None
+    extensions = file.data.get("extensions") or []
+    at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
+    if not at:
+        problems.append(
+            f"{file.place()}: extensions: has no `- name: harness` with an `expect:`, so nothing would be judged"
+        )
+        return None
+    if "expect" not in extensions[at[0]]:
+        problems.append(f"{file.place(('extensions', at[0]))}: extensions[{at[0]}].expect: is missing")
+        return None
+    here = ("extensions", at[0], "expect")
+    contract = validated(file, Contract, problems, here)
+    if contract is None:
+        return None
+    alerts = {fact.alert for fact in facts}
+    for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
+        for i, name in enumerate(names):
+            if alerts and name not in alerts:
+                known = nearest(name, list(alerts))
+                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {known}")
+    for i, want in enumerate(contract.alerts):
+        found = {fact.severity: fact.place for fact in facts if fact.alert == want.alert}
+        if found and want.severity not in found:
+            severity, place = next(iter(found.items()))
+            problems.append(
+                f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
+                f" but its rule says {severity} ({place})"
+            )
+    for process in contract.probes:
+        if process not in PROCESSES:
+            place, known = file.place((*here, "probes", process)), nearest(process, list(PROCESSES))
+            problems.append(f"{place}: probes: no process is called {process}; {known}")
+    return Experiment(path.stem, path.resolve(), contract)
+
+
+def _chaostoolkit_complaint(path: Path) -> str:
+    """Why Chaos Toolkit would not run a file; empty when it would."""
+    from chaoslib.exceptions import ChaosException
+    from chaoslib.experiment import ensure_experiment_is_valid
+    from chaoslib.loader import load_experiment
+
+    logging.getLogger("chaostoolkit").setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ensure_experiment_is_valid(load_experiment(str(path)))
+    except ChaosException as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

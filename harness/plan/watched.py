@@ -1,0 +1,97 @@
+"""What the service file leads to: the rules, the routes and the SLOs of the service that is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.plan.service import ServiceFile, SloFile
+from harness.plan.units import duration
+from harness.plan.yamlfile import YamlFile, read, validated
+
+
+@dataclass(frozen=True)
+class RuleFact:
+    """What the plan must know of a production alert rule."""
+
+    alert: str
+    severity: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """How long Alertmanager's top route waits, in production seconds; its defaults where the file is silent."""
+
+    group_wait_s: float = 30.0
+    group_interval_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Watched:
+    """service.yaml and the files it names."""
+
+    service: ServiceFile
+    rules: tuple[Path, ...]
+    rule_facts: tuple[RuleFact, ...]
+    alertmanager: Path
+    route: Route
+    slos: SloFile
+
+
+def read_watched(path: Path, problems: list[str]) -> Watched | None:
+    """The service and all its monitoring, or None with every problem appended."""
+    file = read(path, problems)
+    service = validated(file, ServiceFile, problems) if file else None
+    if file is None or service is None:
+        return None
+    beside, before = path.parent, len(problems)
+    rules, facts = _rules(beside, service, file, problems)
+    alertmanager, route = beside / service.monitoring.alertmanager, Route()
+    am_file = read(alertmanager, problems)
+    if am_file is None:
+        problems[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
+    else:
+        route = _route(am_file, problems)
+    slo_file = read(beside / service.slos, problems)
+    slos = validated(slo_file, SloFile, problems) if slo_file else None
+    if slos is None or len(problems) > before:
+        return None
+    return Watched(service, tuple(rules), tuple(facts), alertmanager, route, slos)
+
+
+def _rules(
+    beside: Path, service: ServiceFile, file: YamlFile, problems: list[str]
+) -> tuple[list[Path], list[RuleFact]]:
+    paths, facts = [], []
+    for i, pattern in enumerate(service.monitoring.rules):
+        found = sorted(beside.glob(pattern))
+        if not found:
+            problems.append(
+                f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]: no file matches {pattern}"
+            )
+        paths += found
+    for path in paths:
+        rules = read(path, problems)
+        groups = (rules.data or {}).get("groups", []) if rules and isinstance(rules.data, dict) else []
+        for g, group in enumerate(groups or []):
+            for r, rule in enumerate((group or {}).get("rules") or []):
+                if isinstance(rule, dict) and "alert" in rule:
+                    severity = str((rule.get("labels") or {}).get("severity", "none"))
+                    facts.append(RuleFact(rule["alert"], severity, rules.place(("groups", g, "rules", r))))
+    return paths, facts
+
+
+def _route(file: YamlFile, problems: list[str]) -> Route:
+    top = (file.data or {}).get("route") if isinstance(file.data, dict) else None
+    if not isinstance(top, dict):
+        problems.append(f"{file.place(('route',))}: route: is missing, so no alert would reach anybody")
+        return Route()
+    waits = {}
+    for key in ("group_wait", "group_interval"):
+        if key in top:
+            try:
+                waits[f"{key}_s"] = duration(str(top[key]))
+            except ValueError as error:
+                problems.append(f"{file.place(('route', key))}: route.{key}: {error}")
+    return Route(**waits)

@@ -1,0 +1,210 @@
+"""The orchestration: a plan becomes a stack, a load, experiments, and a folder of evidence, which is then judged.
+
+Judging reads nothing but the folder, so it can be repeated on any stored run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+
+import harness
+from harness.checks import Recorded, judge_all
+from harness.errors import PlanError
+from harness.history import History, Log, Window, read_rows, write_series
+from harness.plan.experiments import STEADY
+from harness.plan.plan import Plan
+from harness.plan.service import ProbeSpec
+from harness.plan.stored import dump
+from harness.rules.compress import compress
+from harness.rules.rulefile import check_with_promtool
+from harness.run.evidence import Judged, judge, replay_all, store_samples
+from harness.run.folder import commit, open_run
+from harness.run.phases import (
+    EXPERIMENT_AT_MOST_S,
+    LOAD_UP_WITHIN_S,
+    attempts,
+    generating,
+    loaded,
+    perform,
+    steady,
+    wait_load,
+)
+from harness.run.view import TICK_S, Progress, View, Watcher
+from harness.stack import alertmanager
+from harness.stack.kubelet import Probe
+from harness.stack.stack import Stack
+from harness.stack.tools import Tools
+from harness.stack.up import Blueprint, Live, up
+from harness.verdict import Result
+from harness.watch import metrics
+
+__all__ = [
+    "LOADED", "Judged", "Progress", "Watcher",
+    "commit", "experiment_once", "gate", "held", "judge", "load_once", "open_run", "preflight",
+]  # fmt: skip
+
+LOADED = "load"  # the phase of `harness load`
+WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
+
+
+def preflight(plan: Plan, tools: Tools) -> tuple[Plan, str]:
+    """The rules as they will run live, and the plan told which have no live copy. Raises PlanError with what promtool
+    and amtool reject in the production files."""
+    problems = check_with_promtool(tools.promtool, plan.rules)
+    problems += alertmanager.check_config(tools.amtool, plan.alertmanager)
+    if problems:
+        raise PlanError(problems)
+    text, refused = compress(
+        plan.rules,
+        time_scale=plan.gate.time_scale,
+        scrape_s=plan.service.monitoring.scrape_interval,
+        evaluation_s=plan.service.monitoring.evaluation_interval,
+    )
+    return plan.with_refusals(refused), text
+
+
+def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> None:
+    """Carry the whole plan out and leave its evidence in the run's folder. Raises HarnessError if the stack breaks;
+    what was recorded until then stays."""
+    log = Log(run / "events.jsonl")
+    began = time.monotonic()
+    _started(plan, log)
+    with up(_blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
+        view = View(live.stack, began, watch, live)
+        try:
+            with loaded(plan, live.stack) as load:
+                wait_load(load, live.stack, view)
+                bounds = plan.gate.generator
+                view.wait("warming up", lambda: False, WARM_S, load)
+                for _ in attempts(STEADY, bounds.lag_p99, bounds.repeats, live.stack, log):
+                    steady(plan, load, log, view)
+                for i, experiment in enumerate(plan.experiments):
+                    stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
+                    for _ in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, live.stack, log):
+                        live.kubelet.forget_backoff()
+                        perform(plan, experiment, live.stack, load, log, view, stage)
+        except BaseException:
+            with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
+                store_samples(plan, live.stack)
+            raise
+        view.show("collecting evidence")
+        store_samples(plan, live.stack)
+    replay_all(plan, run, tools, log)
+    log.event("run", "ended", took=time.monotonic() - began)
+
+
+@contextmanager
+def held(
+    plan: Plan, tools: Tools, run: Path, rules: str, port: int | None, say: Callable[[str], None]
+) -> Iterator[Live]:
+    """A stack that is up and idle, for others to work against."""
+    log = Log(run / "events.jsonl")
+    _started(plan, log)
+    with up(_blueprint(plan, rules, port), tools, run, log.event, say) as live:
+        yield live
+
+
+def load_once(
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher
+) -> tuple[History, Result]:
+    """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
+
+    Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
+    """
+    log = Log(stack.run / "events.jsonl")
+    view, began = View(stack, time.monotonic(), watch, None), time.time()
+    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd()) as load:
+        until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
+        shown = time.monotonic()
+        while load.alive() and time.monotonic() < until:
+            time.sleep(TICK_S)
+            if time.monotonic() - shown > 1:
+                shown = time.monotonic()
+                view.show(f"load {scenario.stem}", shown - view.began, for_s)
+    if load.popen.returncode != 0:
+        load.check()
+    rows = read_rows(stack.run / "requests-load.bin")
+    rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
+    if len(rows):
+        for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
+            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
+    window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
+    job = History.read(stack.run).setting("job")
+    write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))
+    history = History.read(stack.run)
+    return history, judge_all([Recorded(generators=("load",), phases=(LOADED,))], history)[0]
+
+
+def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
+    """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence, and the plan
+    to judge it by, are left in the folder of that stack's run."""
+    log = Log(stack.run / "events.jsonl")
+    view = View(stack, time.monotonic(), watch, None)
+    (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone().resolved()))
+    # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
+    with loaded(plan, stack, for_s=2 * EXPERIMENT_AT_MOST_S) as load:
+        wait_load(load, stack, view)
+        for experiment in plan.experiments:
+            perform(plan, experiment, stack, load, log, view, f"experiment {experiment.name}")
+    store_samples(plan, stack)
+    replay_all(plan, stack.run, tools, log)
+
+
+def _started(plan: Plan, log: Log) -> None:
+    log.event(
+        "run",
+        "started",
+        service=plan.service.name,
+        commit=commit(plan.workdir),
+        time_scale=plan.gate.time_scale,
+        scrape_s=plan.scrape_s,
+        evaluation_s=plan.evaluation_s,
+        job=plan.service.monitoring.job,
+        starved_ms=1000 * plan.gate.generator.starved,
+        group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
+        harness=harness.__version__,
+        pid=os.getpid(),
+    )
+
+
+def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:
+    service = plan.service
+    return Blueprint(
+        service=service.name,
+        start_command=service.start.command,
+        ready_within_s=service.start.ready_within,
+        workdir=plan.workdir,
+        job=service.monitoring.job,
+        metrics_path=service.metrics,
+        probes={
+            which: _probe(spec)
+            for which in ("startup", "liveness", "readiness")
+            if (spec := getattr(service.probes, which)) is not None
+        },
+        rules=rules,
+        alertmanager_config=yaml.safe_load(plan.alertmanager.read_text()),
+        alertmanager_folder=plan.alertmanager.parent,
+        time_scale=plan.gate.time_scale,
+        scrape_s=plan.scrape_s,
+        evaluation_s=plan.evaluation_s,
+        corpus=plan.corpus,
+        port=port,
+    )
+
+
+def _probe(spec: ProbeSpec) -> Probe:
+    return Probe(
+        path=spec.path,
+        period_s=spec.periodSeconds,
+        timeout_s=spec.timeoutSeconds,
+        failure_threshold=spec.failureThreshold,
+        success_threshold=spec.successThreshold,
+        initial_delay_s=spec.initialDelaySeconds,
+        grace_s=spec.terminationGracePeriodSeconds,
+    )

@@ -1,0 +1,67 @@
+"""A run's folder: opened with all that is known before the run begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.plan.plan import Plan
+from harness.plan.stored import dump
+from harness.stack.tools import Tools
+
+
+def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
+    """A new run folder with the plan, the files it names and the environment in it."""
+    run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
+    run.mkdir(parents=True)
+    (run / "plan.yaml").write_text(dump(plan.resolved()))
+    (run / "events.jsonl").touch()
+    for folder, files in (
+        ("rules", plan.rules),
+        ("experiments", [e.path for e in plan.experiments]),
+    ):
+        (run / folder).mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(file, run / folder / file.name)
+    shutil.copy(plan.path, run / "gate.yaml")
+    shutil.copy(plan.alertmanager, run / "production-alertmanager.yaml")
+    (run / "journals").mkdir()
+    (run / "environment.json").write_text(json.dumps(_environment(plan, tools), indent=1))
+    return run
+
+
+def commit(where: Path) -> str:
+    """The short commit of a working tree, with a + when it has changes; empty outside git."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(where), "describe", "--always", "--dirty=+", "--abbrev=7", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except OSError:
+        return ""
+    return found.stdout.strip()
+
+
+def _environment(plan: Plan, tools: Tools) -> dict[str, Any]:
+    return {
+        "python": sys.version.split()[0],
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "harness": harness.__version__,
+        "commit": commit(plan.workdir),
+        "packages": {p: version(p) for p in ("chaostoolkit", "chaostoolkit-lib", "locust", "prometheus-api-client")},
+        "tools": {k: str(v) for k, v in asdict(tools).items()},
+    }

@@ -1,0 +1,172 @@
+"""The parts of a run: its load, and each phase from calm to calm."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from harness.chaos import runner
+from harness.chaos.actions import EXPERIMENT
+from harness.errors import ProcessDied, StackError, UsageError
+from harness.history import Event, History, Log, json_lines
+from harness.plan.checks import WATCHDOG
+from harness.plan.experiments import STEADY, Experiment
+from harness.plan.plan import Plan
+from harness.run.view import View
+from harness.stack import generator
+from harness.stack.process import Child, Pid, processes_of, spawn
+from harness.stack.stack import ENV, Stack
+from harness.watch import alerts, requests
+
+LOAD_UP_WITHIN_S = 20.0
+AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
+BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
+EXPERIMENT_AT_MOST_S = 300.0
+
+
+@contextmanager
+def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Child]:
+    """The plan's steady load running against a stack, until the end of the block (or for a time, if that is less)."""
+    with generating(stack, plan.scenario, plan.gate.load.arrivals.text, for_s, plan.corpus, plan.workdir) as load:
+        yield load
+
+
+@contextmanager
+def generating(
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path
+) -> Iterator[Child]:
+    rows = stack.run / "requests-load.bin"
+    if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
+        raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
+    argv = generator.command(
+        scenario.resolve(),
+        stack.service_url,
+        arrivals=arrivals,
+        for_s=for_s,
+        rows=rows,
+        events=stack.run / "events.jsonl",
+        name="load",
+        corpus=corpus,
+    )
+    load = spawn("load", argv, stack.run, cwd=cwd)
+    try:
+        yield load
+    finally:
+        load.end(grace_s=20, first=signal.SIGINT)
+
+
+def _is_generator(pid: Pid, rows: Path) -> bool:
+    try:
+        return str(rows).encode() in Path(f"/proc/{pid.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def wait_load(load: Child, stack: Stack, view: View) -> None:
+    rows = stack.run / "requests-load.bin"
+    if not view.wait("starting the load", lambda: rows.exists() and rows.stat().st_size > 0, LOAD_UP_WITHIN_S, load):
+        raise StackError(f"the load sent nothing within {LOAD_UP_WITHIN_S:g} s; its log: {load.log}")
+
+
+def steady(plan: Plan, load: Child, log: Log, view: View) -> None:
+    calm = view.wait("steady load: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
+    log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
+    _edge(log, STEADY, "begin")
+    view.wait("steady load", lambda: False, plan.gate.load.for_s, load)
+    _edge(log, STEADY, "end")
+
+
+def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: Log, view: View, stage: str) -> None:
+    """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
+    alerts have resolved, or when its contract's bounds and the settling time are over."""
+    run = stack.run
+    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(stack), plan.gate.settle, load)
+    log.event("run", "baseline", "ok" if calm else "unknown", experiment=experiment.name)
+    journal = run / "journals" / f"{experiment.name}.json"
+    journal.unlink(missing_ok=True)
+    _edge(log, experiment.name, "begin")
+    try:
+        view.wait(f"{stage}: baseline", lambda: False, BASELINE_S, load)
+        child = spawn(
+            f"chaos-{experiment.name}",
+            runner.command(experiment.path, journal),
+            run,
+            env={ENV: str(run), EXPERIMENT: experiment.name},
+            cwd=plan.workdir,
+        )
+        try:
+            ended = view.wait(stage, lambda: not child.alive(), EXPERIMENT_AT_MOST_S, load)
+            if not ended:
+                log.event("run", "experiment-overran", "fail", experiment=experiment.name, after_s=EXPERIMENT_AT_MOST_S)
+        finally:
+            _stop_chaos(child)
+        if not journal.exists():
+            log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
+        slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
+        view.wait(f"{stage}: until alerts resolve", lambda: _calm(stack), slowest + plan.gate.settle, load)
+        view.wait(f"{stage}: aftermath", lambda: False, AFTERMATH_S, load)
+        left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
+        log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
+    finally:
+        _edge(log, experiment.name, "end")
+
+
+def attempts(phase: str, lag_p99_s: float, repeats: int, stack: Stack, log: Log) -> Iterator[int]:
+    """The phase once, and again while the generator was late in it, `repeats` times at most.
+
+    Whether it is repeated depends on the generator alone and never on what the service did; the last time counts.
+    """
+    for attempt in range(1 + repeats):
+        yield attempt
+        window = History(events=[Event(*line) for line in json_lines(stack.run / "events.jsonl")]).phase(phase)
+        late_s = requests.lag_p99_s(stack.run / "requests-load.bin", window) if window else None
+        if late_s is None or late_s <= lag_p99_s or attempt == repeats:
+            return
+        log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
+
+
+def _calm(stack: Stack) -> bool:
+    """Nothing fires or pends but the Watchdog, in Prometheus and in Alertmanager."""
+    try:
+        return set(alerts.active(stack.prometheus_url)) <= {WATCHDOG} and alerts.routed(stack.alertmanager_url) <= {
+            WATCHDOG
+        }
+    except httpx.HTTPError:
+        return False
+
+
+def _stop_chaos(child: Child) -> None:
+    """Chaos Toolkit heeds SIGINT and SIGUSR1 by rolling back, and swallows SIGTERM."""
+    for signum, grace_s in ((signal.SIGINT, 5.0), (signal.SIGUSR1, 3.0)):
+        if child.alive():
+            child.popen.send_signal(signum)
+            with suppress(subprocess.TimeoutExpired):
+                child.popen.wait(grace_s)
+    child.end(0.1, first=signal.SIGKILL)
+
+
+def _quoted(child: Child) -> str:
+    try:
+        child.check()
+    except ProcessDied as error:
+        return str(error)
+    return "it is still running"
+
+
+def _edge(log: Log, phase: str, edge: str) -> None:
+    """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
+    log.event("run", "phase", phase=phase, edge=edge, cpu=_processor())
+
+
+def _processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
+    """Ticks of all processors since boot: in all, and taken away by the host; empty where the kernel does not say."""
+    try:
+        ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return {}
+    return {"all": sum(ticks), "stolen": ticks[7]} if len(ticks) == 8 else {}
