@@ -57,7 +57,8 @@ class GeneratorBounds(Strict):
     lag_p99_under_fault: Duration = 0.1
     starved: Duration = 0.1  # beyond it in a phase, nothing that failed there is a verdict on the service
     rate_within: Share = 0.01
-    repeats: int = Field(2, ge=0, le=5)  # of a phase in which the generator was late; what it met there does not matter
+    patience: Duration = 120  # what a run waits in all, before its phases, for the generator to keep its schedule
+    repeats: int = Field(3, ge=0, le=5)  # of a phase in which the generator was late; what it met there does not matter
 
 
 class Coverage(Strict):

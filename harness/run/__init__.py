@@ -76,17 +76,17 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     began = time.monotonic()
     _started(plan, log)
     with up(_blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
-        view = View(live.stack, began, watch, live)
+        bounds = plan.gate.generator
+        view = View(live.stack, began, watch, live, bounds.patience)
         try:
             with loaded(plan, live.stack) as load:
                 wait_load(load, live.stack, view)
-                bounds = plan.gate.generator
                 view.wait("warming up", lambda: False, WARM_S, load)
-                for _ in attempts(STEADY, bounds.lag_p99, bounds.repeats, live.stack, log):
+                for _ in attempts(STEADY, bounds.lag_p99, bounds.repeats, load, log, view):
                     steady(plan, load, log, view)
                 for i, experiment in enumerate(plan.experiments):
                     stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
-                    for _ in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, live.stack, log):
+                    for _ in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
                         live.kubelet.forget_backoff()
                         perform(plan, experiment, live.stack, load, log, view, stage)
         except BaseException:

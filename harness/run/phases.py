@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import ProcessDied, StackError, UsageError
-from harness.history import Event, History, Log, json_lines
+from harness.history import Event, History, Log, Window, json_lines
 from harness.plan.checks import WATCHDOG
 from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
@@ -25,6 +26,7 @@ from harness.watch import alerts, requests
 
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
+ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with a phase
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 EXPERIMENT_AT_MOST_S = 300.0
 
@@ -116,18 +118,27 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
         _edge(log, experiment.name, "end")
 
 
-def attempts(phase: str, lag_p99_s: float, repeats: int, stack: Stack, log: Log) -> Iterator[int]:
+def attempts(phase: str, lag_p99_s: float, repeats: int, load: Child, log: Log, view: View) -> Iterator[int]:
     """The phase once, and again while the generator was late in it, `repeats` times at most.
 
-    Whether it is repeated depends on the generator alone and never on what the service did; the last time counts.
+    Each time it first waits until the generator keeps its schedule, within the run's patience. Whether a phase waits or
+    is repeated depends on the generator alone and never on what the service did; the last time counts.
     """
+    rows = view.stack.run / "requests-load.bin"
     for attempt in range(1 + repeats):
+        view.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s), load)
         yield attempt
-        window = History(events=[Event(*line) for line in json_lines(stack.run / "events.jsonl")]).phase(phase)
-        late_s = requests.lag_p99_s(stack.run / "requests-load.bin", window) if window else None
+        window = History(events=[Event(*line) for line in json_lines(view.stack.run / "events.jsonl")]).phase(phase)
+        late_s = requests.lag_p99_s(rows, window) if window else None
         if late_s is None or late_s <= lag_p99_s or attempt == repeats:
             return
         log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
+
+
+def _on_time(rows: Path, lag_p99_s: float) -> bool:
+    now = time.time()
+    late_s = requests.lag_p99_s(rows, Window(now - ON_TIME_FOR_S, now))
+    return late_s is not None and late_s <= lag_p99_s
 
 
 def _calm(stack: Stack) -> bool:

@@ -39,8 +39,9 @@ Watcher = Callable[[Progress], None]
 class View:
     """Waits, and meanwhile sees that everything lives and tells the watcher how it goes."""
 
-    def __init__(self, stack: Stack, began: float, watch: Watcher, live: Live | None):
+    def __init__(self, stack: Stack, began: float, watch: Watcher, live: Live | None, patience_s: float = 0.0):
         self.stack, self.began, self.watch, self.live = stack, began, watch, live
+        self._patience_s = patience_s  # what is left of it
 
     def wait(self, stage: str, done: Callable[[], bool], at_most_s: float, load: Child) -> bool:
         """True as soon as `done`, False when the time is up. Raises ProcessDied if what must live does not."""
@@ -60,6 +61,13 @@ class View:
                 shown = now
                 self.show(stage, now - since, known_length)
             time.sleep(min(TICK_S, max(0.0, at_most_s - (time.monotonic() - since))))
+
+    def wait_patiently(self, stage: str, done: Callable[[], bool], load: Child) -> bool:
+        """The same, for as long as the patience of the whole run lasts."""
+        since = time.monotonic()
+        came = self.wait(stage, done, self._patience_s, load)
+        self._patience_s = max(0.0, self._patience_s - (time.monotonic() - since))
+        return came
 
     def show(self, stage: str, stage_s: float = 0.0, stage_for_s: float | None = None) -> None:
         rows = requests.latest(self.stack.run / "requests-load.bin", 2.0)

@@ -15,7 +15,7 @@ RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/ale
 
 
 # A defect must be found on a machine that is busy with something else, too: there a late generator is no excuse here.
-BUSY = {"starved": "9s", "repeats": 0}
+BUSY = {"starved": "9s", "repeats": 0, "patience": "0s"}
 
 
 def verdicts(project):
@@ -89,7 +89,7 @@ def test_a_fault_whose_action_silently_does_nothing_is_inconclusive(project):
 
 
 def test_a_generator_that_cannot_keep_its_schedule_is_inconclusive(project):
-    project.plan(scenario="scenarios/blocked.py", checks=["quiet"])
+    project.plan(scenario="scenarios/blocked.py", checks=["quiet"], repeats=0, patience="0s")
     (project.folder / "scenarios/blocked.py").write_text((HERE / "blocked_generator.py").read_text())
     done = project.harness("gate")
     assert done.returncode == 3, done.stdout + done.stderr
