@@ -79,6 +79,20 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("scenario", type=Path)
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
+    capacity = command(
+        "capacity", _capacity, "Find the highest arrival rate at which the service of `harness up` keeps its SLOs."
+    )
+    with_plan(capacity)
+    capacity.add_argument("scenario", type=Path)
+    capacity.add_argument("--from", dest="first", default="50/s", metavar="RATE", help="where to begin (default: 50/s)")
+    capacity.add_argument("--most", default="5000/s", metavar="RATE", help="where to stop (default: 5000/s)")
+    capacity.add_argument("--precision", default="5%", help="how near the rates kept and broken come (default: 5%%)")
+    capacity.add_argument(
+        "--for",
+        dest="for_s",
+        default="10s",
+        help="how long a step lasts at least (default: 10s); low rates need longer",
+    )
     chaos = command("chaos", _chaos, "Run one experiment, under load, against the stack of `harness up`, and judge it.")
     with_plan(chaos)
     chaos.add_argument("experiment", type=Path)
@@ -152,6 +166,42 @@ def _load(args: argparse.Namespace) -> int:
     with _whoever_reads() as out:
         write(history, running.LOADED, believed, out)
     return believed.verdict.exit_code
+
+
+def _capacity(args: argparse.Namespace) -> int:
+    from harness import run as running
+    from harness.plan.plan import load
+    from harness.plan.units import duration, rate, share
+    from harness.report.capacity import write
+    from harness.stack.stack import Stack
+
+    if not args.scenario.exists():
+        raise UsageError(f"no scenario {args.scenario}; the bundled ones: {_list('scenarios', '*.py')}")
+    given = {"--from": (rate, args.first), "--most": (rate, args.most), "--for": (duration, args.for_s)}
+    read, wrong = {}, []
+    for option, (unit, text) in (given | {"--precision": (share, args.precision)}).items():
+        try:
+            read[option] = unit(text)
+        except ValueError as error:
+            wrong.append(f"{option} {error}")
+    if wrong or not 0.005 <= read["--precision"] <= 1:
+        raise UsageError("; ".join(wrong) or f"--precision must lie between 0.5% and 100%, got {args.precision}")
+    plan = load(args.gate, profile=args.profile)
+    stack = Stack.current()
+    with _screen() as watch:
+        found = running.capacity(
+            plan,
+            stack,
+            args.scenario,
+            watch,
+            first_per_s=read["--from"],
+            precision=read["--precision"],
+            most_per_s=read["--most"],
+            for_s=read["--for"],
+        )
+    with _whoever_reads() as out:
+        write(found, args.scenario.stem, out)
+    return found.verdict.exit_code
 
 
 def _chaos(args: argparse.Namespace) -> int:

@@ -37,3 +37,30 @@ class Result:
 def worst(results: Iterable[Result]) -> Verdict:
     """The verdict on all results; nothing judged is INCONCLUSIVE, because silence is never a pass."""
     return max((r.verdict for r in results), default=Verdict.INCONCLUSIVE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arrival rate tried."""
+
+    rate_per_s: float
+    verdict: Verdict  # of the SLOs at this rate; INCONCLUSIVE when too little was seen or the generator was late
+    reason: str  # with the figures
+    limit: str = ""  # what the service was short of, where that is known
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a search found. The capacity lies between the two rates; nan where no step showed one."""
+
+    kept_per_s: float  # the highest rate at which every SLO was proven kept
+    broken_per_s: float  # the lowest rate at which one was broken
+    steps: tuple[Step, ...]
+    verdict: Verdict  # PASS when found to the precision asked for, else INCONCLUSIVE
+    reason: str
+
+    @property
+    def limit(self) -> str:
+        """What the service was short of where it broke."""
+        broken = [s for s in self.steps if s.verdict is Verdict.FAIL and s.rate_per_s == self.broken_per_s]
+        return broken[-1].limit if broken else ""

@@ -23,6 +23,7 @@ from harness.plan.service import ProbeSpec
 from harness.plan.stored import dump
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
+from harness.run import capacity as searching
 from harness.run.evidence import Judged, judge, replay_all, store_samples
 from harness.run.folder import commit, open_run
 from harness.run.phases import (
@@ -41,12 +42,12 @@ from harness.stack.kubelet import Probe
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.up import Blueprint, Live, up
-from harness.verdict import Result
+from harness.verdict import Capacity, Result
 from harness.watch import metrics
 
 __all__ = [
     "LOADED", "Judged", "Progress", "Watcher",
-    "commit", "experiment_once", "gate", "held", "judge", "load_once", "open_run", "preflight",
+    "capacity", "commit", "experiment_once", "gate", "held", "judge", "load_once", "open_run", "preflight",
 ]  # fmt: skip
 
 LOADED = "load"  # the phase of `harness load`
@@ -139,6 +140,22 @@ def load_once(
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))
     history = History.read(stack.run)
     return history, judge_all([Recorded(generators=("load",), phases=(LOADED,))], history)[0]
+
+
+def capacity(
+    plan: Plan, stack: Stack, scenario: Path, watch: Watcher, *, first_per_s: float, precision: float,
+    most_per_s: float, for_s: float,
+) -> Capacity:  # fmt: skip
+    """The highest arrival rate of a scenario at which the service of a stack keeps the plan's SLOs."""
+    return searching.capacity(
+        plan,
+        lambda arrivals, for_s: load_once(stack, scenario, arrivals, for_s, watch)[0],
+        LOADED,
+        first_per_s=first_per_s,
+        precision=precision,
+        most_per_s=most_per_s,
+        for_s=for_s,
+    )
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
