@@ -11,8 +11,8 @@ def lines(progress: Progress) -> list[str]:
     """What a terminal shows: the stage and time, the clients' view, the alerts and the probes."""
     of = f" of {progress.stage_for_s:.0f} s" if progress.stage_for_s else ""
     took = f" ({progress.stage_s:.0f} s{of})" if progress.stage_s >= 1 or of else ""
-    minutes, seconds = divmod(int(progress.elapsed_s), 60)
-    shown = [f"{progress.stage + took:<64} elapsed {minutes}:{seconds:02d}"]
+    left = "" if progress.left_s is None else f"  about {_clock(progress.left_s)} left"
+    shown = [f"{progress.stage + took:<64} elapsed {_clock(progress.elapsed_s)}{left}"]
     if progress.arrivals_per_s:
         bad = 100 * (1 - (progress.goodput_per_s or 0) / progress.arrivals_per_s)
         p95 = f"{progress.p95_ms:.0f} ms" if progress.p95_ms is not None else "—"
@@ -35,3 +35,7 @@ def lines(progress: Progress) -> list[str]:
 def line(progress: Progress) -> str:
     """What CI shows: everything on one line."""
     return " · ".join(part.strip() for part in lines(progress))
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

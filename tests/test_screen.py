@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from harness.run import Progress
 from harness.screen import line, lines
 
@@ -22,6 +24,10 @@ def test_a_terminal_shows_the_stage_the_clients_the_alerts_and_the_probes():
         "alerts   ServiceDown firing  ServiceNotReady pending",
         "probes   liveness ✓✗✗  out of traffic",
     ]
+
+
+def test_how_long_it_still_takes_is_told_where_it_is_known():
+    assert lines(replace(BUSY, left_s=99.9))[0].endswith("elapsed 2:31  about 1:39 left")
 
 
 def test_ci_shows_the_same_on_one_line():

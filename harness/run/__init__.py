@@ -51,6 +51,7 @@ __all__ = [
 ]  # fmt: skip
 
 LOADED = "load"  # the phase of `harness load`
+EXPERIMENT_TAKES_S = 26.0  # about, for whoever waits; the bundled ones take 17 to 30
 WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
 
 
@@ -82,14 +83,16 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         try:
             with loaded(plan, live.stack) as load:
                 wait_load(load, live.stack, view)
-                view.wait("warming up", lambda: False, WARM_S, load)
-                for _ in attempts(STEADY, bounds.lag_p99, bounds.repeats, load, log, view):
-                    steady(plan, load, log, view)
+                view.let_pass("warming up", WARM_S, load)
+                for again in attempts(STEADY, bounds.lag_p99, bounds.repeats, load, log, view):
+                    view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
+                    steady(plan, load, log, view, f"steady load{again}")
                 for i, experiment in enumerate(plan.experiments):
                     stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
-                    for _ in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
+                    for again in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
+                        view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
                         live.kubelet.forget_backoff()
-                        perform(plan, experiment, live.stack, load, log, view, stage)
+                        perform(plan, experiment, live.stack, load, log, view, stage + again)
         except BaseException:
             with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
                 store_samples(plan, live.stack)

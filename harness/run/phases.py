@@ -75,11 +75,11 @@ def wait_load(load: Child, stack: Stack, view: View) -> None:
         raise StackError(f"the load sent nothing within {LOAD_UP_WITHIN_S:g} s; its log: {load.log}")
 
 
-def steady(plan: Plan, load: Child, log: Log, view: View) -> None:
-    calm = view.wait("steady load: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
+def steady(plan: Plan, load: Child, log: Log, view: View, stage: str) -> None:
+    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
     log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
     _edge(log, STEADY, "begin")
-    view.wait("steady load", lambda: False, plan.gate.load.for_s, load)
+    view.let_pass(stage, plan.gate.load.for_s, load)
     _edge(log, STEADY, "end")
 
 
@@ -93,7 +93,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
     journal.unlink(missing_ok=True)
     _edge(log, experiment.name, "begin")
     try:
-        view.wait(f"{stage}: baseline", lambda: False, BASELINE_S, load)
+        view.let_pass(f"{stage}: baseline", BASELINE_S, load)
         child = spawn(
             f"chaos-{experiment.name}",
             runner.command(experiment.path, journal),
@@ -111,27 +111,29 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
         slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
         view.wait(f"{stage}: until alerts resolve", lambda: _calm(stack), slowest + plan.gate.settle, load)
-        view.wait(f"{stage}: aftermath", lambda: False, AFTERMATH_S, load)
+        view.let_pass(f"{stage}: aftermath", AFTERMATH_S, load)
         left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
         _edge(log, experiment.name, "end")
 
 
-def attempts(phase: str, lag_p99_s: float, repeats: int, load: Child, log: Log, view: View) -> Iterator[int]:
-    """The phase once, and again while the generator was late in it, `repeats` times at most.
+def attempts(phase: str, lag_p99_s: float, repeats: int, load: Child, log: Log, view: View) -> Iterator[str]:
+    """The phase once, and again while the generator was late in it, `repeats` times at most; gives what to call it.
 
     Each time it first waits until the generator keeps its schedule, within the run's patience. Whether a phase waits or
     is repeated depends on the generator alone and never on what the service did; the last time counts.
     """
     rows = view.stack.run / "requests-load.bin"
+    again = ""
     for attempt in range(1 + repeats):
         view.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s), load)
-        yield attempt
+        yield again
         window = History(events=[Event(*line) for line in json_lines(view.stack.run / "events.jsonl")]).phase(phase)
         late_s = requests.lag_p99_s(rows, window) if window else None
         if late_s is None or late_s <= lag_p99_s or attempt == repeats:
             return
+        again = f" again (the generator was {1000 * late_s:.0f} ms late)"
         log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
 
 

@@ -31,6 +31,7 @@ class Progress:
     alerts: Mapping[str, str] | None = None  # name -> firing | pending
     probes: Mapping[str, Sequence[bool]] | None = None  # probe -> its latest answers
     in_traffic: bool | None = None
+    left_s: float | None = None  # about how long the run still takes
 
 
 Watcher = Callable[[Progress], None]
@@ -42,12 +43,18 @@ class View:
     def __init__(self, stack: Stack, began: float, watch: Watcher, live: Live | None, patience_s: float = 0.0):
         self.stack, self.began, self.watch, self.live = stack, began, watch, live
         self._patience_s = patience_s  # what is left of it
+        self._ends: float | None = None
 
-    def wait(self, stage: str, done: Callable[[], bool], at_most_s: float, load: Child) -> bool:
+    def let_pass(self, stage: str, for_s: float, load: Child) -> None:
+        """Wait for a time that is known beforehand. Raises as `wait`."""
+        self.wait(stage, lambda: False, for_s, load, known_s=for_s)
+
+    def wait(
+        self, stage: str, done: Callable[[], bool], at_most_s: float, load: Child, known_s: float | None = None
+    ) -> bool:
         """True as soon as `done`, False when the time is up. Raises ProcessDied if what must live does not."""
         since = time.monotonic()
         shown = 0.0
-        known_length = at_most_s if done() is False and stage in ("steady load", "warming up") else None
         while True:
             if self.live is not None:
                 self.live.check()
@@ -59,8 +66,12 @@ class View:
                 return False
             if now - shown >= 1.0:
                 shown = now
-                self.show(stage, now - since, known_length)
+                self.show(stage, now - since, known_s)
             time.sleep(min(TICK_S, max(0.0, at_most_s - (time.monotonic() - since))))
+
+    def expect(self, left_s: float) -> None:
+        """About how long the run still takes from now on."""
+        self._ends = time.monotonic() + left_s
 
     def wait_patiently(self, stage: str, done: Callable[[], bool], load: Child) -> bool:
         """The same, for as long as the patience of the whole run lasts."""
@@ -90,5 +101,6 @@ class View:
                 alerts=active,
                 probes=dict(kubelet.answers) if kubelet else None,
                 in_traffic=kubelet.in_traffic if kubelet else None,
+                left_s=None if self._ends is None else max(0.0, self._ends - time.monotonic()),
             )
         )
