@@ -65,7 +65,7 @@ class Project:
         return subprocess.run(
             [sys.executable, "-m", "harness.cli", *args],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(HERE), **env},
+            env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}", **env},
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -8,7 +8,7 @@ from small_project import HERE, leftovers
 
 from harness.history import History
 
-pytestmark = [pytest.mark.gate, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.gate, pytest.mark.timeout(280, func_only=True)]
 
 SEEDED = f"{sys.executable} {HERE}/seeded_server.py"
 RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/alertmanager.yaml"
@@ -22,10 +22,10 @@ def verdicts(project):
     return {key: r["verdict"] for key, r in project.results().items() if r["verdict"] != "PASS"}
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(500, func_only=True)
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(project):
     project.plan(["server-crash", "overload"])
-    done = project.harness("gate", timeout_s=400)
+    done = project.harness("gate", timeout_s=480)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
     first = (project.run / "results.json").read_bytes()
