@@ -11,6 +11,7 @@ import uvicorn
 
 from model_server import __version__, logs, settings
 from model_server.app import application
+from model_server.process import watch_event_loop
 from model_server.service import Service
 
 KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
@@ -28,6 +29,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets=None) -> None:
         await super().startup(sockets)
         self._loading = asyncio.create_task(self._load())
+        self._watching = asyncio.create_task(watch_event_loop(self._service.metrics.loop_lag))
 
     async def _load(self) -> None:
         try:
@@ -49,7 +51,17 @@ def main() -> int:
     lines = logs.configure(options.log_level)
     structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
     service = Service(options)
-    service.metrics.readings({"log_lines_lost": ("Log lines that could not be written.", lambda: lines.lost)})
+    service.metrics.readings(
+        {
+            "log_lines_total": (
+                "Log lines made.",
+                lambda: {(level,): n for level, n in lines.made.items()},
+                ("level",),
+            ),
+            "log_lines_dropped_total": ("Log lines that could not be written.", lambda: lines.lost),
+            "http_connections_open": ("Open connections.", lambda: len(server.server_state.connections)),
+        }
+    )
     server = Server(
         uvicorn.Config(
             application(service),
@@ -71,6 +83,7 @@ def main() -> int:
     try:
         server.run()
     finally:
+        service.tracer.close()
         structlog.get_logger().info("Service stopped")
         lines.close()
     return server.exit_code

@@ -7,7 +7,6 @@ import json
 import time
 
 import structlog
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from model_server import tracing
 from model_server.batching import Saturated
 from model_server.images import CLASSES, BadImage
 from model_server.observe import Observed
@@ -39,7 +39,7 @@ def application(service: Service) -> ASGIApp:
         ],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception, Exception: on_exception},
     )
-    return Observed(app, service.metrics)
+    return Observed(app, service.metrics, service.tracer)
 
 
 class Endpoints:
@@ -72,6 +72,12 @@ class Endpoints:
         service.metrics.predictions.labels(service.model_version, CLASSES[label]).inc()
         service.metrics.confidence.observe(confidence)
         service.feedback.remember(ids["request_id"], label)
+        tracing.annotate(
+            **{
+                "image.size": len(body), "model.version": service.model_version,
+                "prediction.result": CLASSES[label], "prediction.confidence": confidence,
+            }
+        )  # fmt: skip
         structlog.get_logger().info(
             "Model inference completed", **ids, model_version=service.model_version, prediction=CLASSES[label],
             confidence=round(confidence, 4), inference_time_ms=round(1000 * inference_s, 2),
@@ -101,7 +107,10 @@ class Endpoints:
         return JSONResponse({"correct": right, "request_id": ids["request_id"]})
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._service.metrics.expose(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        if not self._service.metrics.on:
+            raise HTTPException(404)
+        exposed, content_type = self._service.metrics.expose(request.headers.get("accept", ""))
+        return Response(exposed, headers={"Content-Type": content_type})
 
     async def live(self, request: Request) -> Response:
         return _health(self._service.live())
@@ -138,7 +147,8 @@ class Endpoints:
 
     def _refuse(self, reason: str, status: int, detail: str, ids: dict[str, str]) -> None:
         self._service.metrics.invalid.labels(reason).inc()
-        structlog.get_logger().warning("Request refused", **ids, reason=reason, detail=detail[:200])
+        # Not the detail: in it a library may quote what was sent.
+        structlog.get_logger().warning("Request refused", **ids, reason=reason, status=status)
         raise Problem(status, reason, detail)
 
     def _log_shed(self) -> None:

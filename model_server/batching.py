@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import structlog
 
+from model_server import tracing
 from model_server.images import decode
 from model_server.metrics import Metrics
 from model_server.settings import Settings
@@ -46,17 +47,33 @@ class Answer(NamedTuple):
 class Job:
     """One image on its way."""
 
-    __slots__ = ("admitted", "body", "future", "pixels")
+    __slots__ = ("admitted", "body", "decoded", "future", "pixels", "trace")
 
     def __init__(self, body: bytes, future: asyncio.Future[Answer], admitted: float):
         self.body, self.future, self.admitted = body, future, admitted
         self.pixels: np.ndarray | None = None
+        self.trace = tracing.CURRENT.get()
+        self.decoded = 0.0
 
 
 def _yield_to_event_loop() -> None:
     """Lower this thread's priority: when CPU is short, refusing work and answering probes and scrapes come first."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
+
+
+def _traced(batch: list[Job], began: float, ended: float, version: str) -> None:
+    """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each."""
+    traced = [job for job in batch if job.trace]
+    if not traced:
+        return
+    attributes = {"batch.size": len(batch), "model.version": version}
+    shared = traced[0].trace.tracer.shared(
+        "model_inference batch", [job.trace for job in traced], began, ended, **attributes
+    )
+    for job in traced:
+        job.trace.child("queue_wait", job.decoded, began, queue="inference")
+        job.trace.child("model_inference", began, ended, shared, **attributes)
 
 
 class Batcher:
@@ -136,8 +153,12 @@ class Batcher:
             except Exception as error:  # BadImage, or a defect of ours: either way it is this job's alone
                 self._settle([(job, error)])
             else:
+                job.decoded = time.perf_counter()
+                self._metrics.preprocessing.observe(job.decoded - began)
+                if job.trace:
+                    job.trace.child("queue_wait", job.admitted, began, queue="decode")
+                    job.trace.child("preprocessing", began, job.decoded)
                 self._decoded.put(job)
-                self._metrics.preprocessing.observe(time.perf_counter() - began)
 
     def _infer(self) -> None:
         _yield_to_event_loop()
@@ -150,7 +171,8 @@ class Batcher:
                 metrics.queue_wait.observe(now - job.admitted)
             began = time.perf_counter()
             try:
-                probabilities = self._model.predict(np.stack([job.pixels for job in batch])).tolist()
+                pixels = np.stack([job.pixels for job in batch])
+                probabilities = self._model.predict(pixels).tolist()
             except Exception as error:
                 structlog.get_logger().exception("Inference failed", batch=len(batch))
                 self._settle([(job, error) for job in batch])
@@ -158,7 +180,9 @@ class Batcher:
             took = time.perf_counter() - began
             self._progress = self._clock()
             duration.observe(took)
+            _traced(batch, began, began + took, version)
             self._settle([(job, Answer(p, took)) for job, p in zip(batch, probabilities, strict=True)])
+            metrics.drift.see(pixels)
 
     def _gather(self) -> list[Job]:
         """The next batch: one job, and those that join it within the longest wait. Empty when told to stop."""

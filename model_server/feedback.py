@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
+
+POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
 
 
 class Feedback:
@@ -11,7 +14,7 @@ class Feedback:
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self._predictions: OrderedDict[str, int] = OrderedDict()
         self._remembered, self._enough = remembered, enough
-        self._right: deque[bool] = deque(maxlen=window)
+        self._labelled: deque[tuple[int, int]] = deque(maxlen=window)  # (predicted, true)
 
     def remember(self, request_id: str, predicted: int) -> None:
         self._predictions[request_id] = predicted
@@ -20,11 +23,25 @@ class Feedback:
 
     def label(self, request_id: str, truth: int) -> bool:
         """Whether the prediction was right. Each counts once; KeyError: unknown, forgotten or labelled."""
-        right = self._predictions.pop(request_id) == truth
-        self._right.append(right)
-        return right
+        predicted = self._predictions.pop(request_id)
+        self._labelled.append((predicted, truth))
+        return predicted == truth
 
     @property
     def accuracy(self) -> float | None:
         """The share of right predictions in the window; None until there is enough feedback to say."""
-        return sum(self._right) / len(self._right) if len(self._right) >= self._enough else None
+        return self._share(lambda predicted, truth: True)
+
+    @property
+    def precision(self) -> float | None:
+        """The share of those predicted positive that are; None until there is enough feedback to say."""
+        return self._share(lambda predicted, truth: predicted == POSITIVE)
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the positive that are predicted to be; None until there is enough feedback to say."""
+        return self._share(lambda predicted, truth: truth == POSITIVE)
+
+    def _share(self, of: Callable[[int, int], bool]) -> float | None:
+        right = [predicted == truth for predicted, truth in self._labelled if of(predicted, truth)]
+        return sum(right) / len(right) if right and len(self._labelled) >= self._enough else None

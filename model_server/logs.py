@@ -1,4 +1,8 @@
-"""JSON logs: one object a line, written by a thread of its own, so that a full pipe or disk never stops the service."""
+"""JSON logs: one object a line, written by a thread of its own, so that a full pipe or disk never stops the service.
+
+What a request sends is never in them: no image, no patient's data. So the text of an error, in which a library may
+quote what it was given, is left out.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,53 @@ import datetime
 import json
 import logging
 import os
-import queue
+import sys
 import threading
-from typing import Any
+import time
+import traceback
+import warnings
+from collections import Counter
+from typing import Any, NamedTuple
 
 import structlog
 
 from model_server import SERVICE, __version__
+from model_server.correlation import IDS
+from model_server.outbox import Outbox
 
 NAMES = {"warning": "WARN", "critical": "ERROR", "exception": "ERROR"}
-LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
+OFF = logging.CRITICAL  # nothing of ours is
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
 CORRELATION = ("trace_id", "span_id", "request_id")
+WRITE_EVERY_S = 0.02
+AT_ONCE = 256
+QUOTE_DATA = ("pydicom", "PIL")  # libraries whose own messages may hold what is in an image
+OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
+
+
+class Entry(NamedTuple):
+    """A line to be: made where it happens, written out by the thread."""
+
+    at: float  # Unix seconds
+    level: str
+    event: dict[str, Any]
 
 
 def now() -> str:
     """RFC 3339, UTC."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return rfc3339(time.time())
 
 
-def shape(_logger: Any, method: str, event: dict[str, Any]) -> str:
-    """A structlog event as one line: the fixed fields first, everything else under `context`."""
-    line = {"timestamp": now(), "level": NAMES.get(method, method.upper()), "service": SERVICE, "version": __version__}
+def rfc3339(at: float) -> str:
+    """A time in seconds since the epoch as RFC 3339, UTC."""
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def shape(entry: Entry) -> str:
+    """An entry as one line: the fixed fields first, everything else under `context`."""
+    event = entry.event
+    line = {"timestamp": rfc3339(entry.at), "level": entry.level, "service": SERVICE, "version": __version__}
     line |= {key: event.pop(key, None) for key in CORRELATION}
     line["message"] = event.pop("event")
     line["context"] = event
@@ -34,49 +64,65 @@ def shape(_logger: Any, method: str, event: dict[str, Any]) -> str:
 
 
 class Lines:
-    """A bounded queue of lines and the thread that writes them to a file descriptor; what does not fit is counted."""
+    """A bounded queue of entries and the thread that writes them to a file descriptor; what does not fit is counted."""
 
     def __init__(self, descriptor: int = 1, limit: int = 10_000):
         self.lost = 0
+        self.made: Counter[str] = Counter({level: 0 for level in LEVELS if level != "OFF"})
         self._descriptor = descriptor
-        self._lines: queue.Queue[str | None] = queue.Queue(limit)
-        self._thread = threading.Thread(target=self._write, name="logs", daemon=True)
+        self._waiting: Outbox[Entry] = Outbox(limit)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
-    def put(self, line: str) -> None:
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
+    def put(self, entry: Entry) -> None:
+        self.made[entry.level] += 1
+        if not self._waiting.put(entry):
             self.lost += 1
 
     debug = info = warning = error = critical = exception = put  # what structlog calls, by level
 
     def close(self, within_s: float = 1.0) -> None:
         """Write what is queued; give up after `within_s` seconds."""
-        try:
-            self._lines.put(None, timeout=within_s)
-        except queue.Full:
-            return
+        self._stopping = True
+        self._waiting.wake()
         self._thread.join(within_s)
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            data = line.encode()
-            while data:
-                try:
-                    data = data[os.write(self._descriptor, data) :]
-                except OSError:  # a full disk or a closed pipe: the service goes on without its log
-                    self.lost += 1
-                    break
+    def _run(self) -> None:
+        while not self._stopping:
+            self._waiting.wait(WRITE_EVERY_S)
+            while entries := self._waiting.take(AT_ONCE):
+                self._write(entries)
+
+    def _write(self, entries: list[Entry]) -> None:
+        lines = [shape(entry).encode() for entry in entries]
+        data = b"".join(lines)
+        left = len(data)
+        while left:
+            try:
+                left -= os.write(self._descriptor, data[len(data) - left :])
+            except OSError:  # a full disk or a closed pipe: the service goes on without its log
+                self.lost += _unwritten(lines, left)
+                return
+
+
+def _unwritten(lines: list[bytes], left: int) -> int:
+    """How many of the lines are not whole when the last `left` bytes are missing."""
+    count = 0
+    for line in reversed(lines):
+        if left <= 0:
+            break
+        count, left = count + 1, left - len(line)
+    return count
 
 
 class Forward(logging.Handler):
     """Sends what libraries log (uvicorn, asyncio) the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = {"logger": record.name}
+        context: dict[str, Any] = {"logger": record.name}
         if record.exc_info:
-            context["exception"] = logging.Formatter().formatException(record.exc_info)
+            context["exc_info"] = record.exc_info
         method = {"WARNING": "warning", "CRITICAL": "critical"}.get(record.levelname, record.levelname.lower())
         getattr(structlog.get_logger(), method)(record.getMessage(), **context)
 
@@ -85,10 +131,48 @@ def configure(level: str = "INFO", lines: Lines | None = None) -> Lines:
     """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end."""
     lines = lines or Lines()
     structlog.configure(
-        processors=[structlog.processors.format_exc_info, shape],
+        processors=[_correlated, _traced, _entry],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(LEVELS[level], logging.WARNING), handlers=[Forward()], force=True)
+    for name in QUOTE_DATA:
+        logging.getLogger(name).propagate = False
+        logging.getLogger(name).addHandler(logging.NullHandler())  # with none at all they would write to stderr
+    warnings.showwarning = _warned
     return lines
+
+
+def _correlated(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    ids = IDS.get()
+    return {**ids, **event} if ids else event
+
+
+def _traced(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """`exc_info`, which is an error, structlog's own three, or true, as where the error came from."""
+    match event.pop("exc_info", None):
+        case BaseException() as error:
+            event["exception"] = origin(error)
+        case (_, BaseException() as error, _):
+            event["exception"] = origin(error)
+        case given if given and (error := sys.exception()):
+            event["exception"] = origin(error)
+    return event
+
+
+def _entry(_logger: Any, method: str, event: dict[str, Any]) -> tuple[tuple[Entry], dict[str, Any]]:
+    return (Entry(time.time(), NAMES.get(method, method.upper()), event),), {}
+
+
+def origin(error: BaseException) -> str:
+    """The places an error and its causes came through, and their kinds; the text only of those that say what failed in
+    the machine, and never of those that say what was wrong with what they were given."""
+    text = f": {error}" if isinstance(error, OF_THE_MACHINE) else ""
+    own = "".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__ + text
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return f"{origin(cause)}\nthen\n{own}" if cause else own
+
+
+def _warned(message, category, filename, lineno, file=None, line=None) -> None:
+    structlog.get_logger().warning("A library warns", kind=category.__name__, place=f"{filename}:{lineno}")

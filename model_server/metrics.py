@@ -1,8 +1,9 @@
-"""Every metric of the service, under the names its dashboards and alerts know."""
+"""Every metric of the service, under the names its dashboards and alerts know; docs/metrics.md says what each means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,82 +13,81 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from model_server import __version__
+from model_server import __version__, container, exposition, gpu, network, process
+from model_server.drift import Drift
 from model_server.images import CLASSES
-from model_server.memory import usage_and_limit
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+
+Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[str, ...]]
 
 disable_created_metrics()  # a `_created` series for each counter says nothing the process start time does not
 
 
-class Readings:
-    """Gauges read when scraped: a name maps to (help, a function that gives the value, or None for no sample)."""
-
-    def __init__(self, readings: Mapping[str, tuple[str, Callable[[], float | None]]]):
-        self._readings = readings
-
-    def collect(self) -> Iterator[Metric]:
-        for name, (about, read) in self._readings.items():
-            value = read()
-            yield GaugeMetricFamily(name, about, value=value)
-
-
 class Metrics:
-    """The metrics of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and nothing is
+    in the registry but what others put there."""
 
-    def __init__(self, commit: str = "unknown"):
-        self.registry = r = CollectorRegistry(auto_describe=False)
-        r.register(ContainerMemory())
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=r)
+    def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
+        self.on = on
+        self.registry = CollectorRegistry(auto_describe=False)
+        counter, histogram = self._counter, self._histogram
         # Probes and scrapes are not clients: counted apart, they neither dilute an error ratio nor raise an error rate.
-        self.requests = Counter(
-            "http_requests_total", "Clients' requests answered.", ["method", "endpoint", "status"], registry=r
-        )
-        self.request_duration = Histogram(
-            "http_request_duration_seconds", "From a request's head to the end of its answer.", ["method", "endpoint"],
-            buckets=LATENCY_S, registry=r,
+        self.requests = counter("http_requests_total", "Clients' requests answered.", "method", "endpoint", "status")
+        self.request_duration = histogram(
+            "http_request_duration_seconds", "From a request's head to the end of its answer.", LATENCY_S,
+            "method", "endpoint",
         )  # fmt: skip
-        self.probes = Counter(
-            "probe_requests_total", "Probes and scrapes answered.", ["endpoint", "status"], registry=r
+        self.request_size = histogram("http_request_size_bytes", "Bodies received.", BYTES, "endpoint")
+        self.response_size = histogram("http_response_size_bytes", "Bodies sent.", BYTES, "endpoint")
+        self.probes = counter("probe_requests_total", "Probes and scrapes answered.", "endpoint", "status")
+        self.invalid = counter("invalid_input_total", "Requests refused for what they held.", "reason")
+        self.shed = counter("requests_shed_total", "Requests answered 503 at once because the queue was full.")
+        self.expired = counter("request_deadlines_missed_total", "Requests that took longer than allowed.")
+        self.dropped = counter(
+            "inference_jobs_dropped_total", "Requests expired or abandoned before the model saw them."
         )
-        self.invalid = Counter("invalid_input_total", "Requests refused for what they held.", ["reason"], registry=r)
-        self.shed = Counter(
-            "requests_shed_total", "Requests answered 503 at once because the queue was full.", registry=r
+        self.predictions = counter("ml_predictions_total", "Predictions made.", "model_version", "prediction")
+        self.inference = histogram(
+            "ml_inference_duration_seconds", "One batch through the network.", INFERENCE_S, "model_version"
         )
-        self.expired = Counter("request_deadlines_missed_total", "Requests that took longer than allowed.", registry=r)
-        self.predictions = Counter(
-            "ml_predictions_total", "Predictions made.", ["model_version", "prediction"], registry=r
-        )
-        self.inference = Histogram(
-            "ml_inference_duration_seconds", "One batch through the network.", ["model_version"],
-            buckets=INFERENCE_S, registry=r,
-        )  # fmt: skip
-        self.confidence = Histogram(
+        self.confidence = histogram(
             "ml_prediction_confidence", "Probability of the predicted class.",
-            buckets=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1), registry=r,
+            (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1),
         )  # fmt: skip
-        self.preprocessing = Histogram(
-            "ml_preprocessing_duration_seconds", "Decoding one image.", buckets=INFERENCE_S, registry=r
+        self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
+        self.feedback = counter("ml_feedback_total", "True labels received.")
+        self.queue_wait = histogram(
+            "inference_queue_wait_seconds", "From admission to the start of inference.", LATENCY_S
         )
-        self.feedback = Counter("ml_feedback_total", "True labels received.", registry=r)
-        self.queue_wait = Histogram(
-            "inference_queue_wait_seconds", "From admission to the start of inference.", buckets=LATENCY_S, registry=r
-        )
-        self.batch_size = Histogram(
-            "inference_batch_size", "Requests inferred together.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=r
-        )
+        self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
+        self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
         for status in ("200", "500", "503", "504"):  # from 0, so that a rate sees the first of each
             self.requests.labels("POST", "/predict", status)
-        self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self.in_flight = 0
-        self.readings({"http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight)})
+        self.drift = Drift()
+        self.register(self.drift)
+        if on:
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self.registry)
+            self.registry.register(process.GCPauses())
+            self.registry.register(gpu.Gpus())
+        self._facts("build_info", "What is running.", version=__version__, commit=commit)
+        self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
+        self.readings(
+            {
+                "http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight),
+                "process_threads": ("Threads of this process.", process.threads),
+            }
+            | _container_readings()
+            | _network_readings()
+        )
 
     def model(self, version: str, sha256: str, architecture: str) -> None:
         """Say which model is loaded."""
@@ -95,27 +95,53 @@ class Metrics:
             self.predictions.labels(version, prediction)
         self._facts("ml_model_info", "The loaded model.", version=version, sha256=sha256, architecture=architecture)
 
-    def readings(self, readings: Mapping[str, tuple[str, Callable[[], float | None]]]) -> None:
-        """Add gauges that are read when scraped; where the function gives None the series is absent."""
-        self.registry.register(Readings(readings))
+    def readings(self, readings: Mapping[str, Reading]) -> None:
+        """Add what is read when scraped: a name maps to (help, read) or (help, read, label names).
 
-    def expose(self) -> bytes:
-        """The exposition as text: the client library takes three times as long to write OpenMetrics."""
-        return generate_latest(self.registry)
+        `read` gives the value, or None where there is none, and the series is absent; with label names, a mapping from
+        label values to value. A name that ends in `_total` is a counter's, any other a gauge's.
+        """
+        self.register(Readings(readings))
+
+    def register(self, collector: Any) -> None:
+        """Add a collector of the client library's kind."""
+        if self.on:
+            self.registry.register(collector)
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition, and its content type, in the format that an Accept header asks for."""
+        return exposition.negotiated(self.registry, accept)
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
         family = GaugeMetricFamily(name, about, labels=list(labels))
         family.add_metric(list(labels.values()), 1)
-        self.registry.register(Fixed(family))
+        self.register(Fixed(family))
+
+    def _counter(self, name: str, about: str, *labels: str) -> Any:
+        return Counter(name, about, labels, registry=self.registry) if self.on else NOTHING
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
+        return Histogram(name, about, labels, buckets=buckets, registry=self.registry) if self.on else NOTHING
 
 
-class ContainerMemory:
-    """The memory of this container, read once a scrape."""
+class Readings:
+    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out."""
+
+    def __init__(self, readings: Mapping[str, Reading]):
+        self._readings = readings
 
     def collect(self) -> Iterator[Metric]:
-        usage, limit = usage_and_limit()
-        yield GaugeMetricFamily("container_memory_usage_bytes", "Memory in use.", value=usage)
-        yield GaugeMetricFamily("container_spec_memory_limit_bytes", "Memory allowed.", value=limit)
+        for name, (about, read, *labels) in self._readings.items():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, about, labels=labels[0] if labels else ())
+            try:
+                values = read()
+            except (OSError, ValueError):  # a file that is not there, or not as it should be
+                values = None
+            for label_values, value in (values or {}).items() if labels else [((), values)]:
+                if value is not None:
+                    family.add_metric(label_values, value)
+            yield family
 
 
 class Fixed:
@@ -126,3 +152,40 @@ class Fixed:
 
     def collect(self) -> list[Metric]:
         return [self._family]
+
+
+class Nothing:
+    """Stands for every metric when metrics are off."""
+
+    def labels(self, *_values: str) -> Nothing:
+        return self
+
+    def inc(self, _amount: float = 1) -> None: ...
+
+    def observe(self, _amount: float, _exemplar: Mapping[str, str] | None = None) -> None: ...
+
+
+NOTHING = Nothing()
+
+
+def _container_readings() -> dict[str, Reading]:
+    return {
+        "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
+        "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
+        "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
+        "container_cpu_quota_cores": ("Cores allowed.", lambda: container.cpu().cores),
+        "container_cpu_throttled_seconds_total": (
+            "Time kept from running by the quota.",
+            lambda: container.cpu().throttled_s,
+        ),
+    }
+
+
+def _network_readings() -> dict[str, Reading]:
+    def each(way: str) -> Callable[[], dict[tuple[str], int]]:
+        return lambda: {(name,): getattr(traffic, way) for name, traffic in network.traffic().items()}
+
+    return {
+        "network_receive_bytes_total": ("Bytes received.", each("received_bytes"), ("interface",)),
+        "network_transmit_bytes_total": ("Bytes sent.", each("sent_bytes"), ("interface",)),
+    }

@@ -1,67 +1,101 @@
-"""What every request gets, whatever it asks for: a correlation id, a line in the metrics, never a traceback."""
+"""What every request gets, whatever it asks for: its ids, a line in the metrics, a trace, never a traceback."""
 
 from __future__ import annotations
 
-import random
-import re
 import time
-from collections.abc import Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model_server.correlation import IDS, correlation
 from model_server.metrics import Metrics
+from model_server.tracing import Tracer
 
-CLIENT_PATHS = frozenset({"/predict", "/feedback"})
-PROBE_PATHS = frozenset({"/metrics", "/health/live", "/health/ready", "/health/startup"})
+PROBE_PATHS = frozenset(
+    {
+        "/metrics", "/health/live", "/health/ready", "/health/startup", "/health/deep",
+        "/v2/health/live", "/v2/health/ready",
+    }
+)  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-
-
-def correlation(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """request_id, trace_id and span_id of a request: the caller's where well-formed, else made here."""
-    traced = TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    trace_id = traced[1].decode() if traced else f"{random.getrandbits(128):032x}"
-    given = REQUEST_ID.fullmatch(headers.get(b"x-request-id", b""))
-    request_id = given[0].decode() if given else trace_id
-    return {"trace_id": trace_id, "span_id": f"{random.getrandbits(64):016x}", "request_id": request_id}
+LEFT = 499  # the client went away before there was an answer
 
 
 class Observed:
     """Wraps the application. Label values are bounded: an unknown path is "other", and so is an unknown method."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics):
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer):
+        self._app, self._metrics, self._tracer = app, metrics, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began = time.perf_counter()
-        scope["correlation"] = ids = correlation(dict(scope["headers"]))
-        path, method, metrics = scope["path"], scope["method"], self._metrics
-        status = None
+        ids, parent = correlation(dict(scope["headers"]))
+        scope["correlation"] = ids
+        IDS.set(ids)  # each request is a task of its own, so that this is its own too
+        if scope["path"] in PROBE_PATHS:
+            await self._probe(scope, receive, send)
+        else:
+            await self._client(scope, receive, send, self._tracer.begin(ids, parent))
 
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", ids["request_id"].encode())]
-            await send(message)
-
-        is_probe = path in PROBE_PATHS
-        metrics.in_flight += not is_probe
+    async def _probe(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
         try:
-            await self._app(scope, receive, sending)
-        except Exception:  # already answered, and raised again to be logged
-            structlog.get_logger().exception("Request failed", **ids, path=path[:200])
+            await self._answered(exchange)
         finally:
-            metrics.in_flight -= not is_probe
-            status = str(status or 499)  # the client went away before there was an answer
-            if is_probe:
-                metrics.probes.labels(path, status).inc()
-            else:
-                endpoint = path if path in CLIENT_PATHS else "other"
-                method = method if method in METHODS else "other"
-                metrics.requests.labels(method, endpoint, status).inc()
-                metrics.request_duration.labels(method, endpoint).observe(time.perf_counter() - began)
+            self._metrics.probes.labels(scope["path"], str(exchange.status)).inc()
+
+    async def _client(self, scope: Scope, receive: Receive, send: Send, trace) -> None:
+        metrics, began = self._metrics, time.perf_counter()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        exchange = Exchange(scope, receive, send)
+        metrics.in_flight += 1
+        try:
+            await self._answered(exchange)
+        finally:
+            metrics.in_flight -= 1
+            endpoint = getattr(scope.get("route"), "path", "other")  # /v2/models/{name}, whatever the name
+            trace_id = scope["correlation"]["trace_id"]
+            exemplar = {"trace_id": trace_id} if trace or not self._tracer.on else None
+            metrics.requests.labels(method, endpoint, str(exchange.status)).inc()
+            metrics.request_duration.labels(method, endpoint).observe(time.perf_counter() - began, exemplar)
+            metrics.request_size.labels(endpoint).observe(exchange.received_bytes)
+            metrics.response_size.labels(endpoint).observe(exchange.sent_bytes)
+            if trace:
+                self._tracer.end(
+                    trace, f"{method} {endpoint}", began, exchange.status >= 500,
+                    **{
+                        "http.request.method": method, "http.route": endpoint,
+                        "http.response.status_code": exchange.status, "request.id": scope["correlation"]["request_id"],
+                    },
+                )  # fmt: skip
+
+    async def _answered(self, exchange: Exchange) -> None:
+        try:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        except Exception:  # already answered, and raised again to be logged
+            structlog.get_logger().exception("Request failed", status=exchange.status)
+
+
+class Exchange:
+    """One request and its answer, counted as they pass."""
+
+    __slots__ = ("_receive", "_send", "received_bytes", "scope", "sent_bytes", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send):
+        self.scope, self._receive, self._send = scope, receive, send
+        self.status, self.received_bytes, self.sent_bytes = LEFT, 0, 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.received_bytes += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            request_id = self.scope["correlation"]["request_id"].encode()
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+        else:
+            self.sent_bytes += len(message.get("body", b""))
+        await self._send(message)

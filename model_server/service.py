@@ -16,12 +16,14 @@ import numpy as np
 import structlog
 from PIL import Image
 
+from model_server import drift, gpu
 from model_server.batching import Batcher
 from model_server.feedback import Feedback
 from model_server.images import SIDE
 from model_server.logs import now
 from model_server.metrics import Metrics
 from model_server.settings import Settings
+from model_server.tracing import Tracer
 
 SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so long
 
@@ -31,7 +33,8 @@ class Service:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.metrics = Metrics(settings.commit)
+        self.metrics = Metrics(settings.commit, settings.environment, settings.deployment, settings.metrics == "on")
+        self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
         self.batcher = Batcher(settings, self.metrics)
         self.feedback = Feedback()
         self.model_version = ""
@@ -54,7 +57,11 @@ class Service:
                     lambda: self.batcher.stalled_s,
                 ),
                 "ml_model_accuracy": ("Accuracy over recent labelled feedback.", lambda: self.feedback.accuracy),
+                "ml_model_precision": ("Precision over recent labelled feedback.", lambda: self.feedback.precision),
+                "ml_model_recall": ("Recall over recent labelled feedback.", lambda: self.feedback.recall),
                 "ml_model_load_seconds": ("Loading the model.", lambda: self._components["model"]["seconds"]),
+                "trace_spans_exported_total": ("Spans the collector took.", lambda: self.tracer.exported),
+                "trace_spans_dropped_total": ("Spans lost.", lambda: self.tracer.dropped),
             }
         )
 
@@ -70,6 +77,8 @@ class Service:
             )
             self.model_version = model.version
             self.metrics.model(model.version, model.sha256, model.architecture)
+            self.metrics.readings(gpu.allocator(models.torch))
+            self.metrics.drift.against(drift.stored_beside(self.settings.weights))
         with self._component("inference"):
             self.batcher.start(model)
             await asyncio.wait_for(self.batcher.submit(_grey_png()), self.settings.deadline_s)

@@ -38,7 +38,14 @@ class Settings:
     max_body_bytes: int = _setting(16 << 20, "largest request body")
     max_pixels: int = _setting(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
     commit: str = _setting("unknown", "the commit this was built from, for build_info")
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARN or ERROR")
+    environment: str = _setting("local", "where this runs, for deployment_info")
+    deployment: str = _setting("none", "the deployment that brought it there, for deployment_info")
+    metrics: str = _setting("on", "on or off; without metrics, /metrics is 404")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARN, ERROR or OFF")
+    otlp_endpoint: str = _setting(
+        "", "base URL of an OTLP/HTTP collector; else OTEL_EXPORTER_OTLP_ENDPOINT; without either nothing is traced"
+    )
+    trace_ratio: float = _setting(0.1, "share of requests traced, where the caller has not decided")
 
 
 def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -63,6 +70,12 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     for name in ("deadline_s", "wedged_after_s"):
         if not getattr(settings, name) > 0:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
-    if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR"):
-        parser.error(f"--log-level: must be DEBUG, INFO, WARN or ERROR, got {settings.log_level!r}")
+    if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR", "OFF"):
+        parser.error(f"--log-level: must be DEBUG, INFO, WARN, ERROR or OFF, got {settings.log_level!r}")
+    if settings.metrics not in ("on", "off"):
+        parser.error(f"--metrics: must be on or off, got {settings.metrics!r}")
+    if not 0 <= settings.trace_ratio <= 1:
+        parser.error(f"--trace-ratio: must be from 0 to 1, got {settings.trace_ratio}")
+    if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
+        parser.error(f"--otlp-endpoint: must be an http:// or https:// URL, got {settings.otlp_endpoint!r}")
     return settings

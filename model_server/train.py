@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from model_server import drift
 from model_server.images import decode
 from model_server.model import Model, SmallCNN
 from model_server.radiographs import radiographs
@@ -79,7 +80,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=TRAINING_SEED)
     options = parser.parse_args()
     began = time.monotonic()
-    network = fit(*dataset(options.images, options.seed), options.epochs, options.seed)
+    pixels, labels = dataset(options.images, options.seed)
+    network = fit(pixels, labels, options.epochs, options.seed)
     held_out = accuracy(network, *dataset(options.held_out, HELD_OUT_SEED))
     weights = safetensors.torch.save(network.state_dict())
     card = {
@@ -89,6 +91,7 @@ def main() -> None:
         "held_out_accuracy": held_out,
         "held_out": {"images": options.held_out, "seed": HELD_OUT_SEED},
         "trained_on": {"images": options.images, "seed": options.seed, "epochs": options.epochs},
+        "features": drift.reference(pixels),
         "command": f"python -m model_server.train --images {options.images} --held-out {options.held_out}"
         f" --epochs {options.epochs} --seed {options.seed} --version {options.version}",
     }

@@ -49,8 +49,9 @@ class Served(httpx.Client):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *flags: str, defect: str = "", wait: bool = True):
-    """A running server; `defect` is Python run in it before it starts, to break something inside on purpose."""
+def serving(folder: Path, *flags: str, defect: str = "", wait: bool = True, stdout: int | None = None):
+    """A running server; `defect` is Python run in it before it starts, to break something inside on purpose. Its log
+    goes to the file `log_path`, or to the descriptor `stdout`."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -59,7 +60,7 @@ def serving(folder: Path, *flags: str, defect: str = "", wait: bool = True):
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", start, "--port", str(port), *flags],
-            cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT, stdout=stdout or out, stderr=out, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     with Served(process, port, log) as client:
         try:

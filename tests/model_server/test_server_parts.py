@@ -1,11 +1,8 @@
-"""Parts of the server that need no server: settings, logs, feedback."""
-
-import json
-import os
+"""Parts of the server that need no server: settings, feedback."""
 
 import pytest
 
-from model_server import logs, settings
+from model_server import settings
 from model_server.feedback import Feedback
 
 
@@ -16,7 +13,17 @@ def test_a_flag_beats_the_environment_which_beats_the_default():
 
 
 @pytest.mark.parametrize(
-    "flags", [["--max-queue", "0"], ["--deadline-s", "nan"], ["--log-level", "LOUD"], ["--colour"]]
+    "flags",
+    [
+        ["--max-queue", "0"],
+        ["--deadline-s", "nan"],
+        ["--log-level", "LOUD"],
+        ["--colour"],
+        ["--metrics", "yes"],
+        ["--trace-ratio", "1.5"],
+        ["--trace-ratio", "nan"],
+        ["--otlp-endpoint", "collector:4318"],
+    ],
 )
 def test_a_wrong_setting_ends_with_usage(flags, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -30,26 +37,6 @@ def test_a_wrong_environment_variable_ends_with_usage(capsys):
     assert "--port" in capsys.readouterr().err
 
 
-def test_a_reader_that_stalls_costs_lines_and_never_time():
-    reading, writing = os.pipe()
-    lines = logs.Lines(writing, limit=100)
-    for _ in range(2000):
-        lines.put("x" * 999 + "\n")  # two megabytes into a pipe that holds 64 KiB
-    assert lines.lost > 1000
-    os.close(reading)
-    lines.close()
-    os.close(writing)
-
-
-def test_a_line_has_the_guides_fields_and_the_rest_as_context():
-    line = json.loads(logs.shape(None, "warning", {"event": "Slow", "request_id": "r1", "took_s": 2}))
-    assert line.pop("timestamp").endswith("Z") and line.pop("version")
-    assert line == {
-        "level": "WARN", "service": "pneumonia-detector", "trace_id": None, "span_id": None, "request_id": "r1",
-        "message": "Slow", "context": {"took_s": 2},
-    }  # fmt: skip
-
-
 def test_accuracy_is_of_the_window_and_forgets_the_oldest():
     feedback = Feedback(remembered=3, window=2, enough=2)
     for i in range(4):
@@ -59,3 +46,18 @@ def test_accuracy_is_of_the_window_and_forgets_the_oldest():
     assert feedback.label("r1", 0) is False and feedback.accuracy is None
     assert feedback.label("r2", 1) is True and feedback.accuracy == 0.5
     assert feedback.label("r3", 1) is True and feedback.accuracy == 1.0
+
+
+def test_precision_is_of_those_predicted_positive_and_recall_of_those_that_are():
+    feedback = Feedback(enough=4)
+    for i, (predicted, truth) in enumerate([(1, 1), (1, 0), (1, 0), (0, 1), (0, 0)]):
+        feedback.remember(f"r{i}", predicted)
+        feedback.label(f"r{i}", truth)
+    assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.4, 1 / 3, 0.5)
+
+
+def test_of_a_class_that_never_came_nothing_is_said():
+    feedback = Feedback(enough=1)
+    feedback.remember("r", 0)
+    feedback.label("r", 0)
+    assert (feedback.accuracy, feedback.precision, feedback.recall) == (1, None, None)

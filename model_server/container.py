@@ -1,0 +1,110 @@
+"""How much memory and CPU this container uses and may use: from cgroup v2 or v1, else from the process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+ROOT = Path("/")
+
+
+class Memory(NamedTuple):
+    used_bytes: int
+    limit_bytes: int
+
+
+class Cpu(NamedTuple):
+    used_s: float
+    cores: float  # allowed
+    throttled_s: float | None  # kept from running; None without a quota
+
+
+def memory(root: Path = ROOT) -> Memory:
+    """Memory used and allowed.
+
+    The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own limit
+    on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not ours.
+    """
+    machine = _kilobytes(root / "proc/meminfo", "MemTotal:")
+    limited = []
+    for version, folder in _cgroups(root, "memory"):
+        usage, limit = (
+            ("memory.current", "memory.max") if version == 2 else ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        )
+        try:
+            limited.append(Memory(int((folder / usage).read_text()), int((folder / limit).read_text())))
+        except (OSError, ValueError):  # not visible from here, or "max"
+            continue
+    limited = [found for found in limited if found.limit_bytes < machine]
+    if limited:
+        return min(limited, key=lambda found: found.limit_bytes)
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if address_space != resource.RLIM_INFINITY:
+        return Memory(_kilobytes(root / "proc/self/status", "VmSize:"), address_space)
+    return Memory(_kilobytes(root / "proc/self/status", "VmRSS:"), machine)
+
+
+def cpu(root: Path = ROOT) -> Cpu:
+    """CPU used and allowed: the tightest quota at or above us, with that cgroup's usage and throttling; without one,
+    the process against the cores it may run on."""
+    limited = []
+    for version, folder in _cgroups(root, "cpu"):
+        try:
+            limited.append(_quota_v2(folder) if version == 2 else _quota_v1(folder))
+        except (OSError, ValueError, KeyError):  # not visible from here, or no quota
+            continue
+    return min(limited, key=lambda found: found.cores, default=Cpu(time.process_time(), _cores(), None))
+
+
+def _quota_v2(folder: Path) -> Cpu:
+    quota, period = (folder / "cpu.max").read_text().split()
+    stat = _numbers(folder / "cpu.stat")
+    return Cpu(stat["usage_usec"] / 1e6, int(quota) / int(period), stat["throttled_usec"] / 1e6)
+
+
+def _quota_v1(folder: Path) -> Cpu:
+    quota = int((folder / "cpu.cfs_quota_us").read_text())
+    if quota <= 0:
+        raise ValueError("no quota")
+    cores = quota / int((folder / "cpu.cfs_period_us").read_text())
+    account = Path(str(folder).replace("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpuacct", 1))  # mounted together or apart
+    used_s = int((account / "cpuacct.usage").read_text()) / 1e9
+    return Cpu(used_s, cores, _numbers(folder / "cpu.stat")["throttled_time"] / 1e9)
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """(version, folder) of the cgroup we are in and of its ancestors, as far as they may be seen from here."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            version, mount = 1, f"sys/fs/cgroup/{controller}"
+        elif controllers == "":
+            version, mount = 2, "sys/fs/cgroup"
+        else:
+            continue
+        own = PurePosixPath(path.lstrip("/"))
+        for place in dict.fromkeys((own, *own.parents, PurePosixPath("."))):
+            yield version, root / mount / place
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    return {key: int(value) for key, value in (line.split() for line in path.read_text().splitlines())}
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(key):
+            return 1024 * int(line.split()[1])
+    raise ValueError(f"{path} has no {key}")

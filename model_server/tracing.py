@@ -1,0 +1,161 @@
+"""Traces over OTLP/HTTP. A request leaves one small record; a thread makes spans of many at once and sends them.
+
+The SDK's own spans cost many times what a record does, in the middle of the request. What it is good at, it still does
+here: where to send to, with which headers, certificates and compression, when to try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import structlog
+
+from model_server import SERVICE, __version__
+from model_server.correlation import Parent
+from model_server.outbox import Outbox
+
+WAITING = 4096  # requests whose spans wait to be sent; beyond it they are dropped and counted
+AT_ONCE = 512
+EVERY_S = 0.5
+INTERNAL, SERVER = 1, 2  # SpanKind
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
+
+
+class Link(NamedTuple):
+    """Another span, as a span points to it."""
+
+    trace_id: str
+    span_id: str
+
+
+class Span(NamedTuple):
+    """Something that took time; `began` and `ended` are `time.perf_counter()`'s seconds."""
+
+    name: str
+    began: float
+    ended: float
+    attributes: Mapping[str, Any]
+    links: tuple[Link, ...] = ()
+
+
+class Trace:
+    """The spans of one sampled request, or of what was done for several: a root and its children. Any thread may add
+    to it until its root has ended."""
+
+    __slots__ = ("attributes", "children", "failed", "kind", "link", "parent", "root", "tracer")
+
+    def __init__(self, tracer: Tracer, link: Link, parent: Parent | None = None, kind: int = SERVER):
+        self.tracer, self.link, self.parent, self.kind = tracer, link, parent, kind
+        self.attributes: dict[str, Any] = {}  # of the root
+        self.children: list[Span] = []
+        self.failed = False
+        self.root: Span | None = None
+
+    def child(self, name: str, began: float, ended: float, *links: Link, **attributes: Any) -> None:
+        """Add a span under the root."""
+        self.children.append(Span(name, began, ended, attributes, links))
+
+
+def annotate(**attributes: Any) -> None:
+    """Add to the attributes of the root span of the request being answered here, if it is sampled."""
+    if trace := CURRENT.get():
+        trace.attributes.update(attributes)
+
+
+@contextlib.contextmanager
+def span(name: str, **attributes: Any) -> Iterator[None]:
+    """What happens inside is a span of the request being answered here; nothing at all when that is not sampled."""
+    trace = CURRENT.get()
+    if trace is None:
+        yield
+        return
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        trace.children.append(Span(name, began, time.perf_counter(), attributes))
+
+
+class Tracer:
+    """Decides which requests are traced, and sends their spans; while it is off none is.
+
+    On when an endpoint is given, here or in OpenTelemetry's own environment variables. Raises ImportError when it is on
+    and OpenTelemetry is not installed.
+    """
+
+    def __init__(self, endpoint: str = "", ratio: float = 1.0, environ: Mapping[str, str] = os.environ):
+        self.on = bool(endpoint or any(environ.get(name) for name in ENDPOINTS))
+        self.exported = self.dropped = 0  # spans
+        self._below = round(ratio * (1 << 64))
+        self._ended: Outbox[Trace] = Outbox(WAITING)
+        self._stopping = False
+        if self.on:
+            otlp = importlib.import_module("model_server.otlp")  # a tenth of a second, which only those pay who trace
+            self._exporter = otlp.Exporter(endpoint, {"service.name": SERVICE, "service.version": __version__})
+            self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+            self._thread.start()
+
+    def begin(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
+        """The trace of a request, None when it is not sampled: as its caller has decided, else the given share of all,
+        the same ones as in every other service that samples by the trace id."""
+        if not self.on or not (parent.sampled if parent else int(ids["trace_id"][16:], 16) < self._below):
+            return None
+        trace = Trace(self, Link(ids["trace_id"], ids["span_id"]), parent)
+        CURRENT.set(trace)
+        return trace
+
+    def end(self, trace: Trace, name: str, began: float, failed: bool = False, **attributes: Any) -> None:
+        """The root ends now. Never waits: when too many wait to be sent already, this one is dropped and counted."""
+        trace.root, trace.failed = Span(name, began, time.perf_counter(), trace.attributes | attributes), failed
+        self._put(trace)
+
+    def shared(self, name: str, traces: Iterable[Trace], began: float, ended: float, **attributes: Any) -> Link:
+        """Something done for several requests at once: a trace of its own, linked to theirs; what to link theirs to."""
+        own = Trace(self, Link(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}"), kind=INTERNAL)
+        own.root = Span(name, began, ended, attributes, tuple(trace.link for trace in traces))
+        self._put(own)
+        return own.link
+
+    def close(self, within_s: float = 1.0) -> None:
+        """Send what waits; give up after `within_s` seconds."""
+        if self.on:
+            self._stopping = True
+            self._ended.wake()
+            self._thread.join(within_s)
+            self._exporter.shutdown()  # it may be waiting to try again
+
+    def _put(self, trace: Trace) -> None:
+        if not self._ended.put(trace):
+            self.dropped += _spans(trace)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._ended.wait(EVERY_S)
+            while traces := self._ended.take(AT_ONCE):
+                self._send(traces)
+
+    def _send(self, traces: list[Trace]) -> None:
+        count = sum(map(_spans, traces))
+        try:
+            taken = self._exporter.send(traces)
+        except Exception:
+            structlog.get_logger().exception("Traces cannot be sent", spans=count)
+            taken = False
+        if taken:
+            self.exported += count
+        else:
+            self.dropped += count
+
+
+def _spans(trace: Trace) -> int:
+    return 1 + len(trace.children)

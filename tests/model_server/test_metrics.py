@@ -1,0 +1,76 @@
+"""docs/metrics.md and the real exposition are equal."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+TABLE = Path(__file__).parents[2] / "docs/metrics.md"
+LANDING = {  # written by parts that are on their way
+    "storage_operation_seconds", "storage_bytes_total", "storage_errors_total", "storage_free_bytes",
+    "database_records_lost_total", "auth_failures_total", "access_denied_total", "rate_limited_total",
+    "audit_events_total", "audit_write_failures_total",
+}  # fmt: skip
+
+
+def documented() -> dict[str, tuple[str, set[str], str]]:
+    """name: (type, labels, when)"""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.read_text().splitlines()]
+    rows = [row for row in rows if row and row[0].startswith("`")]
+    assert len({row[0] for row in rows}) == len(rows) > 60
+    return {row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2])), row[3]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def exposed(served, corpus) -> dict[str, tuple[str, set[str]]]:
+    """name: (type, labels), after one request of each kind."""
+    served.post("/predict", content=corpus[0][0])
+    served.post("/predict", content=b"nonsense")
+    served.post("/feedback", content=b"nonsense")
+    served.until(lambda: served.metric("gpu_present") is not None)
+    served.get("/metrics")
+    text = served.get("/metrics", headers={"Accept": "application/openmetrics-text"}).text
+    families = {}
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        families[name] = (family.type, {key for sample in family.samples for key in sample.labels} - {"le"})
+    return families
+
+
+def test_every_metric_that_is_exposed_is_in_the_table_with_its_type_and_labels(exposed):
+    table = documented()
+    for name, (kind, labels) in exposed.items():
+        assert name in table, f"{name} is not in {TABLE.name}"
+        assert kind == table[name][0], name
+        assert labels in (table[name][1], set()), name
+
+
+def test_every_metric_in_the_table_is_exposed_unless_it_says_when(exposed, served):
+    for name, (_, labels, when) in documented().items():
+        if when.startswith(("with a", "model on a", "where offered")) or name in LANDING - exposed.keys():
+            continue
+        assert name in exposed, f"{name}, documented as there {when!r}, is not exposed"
+        if not when.startswith("enough"):
+            assert exposed[name][1] == labels, name
+            assert any(series.startswith((name + "{", name + " ", name + "_bucket")) for series in series_of(served))
+
+
+def series_of(served) -> list[str]:
+    return [line for line in served.get("/metrics").text.splitlines() if not line.startswith("#")]
+
+
+def test_every_slo_bound_is_an_edge_of_a_bucket(served):
+    import yaml
+
+    slos = yaml.safe_load((TABLE.parents[1] / "model_server/monitoring/slos.yaml").read_text())["slos"]
+    bound_s = float(slos["latency"]["target"].removesuffix("ms")) / 1000
+    assert served.metric("http_request_duration_seconds_bucket", endpoint="/predict", le=str(bound_s)) is not None
+
+
+def test_metrics_that_are_off_are_not_there(serve, corpus):
+    with serve("--metrics", "off", "--log-level", "OFF") as client:
+        assert client.post("/predict", content=corpus[0][0]).status_code == 200
+        assert client.get("/metrics").status_code == 404
+        assert client.get("/health/ready").status_code == 200
+        assert client.log_path.read_text() == ""

@@ -1,0 +1,163 @@
+"""Traces, from the real server to a real collector."""
+
+import time
+
+import pytest
+from collector import Collector, attributes
+from conftest import serving
+
+from model_server.correlation import Parent
+from model_server.tracing import WAITING, Tracer
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture(scope="module")
+def collector():
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="module")
+def traced(collector, tmp_path_factory):
+    """A server that traces only what its callers have sampled; the environment names its collector, as everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with serving(tmp_path_factory.mktemp("traced"), "--trace-ratio", "0") as client:
+            yield client
+
+
+def parent(trace_id: str, flags: str = "01") -> dict[str, str]:
+    return {"traceparent": f"00-{trace_id}-{SPAN}-{flags}"}
+
+
+def test_a_request_is_one_trace_from_its_caller_to_its_batch(traced, collector, corpus):
+    body = corpus[0][0]
+    told = traced.post("/predict", content=body, headers=parent(TRACE) | {"tracestate": "a=1", "X-Request-ID": "t1"})
+    root = traced.until(lambda: next(iter(collector.named("POST /predict")), None))
+    assert (root.trace_id.hex(), root.parent_span_id.hex(), root.trace_state) == (TRACE, SPAN, "a=1")
+    assert root.kind == root.SPAN_KIND_SERVER and not root.status.code
+    assert attributes(root) == {
+        "http.request.method": "POST", "http.route": "/predict", "http.response.status_code": 200,
+        "request.id": "t1", "image.size": len(body), "model.version": "1.0.0",
+        "prediction.result": told.json()["class"],
+        "prediction.confidence": pytest.approx(abs(told.json()["probability"] - 0.5) + 0.5, abs=1e-5),
+    }  # fmt: skip
+    children = [span for span in collector.spans if span.parent_span_id == root.span_id]
+    assert [span.name for span in children] == ["queue_wait", "preprocessing", "queue_wait", "model_inference"]
+    times = [t for span in children for t in (span.start_time_unix_nano, span.end_time_unix_nano)]
+    assert times == sorted(times)  # one after the other
+    assert root.start_time_unix_nano <= times[0] and times[-1] <= root.end_time_unix_nano
+    assert abs(root.end_time_unix_nano / 1e9 - time.time()) < 3600
+    assert all(span.trace_id == root.trace_id and span.kind == span.SPAN_KIND_INTERNAL for span in children)
+    assert len({span.span_id for span in collector.spans}) == len(collector.spans)
+
+    (batch,) = collector.named("model_inference batch")
+    (to_batch,), (to_root,) = children[-1].links, batch.links
+    assert (to_batch.trace_id, to_batch.span_id) == (batch.trace_id, batch.span_id)
+    assert (to_root.trace_id, to_root.span_id) == (root.trace_id, root.span_id)
+    assert attributes(batch) == {"batch.size": 1, "model.version": "1.0.0"}
+    assert collector.resources[0]["service.name"] == "pneumonia-detector"
+
+
+def test_the_callers_span_id_is_in_the_log_lines_and_the_servers_own_too(traced, collector, corpus):
+    trace = "1" * 32
+    traced.post("/predict", content=corpus[0][0], headers=parent(trace))
+    line = traced.until(lambda: next((x for x in traced.log if x["trace_id"] == trace), None))
+    root = traced.until(lambda: next((s for s in collector.named("POST /predict") if s.trace_id.hex() == trace), None))
+    assert line["span_id"] == root.span_id.hex()
+
+
+def test_only_what_is_sampled_is_sent(traced, collector, corpus):
+    traced.post("/predict", content=corpus[0][0])  # the ratio is 0
+    traced.post("/predict", content=corpus[0][0], headers=parent("2" * 32, "00"))
+    traced.post("/predict", content=corpus[0][0], headers=parent("3" * 32))
+    traced.until(lambda: any(span.trace_id.hex() == "3" * 32 for span in list(collector.spans)))
+    traces = {span.trace_id.hex() for span in collector.spans if span.name == "POST /predict"}
+    assert traces == {TRACE, "1" * 32, "3" * 32}
+
+
+def test_a_refused_request_has_a_trace_and_a_probe_has_none(traced, collector):
+    traced.post("/predict", content=b"nonsense", headers=parent("4" * 32))
+    traced.get("/health/live", headers=parent("5" * 32))
+    traced.get("/nothing/here", headers=parent("6" * 32))
+    other = traced.until(lambda: next(iter(collector.named("GET other")), None))
+    assert attributes(other)["http.response.status_code"] == 404
+    refused = next(span for span in collector.named("POST /predict") if span.trace_id.hex() == "4" * 32)
+    assert attributes(refused)["http.response.status_code"] == 415 and not refused.status.code
+    assert not any(span.trace_id.hex() == "5" * 32 for span in collector.spans)
+
+
+def test_without_an_endpoint_nothing_is_traced(served, corpus):
+    served.post("/predict", content=corpus[0][0], headers=parent("7" * 32))
+    assert served.metric("trace_spans_exported_total") == served.metric("trace_spans_dropped_total") == 0
+
+
+def test_a_collector_that_does_not_answer_or_is_dead_holds_up_no_request_and_may_come_back(serve, corpus, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+    collector = Collector()
+    collector.answering.clear()
+    with serve("--otlp-endpoint", collector.url, "--trace-ratio", "1") as client:
+
+        def predict():
+            assert client.post("/predict", content=corpus[0][0]).status_code == 200
+            return True
+
+        client.until(lambda: predict() and collector.waiting)
+        for _ in range(20):
+            predict()
+        assert client.metric("trace_spans_exported_total") == 0
+        client.until(lambda: client.metric("trace_spans_dropped_total"))  # it took too long
+        collector.close()
+        dropped = client.metric("trace_spans_dropped_total")
+        client.until(lambda: predict() and client.metric("trace_spans_dropped_total") > dropped)
+        back = Collector(collector.port)
+        client.until(lambda: predict() and back.named("POST /predict"))
+        client.until(lambda: client.metric("trace_spans_exported_total"))
+        back.close()
+
+
+IDS = {"trace_id": TRACE, "span_id": SPAN, "request_id": "r"}
+
+
+def test_spans_that_wait_are_bounded_and_each_is_sent_or_counted_as_dropped():
+    collector = Collector()
+    collector.answering.clear()
+    tracer = Tracer(collector.url)
+    made = 3 * WAITING
+    for _ in range(made):
+        tracer.end(tracer.begin(IDS, None), "x", time.perf_counter())
+    assert tracer.dropped >= made - WAITING - 512 and tracer.exported == 0  # 512 are on their way
+    collector.answering.set()
+    tracer.close(within_s=60)
+    collector.close()
+    assert tracer.exported + tracer.dropped == made and tracer.exported == len(collector.spans)
+
+
+def test_a_trace_that_cannot_be_sent_does_not_end_the_others():
+    collector = Collector()
+    tracer = Tracer(collector.url)
+    tracer.end(tracer.begin(IDS, None), "too large a number", time.perf_counter(), **{"n": 1 << 70})
+    deadline = time.monotonic() + 60
+    while not tracer.dropped and time.monotonic() < deadline:
+        time.sleep(0.01)
+    tracer.end(tracer.begin(IDS, None), "good", time.perf_counter())
+    tracer.close(within_s=60)
+    collector.close()
+    assert (tracer.dropped, tracer.exported) == (1, 1) and collector.named("good")
+
+
+@pytest.mark.parametrize("ratio", [0, 0.25, 1])
+def test_the_same_traces_are_sampled_as_by_the_sdk(ratio):
+    from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+
+    theirs, collector = TraceIdRatioBased(ratio), Collector()
+    tracer = Tracer(collector.url, ratio)
+    for i in range(500):
+        trace_id = (i * 0x9E3779B97F4A7C15F39CC0605CEDC834) % (1 << 128)
+        ours = tracer.begin(IDS | {"trace_id": f"{trace_id:032x}"}, None) is not None
+        assert ours == theirs.should_sample(None, trace_id, "x").decision.is_sampled()
+        assert tracer.begin(IDS, Parent(SPAN, True, "")) and not tracer.begin(IDS, Parent(SPAN, False, ""))
+    tracer.close()
+    collector.close()
