@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import signal
 import sys
 
@@ -13,6 +15,7 @@ from model_server import __version__, logs, settings
 from model_server.app import application
 from model_server.process import watch_event_loop
 from model_server.service import Service
+from model_server.wire import BoundedProtocol
 
 KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
 DRAIN_S = 4
@@ -50,6 +53,7 @@ def main() -> int:
     options = settings.read()
     lines = logs.configure(options.log_level)
     structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are of clients, one a connection
     service = Service(options)
     service.metrics.readings(
         {
@@ -68,7 +72,12 @@ def main() -> int:
             host=options.host,
             port=options.port,
             loop="uvloop",
-            http="httptools",
+            http=functools.partial(
+                BoundedProtocol,
+                max_head_bytes=options.max_head_bytes,
+                head_within_s=options.deadline_s,
+                metrics=service.metrics,
+            ),
             ws="none",
             lifespan="off",
             log_config=None,

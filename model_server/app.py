@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator, Callable
 
+import numpy as np
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from model_server import tracing
-from model_server.batching import Saturated
-from model_server.images import CLASSES, BadImage
+from model_server import SERVICE, deadline, oip, openapi
+from model_server.batching import Answer, Expired, Saturated
+from model_server.bodies import Bodies
+from model_server.images import CLASSES
+from model_server.multipart import picture
 from model_server.observe import Observed
-from model_server.problems import Problem, on_exception, on_http_exception, on_problem
-from model_server.service import Service, answered
+from model_server.problems import RETRY, BadInput, Problem, on_exception, on_http_exception, on_problem
+from model_server.service import Service, answered, label_of
 
-RETRY = {"Retry-After": "1"}
 SHED_LOG_EVERY_S = 1.0
+MAX_REQUEST_ID = 128
 
 
 def application(service: Service) -> ASGIApp:
@@ -33,12 +38,27 @@ def application(service: Service) -> ASGIApp:
             Route("/predict", endpoints.predict, methods=["POST"]),
             Route("/feedback", endpoints.feedback, methods=["POST"]),
             Route("/metrics", endpoints.metrics),
+            Route("/openapi.json", endpoints.openapi),
             Route("/health/live", endpoints.live),
             Route("/health/ready", endpoints.ready),
             Route("/health/startup", endpoints.startup),
+            Route("/health/deep", endpoints.deep),
+            Route("/v2", endpoints.oip_server),
+            Route("/v2/health/live", endpoints.oip_live),
+            Route("/v2/health/ready", endpoints.oip_ready),
+            *(
+                Route(model + path, endpoint, methods=[method])
+                for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+                for path, endpoint, method in (
+                    ("", endpoints.oip_model, "GET"),
+                    ("/ready", endpoints.oip_model_ready, "GET"),
+                    ("/infer", endpoints.oip_infer, "POST"),
+                )
+            ),
         ],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception, Exception: on_exception},
     )
+    app.router.redirect_slashes = False  # an unknown path is unknown
     return Observed(app, service.metrics, service.tracer)
 
 
@@ -47,46 +67,23 @@ class Endpoints:
 
     def __init__(self, service: Service):
         self._service, self._settings = service, service.settings
+        self._bodies = Bodies(service.settings.max_body_bytes, service.settings.max_held_bytes)
         self._shed_logged, self._shed_since = float("-inf"), 0
+        about = "Bytes of bodies whose requests are not answered yet."
+        service.metrics.readings({"request_bodies_held_bytes": (about, lambda: self._bodies.held_bytes)})
 
     async def predict(self, request: Request) -> Response:
-        """POST /predict: a PNG or JPEG as the body; its class, probability of pneumonia, model version, request id."""
-        service, ids = self._service, request.scope["correlation"]
-        if not service.started:
-            raise Problem(503, "starting", "the model is still loading", RETRY)
-        try:
-            body = await self._body(request)
-            try:
-                async with asyncio.timeout(self._settings.deadline_s):
-                    probability, inference_s = await service.batcher.submit(body)
-            except TimeoutError:
-                service.metrics.expired.inc()
-                raise Problem(504, "deadline", f"no answer within {self._settings.deadline_s:g} s", RETRY) from None
-        except Saturated as error:
-            self._log_shed()
-            raise Problem(503, "queue_full", str(error), RETRY) from None
-        except BadImage as error:
-            self._refuse(error.reason, error.status, str(error), ids)
-        label = int(probability > 0.5)
-        confidence = max(probability, 1 - probability)
-        service.metrics.predictions.labels(service.model_version, CLASSES[label]).inc()
-        service.metrics.confidence.observe(confidence)
-        service.feedback.remember(ids["request_id"], label)
-        tracing.annotate(
-            **{
-                "image.size": len(body), "model.version": service.model_version,
-                "prediction.result": CLASSES[label], "prediction.confidence": confidence,
-            }
-        )  # fmt: skip
-        structlog.get_logger().info(
-            "Model inference completed", **ids, model_version=service.model_version, prediction=CLASSES[label],
-            confidence=round(confidence, 4), inference_time_ms=round(1000 * inference_s, 2),
-        )  # fmt: skip
+        """POST /predict: a picture, raw or in a form; its class, probability of pneumonia, version, request id."""
+        ids, said = request.scope["correlation"], request.headers.get("content-type", "")
+        async with self._work(request) as (body, expires):
+            answer = await self._infer(lambda: self._service.decoded(picture(body, said)), expires)
+        self._service.predicted(ids, answer, len(body))
+        [probability] = answer.probabilities
         return JSONResponse(
             {
-                "class": CLASSES[label],
+                "class": CLASSES[label_of(probability)],
                 "probability": round(probability, 6),
-                "model_version": service.model_version,
+                "model_version": self._service.model.version,
                 "request_id": ids["request_id"],
             }
         )
@@ -94,11 +91,8 @@ class Endpoints:
     async def feedback(self, request: Request) -> Response:
         """POST /feedback {"request_id", "label"}: the truth about an earlier prediction; whether it was right."""
         ids = request.scope["correlation"]
-        try:
-            told = json.loads(await self._body(request))
-            request_id, truth = str(told["request_id"]), CLASSES.index(told["label"])
-        except (ValueError, KeyError, TypeError):
-            self._refuse("bad_feedback", 422, f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}', ids)
+        async with self._refusals(ids), self._bodies.read(request, self._expiry(request)) as body:
+            request_id, truth = _feedback(body)
         try:
             right = self._service.feedback.label(request_id, truth)
         except KeyError:
@@ -112,6 +106,9 @@ class Endpoints:
         exposed, content_type = self._service.metrics.expose(request.headers.get("accept", ""))
         return Response(exposed, headers={"Content-Type": content_type})
 
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(openapi.document())
+
     async def live(self, request: Request) -> Response:
         return _health(self._service.live())
 
@@ -121,35 +118,89 @@ class Endpoints:
     async def startup(self, request: Request) -> Response:
         return _health(self._service.startup())
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, bounded in size and in time. A full queue refuses before it reads."""
-        limit = self._settings.max_body_bytes
-        too_large = BadImage("body_too_large", 413, f"at most {limit} bytes are taken")
-        declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large
-        if request.url.path == "/predict" and self._service.batcher.full:
-            raise self._service.batcher.saturated()
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._settings.deadline_s):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise too_large
-        except TimeoutError:
-            raise Problem(408, "slow_body", f"the body did not come within {self._settings.deadline_s:g} s") from None
-        except ClientDisconnect:
-            raise Problem(400, "disconnected", "the client went away") from None
-        if not body:
-            raise BadImage("empty_body", 422, "the body is empty")
-        return bytes(body)
+    async def deep(self, request: Request) -> Response:
+        """GET /health/deep: costs inference, so it is for the role `admin` where there is authentication."""
+        self._started()
+        return _health(await self._service.deep.run())
 
-    def _refuse(self, reason: str, status: int, detail: str, ids: dict[str, str]) -> None:
-        self._service.metrics.invalid.labels(reason).inc()
-        # Not the detail: in it a library may quote what was sent.
-        structlog.get_logger().warning("Request refused", **ids, reason=reason, status=status)
-        raise Problem(status, reason, detail)
+    async def oip_server(self, request: Request) -> Response:
+        return JSONResponse(oip.server())
+
+    async def oip_live(self, request: Request) -> Response:
+        good, _ = self._service.live()
+        return JSONResponse({"live": good}, 200 if good else 503)
+
+    async def oip_ready(self, request: Request) -> Response:
+        good, _ = self._service.ready()
+        return JSONResponse({"ready": good}, 200 if good else 503)
+
+    async def oip_model(self, request: Request) -> Response:
+        self._model(request)
+        return JSONResponse(oip.model(self._service.model.version, self._service.model.side))
+
+    async def oip_model_ready(self, request: Request) -> Response:
+        self._model(request)
+        good, _ = self._service.ready()
+        return JSONResponse({"name": SERVICE, "ready": good}, 200 if good else 503)
+
+    async def oip_infer(self, request: Request) -> Response:
+        """POST /v2/models/{name}/infer: tensors of one or several images; their probabilities of pneumonia."""
+        ids = request.scope["correlation"]
+        self._model(request)
+        async with self._work(request) as (body, expires):
+            length = request.headers.get(oip.HEADER_LENGTH)
+            asked = oip.Inference(body, length, self._service.model.side, self._settings.max_batch)
+            answer = await self._infer(asked.read, expires)
+        self._service.predicted(ids, answer, len(body))
+        content, headers = asked.answer(answer.probabilities, self._service.model.version, ids["request_id"])
+        return Response(content, headers=headers)
+
+    @contextlib.asynccontextmanager
+    async def _work(self, request: Request) -> AsyncIterator[tuple[bytes, float]]:
+        """Body and expiry of a request for inference; a full queue refuses before the body is read."""
+        self._started()
+        async with self._refusals(request.scope["correlation"]):
+            expires = self._expiry(request)
+            if self._service.batcher.full:
+                raise self._service.batcher.saturated()
+            async with self._bodies.read(request, expires) as body:
+                yield body, expires
+
+    async def _infer(self, read: Callable[[], np.ndarray], expires: float) -> Answer:
+        try:
+            async with asyncio.timeout(expires - time.monotonic()):
+                return await self._service.batcher.submit(read, expires)
+        except (TimeoutError, Expired):
+            self._service.metrics.expired.inc()
+            raise Problem(504, "deadline", "no answer within the time allowed", RETRY) from None
+
+    @contextlib.asynccontextmanager
+    async def _refusals(self, ids: dict[str, str]) -> AsyncIterator[None]:
+        """Refused input is counted and logged; a full queue is a 503."""
+        try:
+            yield
+        except BadInput as refused:
+            self._service.metrics.invalid.labels(refused.reason).inc()
+            # Not the detail: in it a library may quote what was sent.
+            structlog.get_logger().warning("Request refused", **ids, reason=refused.reason, status=refused.status)
+            raise
+        except Saturated as error:
+            self._log_shed()
+            raise Problem(503, "queue_full", str(error), RETRY) from None
+
+    def _expiry(self, request: Request) -> float:
+        return deadline.expiry(request, self._settings.deadline_s)
+
+    def _started(self) -> None:
+        if not self._service.started:
+            raise Problem(503, "starting", "the model is still loading", RETRY)
+
+    def _model(self, request: Request) -> None:
+        """404 unless the path names the model, and its version where it names one."""
+        self._started()
+        told = request.path_params
+        if told["name"] != SERVICE or told.get("version", self._service.model.version) != self._service.model.version:
+            raise Problem(404, "no_such_model", f"the one model is {SERVICE} {self._service.model.version}")
 
     def _log_shed(self) -> None:
         """One line a second, however many are refused: an overload must not become a flood of logs."""
@@ -158,6 +209,19 @@ class Endpoints:
         if now - self._shed_logged >= SHED_LOG_EVERY_S:
             structlog.get_logger().warning("Requests shed", count=self._shed_since, queue=self._settings.max_queue)
             self._shed_logged, self._shed_since = now, 0
+
+
+def _feedback(body: bytes) -> tuple[str, int]:
+    """The request id and the true class. Raises BadInput."""
+    try:
+        told = json.loads(body)
+        request_id, truth = told["request_id"], CLASSES.index(told["label"])
+        if not isinstance(request_id, str) or len(request_id) > MAX_REQUEST_ID:
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        expected = f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}'
+        raise BadInput(422, "bad_feedback", expected) from None
+    return request_id, truth
 
 
 def _health(answer: tuple[bool, dict]) -> Response:

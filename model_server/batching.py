@@ -1,4 +1,4 @@
-"""From an image's bytes to a probability: admitted or refused at once, decoded, batched, inferred.
+"""From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
 The event loop admits jobs; decode threads make pixels of them; one worker thread takes what has gathered and runs the
 network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
@@ -20,7 +20,6 @@ import numpy as np
 import structlog
 
 from model_server import tracing
-from model_server.images import decode
 from model_server.metrics import Metrics
 from model_server.settings import Settings
 
@@ -32,25 +31,32 @@ class Predictor(Protocol):
 
     def predict(self, pixels: np.ndarray) -> np.ndarray: ...
 
+    def usable(self) -> bool: ...
+
 
 class Saturated(Exception):
     """The queue is full; the request is refused now rather than late."""
 
 
+class Expired(Exception):
+    """The time of the request was over before the model saw it."""
+
+
 class Answer(NamedTuple):
     """What became of one job."""
 
-    probability: float  # of pneumonia
+    probabilities: list[float]  # of pneumonia, one an image
     inference_s: float  # of the whole batch
 
 
 class Job:
-    """One image on its way."""
+    """The images of one request on their way."""
 
-    __slots__ = ("admitted", "body", "decoded", "future", "pixels", "trace")
+    __slots__ = ("admitted", "decoded", "expires", "future", "pixels", "read", "trace")
 
-    def __init__(self, body: bytes, future: asyncio.Future[Answer], admitted: float):
-        self.body, self.future, self.admitted = body, future, admitted
+    def __init__(self, read: Callable[[], np.ndarray], future: asyncio.Future[Answer], admitted: float, expires: float):
+        self.read: Callable[[], np.ndarray] | None = read
+        self.future, self.admitted, self.expires = future, admitted, expires
         self.pixels: np.ndarray | None = None
         self.trace = tracing.CURRENT.get()
         self.decoded = 0.0
@@ -82,8 +88,10 @@ class Batcher:
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic):
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._pending: dict[Job, None] = {}  # in order of admission
-        self._encoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._unread: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._decoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._held: Job | None = None  # was taken to join a batch, and did not fit
+        self._broken = False
         self._threads: list[threading.Thread] = []
         self._progress = self._shed_at = float("-inf")
 
@@ -101,13 +109,16 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, body: bytes) -> asyncio.Future[Answer]:
-        """Admit an image; the future gives an Answer or raises BadImage. Raises Saturated when the queue is full."""
+    def submit(self, read: Callable[[], np.ndarray], expires: float = float("inf")) -> asyncio.Future[Answer]:
+        """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
+        a batch of them; the future gives an Answer or raises what `read` raised. What has not reached the model when
+        `expires` (monotonic seconds) is over never does: Expired. Raises Saturated when the queue is full.
+        """
         if self.full:
             raise self.saturated()
-        job = Job(body, self._loop.create_future(), self._clock())
+        job = Job(read, self._loop.create_future(), self._clock(), expires)
         self._pending[job] = None
-        self._encoded.put(job)
+        self._unread.put(job)
         return job.future
 
     def saturated(self) -> Saturated:
@@ -127,8 +138,8 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Every thread runs."""
-        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        """Every thread runs, and the device works."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads) and not self._broken
 
     @property
     def stalled_s(self) -> float:
@@ -143,14 +154,13 @@ class Batcher:
 
     def _decode(self) -> None:
         _yield_to_event_loop()
-        while (job := self._encoded.get()) is not None:
-            if job.future.cancelled():
-                self._settle([(job, None)])
+        while (job := self._unread.get()) is not None:
+            if self._dropped(job):
                 continue
             began = time.perf_counter()
             try:
-                job.pixels = decode(job.body, self._settings.max_pixels)
-            except Exception as error:  # BadImage, or a defect of ours: either way it is this job's alone
+                job.pixels = job.read()
+            except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
                 self._settle([(job, error)])
             else:
                 job.decoded = time.perf_counter()
@@ -159,38 +169,50 @@ class Batcher:
                     job.trace.child("queue_wait", job.admitted, began, queue="decode")
                     job.trace.child("preprocessing", began, job.decoded)
                 self._decoded.put(job)
+            finally:
+                job.read = None  # and with it the body: only pixels wait
+                job = None
 
     def _infer(self) -> None:
         _yield_to_event_loop()
         metrics, version = self._metrics, self._model.version
         duration = metrics.inference.labels(version)
         while batch := self._gather():
-            metrics.batch_size.observe(len(batch))
+            pixels = np.concatenate([job.pixels for job in batch])
+            metrics.batch_size.observe(len(pixels))
             now = self._clock()
             for job in batch:
                 metrics.queue_wait.observe(now - job.admitted)
             began = time.perf_counter()
             try:
-                pixels = np.stack([job.pixels for job in batch])
                 probabilities = self._model.predict(pixels).tolist()
             except Exception as error:
-                structlog.get_logger().exception("Inference failed", batch=len(batch))
+                structlog.get_logger().exception("Inference failed", batch=len(pixels))
+                self._broken = not self._model.usable()
                 self._settle([(job, error) for job in batch])
                 continue
             took = time.perf_counter() - began
             self._progress = self._clock()
             duration.observe(took)
             _traced(batch, began, began + took, version)
-            self._settle([(job, Answer(p, took)) for job, p in zip(batch, probabilities, strict=True)])
+            ends = np.cumsum([len(job.pixels) for job in batch]).tolist()
+            self._settle(
+                [
+                    (job, Answer(probabilities[end - len(job.pixels) : end], took))
+                    for job, end in zip(batch, ends, strict=True)
+                ]
+            )
             metrics.drift.see(pixels)
 
     def _gather(self) -> list[Job]:
         """The next batch: one job, and those that join it within the longest wait. Empty when told to stop."""
-        first = self._decoded.get()
+        first, self._held = self._held or self._decoded.get(), None
+        while first is not None and self._dropped(first):
+            first = self._decoded.get()
         if first is None:
             return []
-        batch, until = [first], time.perf_counter() + self._settings.max_wait_ms / 1000
-        while len(batch) < self._settings.max_batch:
+        batch, images, until = [first], len(first.pixels), time.perf_counter() + self._settings.max_wait_ms / 1000
+        while images < self._settings.max_batch:
             try:
                 job = self._decoded.get(timeout=max(0.0, until - time.perf_counter()))
             except queue.Empty:
@@ -198,15 +220,29 @@ class Batcher:
             if job is None:
                 self._decoded.put(None)  # for the next round
                 break
+            if self._dropped(job):
+                continue
+            if images + len(job.pixels) > self._settings.max_batch:
+                self._held = job
+                break
             batch.append(job)
+            images += len(job.pixels)
         return batch
 
-    def _settle(self, outcomes: list[tuple[Job, Answer | Exception | None]]) -> None:
+    def _dropped(self, job: Job) -> bool:
+        """Whether nobody waits for a job any more; it is then settled and counted."""
+        if not job.future.cancelled() and self._clock() < job.expires:
+            return False
+        self._metrics.dropped.inc()
+        self._settle([(job, Expired())])
+        return True
+
+    def _settle(self, outcomes: list[tuple[Job, Answer | Exception]]) -> None:
         """Hand outcomes to the event loop, all of a batch in one call."""
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settled, outcomes)
 
-    def _settled(self, outcomes: list[tuple[Job, Answer | Exception | None]]) -> None:
+    def _settled(self, outcomes: list[tuple[Job, Answer | Exception]]) -> None:
         for job, outcome in outcomes:
             del self._pending[job]
             if job.future.done():  # its request has expired

@@ -1,4 +1,7 @@
-"""From a request's body to what the network sees. Nothing is decoded before its size is known to be in bounds."""
+"""From a picture's bytes to what the network sees. Nothing is decoded before its size is known to be in bounds.
+
+The bytes alone say what they are: a PNG sent as image/jpeg, or as text/plain, is a PNG.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,51 @@ import io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from model_server.problems import BadInput
+
 CLASSES = ("NORMAL", "PNEUMONIA")  # a label is an index into this
-SIDE = 64  # pixels a side of the network's input
+SIDE = 64  # pixels a side of the default network's input
 MAX_PIXELS = 40_000_000  # a large detector has 25 million; a decompression bomb has more
 
-
-class BadImage(ValueError):
-    """The body is not an image we take: `reason` is one of a few words (a metric's label), `status` a 4xx."""
-
-    def __init__(self, reason: str, status: int, detail: str):
-        super().__init__(detail)
-        self.reason, self.status = reason, status
+Image.MAX_IMAGE_PIXELS = None  # bounded below, with an answer that says so
 
 
-def decode(body: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A PNG or JPEG of any size and bit depth as uint8 (SIDE, SIDE), bright = dense. Raises BadImage."""
+def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.ndarray:
+    """A PNG, JPEG or DICOM of any size and bit depth as uint8 (side, side), bright = dense. Raises BadInput.
+
+    Colour becomes grey, and transparency is ignored. More than one frame is refused: which one is meant?
+    """
+    if body[128:132] == b"DICM":
+        from model_server import dicom  # takes a third of a second the first time; the service does it while it starts
+
+        grey = dicom.grey(body, max_pixels, side)
+    else:
+        grey = _grey(body, max_pixels, side)
+    return np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def _grey(body: bytes, max_pixels: int, side: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(body), formats=("PNG", "JPEG"))
+        frames = getattr(image, "n_frames", 1)
     except UnidentifiedImageError:
-        raise BadImage("not_an_image", 415, "the body is neither a PNG nor a JPEG image") from None
+        raise BadInput(415, "not_an_image", "the body is neither a PNG nor a JPEG nor a DICOM image") from None
     except Exception as error:  # Pillow raises many kinds on hostile headers; each is the sender's fault
-        raise BadImage("broken_image", 422, f"the image's header cannot be read: {error}") from None
+        raise BadInput(422, "broken_image", f"the image's header cannot be read: {error}") from None
+    if frames > 1:
+        raise BadInput(422, "several_frames", f"the image has {frames} frames; send one")
     wide, high = image.size
     if wide * high > max_pixels:
-        raise BadImage("too_many_pixels", 413, f"{wide} x {high} pixels; at most {max_pixels} in all are taken")
+        raise BadInput(413, "too_many_pixels", f"{wide} x {high} pixels; at most {max_pixels} in all are taken")
     try:
-        image.draft("L", (SIDE, SIDE))  # JPEG only: scaled while decoding, many times cheaper for large images
-        return np.asarray(_grey(image).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
+        image.draft("L", (side, side))  # JPEG only: scaled while decoding, many times cheaper for large images
+        return _eight_bits(image) if image.mode.startswith("I") else image.convert("L")
     except Exception as error:  # as above
-        raise BadImage("broken_image", 422, f"the image cannot be decoded: {error}") from None
+        raise BadInput(422, "broken_image", f"the image cannot be decoded: {error}") from None
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """Eight bits of grey; sixteen-bit images keep their upper eight."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, dtype=np.int32).clip(0, 65535) >> 8).astype(np.uint8))
-    return image.convert("L")
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The upper eight of the bits in use: detectors write 10, 12 or 14 bits into 16."""
+    pixels = np.asarray(image).clip(0, 65535)
+    spare = max(0, int(pixels.max()).bit_length() - 8)
+    return Image.fromarray((pixels >> spare).astype(np.uint8))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +14,26 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from model_server.densenet import DenseNet121
 from model_server.images import SIDE
 from model_server.settings import WEIGHTS
+
+WARM_UP_S = 1.5
 
 
 class WeightsError(Exception):
     """The weights cannot be used; the message says why. The service does not start."""
 
 
+class DeviceError(Exception):
+    """The device that was asked for is not there."""
+
+
 class SmallCNN(nn.Module):
     """Four convolutions and a mean: about 3 million multiplications an image."""
 
     architecture = "small-cnn-64"
+    side = SIDE
 
     def __init__(self):
         super().__init__()
@@ -43,42 +53,57 @@ class SmallCNN(nn.Module):
         return self.head(torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)).squeeze(1)
 
 
-ARCHITECTURES = {SmallCNN.architecture: SmallCNN}
+ARCHITECTURES = {kind.architecture: kind for kind in (SmallCNN, DenseNet121)}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: `predict` and what it is."""
+    """A loaded model on the CPU: `predict` and what it is."""
 
     network: nn.Module
     version: str
     sha256: str
     architecture: str
+    known_answers: Mapping[str, float] = field(default_factory=dict)  # bundled sample: probability of pneumonia
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of what it is shown."""
+        return self.network.side
 
     @torch.inference_mode()
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (n, SIDE, SIDE) to the probability of pneumonia, float32 (n,)."""
+        """uint8 (n, side, side) to the probability of pneumonia, float32 (n,)."""
         return torch.sigmoid(self.network(torch.from_numpy(pixels))).numpy()
 
+    def usable(self) -> bool:
+        """Whether it can go on after an error."""
+        return True
 
-def load(path: Path = WEIGHTS) -> Model:
-    """The model in a safetensors file, as the JSON file beside it describes it. Raises WeightsError."""
+
+def load(path: Path = WEIGHTS, sha256: str = "") -> Model:
+    """The model in a safetensors file, as the JSON file beside it, its card, describes it. Raises WeightsError.
+
+    The file has to have the SHA-256 on the card, and the one given here.
+    """
     card_path = path.with_suffix(".json")
     try:
         card = json.loads(card_path.read_text())
         weights = path.read_bytes()
-        version, sha256, architecture = card["version"], card["sha256"], card["architecture"]
+        version, expected, architecture = (str(card[key]) for key in ("version", "sha256", "architecture"))
+        known_answers = {str(name): float(said) for name, said in card.get("known_answers", {}).items()}
     except FileNotFoundError as error:
         raise WeightsError(f"{error.filename}: no such file") from None
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{card_path}: not a model card ({type(error).__name__}: {error})") from None
     found = hashlib.sha256(weights).hexdigest()
-    if found != sha256:
-        raise WeightsError(
-            f"{path}: SHA-256 is {found}, {card_path.name} says {sha256}: the file is truncated, changed or another one"
-        )
+    for says, wanted in ((card_path.name, expected), ("--weights-sha256", sha256 or expected)):
+        if found != wanted.lower():
+            raise WeightsError(
+                f"{path}: SHA-256 is {found}, {says} says {wanted}: the file is truncated, changed or another one"
+            )
     if architecture not in ARCHITECTURES:
         raise WeightsError(f"{card_path}: unknown architecture {architecture!r} (known: {', '.join(ARCHITECTURES)})")
     network = ARCHITECTURES[architecture]()
@@ -86,15 +111,27 @@ def load(path: Path = WEIGHTS) -> Model:
         network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{path}: these are not the weights of a {architecture}: {error}") from None
-    return Model(network.eval(), version, sha256, architecture)
+    return Model(network.eval(), version, found, architecture, known_answers)
 
 
-def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1) -> Model:
-    """A loaded model that has answered batches of every size once, so that no request pays for a first time."""
+def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: str = "cpu", sha256: str = ""):
+    """A loaded model (a Model, or a CudaModel) that has answered before, so that no request pays for a first time.
+
+    `device` is cpu, cuda, or auto: CUDA where there is some. Raises WeightsError, DeviceError.
+    """
     torch.set_num_threads(threads)
-    model = load(path)
-    for size in range(1, max_batch + 1):
-        answers = model.predict(np.zeros((size, SIDE, SIDE), np.uint8))
+    model = load(path, sha256)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: torch finds no CUDA device here; auto or cpu would do without")
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        from model_server.cuda import CudaModel
+
+        model = CudaModel(model, max_batch)
+    began = time.monotonic()
+    for size in range(1, max_batch + 1):  # every size, unless the network is large: then it is no first time that hurts
+        answers = model.predict(np.zeros((size, model.side, model.side), np.uint8))
         if answers.shape != (size,) or not np.isfinite(answers).all():
             raise WeightsError(f"{path}: the model answers {answers!r} to {size} black images")
+        if time.monotonic() - began > WARM_UP_S:
+            break
     return model

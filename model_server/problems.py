@@ -9,6 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+MEDIA_TYPE = "application/problem+json"
+RETRY = {"Retry-After": "1"}  # on every 503
+
 
 class Problem(Exception):
     """An answer that is not a success; `reason` is one of a few words."""
@@ -18,16 +21,28 @@ class Problem(Exception):
         self.status, self.reason, self.detail, self.headers = status, reason, detail, headers
 
 
-async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-    body = {
+class BadInput(Problem):
+    """The sender's fault: a 4xx, and counted under its reason."""
+
+
+def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | int]:
+    """What an error answers, as JSON members."""
+    told = {
         "type": "about:blank",
         "title": http.HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
         "reason": problem.reason,
-        "request_id": request.scope["correlation"]["request_id"],
+        "request_id": request_id,
     }
-    return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
+    if path.startswith("/v2"):  # where clients of the Open Inference Protocol look for it
+        told["error"] = problem.detail
+    return told
+
+
+async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+    told = body(problem, request.scope["correlation"]["request_id"], request.scope["path"])
+    return JSONResponse(told, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 async def on_exception(request: Request, error: Exception) -> JSONResponse:

@@ -9,22 +9,24 @@ import importlib
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import structlog
 from PIL import Image
 
-from model_server import drift, gpu
-from model_server.batching import Batcher
+from model_server import drift, gpu, tracing
+from model_server.batching import Answer, Batcher
+from model_server.deep import Deep
 from model_server.feedback import Feedback
-from model_server.images import SIDE
+from model_server.images import CLASSES, SIDE, decode
 from model_server.logs import now
 from model_server.metrics import Metrics
 from model_server.settings import Settings
 from model_server.tracing import Tracer
 
+PROOF_WITHIN_S = 30.0
 SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so long
 
 
@@ -37,7 +39,8 @@ class Service:
         self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
         self.batcher = Batcher(settings, self.metrics)
         self.feedback = Feedback()
-        self.model_version = ""
+        self.deep = Deep(self)
+        self.model: Any = None  # a model.Model, once it is loaded: torch is not imported before
         self.stopping = False
         self._began = time.monotonic()
         self._components: dict[str, dict[str, Any]] = {
@@ -71,20 +74,24 @@ class Service:
         os.environ["OMP_NUM_THREADS"] = str(self.settings.torch_threads)
         with self._component("runtime"):  # torch takes seconds to import; startup and metrics are answered meanwhile
             models = await asyncio.to_thread(importlib.import_module, "model_server.model")
+            await asyncio.to_thread(importlib.import_module, "model_server.dicom")
         with self._component("model"):
-            model = await asyncio.to_thread(
-                models.ready, self.settings.weights, self.settings.max_batch, self.settings.torch_threads
-            )
-            self.model_version = model.version
+            options = self.settings
+            self.model = model = await asyncio.to_thread(
+                models.ready, options.weights, options.max_batch, options.torch_threads, options.device,
+                options.weights_sha256,
+            )  # fmt: skip
             self.metrics.model(model.version, model.sha256, model.architecture)
             self.metrics.readings(gpu.allocator(models.torch))
             self.metrics.drift.against(drift.stored_beside(self.settings.weights))
         with self._component("inference"):
             self.batcher.start(model)
-            await asyncio.wait_for(self.batcher.submit(_grey_png()), self.settings.deadline_s)
+            async with asyncio.timeout(PROOF_WITHIN_S):
+                await self.batcher.submit(lambda: self.decoded(_grey_png()))
         gc.collect()
         gc.freeze()  # torch's 180,000 objects stay: each look through them would stop every request for 70 ms
         self._started_after = time.monotonic() - self._began
+        self._watching = asyncio.create_task(self.deep.watch())
         structlog.get_logger().info(
             "Service started", seconds=round(self._started_after, 3), model_version=model.version, sha256=model.sha256
         )
@@ -92,6 +99,37 @@ class Service:
     @property
     def started(self) -> bool:
         return self._started_after is not None
+
+    def decoded(self, body: bytes) -> np.ndarray:
+        """A picture as a batch of one, uint8 (1, side, side). Raises BadInput."""
+        return decode(body, self.settings.max_pixels, self.model.side)[np.newaxis]
+
+    def predicted(self, ids: Mapping[str, str], answer: Answer, size: int) -> None:
+        """Count, log, trace and remember the predictions of a request with a body of `size` bytes: of several images
+        each by the request's id and its place, as in `4bf9:0`, `4bf9:1`."""
+        version, several = self.model.version, len(answer.probabilities) > 1
+        for i, probability in enumerate(answer.probabilities):
+            name = CLASSES[label := label_of(probability)]
+            confidence = max(probability, 1 - probability)
+            self.metrics.predictions.labels(version, name).inc()
+            self.metrics.confidence.observe(confidence)
+            if i == 0:
+                tracing.annotate(
+                    **{
+                        "image.size": size, "model.version": version,
+                        "prediction.result": name, "prediction.confidence": confidence,
+                    }
+                )  # fmt: skip
+            self.feedback.remember(f"{ids['request_id']}:{i}" if several else ids["request_id"], label)
+            structlog.get_logger().info(
+                "Model inference completed", **ids, model_version=version, prediction=name,
+                confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
+            )  # fmt: skip
+
+    async def store_check(self) -> str:
+        """Put a record where predictions are kept; says where that is. Raises when it cannot be put there."""
+        self.feedback.remember("deep", 0)
+        return "memory"
 
     def startup(self) -> tuple[bool, dict[str, Any]]:
         """Whether the model has answered once, and how far each component is."""
@@ -134,6 +172,11 @@ class Service:
             component["status"] = "started"
         finally:
             component["seconds"] = round(time.monotonic() - began, 3)
+
+
+def label_of(probability: float) -> int:
+    """The class, as an index, that a probability of pneumonia means."""
+    return int(probability > 0.5)
 
 
 def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:

@@ -28,14 +28,20 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "port to listen on; 0 takes a free one")
     weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
+    weights_sha256: str = _setting("", "SHA-256 the weights must have; empty: the one on their model card")
+    device: str = _setting("auto", "cpu, cuda, or auto: CUDA where there is some")
     max_batch: int = _setting(16, "requests inferred together at most")
     max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch")
     max_queue: int = _setting(128, "requests admitted and not yet answered; one more is answered 503 at once")
     decode_threads: int = _setting(1, "threads that decode images")
     torch_threads: int = _setting(1, "threads of one inference")
-    deadline_s: float = _setting(10.0, "longest a request may take; then it is answered 504 (408 while its body comes)")
+    deadline_s: float = _setting(
+        10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
+    )
     wedged_after_s: float = _setting(5.0, "work waiting and none done for so long means not live")
     max_body_bytes: int = _setting(16 << 20, "largest request body")
+    max_held_bytes: int = _setting(256 << 20, "bytes of bodies held at once; one more is answered 503")
+    max_head_bytes: int = _setting(32 << 10, "largest request line and headers; more is answered 431")
     max_pixels: int = _setting(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
     commit: str = _setting("unknown", "the commit this was built from, for build_info")
     environment: str = _setting("local", "where this runs, for deployment_info")
@@ -64,12 +70,17 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
             help=f"{setting.metadata['about']} (default: {setting.default})",
         )
     settings = Settings(**vars(parser.parse_args(argv)))
-    for name in ("max_batch", "max_queue", "decode_threads", "torch_threads", "max_body_bytes", "max_pixels"):
+    for name in (
+        "max_batch", "max_queue", "decode_threads", "torch_threads", "max_body_bytes", "max_held_bytes",
+        "max_head_bytes", "max_pixels",
+    ):  # fmt: skip
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(settings, name)}")
     for name in ("deadline_s", "wedged_after_s"):
         if not getattr(settings, name) > 0:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
+    if settings.device not in ("auto", "cpu", "cuda"):
+        parser.error(f"--device: must be auto, cpu or cuda, got {settings.device!r}")
     if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR", "OFF"):
         parser.error(f"--log-level: must be DEBUG, INFO, WARN, ERROR or OFF, got {settings.log_level!r}")
     if settings.metrics not in ("on", "off"):

@@ -1,8 +1,11 @@
-"""Trains the default weights on synthetic radiographs, on a CPU, from a seed.
+"""Trains weights, on synthetic radiographs or on folders of real ones, from a seed; or evaluates some.
 
     python -m model_server.train --out model_server/weights/small-cnn.safetensors
+    python -m model_server.train --data chest_xray --out weights/mine.safetensors
+    python -m model_server.train --evaluate chest_xray/test --weights weights/mine.safetensors
 
-Images go through JPEG and the server's own decoder, so that the network learns what it will be shown.
+Synthetic images go through JPEG, and all through the server's own decoder, so that the network learns what it will be
+shown. The model card beside the weights says how they were made and what they answer to the bundled samples.
 """
 
 from __future__ import annotations
@@ -13,49 +16,54 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
 
-from model_server import drift
+from model_server import drift, folders
+from model_server.deep import SAMPLES
 from model_server.images import decode
-from model_server.model import Model, SmallCNN
+from model_server.model import ARCHITECTURES, Model, SmallCNN, WeightsError, load
 from model_server.radiographs import radiographs
 from model_server.settings import WEIGHTS
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
+AT_ONCE = 64  # images through the network together when it is evaluated
 
 
-def dataset(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 (count, SIDE, SIDE) and labels int64 (count,)."""
-    made = [(decode(image.jpeg()), image.label) for image in radiographs(count, seed)]
+def dataset(count: int, seed: int, side: int = SmallCNN.side) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (count, side, side) and labels int64 (count,)."""
+    made = [(decode(image.jpeg(), side=side), image.label) for image in radiographs(count, seed)]
     return np.stack([pixels for pixels, _ in made]), np.array([label for _, label in made])
 
 
-def fit(pixels: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = 64) -> SmallCNN:
-    """A trained network; progress goes to standard error."""
-    torch.manual_seed(seed)
+def fit(
+    network: nn.Module, pixels: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = 64
+) -> nn.Module:
+    """The network, trained, on the CPU; on CUDA meanwhile where there is some. Progress goes to standard error."""
+    batch = min(batch, len(labels))
     rng = np.random.default_rng(seed)
-    network = SmallCNN()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = network.to(device).train()
     steps = epochs * (len(labels) // batch)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
     for epoch in range(epochs):
         total = 0.0
         for chosen in rng.permutation(len(labels))[: batch * (len(labels) // batch)].reshape(-1, batch):
-            shown = _augmented(pixels[chosen], rng)
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                network(torch.from_numpy(shown)), torch.from_numpy(labels[chosen]).float()
-            )
+            shown = torch.from_numpy(_augmented(pixels[chosen], rng)).to(device)
+            truth = torch.from_numpy(labels[chosen]).float().to(device)
+            loss = nn.functional.binary_cross_entropy_with_logits(network(shown), truth)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             total += loss.item()
         print(f"epoch {epoch + 1}/{epochs}: loss {total * batch / len(labels):.4f}", file=sys.stderr, flush=True)
-    return network.eval()
+    return network.eval().cpu()
 
 
 def _augmented(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -64,42 +72,94 @@ def _augmented(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(shifted[:, :, ::-1] if rng.random() < 0.5 else shifted)
 
 
-def accuracy(network: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> float:
-    """The share of images whose class the network gets right."""
-    said = Model(network, "", "", "").predict(pixels) > 0.5
-    return float((said == labels).mean())
+def scores(model: Model, pixels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, and precision and recall of pneumonia (0 where nothing is called pneumonia)."""
+    parts = [model.predict(pixels[i : i + AT_ONCE]) for i in range(0, len(pixels), AT_ONCE)]
+    said, truth = np.concatenate(parts) > 0.5, labels.astype(bool)
+    right = float((said & truth).sum())
+    return {
+        "accuracy": float((said == truth).mean()),
+        "precision": right / max(1, int(said.sum())),
+        "recall": right / max(1, int(truth.sum())),
+    }
 
 
-def main() -> None:
+def known_answers(model: Model) -> dict[str, float]:
+    """What a model answers to the bundled samples, for the deep health check."""
+    paths = sorted(SAMPLES.glob("*/*"))
+    answers = model.predict(np.stack([decode(path.read_bytes(), side=model.side) for path in paths]))
+    return {path.name: round(float(answer), 6) for path, answer in zip(paths, answers, strict=True)}
+
+
+def write(network: nn.Module, out: Path, version: str, **told: Any) -> None:
+    """Weights, and their card with what is told of them."""
+    weights = safetensors.torch.save(network.state_dict())
+    sha256 = hashlib.sha256(weights).hexdigest()
+    model = Model(network.eval(), version, sha256, network.architecture)
+    card = {"version": version, "architecture": network.architecture, "sha256": sha256} | told
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(weights)
+    out.with_suffix(".json").write_text(json.dumps(card | {"known_answers": known_answers(model)}, indent=2) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 done, 1 the folder or the weights cannot be used, 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m model_server.train", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="safetensors file; its model card goes beside it")
     parser.add_argument("--version", default="1.0.0")
-    parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--held-out", type=int, default=2000)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default=SmallCNN.architecture)
+    parser.add_argument(
+        "--data", type=Path, help="folder with NORMAL and PNEUMONIA, or with train and test; not synthetic"
+    )
+    parser.add_argument("--images", type=int, default=6000, help="synthetic images to train on")
+    parser.add_argument("--held-out", type=int, default=2000, help="synthetic images to evaluate with")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--seed", type=int, default=TRAINING_SEED)
-    options = parser.parse_args()
+    parser.add_argument("--evaluate", type=Path, metavar="DIR", help="train nothing; evaluate --weights on this folder")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="what --evaluate evaluates")
+    options = parser.parse_args(argv)
+    for name in ("images", "held_out", "epochs"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(options, name)}")
+    try:
+        if options.evaluate:
+            model = load(options.weights)
+            pixels, labels = folders.read(options.evaluate, model.side)
+            print(json.dumps(scores(model, pixels, labels) | {"images": len(labels), "version": model.version}))
+        else:
+            _train(options)
+    except (folders.FolderError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
     began = time.monotonic()
-    pixels, labels = dataset(options.images, options.seed)
-    network = fit(pixels, labels, options.epochs, options.seed)
-    held_out = accuracy(network, *dataset(options.held_out, HELD_OUT_SEED))
-    weights = safetensors.torch.save(network.state_dict())
-    card = {
-        "version": options.version,
-        "architecture": network.architecture,
-        "sha256": hashlib.sha256(weights).hexdigest(),
-        "held_out_accuracy": held_out,
-        "held_out": {"images": options.held_out, "seed": HELD_OUT_SEED},
-        "trained_on": {"images": options.images, "seed": options.seed, "epochs": options.epochs},
-        "features": drift.reference(pixels),
-        "command": f"python -m model_server.train --images {options.images} --held-out {options.held_out}"
-        f" --epochs {options.epochs} --seed {options.seed} --version {options.version}",
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(weights)
-    options.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-    print(f"held-out accuracy {held_out:.4f} after {time.monotonic() - began:.0f} s: {options.out}")
+    torch.manual_seed(options.seed)
+    network = ARCHITECTURES[options.architecture]()
+    made = f"--epochs {options.epochs} --seed {options.seed} --version {options.version}"
+    if options.architecture != SmallCNN.architecture:
+        made += f" --architecture {options.architecture}"
+    if options.data:
+        shown, held_out = folders.split(options.data, network.side)
+        made = f"--data {options.data.name} {made}"
+    else:
+        shown = dataset(options.images, options.seed, network.side)
+        held_out = dataset(options.held_out, HELD_OUT_SEED, network.side)
+        made = f"--images {options.images} --held-out {options.held_out} {made}"
+    fit(network, *shown, options.epochs, options.seed)
+    seen = scores(Model(network, "", "", ""), *held_out)
+    write(
+        network, options.out, options.version,
+        held_out_accuracy=seen["accuracy"], held_out_precision=seen["precision"], held_out_recall=seen["recall"],
+        held_out={"images": len(held_out[1])} | ({} if options.data else {"seed": HELD_OUT_SEED}),
+        trained_on={"images": len(shown[1]), "seed": options.seed, "epochs": options.epochs},
+        features=drift.reference(shown[0]),
+        command=f"python -m model_server.train {made}",
+    )  # fmt: skip
+    print(f"held-out accuracy {seen['accuracy']:.4f} after {time.monotonic() - began:.0f} s: {options.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,14 +4,16 @@ import asyncio
 import io
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from model_server.batching import Batcher, Saturated
-from model_server.images import BadImage
+from model_server.batching import Batcher, Expired, Saturated
+from model_server.images import decode
 from model_server.metrics import Metrics
+from model_server.problems import BadInput
 from model_server.settings import Settings
 
 
@@ -30,11 +32,24 @@ class Brightness:
         assert self.gate.wait(30)
         return pixels.mean((1, 2)) / 255
 
+    def usable(self) -> bool:
+        return True
 
-def grey(level: int) -> bytes:
+
+def grey(level: int):
+    """Reads a picture of one grey, as a request for /predict does."""
     out = io.BytesIO()
     Image.new("L", (64, 64), level).save(out, "PNG")
-    return out.getvalue()
+    return lambda: decode(out.getvalue())[np.newaxis]
+
+
+def nonsense():
+    return decode(b"nonsense")[np.newaxis]
+
+
+def greys(*levels: int):
+    """Reads several images, as a request of the Open Inference Protocol may hold."""
+    return lambda: np.stack([np.full((64, 64), level, np.uint8) for level in levels])
 
 
 def running(model: Brightness, **settings) -> Batcher:
@@ -55,7 +70,7 @@ def test_every_request_gets_the_answer_to_its_own_image():
     async def main():
         batcher = running(Brightness(), max_queue=256, max_batch=7, decode_threads=3)
         answers = await asyncio.gather(*(batcher.submit(grey(level)) for level in range(256)))
-        assert [round(255 * a.probability) for a in answers] == list(range(256))
+        assert [round(255 * a.probabilities[0]) for a in answers] == list(range(256))
         assert batcher.depth == 0 and batcher.stalled_s == 0
 
     asyncio.run(main())
@@ -87,7 +102,7 @@ def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
         assert batcher.shed_ago_s < 30 and batcher.depth == 3
         model.gate.set()
         await asyncio.gather(*jobs)
-        assert (await batcher.submit(grey(255))).probability == 1
+        assert (await batcher.submit(grey(255))).probabilities == [1]
 
     asyncio.run(main())
 
@@ -95,10 +110,10 @@ def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
 def test_a_bad_image_fails_alone():
     async def main():
         batcher = running(Brightness())
-        good, bad, also_good = (batcher.submit(body) for body in (grey(255), b"nonsense", grey(0)))
-        with pytest.raises(BadImage):
+        good, bad, also_good = (batcher.submit(read) for read in (grey(255), nonsense, grey(0)))
+        with pytest.raises(BadInput):
             await bad
-        assert ((await good).probability, (await also_good).probability) == (1, 0)
+        assert ((await good).probabilities, (await also_good).probabilities) == ([1], [0])
 
     asyncio.run(main())
 
@@ -110,8 +125,8 @@ def test_work_that_waits_while_none_is_done_is_a_stall_and_bad_images_do_not_hid
         job = batcher.submit(grey(1))
         began = time.monotonic()
         while time.monotonic() - began < 0.2:
-            with pytest.raises(BadImage):
-                await batcher.submit(b"nonsense")
+            with pytest.raises(BadInput):
+                await batcher.submit(nonsense)
         assert batcher.stalled_s >= 0.2 and batcher.alive
         model.gate.set()
         await job
@@ -159,5 +174,92 @@ def test_slow_work_is_no_stall_however_long_the_queue():
         assert batcher.stalled_s == 4
         model.steps.release(2)
         await asyncio.gather(*others)
+
+    asyncio.run(main())
+
+
+def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_batches():
+    async def main():
+        model = Brightness(is_open=False)
+        batcher = running(model, max_batch=4)
+        first = batcher.submit(grey(1))
+        await until(lambda: model.batches == [1])
+        jobs = [batcher.submit(read) for read in (greys(0, 255, 0), greys(255, 0), grey(255), greys(255, 255, 0, 0))]
+        await until(lambda: batcher._decoded.qsize() == 4)
+        model.gate.set()
+        await first
+        answers = [(await job).probabilities for job in jobs]
+        assert answers == [[0, 1, 0], [1, 0], [1], [1, 1, 0, 0]]
+        assert model.batches == [1, 3, 3, 4] and batcher.depth == 0  # none is torn apart, none overtakes
+
+    asyncio.run(main())
+
+
+def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counted():
+    async def main():
+        now, model, metrics = [0.0], Brightness(is_open=False), Metrics()
+        batcher = Batcher(Settings(max_batch=1), metrics, clock=lambda: now[0])
+        batcher.start(model)
+        running_one = batcher.submit(grey(1), expires=10)
+        await until(lambda: model.batches == [1])
+        expired, abandoned, good = batcher.submit(grey(2), 5), batcher.submit(grey(3), 99), batcher.submit(grey(4), 99)
+        await until(lambda: batcher._decoded.qsize() == 3)
+        abandoned.cancel()
+        now[0] = 6
+        model.gate.set()
+        await running_one
+        assert round(255 * (await good).probabilities[0]) == 4
+        with pytest.raises(Expired):
+            await expired
+        assert model.batches == [1, 1] and batcher.depth == 0
+        assert metrics.registry.get_sample_value("inference_jobs_dropped_total") == 2
+
+    asyncio.run(main())
+
+
+def test_what_has_expired_is_not_even_read():
+    async def main():
+        batcher = running(Brightness())
+        with pytest.raises(Expired):
+            await batcher.submit(nonsense, expires=time.monotonic() - 1)
+
+    asyncio.run(main())
+
+
+class Broken(Brightness):
+    """Fails as a GPU does after a sticky error."""
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        raise RuntimeError("unspecified launch failure")
+
+    def usable(self) -> bool:
+        return False
+
+
+def test_a_device_that_is_broken_for_good_is_not_alive():
+    async def main():
+        batcher = running(Broken())
+        assert batcher.alive
+        with pytest.raises(RuntimeError):
+            await batcher.submit(grey(1))
+        assert not batcher.alive
+
+    asyncio.run(main())
+
+
+def test_a_body_is_let_go_once_it_is_read():
+    class Body:
+        images = 1
+
+    async def main():
+        model = Brightness(is_open=False)
+        batcher = running(model)
+        body = Body()
+        gone = weakref.ref(body)
+        job = batcher.submit(lambda body=body: np.zeros((body.images, 64, 64), np.uint8))
+        del body
+        await until(lambda: gone() is None)
+        model.gate.set()
+        await job
 
     asyncio.run(main())

@@ -136,19 +136,32 @@ def test_the_exposition_has_every_promised_metric(served):
     assert served.metric("service_ready") == 1
 
 
-def test_accuracy_is_absent_until_enough_labels_came_and_each_counts_once(served, corpus):
-    for i in range(50):
-        assert i % 7 or served.metric("ml_model_accuracy") is None
-        answer = served.post("/predict", content=corpus[i % 40][0], headers={"X-Request-ID": f"p{i}"})
-        truth = answer.json()["class"]
-        label = truth if i % 5 else CLASSES[truth == "NORMAL"]  # one label in five says it was wrong
-        told = served.post("/feedback", json={"request_id": f"p{i}", "label": label})
-        assert told.json()["correct"] == bool(i % 5)
-    assert served.metric("ml_model_accuracy") == 0.8 and served.metric("ml_feedback_total") == 50
-    assert served.post("/feedback", json={"request_id": "p1", "label": "NORMAL"}).status_code == 404
+def test_accuracy_is_absent_until_enough_labels_came_and_each_counts_once(serve, corpus):
+    with serve() as served:
+        for i in range(50):
+            assert i % 7 or served.metric("ml_model_accuracy") is None
+            answer = served.post("/predict", content=corpus[i % 40][0], headers={"X-Request-ID": f"p{i}"})
+            truth = answer.json()["class"]
+            label = truth if i % 5 else CLASSES[truth == "NORMAL"]  # one label in five says it was wrong
+            told = served.post("/feedback", json={"request_id": f"p{i}", "label": label})
+            assert told.json()["correct"] == bool(i % 5)
+        assert served.metric("ml_model_accuracy") == 0.8 and served.metric("ml_feedback_total") == 50
+        assert served.post("/feedback", json={"request_id": "p1", "label": "NORMAL"}).status_code == 404
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"request_id": "x"}', b'{"request_id": "x", "label": "FLU"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"request_id": "x"}',
+        b'{"request_id": "x", "label": "FLU"}',
+        b'{"request_id": 5, "label": "NORMAL"}',
+        b'{"request_id": "%s", "label": "NORMAL"}' % (b"x" * 1000),
+    ],
+)
 def test_malformed_feedback_is_refused(served, body):
     assert served.post("/feedback", content=body).status_code == 422
 

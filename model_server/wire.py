@@ -1,0 +1,113 @@
+"""What comes before a request is one: heads that are too large, too slow or not HTTP are refused as problems too."""
+
+from __future__ import annotations
+
+import http
+import json
+import random
+from asyncio.events import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from model_server import problems
+from model_server.metrics import Metrics
+from model_server.problems import BadInput
+
+LINGER_S = 2.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with bounds on a request's head and trailers, and on how long a connection may be silent."""
+
+    def __init__(self, *args, max_head_bytes: int, head_within_s: float, metrics: Metrics, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._max_head_bytes, self._head_within_s, self._metrics = max_head_bytes, head_within_s, metrics
+        self._in_head, self._has_body, self._refused = False, False, False
+        self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
+        self._late: TimerHandle | None = None
+        self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unset_keepalive_if_required()
+        self._punctual()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._has_body = False
+        super().data_received(data)
+        if self._refused:
+            return
+        self._parsed_bytes = 0 if self._has_body else self._parsed_bytes + len(data)
+        if self._parsed_bytes > self._max_head_bytes:
+            self._refuse(self._too_large)
+        elif self._in_head and self._late is None:
+            self._late = self.loop.call_later(self._head_within_s, self._on_late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._parsed_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._has_body = False, True
+        self._punctual()
+        if self._head_bytes() > self._max_head_bytes:
+            raise self._too_large  # the parser stops and calls for the answer below
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._has_body = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._has_body = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn for whatever its parser refuses."""
+        if self._head_bytes() > self._max_head_bytes:
+            self._refuse(self._too_large)
+        else:
+            self._refuse(BadInput(400, "not_http", "this is not an HTTP request"))
+
+    def _head_bytes(self) -> int:
+        headers = self.headers or ()
+        return len(getattr(self, "url", b"")) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+    def _on_late(self) -> None:
+        self._refuse(BadInput(408, "slow_head", f"the headers did not come within {self._head_within_s:g} s"))
+
+    def _punctual(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse(self, problem: BadInput) -> None:
+        """Answer, and close once that can have been read: to close while bytes come in would throw it away.
+
+        A request that is being answered on this connection ends with it.
+        """
+        self._punctual()
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._metrics.invalid.labels(problem.reason).inc()
+        request_id = f"{random.getrandbits(128):032x}"
+        told = json.dumps(problems.body(problem, request_id)).encode()
+        self.transport.write(
+            f"HTTP/1.1 {problem.status} {http.HTTPStatus(problem.status).phrase}\r\n"
+            f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(told)}\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n".encode()
+            + told
+        )
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)

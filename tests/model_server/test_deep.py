@@ -1,0 +1,92 @@
+"""The deep health check: true when all is well, and each thing that breaks is named."""
+
+import collections
+import concurrent.futures
+import json
+
+import pytest
+
+from model_server import deep
+
+ANOTHER_MODEL = """
+import model_server.model as m
+real = m.Model.predict
+m.Model.predict = lambda *a: 1 - real(*a)
+"""
+WEDGED = """
+import model_server.model as m, time
+real, calls = m.Model.predict, []
+m.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 17)), real(*a))[2]
+"""
+FULL_MEMORY = """
+import model_server.deep as d
+d.memory = lambda: (95, 100)
+"""
+
+
+def unhealthy(answer) -> dict[str, str]:
+    """Check and reason of everything that is wrong."""
+    assert answer.status_code == 503 and answer.json()["status"] == "unhealthy"
+    return {name: check["reason"] for name, check in answer.json()["checks"].items() if not check["healthy"]}
+
+
+def test_all_is_well_and_each_check_has_its_time(served):
+    answer = served.get("/health/deep")
+    told = answer.json()
+    assert answer.status_code == 200 and told["status"] == "healthy" and told["timestamp"].endswith("Z"), told
+    assert list(told["checks"]) == ["model", "memory", "gpu", "data_path"]
+    assert all(check["healthy"] and check["seconds"] >= 0 for check in told["checks"].values())
+    checks = told["checks"]
+    assert checks["model"]["samples"] == checks["model"]["known_answers"] == 4
+    assert 0 < checks["memory"]["used_bytes"] < checks["memory"]["limit_bytes"]
+    assert checks["gpu"]["present"] in (True, False)
+    assert checks["data_path"]["decode_s"] > 0 and checks["data_path"]["store"]
+
+
+def test_known_answers_are_those_on_the_card_and_right(served):
+    known = json.loads((deep.SAMPLES.parent / "weights/small-cnn.json").read_text())["known_answers"]
+    for path in deep.SAMPLES.glob("*/*"):
+        answer = served.post("/predict", content=path.read_bytes()).json()
+        assert answer["class"] == path.parent.name
+        assert answer["probability"] == pytest.approx(known[path.name], abs=0.01)
+
+
+def test_another_network_than_the_card_says_is_found(serve):
+    with serve(defect=ANOTHER_MODEL) as client:
+        assert list(unhealthy(client.get("/health/deep"))) == ["model"]
+        assert client.get("/health/ready").status_code == 200  # nothing but the deep check can see this
+
+
+def test_a_wedged_model_ends_the_check_in_time_and_only_one_runs(serve):
+    with serve("--deadline-s", "1", "--wedged-after-s", "30", defect=WEDGED) as client:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = [future.result() for future in [pool.submit(client.get, "/health/deep") for _ in range(4)]]
+        assert sorted(answer.status_code for answer in answers) == [409, 409, 409, 503]
+        for answer in answers:
+            if answer.status_code == 409:
+                assert answer.json()["reason"] == "deep_check_running" and answer.headers["retry-after"]
+            else:
+                assert set(unhealthy(answer)) == {"model", "data_path"}
+        assert set(unhealthy(client.get("/health/deep"))) == {"model", "data_path"}  # and another may run now
+        client.process.kill()
+
+
+def test_full_memory_is_found(serve):
+    with serve(defect=FULL_MEMORY) as client:
+        assert unhealthy(client.get("/health/deep")) == {"memory": "95 of 100 bytes are in use"}
+
+
+def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():
+    readings = collections.deque((30.0 * i, 1000 + 5 * 30 * i) for i in range(deep.TREND_FROM))
+    assert deep.slope(readings) == pytest.approx(5)
+    readings.pop()
+    assert deep.slope(readings) is None
+
+
+def test_there_is_none_before_the_start(serve):
+    slow_load = (
+        "import model_server.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
+    )
+    with serve(defect=slow_load, wait=False) as client:
+        answer = client.until(lambda: client.get("/health/deep"))
+        assert (answer.status_code, answer.json()["reason"]) == (503, "starting")

@@ -1,0 +1,200 @@
+"""The Open Inference Protocol, by a client that is not ours, and by requests that no client would send."""
+
+import json
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from model_server import SERVICE, oip
+from model_server.images import decode
+
+SLOW = """
+import model_server.model as m, time
+real = m.Model.predict
+m.Model.predict = lambda self, pixels: (time.sleep(0.3 * bool(pixels.any())), real(self, pixels))[1]
+"""
+INFER = f"/v2/models/{SERVICE}/infer"
+
+
+@pytest.fixture
+def client(served):
+    with triton.InferenceServerClient(f"127.0.0.1:{served.port}") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def tensor(corpus) -> np.ndarray:
+    """Six radiographs as a tensor."""
+    return np.stack([decode(body) for body, _ in corpus[:40:7]]).astype(np.float32)
+
+
+def given(tensor: np.ndarray, binary: bool, name: str = oip.INPUT, datatype: str = "FP32") -> triton.InferInput:
+    return triton.InferInput(name, list(tensor.shape), datatype).set_data_from_numpy(tensor, binary_data=binary)
+
+
+def test_the_server_and_its_model_describe_themselves(served, client):
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready(SERVICE) and client.is_model_ready(SERVICE, "1.0.0")
+    assert not client.is_model_ready("another") and not client.is_model_ready(SERVICE, "0.9")
+    server = client.get_server_metadata()
+    assert server["name"] == SERVICE and "binary_tensor_data" in server["extensions"]
+    model = client.get_model_metadata(SERVICE, "1.0.0")
+    assert model["inputs"] == [{"name": "pixels", "datatype": "FP32", "shape": [-1, 64, 64]}]
+    assert model["outputs"] == [{"name": "probability", "datatype": "FP32", "shape": [-1]}]
+    assert model["name"] == SERVICE and model["versions"] == ["1.0.0"] and model["platform"]
+
+
+@pytest.mark.parametrize("binary_in", [True, False], ids=["binary in", "JSON in"])
+@pytest.mark.parametrize("binary_out", [True, False, None], ids=["binary out", "JSON out", "whatever out"])
+@pytest.mark.parametrize("version", ["", "1.0.0"])
+def test_tensors_get_the_answers_their_pictures_get(served, client, corpus, tensor, binary_in, binary_out, version):
+    wanted = None if binary_out is None else [triton.InferRequestedOutput(oip.OUTPUT, binary_data=binary_out)]
+    result = client.infer(SERVICE, [given(tensor, binary_in)], outputs=wanted, model_version=version, request_id="r-7")
+    said = result.as_numpy(oip.OUTPUT)
+    assert said.shape == (6,) and said.dtype == np.float32
+    one_by_one = [served.post("/predict", content=body).json()["probability"] for body, _ in corpus[:40:7]]
+    assert said == pytest.approx(one_by_one, abs=1e-4)
+    told = result.get_response()
+    assert (told["model_name"], told["model_version"], told["id"]) == (SERVICE, "1.0.0", "r-7")
+
+
+def test_predictions_are_counted_and_each_can_get_its_true_label(served, tensor):
+    before = served.metric("ml_prediction_confidence_count")
+    body = {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [2, 64, 64], "data": tensor[:2].tolist()}]}
+    answer = served.post(INFER, json=body, headers={"X-Request-ID": "several"})
+    assert answer.json()["id"] == "several" and len(answer.json()["outputs"][0]["data"]) == 2
+    assert served.metric("ml_prediction_confidence_count") == before + 2
+    endpoint = "/v2/models/{name}/infer"
+    assert served.metric("http_requests_total", method="POST", endpoint=endpoint, status="200") >= 1
+    for i in range(2):
+        assert served.post("/feedback", json={"request_id": f"several:{i}", "label": "NORMAL"}).status_code == 200
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "said"),
+    [
+        ("pixels", (1, 64, 63), np.float32, "shape"),
+        ("pixels", (64, 64), np.float32, "shape"),
+        ("pixels", (17, 64, 64), np.float32, "shape"),
+        ("pixels", (0, 64, 64), np.float32, "shape"),
+        ("pixels", (1, 64, 64), np.float64, "FP32"),
+        ("pixels", (1, 64, 64), np.int32, "FP32"),
+        ("image", (1, 64, 64), np.float32, "pixels"),
+    ],
+)
+def test_a_client_sees_what_is_wrong_with_its_tensor(client, binary, name, shape, dtype, said):
+    datatype = {np.float32: "FP32", np.float64: "FP64", np.int32: "INT32"}[dtype]
+    with pytest.raises(InferenceServerException) as refused:
+        client.infer(SERVICE, [given(np.zeros(shape, dtype), binary, name, datatype)])
+    assert refused.value.status() == "400" and said in refused.value.message()
+
+
+@pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
+def test_values_that_are_no_grey_levels_are_refused(client, tensor, value):
+    wrong = tensor[:1].copy()
+    wrong[0, 3, 3] = value
+    with pytest.raises(InferenceServerException, match="grey levels"):
+        client.infer(SERVICE, [given(wrong, True)])
+
+
+def test_what_is_not_offered_is_said(client, tensor):
+    for outputs, said in (
+        ([triton.InferRequestedOutput("logits")], "probability"),
+        ([triton.InferRequestedOutput(oip.OUTPUT, class_count=2)], "classification"),
+    ):
+        with pytest.raises(InferenceServerException, match=said):
+            client.infer(SERVICE, [given(tensor, True)], outputs=outputs)
+    shared = triton.InferInput(oip.INPUT, [1, 64, 64], "FP32")
+    shared.set_shared_memory("region", 16384)
+    with pytest.raises(InferenceServerException, match="shared memory"):
+        client.infer(SERVICE, [shared])
+    with pytest.raises(InferenceServerException, match="compressed") as refused:
+        client.infer(SERVICE, [given(tensor, True)], request_compression_algorithm="gzip")
+    assert refused.value.status() == "415"
+    for call in (client.get_model_config, client.get_inference_statistics, client.load_model):
+        with pytest.raises(InferenceServerException) as refused:
+            call(SERVICE)
+        assert refused.value.status() == "404"
+    with pytest.raises(InferenceServerException) as refused:
+        client.infer("another", [given(tensor, True)])
+    assert refused.value.status() == "404" and SERVICE in refused.value.message()
+
+
+GOOD = {"name": "pixels", "datatype": "FP32", "shape": [1, 64, 64], "data": [0] * 4096}
+
+
+def asked(**changes) -> bytes:
+    tensor = {key: value for key, value in (GOOD | changes).items() if value is not None}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+REFUSED = {
+    "nothing": (b"", None, 422),
+    "no JSON": (b"pixels", None, 400),
+    "no object": (b"[]", None, 400),
+    "no inputs": (b"{}", None, 400),
+    "inputs that are none": (b'{"inputs": {"name": "pixels"}}', None, 400),
+    "two inputs": (json.dumps({"inputs": [GOOD, GOOD]}).encode(), None, 400),
+    "deep nesting": (b'{"inputs":' + b"[" * 200_000, None, 400),
+    "deep data": (asked(data=None)[:-3] + b', "data": ' + b"[" * 900 + b"]" * 900 + b"}]}", None, 400),
+    "ragged data": (asked(data=[[1], [2, 3]]), None, 400),
+    "texts": (asked(data=["1"] * 4096), None, 400),
+    "truths": (asked(data=[True] * 4096), None, 400),
+    "nulls": (asked(data=[None] * 4096), None, 400),
+    "too few": (asked(data=[0] * 4095), None, 400),
+    "no data": (asked(data=None), None, 400),
+    "one number": (asked(data=5), None, 400),
+    "a number too large": (asked(data=[10**400] * 4096), None, 400),
+    "a number beyond reading": (asked().replace(b"[0, ", b"[" + b"9" * 5000 + b", ", 1), None, 400),
+    "NaN": (asked(data=[float("nan")] * 4096), None, 400),
+    "a shape of texts": (asked(shape=["1", "64", "64"]), None, 400),
+    "a shape of truths": (asked(shape=[True, 64, 64]), None, 400),
+    "a huge shape": (asked(shape=[2**62, 64, 64]), None, 400),
+    "parameters that are none": (asked(parameters=[1]), None, 400),
+    "a size that is no number": (asked(parameters={"binary_data_size": "x"}, data=None), None, 400),
+    "an id that is no text": (b'{"id": 5, "inputs": []}', None, 400),
+    "an id beyond Unicode": (b'{"id": "\\ud800", "inputs": []}', None, 400),
+    "an endless id": (b'{"id": "%s", "inputs": []}' % (b"x" * 300), None, 400),
+    "a head beyond the body": (asked(), "999999", 400),
+    "a negative head": (asked(), "-1", 400),
+    "a head that is no number": (asked(), "x", 400),
+    "no head": (b"\0" * 16384, "0", 400),
+    "binary data nobody asked for": (asked() + b"xxxx", str(len(asked())), 400),
+    "binary data cut short": (
+        asked(data=None, parameters={"binary_data_size": 16384}) + b"xxxx",
+        str(len(asked(data=None, parameters={"binary_data_size": 16384}))),
+        400,
+    ),
+    "too much JSON": (asked(data=[0] * 1_000_000), None, 413),
+}
+
+
+@pytest.mark.parametrize(("body", "length", "status"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_request_is_a_problem_that_clients_of_the_protocol_can_read(served, body, length, status):
+    headers = {} if length is None else {oip.HEADER_LENGTH: length}
+    answer = served.post(INFER, content=body, headers=headers)
+    told = answer.json()
+    assert answer.status_code == told["status"] == status, told
+    assert told["error"] == told["detail"] and told["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_full_queue_and_a_late_answer_are_those_of_predict(serve, tensor):
+    with serve("--max-batch", "2", "--max-queue", "1", "--deadline-s", "20", defect=SLOW) as server:
+        with triton.InferenceServerClient(f"127.0.0.1:{server.port}", concurrency=8) as client:
+            given_in = [given(tensor[:1], True)]
+            results = [client.async_infer(SERVICE, given_in) for _ in range(8)]
+            said = []
+            for result in results:
+                try:
+                    said.append(result.get_result().as_numpy(oip.OUTPUT).shape)
+                except InferenceServerException as refused:
+                    said.append(refused.status())
+            assert set(said) == {(1,), "503"}
+            with pytest.raises(InferenceServerException) as late:
+                client.infer(SERVICE, given_in, headers={"X-Request-Timeout-Ms": "50"})
+            assert late.value.status() == "504"
+        assert server.metric("requests_shed_total") == said.count("503")

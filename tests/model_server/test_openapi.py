@@ -1,0 +1,54 @@
+"""The OpenAPI document: valid, complete, and true of the server."""
+
+import jsonschema
+import jsonschema_rs
+import pytest
+import schemathesis
+
+from model_server import openapi
+from model_server.app import application
+from model_server.service import Service
+from model_server.settings import Settings
+
+
+def test_it_is_valid_and_what_the_server_gives(served):
+    told = served.get("/openapi.json").json()
+    assert told == openapi.document() and told["openapi"].startswith("3.1")
+    schemathesis.openapi.from_dict(told).validate()
+
+
+def test_a_broken_document_is_told_apart():
+    broken = openapi.document()
+    broken["paths"]["/predict"]["post"]["responses"] = 5
+    with pytest.raises(jsonschema_rs.ValidationError):
+        schemathesis.openapi.from_dict(broken).validate()
+
+
+def test_it_has_every_route_and_no_other():
+    app = application(Service(Settings()))._app
+    routes = {(route.path, method.lower()) for route in app.routes for method in route.methods - {"HEAD"}}
+    document = openapi.document()["paths"]
+    told = {(path, method) for path, item in document.items() for method in item if method != "parameters"}
+    assert told == routes
+
+
+def test_answers_are_as_described(served, corpus):
+    document = openapi.document()
+
+    def check(answer, path: str, method: str) -> None:
+        told = document["paths"][path][method]["responses"][str(answer.status_code)]
+        if "$ref" in told:
+            told = document["components"]["responses"][told["$ref"].rsplit("/", 1)[1]]
+        schema = told["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
+        jsonschema.validate(answer.json(), schema | {"components": document["components"]})
+
+    check(served.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "described"}), "/predict", "post")
+    check(served.post("/predict", content=b"x"), "/predict", "post")
+    check(served.post("/feedback", json={"request_id": "described", "label": "NORMAL"}), "/feedback", "post")
+    check(served.post("/feedback", json={"request_id": "described", "label": "NORMAL"}), "/feedback", "post")
+    for kind in ("live", "ready", "startup", "deep"):
+        check(served.get(f"/health/{kind}"), f"/health/{kind}", "get")
+    check(served.get("/v2"), "/v2", "get")
+    check(served.get("/v2/models/pneumonia-detector"), "/v2/models/{name}", "get")
+    check(served.get("/v2/models/another"), "/v2/models/{name}", "get")
+    check(served.post("/v2/models/pneumonia-detector/infer", json={}), "/v2/models/{name}/infer", "post")
