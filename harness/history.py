@@ -53,13 +53,13 @@ class Outcome(IntEnum):
 
 ROW = np.dtype(
     [
-        ("seq", "<u4"),  # position in the schedule, from 0
-        ("step", "<u2"),  # step of the scenario, from 0
+        ("seq", "<u4"),  # position in the schedule, from 0; all requests of one visit share it
+        ("step", "<u2"),  # which of the scenario's requests it is, from 0
         ("status", "<u2"),  # HTTP status, 0 when there was none
         ("outcome", "u1"),  # Outcome
         ("expected", "i1"),  # class the input was made with, -1 unknown
         ("predicted", "i1"),  # class the service answered, -1 none
-        ("reserved", "u1"),
+        ("turn", "u1"),  # place within its visit: 0 came by the schedule, the later ones followed an answer
         ("bytes_out", "<u4"),
         ("bytes_in", "<u4"),
         ("intended", "<f8"),  # Unix seconds: when the schedule wanted it sent

@@ -1,7 +1,15 @@
 """When requests are sent: schedules made before the run, each a pure function of its frozen parameters.
 
-Written `constant:60/s` or `poisson:60/s:seed=7`; `parse` reads that form and `str` gives it back. The classes have the
-lower-case names that plans and scenarios write.
+    constant:60/s                           evenly spaced
+    poisson:60/s:seed=7                     independent, as of very many users who know nothing of each other
+    ramp:10/s..100/s:over=60s               from one rate to another, which it then keeps
+    step:10/s,50/s,100/s:every=30s          one rate after the other, the last without end
+    spike:20/s..200/s:at=30s:for=10s        a rate, and a peak in it
+    sine:20/s..100/s:over=60s               a day's curve: lowest at first, highest in its middle, again and again
+    replay:access.times:speed=2             the arrivals of a record, twice as fast
+
+`parse` reads these forms and `str` gives them back. The classes have the lower-case names that plans and scenarios
+write. Where the rate varies, arrivals are evenly spaced by its integral, or independent when there is a seed.
 """
 
 from __future__ import annotations
@@ -9,11 +17,19 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from harness.errors import UsageError
+from harness.history import read_rows
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Arrivals(Protocol):
@@ -29,19 +45,17 @@ class constant:
 
     rate_per_s: float
     kind: ClassVar[str] = "constant"
+    example: ClassVar[str] = "constant:60/s"
 
     def __post_init__(self) -> None:
-        _check_rate(self.kind, self.rate_per_s)
+        _check_rates(self.kind, self.rate_per_s, above=0)
 
     def times(self) -> Iterator[float]:
         """k / rate, computed from k each time so that rounding never accumulates."""
-        k = 0
-        while True:
-            yield k / self.rate_per_s
-            k += 1
+        return (k / self.rate_per_s for k in count())
 
     def __str__(self) -> str:
-        return f"{self.kind}:{_number(self.rate_per_s)}/s"
+        return _text(self)
 
 
 @dataclass(frozen=True)
@@ -51,11 +65,11 @@ class poisson:
     rate_per_s: float
     seed: int = 0
     kind: ClassVar[str] = "poisson"
+    example: ClassVar[str] = "poisson:60/s:seed=7"
 
     def __post_init__(self) -> None:
-        _check_rate(self.kind, self.rate_per_s)
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise UsageError(f"{self.kind}: seed must be a whole number from 0, got {self.seed!r}")
+        _check_rates(self.kind, self.rate_per_s, above=0)
+        _check_seed(self.kind, self.seed)
 
     def times(self) -> Iterator[float]:
         """Exponential gaps. `random.random` is the one generator whose sequence Python promises never to change."""
@@ -66,42 +80,303 @@ class poisson:
             yield at
 
     def __str__(self) -> str:
-        return f"{self.kind}:{_number(self.rate_per_s)}/s:seed={self.seed}"
+        return _text(self)
 
 
-KINDS = {kind.kind: kind for kind in (constant, poisson)}
+@dataclass(frozen=True)
+class ramp:
+    """From one rate to another within `over_s`, at an even pace; then the second rate."""
+
+    from_per_s: float
+    to_per_s: float
+    over_s: float
+    seed: int | None = None  # None: evenly spaced by the integral of the rate
+    kind: ClassVar[str] = "ramp"
+    example: ClassVar[str] = "ramp:10/s..100/s:over=60s"
+
+    def __post_init__(self) -> None:
+        _check_rates(self.kind, self.from_per_s, self.to_per_s)
+        _check_spans(self)
+        _check_seed(self.kind, self.seed)
+
+    def times(self) -> Iterator[float]:
+        stages = [(self.over_s, self.from_per_s, self.to_per_s), (math.inf, self.to_per_s, self.to_per_s)]
+        return _at_integral(stages, _integrals(self.seed))
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+@dataclass(frozen=True)
+class step:
+    """One rate after the other, each for `every_s`; the last without end."""
+
+    rates_per_s: tuple[float, ...]
+    every_s: float
+    seed: int | None = None
+    kind: ClassVar[str] = "step"
+    example: ClassVar[str] = "step:10/s,50/s:every=30s"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates_per_s", tuple(self.rates_per_s))
+        _check_rates(self.kind, *self.rates_per_s)
+        _check_spans(self)
+        _check_seed(self.kind, self.seed)
+
+    def times(self) -> Iterator[float]:
+        *before, last = self.rates_per_s
+        stages = [*((self.every_s, rate, rate) for rate in before), (math.inf, last, last)]
+        return _at_integral(stages, _integrals(self.seed))
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+@dataclass(frozen=True)
+class spike:
+    """A base rate, with a peak from `at_s` on that lasts `for_s`."""
+
+    base_per_s: float
+    peak_per_s: float
+    at_s: float
+    for_s: float
+    seed: int | None = None
+    kind: ClassVar[str] = "spike"
+    example: ClassVar[str] = "spike:20/s..200/s:at=30s:for=10s"
+
+    def __post_init__(self) -> None:
+        _check_rates(self.kind, self.base_per_s, self.peak_per_s)
+        _check_spans(self)
+        _check_seed(self.kind, self.seed)
+
+    def times(self) -> Iterator[float]:
+        base, peak = self.base_per_s, self.peak_per_s
+        stages = [(self.at_s, base, base), (self.for_s, peak, peak), (math.inf, base, base)]
+        return _at_integral(stages, _integrals(self.seed))
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+@dataclass(frozen=True)
+class sine:
+    """The curve of days: the low rate at first, the high one after half of `over_s`, and so on without end."""
+
+    low_per_s: float
+    high_per_s: float
+    over_s: float
+    seed: int | None = None
+    kind: ClassVar[str] = "sine"
+    example: ClassVar[str] = "sine:20/s..100/s:over=60s"
+
+    def __post_init__(self) -> None:
+        _check_rates(self.kind, self.low_per_s, self.high_per_s)
+        _check_spans(self)
+        _check_seed(self.kind, self.seed)
+
+    def expected(self, t: float) -> float:
+        """How many arrivals the first t seconds hold on average: the integral of the rate."""
+        mean, swing, turn = (self.low_per_s + self.high_per_s) / 2, (self.high_per_s - self.low_per_s) / 2, math.tau
+        return mean * t - swing * self.over_s / turn * math.sin(turn * t / self.over_s)
+
+    def times(self) -> Iterator[float]:
+        """Where `expected` reaches each target, found by bisection within a period: it has no inverse to write down."""
+        within = self.expected(self.over_s)
+        for target in _integrals(self.seed):
+            periods, rest = divmod(target, within)
+            low, high = 0.0, self.over_s
+            while low < (middle := (low + high) / 2) < high and high - low > 1e-9:
+                low, high = (middle, high) if self.expected(middle) <= rest else (low, middle)
+            yield periods * self.over_s + low
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+@dataclass(frozen=True)
+class replay:
+    """The arrivals of a record, `speed` times as fast, the first at the epoch; it ends where the record does.
+
+    The file is the requests-*.bin of an earlier run, or a text of times in seconds, one a line, in any order.
+    """
+
+    path: str
+    speed: float = 1.0
+    kind: ClassVar[str] = "replay"
+    example: ClassVar[str] = "replay:access.times:speed=2"
+    _at_s: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.speed) and self.speed > 0):
+            raise UsageError(f"{self.kind}: speed must be above 0, got {self.speed!r}")
+        object.__setattr__(self, "path", str(self.path))
+        at_s = np.sort(_recorded(Path(self.path)))
+        object.__setattr__(self, "_at_s", (at_s - at_s[0]) / self.speed)
+
+    def times(self) -> Iterator[float]:
+        return map(float, self._at_s)
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+KINDS = {kind.kind: kind for kind in (constant, poisson, ramp, step, spike, sine, replay)}
 
 
 def parse(text: str) -> Arrivals:
     """The schedule a text such as "poisson:60/s:seed=7" stands for. Raises UsageError that says what was expected."""
     name, *parts = str(text).strip().split(":")
-    kind = KINDS.get(name)
+    kind: Any = KINDS.get(name)
     if kind is None:
         raise UsageError(
             f"arrivals: must be one of {', '.join(sorted(KINDS))}, as in poisson:60/s:seed=7, got {text!r}"
         )
-    rate = re.fullmatch(r"(\d+(?:\.\d+)?)/s", parts[0]) if parts else None
-    if rate is None:
-        raise UsageError(f"{name}: rate must be like 60/s, got {parts[0] if parts else 'none'!r}")
-    settings = {}
-    known = {f.name for f in fields(kind)} - {"rate_per_s"}
-    for part in parts[1:]:
+    names = [f.name for f in fields(kind) if f.init]
+    known = {_key(name): name for name in names if not name.endswith("_per_s") and name != "path"}
+    if kind is replay:  # a path may hold colons
+        at = next((i for i, part in enumerate(parts) if part.partition("=")[0] in known), len(parts))
+        given: list[Any] = [":".join(parts[:at])]
+        if not given[0]:
+            raise UsageError(f"replay: must name a file, as in {kind.example}")
+        parts = parts[at:]
+    else:
+        given, parts = _rates(kind, parts[0] if parts else None), parts[1:]
+    settings: dict[str, Any] = {}
+    for part in parts:
         key, _, value = part.partition("=")
         if key not in known:
             raise UsageError(f"{name}: unknown setting {key!r} (known: {', '.join(sorted(known)) or 'none'})")
-        if key in settings:
+        if known[key] in settings:
             raise UsageError(f"{name}: {key} is given twice")
-        if not re.fullmatch(r"\d+", value):
-            raise UsageError(f"{name}: {key} must be like {key}=7, got {part!r}")
-        settings[key] = int(value)
-    return kind(float(rate[1]), **settings)
+        settings[known[key]] = _setting(name, known[key], value, part)
+    for f in fields(kind):
+        if f.name in known.values() and f.name.endswith("_s") and f.name not in settings:
+            raise UsageError(f"{name}: {_key(f.name)} must be given, as in {kind.example}")
+    return kind(*given, **settings)
 
 
-def _check_rate(kind: str, rate_per_s: float) -> None:
-    if not (math.isfinite(rate_per_s) and rate_per_s > 0):
-        raise UsageError(f"{kind}: rate must be above 0/s, got {rate_per_s!r}")
+def _rates(kind: Any, text: str | None) -> list[Any]:
+    """What goes into the rate fields of a kind."""
+    names = [f.name for f in fields(kind) if f.name.endswith("_per_s")]
+    several = names == ["rates_per_s"]
+    parts = (text or "").split("," if several else "..") if len(names) > 1 or several else [text or ""]
+    rates = [re.fullmatch(r"(\d+(?:\.\d+)?)/(s|m|h)", part.strip()) for part in parts]
+    if None in rates or not (several or len(rates) == len(names)):
+        form = kind.example.split(":")[1]
+        raise UsageError(f"{kind.kind}: rate must be like {form}, got {text if text is not None else 'none'!r}")
+    values = [float(rate[1]) / _UNITS_S[rate[2]] for rate in rates if rate]
+    return [tuple(values)] if several else values
+
+
+def _setting(name: str, field_name: str, value: str, part: str) -> float | int:
+    key = _key(field_name)
+    if key == "seed":
+        if re.fullmatch(r"\d+", value):
+            return int(value)
+        raise UsageError(f"{name}: {key} must be like {key}=7, got {part!r}")
+    if key == "speed":
+        if re.fullmatch(r"\d+(?:\.\d+)?", value):
+            return float(value)
+        raise UsageError(f"{name}: {key} must be like {key}=2, got {part!r}")
+    if span := re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value):
+        return float(span[1]) * _UNITS_S[span[2]]
+    raise UsageError(f"{name}: {key} must be a time with its unit, like {key}=30s, got {part!r}")
+
+
+def _text(schedule: Any) -> str:
+    """The form that `parse` reads back as the same."""
+    rates, settings = [], []
+    for f in fields(schedule):
+        value = getattr(schedule, f.name) if f.init else None
+        if f.name == "rates_per_s":
+            rates.append(",".join(f"{_number(rate)}/s" for rate in value))
+        elif f.name.endswith("_per_s"):
+            rates.append(f"{_number(value)}/s")
+        elif f.name == "path":
+            rates.append(value)
+        elif f.name.endswith("_s") and value is not None:
+            settings.append(f"{_key(f.name)}={_number(value)}s")
+        elif value is not None:
+            settings.append(f"{f.name}={_number(value)}")
+    return ":".join([schedule.kind, "..".join(rates), *settings])
+
+
+def _key(field_name: str) -> str:
+    return field_name.removesuffix("_s")
 
 
 def _number(value: float) -> str:
-    """As short as it reads back exactly, never with an exponent for what people write."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    """As short as it reads back exactly, never with an exponent."""
+    return str(int(value)) if value == int(value) else format(Decimal(repr(float(value))), "f")
+
+
+def _check_rates(kind: str, *rates: float, above: float | None = None) -> None:
+    for rate in rates:
+        if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate >= 0) or rate == above:
+            raise UsageError(f"{kind}: rate must be {'above' if above == 0 else 'from'} 0/s, got {rate!r}")
+    if not any(rates):
+        raise UsageError(f"{kind}: at least one rate must be above 0/s")
+
+
+def _check_spans(schedule: Any) -> None:
+    for f in fields(schedule):
+        if f.name.endswith("_s") and not f.name.endswith("_per_s"):
+            value = getattr(schedule, f.name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{schedule.kind}: {_key(f.name)} must be above 0 s, got {value!r}")
+
+
+def _check_seed(kind: str, seed: int | None) -> None:
+    if seed is not None and (not isinstance(seed, int) or seed < 0):
+        raise UsageError(f"{kind}: seed must be a whole number from 0, got {seed!r}")
+
+
+def _integrals(seed: int | None) -> Iterator[float]:
+    """What the integral of the rate is at each arrival: 0, 1, 2, ... or, with a seed, the times of a unit Poisson."""
+    return map(float, count()) if seed is None else poisson(1.0, seed).times()
+
+
+def _at_integral(stages: Iterable[tuple[float, float, float]], integrals: Iterable[float]) -> Iterator[float]:
+    """When the integral of the rate passes each of the given values, which never decrease.
+
+    A stage is (seconds, rate at its begin, rate at its end), the rate changing evenly within it.
+    """
+    left = iter(stages)
+    began, passed = 0.0, 0.0  # time and integral at the begin of the present stage
+    lasts, first, last = next(left)
+    for integral in integrals:
+        while integral >= (end := passed + (first + last) / 2 * lasts if first or last else passed):
+            if math.isinf(lasts):
+                return  # nobody comes any more
+            began, passed = began + lasts, end
+            lasts, first, last = next(left)
+        due, slope = integral - passed, (last - first) / lasts
+        root = math.sqrt(max(0.0, first * first + 2 * slope * due))
+        yield began + min(lasts, 2 * due / (first + root) if due else 0.0)
+
+
+def _recorded(path: Path) -> np.ndarray:
+    """The arrivals in a file, in seconds of whatever clock it was made with."""
+    try:
+        path.stat()
+        if path.suffix == ".bin":
+            rows = read_rows(path)
+            at_s = rows["intended"][rows["turn"] == 0]
+        else:
+            lines = path.read_text().splitlines()
+            at_s = np.empty(len(lines))
+            n = 0
+            for number, line in enumerate(lines, 1):
+                if not (text := line.partition("#")[0].strip()):
+                    continue
+                try:
+                    at_s[n] = float(text)
+                except ValueError:
+                    raise UsageError(f"replay: {path}:{number}: must be a time in seconds, got {text!r}") from None
+                n += 1
+            at_s = at_s[:n]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"replay: {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+    if not len(at_s) or not np.all(np.isfinite(at_s)):
+        raise UsageError(f"replay: {path}: {'holds no arrival' if not len(at_s) else 'holds a time that is none'}")
+    return at_s

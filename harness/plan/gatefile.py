@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from harness.plan.units import Duration, Rate, Share
+from harness.errors import UsageError
+from harness.load.arrivals import KINDS, Arrivals, parse
+from harness.plan.units import Duration, Share
 from harness.plan.yamlfile import Strict
 
 KNOWN_CHECKS = ("slos", "contracts", "quiet", "alert_coverage")
 
 
 class ArrivalsSpec(Strict):
-    """When requests are sent: `{poisson: 60/s, seed: 7}` or `{constant: 60/s}`."""
+    """When requests are sent: one kind of harness.load.arrivals and its settings, like `{poisson: 60/s, seed: 7}`,
+    `{ramp: 10/s..100/s, over: 60s}` or `{step: [10/s, 50/s], every: 30s}`."""
 
-    poisson: Rate | None = None
-    constant: Rate | None = None
+    constant: str | None = None
+    poisson: str | None = None
+    ramp: str | None = None
+    step: str | list[str] | None = None
+    spike: str | None = None
+    sine: str | None = None
+    replay: str | None = None
     seed: int | None = Field(None, ge=0)
+    over: str | None = None
+    at: str | None = None
+    for_: str | None = Field(None, alias="for")
+    every: str | None = None
+    speed: float | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> ArrivalsSpec:
-        if (self.poisson is None) == (self.constant is None):
-            raise ValueError("must name one of poisson or constant, like {poisson: 60/s, seed: 7}")
+        if len([kind for kind in KINDS if getattr(self, kind) is not None]) != 1:
+            raise ValueError(f"must name one of {', '.join(KINDS)}, like {{poisson: 60/s, seed: 7}}")
         if self.poisson is not None and self.seed is None:
             raise ValueError("poisson needs a seed, so that a run can be repeated: {poisson: 60/s, seed: 7}")
-        if self.constant is not None and self.seed is not None:
-            raise ValueError("constant has nothing to seed")
+        if self.replay is None:
+            self.schedule(Path())
         return self
 
-    @property
-    def per_s(self) -> float:
-        return self.poisson or self.constant or 0.0
+    def schedule(self, home: Path) -> Arrivals:
+        """The schedule, its record looked for beside the gate file. Raises ValueError."""
+        parts = self.model_dump(by_alias=True, exclude_none=True)
+        kind = next(kind for kind in KINDS if kind in parts)
+        value = parts.pop(kind)
+        if kind == "replay":
+            value = str(home / value)
+        settings = [f"{key}={_short(setting)}" for key, setting in parts.items()]
+        try:
+            return parse(":".join([kind, ",".join(value) if isinstance(value, list) else value, *settings]))
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
-    @property
-    def text(self) -> str:
-        """As the generator's command line takes it."""
-        if self.poisson is not None:
-            return f"poisson:{self.poisson:g}/s:seed={self.seed}"
-        return f"constant:{self.constant:g}/s"
+
+def _short(setting: float | str) -> str:
+    return f"{setting:.12g}" if isinstance(setting, float) else str(setting)
 
 
 class LoadSpec(Strict):

@@ -30,6 +30,7 @@ class Plan:
     service: ServiceFile
     workdir: Path  # where gate.yaml lies; the service is started there
     scenario: Path
+    arrivals: str  # the schedule as the generator's command line takes it
     corpus: Path
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
@@ -70,7 +71,7 @@ class Plan:
             "gate": str(self.path),
             "service": self.service.name,
             "time_scale": self.gate.time_scale,
-            "load": self.gate.load.model_dump(by_alias=True),
+            "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
@@ -102,6 +103,11 @@ def load(
     for what, target in (("scenario", scenario), ("corpus", corpus)):
         if not target.exists():
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
+    arrivals = ""
+    try:
+        arrivals = str(gate.load.arrivals.schedule(home))
+    except ValueError as error:
+        problems.append(f"{file.place(('load', 'arrivals'))}: load.arrivals: {error}")
 
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
     facts = watched.rule_facts if watched else ()
@@ -126,6 +132,7 @@ def load(
         service=watched.service,
         workdir=home,
         scenario=scenario,
+        arrivals=arrivals,
         corpus=corpus,
         rules=watched.rules,
         rule_facts=watched.rule_facts,

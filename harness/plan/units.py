@@ -1,4 +1,4 @@
-"""Quantities as people write them, with their units: 30s, 2m, 500ms, 99.9%, 60/s."""
+"""Quantities as people write them, with their units: 30s, 2m, 500ms, 99.9%."""
 
 from __future__ import annotations
 
@@ -32,14 +32,5 @@ def share(text: Any) -> float:
     return value
 
 
-def rate(text: Any) -> float:
-    """Arrivals a second, of "60/s" or "90/m"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)/(s|m|h)", text.strip()) if isinstance(text, str) else None
-    if not found or float(found[1]) <= 0:
-        raise ValueError(f"must be an arrival rate above zero like 60/s or 90/m; got {text!r}")
-    return float(found[1]) / _SECONDS[found[2]]
-
-
 Duration = Annotated[float, BeforeValidator(duration)]
 Share = Annotated[float, BeforeValidator(share)]
-Rate = Annotated[float, BeforeValidator(rate)]

@@ -34,7 +34,7 @@ EXPERIMENT_AT_MOST_S = 300.0
 @contextmanager
 def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Child]:
     """The plan's steady load running against a stack, until the end of the block (or for a time, if that is less)."""
-    with generating(stack, plan.scenario, plan.gate.load.arrivals.text, for_s, plan.corpus, plan.workdir) as load:
+    with generating(stack, plan.scenario, plan.arrivals, for_s, plan.corpus, plan.workdir) as load:
         yield load
 
 

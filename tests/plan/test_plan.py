@@ -42,9 +42,12 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
     [
         pytest.param(GATE, "time_scale:", "time_scael:", "time_scael: unknown key; did you mean time_scale?", id="key"),
         pytest.param(GATE, "time_scale: 60 ", "time_scale: 600 ", "less than or equal to 60; got 600", id="time scale"),
-        pytest.param(GATE, "120/s", "120 per s", "must be an arrival rate above zero like 60/s", id="rate"),
+        pytest.param(GATE, "120/s", "120 per s", "load.arrivals: poisson: rate must be like 60/s", id="rate"),
         pytest.param(GATE, "for: 42s", "for: 42", "must be a duration with its unit, like 30s", id="duration"),
         pytest.param(GATE, ", seed: 7", "", "poisson needs a seed", id="no seed"),
+        pytest.param(GATE, "poisson: 120/s", "ramp: 1/s..9/s", "ramp: over must be given", id="half a ramp"),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: No such file", id="no record"),
+        pytest.param(GATE, "seed: 7", "sed: 7", "sed: unknown key; did you mean seed?", id="arrivals key"),
         pytest.param(GATE, "- quiet", "- quite", "unknown check 'quite'; did you mean quiet?", id="unknown check"),
         pytest.param(GATE, "server-hang,", "server-hagn,", "did you mean server-hang?", id="unknown experiment"),
         pytest.param(GATE, "scenarios/steady.py", "scenarios/no.py", "no such file: scenarios/no.py", id="scenario"),
@@ -183,3 +186,24 @@ def test_the_stored_plan_gives_back_the_very_same_checks(project):
     )
     assert list(map(type, checks)) == list(map(type, plan.checks))
     assert {c.kind for c in checks} <= set(CHECKS)
+
+
+ARRIVALS = [
+    ("{constant: 90/m}", "constant:1.5/s"),
+    ("{ramp: 10/s..100/s, over: 60s, seed: 7}", "ramp:10/s..100/s:over=60s:seed=7"),
+    ("{step: [10/s, 50/s], every: 1m}", "step:10/s,50/s:every=60s"),
+    ("{spike: 20/s..200/s, at: 30s, for: 10s}", "spike:20/s..200/s:at=30s:for=10s"),
+    ("{sine: 20/s..100/s, over: 24h}", "sine:20/s..100/s:over=86400s"),
+]
+
+
+@pytest.mark.parametrize(("written", "means"), ARRIVALS, ids=[a[0] for a in ARRIVALS])
+def test_every_kind_of_arrivals_can_be_written_in_a_gate_file(project, written, means):
+    spoil(project, GATE, "{poisson: 120/s, seed: 7}", written)
+    assert planning.load(project / GATE).arrivals == means
+
+
+def test_a_record_to_replay_lies_beside_the_gate_file(project):
+    (project / "access.times").write_text("0\n1.5\n")
+    spoil(project, GATE, "{poisson: 120/s, seed: 7}", "{replay: access.times, speed: 2}")
+    assert planning.load(project / GATE).arrivals == f"replay:{project / 'access.times'}:speed=2"
