@@ -12,7 +12,7 @@ from typing import NamedTuple
 from harness.errors import UsageError
 
 CLASSES = ("NORMAL", "PNEUMONIA")  # their places are the class numbers of a row
-TYPES = {".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png"}
+TYPES = {".dcm": "application/dicom", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png"}
 
 
 class Image(NamedTuple):

@@ -1,14 +1,19 @@
-"""What happened: one fixed-width row per arrival, and the generator's own account of how well it kept its schedule."""
+"""What happened: one fixed-width row per request, and the generator's own account of how well it kept its schedule."""
 
 from __future__ import annotations
 
 import os
 import struct
 import time
+from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.history import ROW, Log, Outcome
+from harness.load.tally import Tally
 
 _ROW = struct.Struct("<IHHBbbBIIdddd32s")  # ROW, which packs ten times slower through numpy
 assert _ROW.size == ROW.itemsize, "harness.history.ROW changed; change _ROW with it"
@@ -20,38 +25,95 @@ class Lags:
     WIDTH_MS, BINS = 0.1, 100_000
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
+        self._counts = np.zeros(self.BINS + 1, np.int64)
         self.max_ms = 0.0
 
-    def add(self, lag_s: float) -> None:
-        lag_ms = max(0.0, 1000 * lag_s)
-        self.max_ms = max(self.max_ms, lag_ms)
-        place = min(int(lag_ms / self.WIDTH_MS), self.BINS)
-        self._counts[place] = self._counts.get(place, 0) + 1
+    def add(self, lags_s: array | list[float]) -> None:
+        if len(lags_s):
+            lags_ms = 1000 * np.maximum(0.0, lags_s)
+            self.max_ms = max(self.max_ms, float(lags_ms.max()))
+            places = np.minimum(lags_ms / self.WIDTH_MS, self.BINS).astype(np.int64)
+            np.add.at(self._counts, places, 1)
 
     def quantile_ms(self, q: float) -> float | None:
         """Nearest rank, as the upper edge of its bin; None without any."""
-        rank = -(-sum(self._counts.values()) * q // 1)
-        seen = 0
-        for place in sorted(self._counts):
-            seen += self._counts[place]
-            if seen >= rank:
-                return self.max_ms if place == self.BINS else min(round((place + 1) * self.WIDTH_MS, 3), self.max_ms)
-        return None
+        counted = np.cumsum(self._counts)
+        if not counted[-1]:
+            return None
+        place = int(np.searchsorted(counted, -(-int(counted[-1]) * q // 1)))
+        return self.max_ms if place == self.BINS else min(round((place + 1) * self.WIDTH_MS, 3), self.max_ms)
 
 
 class Recorder:
-    """Appends rows to one file and Events to another; either may be None, then it only counts.
+    """Keeps rows, and what Locust is to be told of them, until `flush` hands both to `deliver(rows, report)`.
 
-    Rows are kept in memory until `flush`, which is called ten times a second so that others can read along.
+    bucket: Locust's way to round response times, in ms.
     """
 
-    def __init__(self, rows: Path | None, events: Path | None, generator: str):
-        self.generator = generator
-        self.rows = self.unsent = 0
-        self.lags = Lags()
-        self.stalls = 0
+    def __init__(self, deliver: Callable[[bytes, dict], None], bucket: Callable[[float], int]):
+        self.tally = Tally(bucket)
+        self.lags_s = array("d")  # of what was dispatched since the last flush
+        self.rows = self.unsent = self.stalls = 0
+        self.stalled_s = 0.0
+        self._lags = Lags()
+        self._deliver = deliver
         self._buffer = bytearray()
+        self._began = (time.monotonic(), time.process_time())
+
+    def begin(self) -> None:
+        """The account counts from here."""
+        self._began = (time.monotonic(), time.process_time())
+
+    def row(
+        self, seq: int, step: int, status: int, outcome: int, expected: int, predicted: int, turn: int,
+        bytes_out: int, bytes_in: int, intended: float, sent: float, first_byte: float, done: float, request_id: bytes,
+        kind: int, length: int,
+    ) -> None:  # fmt: skip
+        """Add one row, see harness.history.ROW; `kind` is its place in Locust's statistics, `length` that of its body.
+
+        Raises struct.error when a value does not fit.
+        """
+        self._buffer += _ROW.pack(
+            seq, step, status, outcome, expected, predicted, turn, bytes_out,
+            bytes_in if bytes_in < 0xFFFFFFFF else 0xFFFFFFFF, intended, sent, first_byte, done, request_id,
+        )  # fmt: skip
+        self.tally.add(kind, length)
+
+    def flush(self) -> None:
+        """Hand over the rows so far; called ten times a second so that others can read along. Raises what that does."""
+        self._lags.add(self.lags_s)
+        del self.lags_s[:]
+        data, self._buffer = bytes(self._buffer), bytearray()
+        rows = np.frombuffer(data, ROW)
+        self.rows += len(rows)
+        self.unsent += int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT))
+        self._deliver(data, self.tally.report(rows))
+
+    def account(self, **more: Any) -> dict[str, Any]:
+        """How well the schedule was kept, after the last flush."""
+        began, cpu_s = self._began
+        p99 = self._lags.quantile_ms(0.99)
+        return {
+            "sent": self.rows - self.unsent,
+            "unsent": self.unsent,
+            "rows": self.rows,
+            "cpu_s": round(time.process_time() - cpu_s, 3),
+            "duration_s": round(time.monotonic() - began, 3),
+            "lag_p99_ms": p99 if p99 is None else round(p99, 3),
+            "lag_max_ms": None if p99 is None else round(self._lags.max_ms, 3),
+            "stalls": self.stalls,
+            "stalled_s": round(self.stalled_s, 3),
+            **more,
+        }
+
+
+class Files:
+    """Appends rows to one file and the generator's Events to another; either may be None."""
+
+    def __init__(self, rows: Path | None, events: Path | None, generator: str):
+        """Raises OSError when they cannot be written."""
+        self.generator = generator
+        self._left = bytearray()
         self._fd = -1
         if rows is not None:
             self._fd = os.open(rows, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -59,54 +121,19 @@ class Recorder:
             if size % ROW.itemsize:  # a record cut short by a kill would shift all that follow
                 os.ftruncate(self._fd, size - size % ROW.itemsize)
         self._log = Log(events) if events is not None else None
-        self._started = (time.monotonic(), time.process_time())
 
-    def row(
-        self, seq: int, outcome: Outcome, *, intended: float, sent: float, first_byte: float, done: float,
-        request_id: str, step: int = 0, status: int = 0, expected: int = -1, predicted: int = -1,
-        bytes_out: int = 0, bytes_in: int = 0,
-    ) -> None:  # fmt: skip
-        """Add one row; see harness.history.ROW."""
-        self._buffer += _ROW.pack(
-            seq, step, status, outcome, expected, predicted, 0, bytes_out, min(bytes_in, 0xFFFFFFFF),
-            intended, sent, first_byte, done, request_id.encode(),
-        )  # fmt: skip
-        self.rows += 1
-        self.unsent += outcome is Outcome.UNSENT
-
-    def flush(self) -> None:
-        """Write the rows so far. Raises OSError (disk full), keeping what could not be written."""
+    def rows(self, data: bytes) -> None:
+        """Append rows. Raises OSError (disk full), keeping what could not be written for the next time."""
         if self._fd < 0:
-            self._buffer.clear()
-        while self._buffer:
-            written = os.write(self._fd, self._buffer)
-            del self._buffer[:written]
+            return
+        self._left += data
+        while self._left:
+            written = os.write(self._fd, self._left)
+            del self._left[:written]
 
-    def started(self, **detail: Any) -> None:
-        """Say that dispatching begins now: who, what and when."""
-        self._started = (time.monotonic(), time.process_time())
-        self._event("started", pid=os.getpid(), **detail)
-
-    def finished(self, planned: int, **detail: Any) -> None:
-        """Write the last rows and the account. planned: the arrivals whose time came."""
-        began, cpu_s = self._started
-        try:
-            self.flush()
-        finally:
-            p99 = self.lags.quantile_ms(0.99)
-            self._event(
-                "finished",
-                planned=planned,
-                sent=self.rows - self.unsent,
-                unsent=self.unsent,
-                rows=self.rows,
-                cpu_s=round(time.process_time() - cpu_s, 3),
-                duration_s=round(time.monotonic() - began, 3),
-                lag_p99_ms=p99 if p99 is None else round(p99, 3),
-                lag_max_ms=None if p99 is None else round(self.lags.max_ms, 3),
-                stalls=self.stalls,
-                **detail,
-            )
+    def event(self, name: str, **detail: Any) -> None:
+        if self._log is not None:
+            self._log.event("load", name, generator=self.generator, **detail)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -114,7 +141,3 @@ class Recorder:
             self._fd = -1
         if self._log is not None:
             self._log.close()
-
-    def _event(self, name: str, **detail: Any) -> None:
-        if self._log is not None:
-            self._log.event("load", name, generator=self.generator, **detail)

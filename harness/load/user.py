@@ -1,8 +1,8 @@
 """The Locust User that keeps a schedule: requests leave when they are due, whatever the service does.
 
 A Locust user usually waits for its answer before it goes on, so a service that stalls is simply asked less often and
-the stall leaves no trace in the percentiles. One OpenModelUser is all the users there are: it dispatches the whole
-schedule, each request in a greenlet of its own, and latency counts from the moment the schedule meant it to leave.
+the stall leaves no trace in the percentiles. One OpenModelUser is all the users there are: it sends the whole
+schedule, however many requests wait for their answers, and latency counts from the moment each was meant to leave.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import gevent
 from configargparse import Namespace
 from locust import User, task
 from locust.exception import StopUser
+from locust.runners import LocalRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from harness.errors import HarnessError, UsageError
 from harness.load.arrivals import Arrivals, parse
-from harness.load.client import Answer, Request
-from harness.load.runner import Dispatch
+from harness.load.client import Answer, Client, Request
+from harness.load.dispatch import Visit
+from harness.load.runner import Run
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +28,35 @@ logger = logging.getLogger(__name__)
 class OpenModelUser(User):
     """Subclass it in a scenario, say what the k-th request is, and set what differs:
 
-    arrivals        the schedule, or its text; `--arrivals` on the command line wins
-    max_in_flight   requests that may wait for an answer at once; one due beyond that is a row that says UNSENT
-    timeout_s       how long a client waits for its answer
-    warm            connections opened before the schedule starts
+    arrivals            the schedule, or its text; `--arrivals` on the command line wins
+    max_in_flight       requests that may wait for an answer at once; one due beyond that is a row that says UNSENT
+    timeout_s           how long a client waits for its answer
+    connect_timeout_s   how long for its connection; None: as long as for the answer
+    read_timeout_s      how long for the next byte; None: as long as for the answer
+    warm                connections opened before the schedule starts
     """
 
     abstract = True
     arrivals: Arrivals | str = "poisson:60/s:seed=7"
     max_in_flight = 1000
     timeout_s = 10.0
+    connect_timeout_s: float | None = None
+    read_timeout_s: float | None = None
     warm = 8
 
-    def request(self, k: int) -> Request:
-        """The k-th request of the schedule, from 0; X-Request-ID is added. Called as it is due, so it must be quick."""
+    def request(self, k: int) -> Request | Visit:
+        """The k-th request of the schedule, from 0; X-Request-ID is added. Called as it is due, so it must be quick.
+
+        Give the same Request object again where you can: what goes over the wire is made once for each.
+
+        A visit of several requests is written as a generator; each later one is due `after_s` after the answer before
+        it, and no request follows where the visit returns:
+
+            def request(self, k):
+                answer = yield Request("POST", "/predict", body=self.images[k % 9])
+                if answer.outcome is Outcome.OK:
+                    yield Request("POST", "/feedback", body=truth(answer.request_id), after_s=2.0)
+        """
         raise UsageError(f"{type(self).__name__} must say what its k-th request is: def request(self, k)")
 
     def predicted(self, answer: Answer) -> int:
@@ -59,12 +76,26 @@ class OpenModelUser(User):
             raise UsageError(f"{cls.__name__}.arrivals: must be a schedule such as poisson(60, seed=7), got {chosen!r}")
         return schedule
 
+    @classmethod
+    def client(cls, host: str, options: Namespace) -> Client:
+        """What sends the requests. Raises UsageError."""
+        return Client(
+            host,
+            timeout_s=cls.timeout_s,
+            connect_timeout_s=cls.connect_timeout_s,
+            read_timeout_s=cls.read_timeout_s,
+            ca_file=getattr(options, "ca_file", None),
+            verify=not getattr(options, "insecure", False),
+        )
+
     @task
     def dispatch(self) -> None:
-        """Run the whole schedule; further users of the process only watch, for the schedule is the load."""
-        if Dispatch.current is None:
+        """Run the whole schedule; further users of the process only watch, for the schedule is the load.
+
+        Where workers share it, it is their master who begins it, and all users watch."""
+        if Run.current is None and isinstance(self.environment.runner, LocalRunner):
             try:
-                run = Dispatch(self)
+                run = Run(self)
             except (HarnessError, OSError) as error:  # only the web UI gets this far with such a mistake
                 logger.error(f"{type(self).__name__}: {error}")
                 raise StopUser from None
@@ -73,5 +104,5 @@ class OpenModelUser(User):
             gevent.sleep(0.2)
 
     def on_stop(self) -> None:
-        if Dispatch.current is not None and Dispatch.current.user is self:
-            Dispatch.current.finish()
+        if Run.current is not None and Run.current.user is self:
+            Run.current.finish()

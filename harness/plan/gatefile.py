@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
@@ -15,17 +15,20 @@ from harness.plan.yamlfile import Strict
 KNOWN_CHECKS = ("slos", "contracts", "quiet", "alert_coverage")
 
 
+Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, (list, dict)) else str(value))]
+
+
 class ArrivalsSpec(Strict):
     """When requests are sent: one kind of harness.load.arrivals and its settings, like `{poisson: 60/s, seed: 7}`,
     `{ramp: 10/s..100/s, over: 60s}` or `{step: [10/s, 50/s], every: 30s}`."""
 
-    constant: str | None = None
-    poisson: str | None = None
-    ramp: str | None = None
-    step: str | list[str] | None = None
-    spike: str | None = None
-    sine: str | None = None
-    replay: str | None = None
+    constant: Text | None = None
+    poisson: Text | None = None
+    ramp: Text | None = None
+    step: list[Text] | Text | None = None
+    spike: Text | None = None
+    sine: Text | None = None
+    replay: Text | None = None
     seed: int | None = Field(None, ge=0)
     over: str | None = None
     at: str | None = None

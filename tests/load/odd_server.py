@@ -58,18 +58,21 @@ WAYS = {
 
 
 class OddServer(socketserver.ThreadingTCPServer):
-    """`connections`, `requests` and `waiting_most` (at once) count what it saw; `stall` makes everything wait."""
+    """`connections`, `requests` and `waiting_most` (at once) count what it saw, `clients`, `ids` and
+    `bodies` keep it; `stall` makes everything wait."""
 
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 512
 
-    def __init__(self, ways=WAYS):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, ways=WAYS, address="127.0.0.1"):
+        super().__init__((address, 0), _Handler)
         self.ways = ways
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.connections = self.requests = self.waiting = self.waiting_most = 0
+        self.clients: set[str] = set()  # addresses
         self.ids: list[str] = []
+        self.bodies: list[tuple[str, bytes]] = []
         self.stalled_until = 0.0
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -88,6 +91,7 @@ class _Handler(socketserver.StreamRequestHandler):
         server = self.server
         with server.lock:
             server.connections += 1
+            server.clients.add(self.client_address[0])
         while line := self.rfile.readline():
             path, length = line.split()[1].decode(), 0
             while (line := self.rfile.readline().strip()) != b"":
@@ -95,8 +99,9 @@ class _Handler(socketserver.StreamRequestHandler):
                 length = int(value) if name == "Content-Length" else length
                 if name == "X-Request-ID":
                     server.ids.append(value)
-            self.rfile.read(length)
+            body = self.rfile.read(length)
             with server.lock:
+                server.bodies.append((path, body))
                 server.requests += 1
                 server.waiting += 1
                 server.waiting_most = max(server.waiting_most, server.waiting)
@@ -119,9 +124,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def odd_server(ways=WAYS):
+def odd_server(ways=WAYS, kind=OddServer, address="127.0.0.1"):
     """A running server; gone when the block ends."""
-    server = OddServer(ways)
+    server = kind(ways, address)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

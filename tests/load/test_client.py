@@ -3,15 +3,16 @@
 import math
 import resource
 import socket
+import threading
 import time
+from contextlib import suppress
 
-import gevent
 import pytest
-from odd_server import ANSWER, OK, odd_server
+from odd_server import ANSWER, CHUNKED, OK, odd_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.client import Client, Request, now
+from harness.load.client import Answer, Client, Request, now
 
 PATIENCE_S = 0.7
 
@@ -22,15 +23,25 @@ def server():
         yield server
 
 
-def ask(server, path, times=1, method="POST", body=b"image", timeout_s=PATIENCE_S):
+def ask(server, path, times=1, method="POST", body=b"image", timeout_s=20.0):
     """The last of several answers to the same request, and how many connections they took."""
     client, before = Client(server.url, timeout_s=timeout_s), server.connections
-    message = client.message(Request(method, path, (), body))
     for _ in range(times):
-        answer = client.send(message, no_body=method == "HEAD")
+        answer = client.ask(Request(method, path, (), body))
         time.sleep(0.02)  # for the server's end of a connection to arrive
     client.close()
     return answer, server.connections - before
+
+
+def many(client, path, n) -> list[Answer]:
+    """The answers to n requests at once, in the order they came."""
+    answers = []
+    for _ in range(n):
+        client.send(client.prepare(Request("GET", path)), b"0", answers.append)
+    while len(answers) < n:
+        if not client.turn():
+            client.wait(1.0)
+    return answers
 
 
 # path, outcome, status, body, connections that three requests take
@@ -85,7 +96,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("path, outcome, status, error", FAILURES, ids=[f[0][1:] for f in FAILURES])
 def test_an_incomplete_answer_says_how_it_failed(server, path, outcome, status, error):
-    answer, took = ask(server, path, times=1)
+    answer, took = ask(server, path, timeout_s=PATIENCE_S if outcome is Outcome.TIMEOUT else 20.0)
     assert (answer.outcome, took) == (outcome, 1)
     assert answer.error.startswith(error)
     assert answer.status == status or (path == "/drip" and answer.status == 0)
@@ -104,14 +115,14 @@ def test_a_port_nobody_listens_on_is_a_failed_connection():
         unused.bind(("127.0.0.1", 0))
         client = Client(f"http://127.0.0.1:{unused.getsockname()[1]}", timeout_s=PATIENCE_S)
         assert client.warm(3) == 0
-        answer = client.send(client.message(Request("GET", "/")))
+        answer = client.ask(Request("GET", "/"))
     assert (answer.outcome, answer.error, answer.bytes_out) == (Outcome.CONNECT_FAILED, "ECONNREFUSED", 0)
     assert math.isnan(answer.sent) and math.isnan(answer.first_byte) and answer.done <= now()
 
 
 def test_a_host_without_an_address_is_a_failed_connection():
     client = Client("http://nowhere.invalid", timeout_s=20)
-    answer = client.send(client.message(Request("GET", "/")))
+    answer = client.ask(Request("GET", "/"))
     assert (answer.outcome, answer.error) == (Outcome.CONNECT_FAILED, "host name unknown")
 
 
@@ -119,16 +130,33 @@ def test_a_listener_that_does_not_accept_costs_no_more_than_the_timeout():
     with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
         client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout_s=PATIENCE_S)
         begun = now()
-        sends = [gevent.spawn(client.send, client.message(Request("GET", "/"))) for _ in range(8)]
-        gevent.joinall(sends)
-    assert {s.value.outcome for s in sends} == {Outcome.TIMEOUT}
-    assert all(s.value.done - begun >= PATIENCE_S - 0.05 for s in sends)
+        answers = many(client, "/", 8)
+    assert {answer.outcome for answer in answers} == {Outcome.TIMEOUT}
+    assert all(answer.done - begun >= PATIENCE_S - 0.05 for answer in answers)
+
+
+def test_a_connection_may_be_given_less_time_than_an_answer():
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
+        client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout_s=30, connect_timeout_s=0.2)
+        held = [socket.create_connection(full.getsockname()) for _ in range(2)]  # what the kernel takes by itself
+        answers = many(client, "/", 3)
+        for s in held:
+            s.close()
+    assert {(a.outcome, a.error) for a in answers} == {(Outcome.CONNECT_FAILED, "no connection in 0.2 s")}
+    assert all(math.isnan(a.sent) for a in answers)
+
+
+def test_a_silence_may_be_given_less_time_than_an_answer(server):
+    client = Client(server.url, timeout_s=30, read_timeout_s=0.3)
+    silent, slow = client.ask(Request("GET", "/silent")), client.ask(Request("GET", "/drip-body"))
+    assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "not a byte for 0.3 s")
+    assert (slow.outcome, slow.body) == (Outcome.OK, ANSWER), "2 s altogether, but never silent for long"
 
 
 def test_running_out_of_files_is_our_own_failure_and_not_the_services(server):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     client = Client(server.url, timeout_s=PATIENCE_S)
-    client.send(client.message(Request("GET", "/ok")))  # one connection, known to both sides before the limit is there
+    client.ask(Request("GET", "/ok"))  # one connection, known to both sides before the limit is there
     held = [socket.socket() for _ in range(3)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(s.fileno() for s in held) + 1, limits[1]))
     try:
@@ -136,24 +164,20 @@ def test_running_out_of_files_is_our_own_failure_and_not_the_services(server):
         with pytest.raises(OSError, match="Too many open files"):
             while True:
                 gaps.append(socket.socket())
-        sends = [gevent.spawn(client.send, client.message(Request("GET", "/slow"))) for _ in range(2)]
-        gevent.joinall(sends)
+        answers = many(client, "/slow", 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for s in held + gaps:
             s.close()
         client.close()
-    assert [s.value.outcome for s in sends] == [Outcome.OK, Outcome.UNSENT]
-    assert sends[1].value.error == "EMFILE"
+    assert [(a.outcome, a.error) for a in answers] == [(Outcome.UNSENT, "EMFILE"), (Outcome.OK, "")]
 
 
 def test_many_at_once_each_get_a_connection_and_leave_it_for_the_next(server):
     client, before = Client(server.url, timeout_s=20), server.connections
     assert client.warm(5) == 5
     for _ in range(3):
-        sends = [gevent.spawn(client.send, client.message(Request("GET", "/slow"))) for _ in range(20)]
-        gevent.joinall(sends)
-        assert {s.value.outcome for s in sends} == {Outcome.OK}
+        assert {answer.outcome for answer in many(client, "/slow", 20)} == {Outcome.OK}
     client.close()
     assert server.connections - before == 20
 
@@ -162,7 +186,7 @@ def test_a_connection_that_was_idle_too_long_is_not_used_again(server):
     client, before = Client(server.url, timeout_s=PATIENCE_S, idle_s=0.05), server.connections
     for pause_s in (0, 0.1):
         time.sleep(pause_s)
-        assert client.send(client.message(Request("GET", "/ok"))).outcome is Outcome.OK
+        assert client.ask(Request("GET", "/ok")).outcome is Outcome.OK
     client.close()
     assert server.connections - before == 2
 
@@ -180,19 +204,19 @@ def test_an_answer_given_before_the_body_was_read_is_still_the_answer(ending):
             while ending == "reads on" and connection.recv(1 << 20):
                 pass
 
-    gevent.get_hub().threadpool.spawn(refuse)
+    threading.Thread(target=refuse, daemon=True).start()
     client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
-    answer = client.send(client.message(Request("POST", "/", (), bytes(4 << 20))))
+    answer = client.ask(Request("POST", "/", (), bytes(4 << 20)))
     listener.close()
     assert (answer.outcome, answer.status) == (Outcome.REFUSED_BY_SERVICE, 413)
 
 
-def test_a_killed_request_still_gives_an_answer(server):
-    client = Client(server.url, timeout_s=20)
-    send = gevent.spawn(client.send, client.message(Request("GET", "/silent")))
-    gevent.sleep(0.05)
-    send.kill()
-    assert send.value.outcome is Outcome.TIMEOUT and send.value.error == "given up at the end of the run"
+def test_what_is_given_up_still_gives_an_answer(server):
+    client, answers = Client(server.url, timeout_s=20), []
+    client.send(client.prepare(Request("GET", "/silent")), b"0", answers.append)
+    client.give_up("given up at the end of the run")
+    assert [(a.outcome, a.error) for a in answers] == [(Outcome.TIMEOUT, "given up at the end of the run")]
+    assert client.in_flight == 0
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://x", "http://", "http://x:port"])
@@ -201,8 +225,64 @@ def test_a_url_that_is_none_is_refused(url):
         Client(url, timeout_s=1)
 
 
-def test_a_message_is_a_complete_request_below_the_paths_of_its_url():
+def test_a_request_is_complete_below_the_path_of_its_url():
     client = Client("http://user@example.org:81/base/", timeout_s=1)
-    message = client.message(Request("POST", "/predict", (("A", "b"),), b"xy"), ("X-Request-ID", "1f"))
-    head = b"POST /base/predict HTTP/1.1\r\nHost: example.org:81\r\nA: b\r\nX-Request-ID: 1f\r\nContent-Length: 2\r\n"
-    assert message == head + b"\r\nxy"
+    before, after, *_ = client.prepare(Request("POST", "/predict", (("A", "b"),), b"xy"))
+    head = b"POST /base/predict HTTP/1.1\r\nHost: example.org:81\r\nA: b\r\nContent-Length: 2\r\n"
+    assert before == head + b"X-Request-ID: " and after == b"\r\n\r\nxy"
+
+
+@pytest.mark.parametrize(
+    "reply, outcome, body_sent",
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", Outcome.OK, True),
+        (b"", Outcome.OK, True),
+        (b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", Outcome.REFUSED_BY_SERVICE, False),
+    ],
+    ids=["go on", "silence", "no"],
+)
+def test_a_body_waits_until_it_is_asked_for_or_has_waited_long_enough(reply, outcome, body_sent):
+    listener = socket.create_server(("127.0.0.1", 0))
+    heads, bodies = [], []
+
+    def answer():
+        connection, _ = listener.accept()
+        with connection:
+            heads.append(connection.recv(1000))
+            connection.sendall(reply)
+            bodies.append(connection.recv(1000))
+            with suppress(OSError):
+                connection.sendall(OK)
+
+    server = threading.Thread(target=answer)
+    server.start()
+    client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
+    answer = client.ask(Request("POST", "/", (("Expect", "100-continue"),), b"the body"))
+    client.close()
+    server.join(20)
+    listener.close()
+    assert answer.outcome is outcome
+    assert heads[0].endswith(b"\r\n\r\n") and bodies == [b"the body" if body_sent else b""]
+    assert (answer.bytes_out == len(heads[0]) + 8) == body_sent
+
+
+LONG = (
+    b"HTTP/1.1 100 Continue\r\n\r\n"
+    + CHUNKED
+    + b"5;a=b\r\n"
+    + ANSWER[:5]
+    + b"\r\n11\r\n"
+    + ANSWER[5:]
+    + b"\r\n0\r\n\r\n"
+)
+
+
+def test_a_chunked_answer_cut_at_any_byte_is_broken_and_its_pieces_may_come_anyhow():
+    cut = {f"/cut{i}": [LONG[:i], "close"] for i in range(len(LONG))}
+    split = {f"/split{i}": [LONG[:i], 0.002, LONG[i:]] for i in range(1, len(LONG))}
+    with odd_server(cut | split) as server:
+        client = Client(server.url, timeout_s=20)
+        assert {client.ask(Request("GET", path)).outcome for path in cut} == {Outcome.BROKEN}
+        whole = [client.ask(Request("GET", path)) for path in split]
+        client.close()
+    assert {(a.outcome, a.status, a.body, a.bytes_in) for a in whole} == {(Outcome.OK, 200, ANSWER, len(LONG))}

@@ -15,12 +15,12 @@ def folder(path, **classes):
 
 
 def test_classes_take_turns_and_each_image_knows_what_it_shows(tmp_path):
-    images = read(folder(tmp_path, NORMAL=["b.jpeg", "a.JPG", "notes.txt"], PNEUMONIA=["1.png", "2.jpg", "3.jpg"]))
+    images = read(folder(tmp_path, NORMAL=["b.jpeg", "a.JPG", "notes.txt"], PNEUMONIA=["1.png", "2.dcm", "3.jpg"]))
     assert [(i.body.decode(), i.expected, i.content_type) for i in images] == [
         ("NORMAL a.JPG", 0, "image/jpeg"),
         ("PNEUMONIA 1.png", 1, "image/png"),
         ("NORMAL b.jpeg", 0, "image/jpeg"),
-        ("PNEUMONIA 2.jpg", 1, "image/jpeg"),
+        ("PNEUMONIA 2.dcm", 1, "application/dicom"),
         ("PNEUMONIA 3.jpg", 1, "image/jpeg"),
     ]
 

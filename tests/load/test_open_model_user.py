@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from odd_server import odd_server
+from odd_server import WAYS, odd_server
 
 from harness.errors import UsageError
 from harness.history import Outcome, read_rows
@@ -310,7 +310,8 @@ OPTIONS = [
     (["--for", "0"], "--for: must be above 0 seconds, got 0"),
     (["--rows", "/dev/null/rows"], "/dev/null/rows: Not a directory"),
     (["-H", "localhost"], "host: must be like http://127.0.0.1:8000, got 'localhost'"),
-    (["--processes", "2"], "leave out --processes"),
+    (["--clients", "0"], "--clients: must be above 0, got 0"),
+    (["--ca-file", "/nowhere.pem", "-H", "https://x"], "--ca-file: /nowhere.pem: No such file"),
 ]
 
 
@@ -356,3 +357,116 @@ def test_a_command_for_a_scenario_that_is_not_there_is_refused(tmp_path):
         generator.command(
             tmp_path / "nothing.py", "http://x", arrivals=None, for_s=None, rows=tmp_path, events=tmp_path, name="load"
         )
+
+
+VISITS = """
+from harness.history import Outcome
+from harness.load.arrivals import constant
+from harness.load.user import OpenModelUser, Request
+
+class Visits(OpenModelUser):
+    arrivals = constant(20)
+    timeout_s = 5.0
+
+    def request(self, k):
+        if k % 4 == 3:
+            return Request("GET", "/ok", step=7)  # some only look
+        return self.visit(k)
+
+    def visit(self, k):
+        answer = yield Request("POST", "/shed" if k % 4 == 2 else "/predict", (), b"image", expected=k % 2)
+        if answer.outcome is Outcome.OK:
+            yield Request("POST", "/ok", (), answer.request_id.encode(), expected=k % 2, after_s=0.25, name="feedback")
+            yield Request("GET", "/slow")
+"""
+
+
+def test_a_visit_asks_again_after_its_answer_and_leaves_the_schedule_alone(start, server, tmp_path):
+    (tmp_path / "visits.py").write_text(VISITS)
+    run = start(tmp_path / "visits.py", server.url, "--json", for_s=1.5)
+    code, out, err = run.end()
+    assert code == 0, err
+    rows, (_, (_, account)) = run.rows, run.events()
+    first = rows[rows["turn"] == 0]
+    assert list(first["seq"]) == list(range(30)) and np.diff(first["intended"]) == pytest.approx(0.05, abs=1e-4)
+    assert account.visits == 30
+    assert account.planned == account.rows == account.locust_requests == len(rows) > 30
+    assert len(np.unique(rows["request_id"])) == len(rows)
+    by_seq = {seq: rows[rows["seq"] == seq] for seq in range(30)}
+    for seq, visit in by_seq.items():
+        if seq % 4 == 3:
+            assert list(visit["step"]) == [7]
+        elif seq % 4 == 2:
+            assert list(visit["outcome"]) == [Outcome.REFUSED_BY_SERVICE], "no feedback without a prediction"
+        else:
+            assert list(visit["turn"]) == list(visit["step"]) == list(range(len(visit)))
+            for before, after, pause_s in zip(visit[:-1], visit[1:], (0.25, 0.0), strict=False):
+                assert after["intended"] - before["done"] == pytest.approx(pause_s, abs=1e-6)
+    assert len(by_seq[0]) == 3 and len(by_seq[28]) == 1, "what would have been due after the end is not"
+    names = {(entry["method"], entry["name"]): entry["num_requests"] for entry in json.loads(out)}
+    assert names["POST", "feedback"] == np.count_nonzero(rows["step"] == 1)
+
+
+def test_labels_follow_predictions_under_the_id_the_prediction_had(start, tmp_path):
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.dcm").write_bytes(name.encode())
+    file = tmp_path / "labels.py"
+    file.write_text(
+        "from pathlib import Path\nfrom harness.load.arrivals import constant\n"
+        "from harness.load.predict import LabellingUser\n\n"
+        "class Labels(LabellingUser):\n    arrivals = constant(20)\n    feedback_after_s = 0.1\n"
+        "    radiographs = Path(__file__).parent\n    headers = (('X-Key', 'k'),)\n"
+    )
+    with odd_server(WAYS | {"/feedback": WAYS["/ok"]}) as server:
+        run = start(file, server.url, for_s=0.6)
+        code, _, err = run.end()
+        bodies = server.bodies
+    assert code == 0, err
+    predictions = {row["request_id"].decode(): row for row in run.rows if row["turn"] == 0}
+    labels = [json.loads(body) for path, body in bodies if path == "/feedback"]
+    assert len(labels) == np.count_nonzero(run.rows["turn"] == 1) >= 5
+    for label in labels:
+        assert label["label"] == ("NORMAL", "PNEUMONIA")[predictions[label["request_id"]]["expected"]]
+
+
+def test_clients_that_ask_as_fast_as_they_are_answered_have_their_rows_too(start, server, tmp_path):
+    run = start(scenario(tmp_path, "/slow"), server.url, "--clients", "3", for_s=1.0)
+    code, _, err = run.end()
+    assert code == 0, err
+    assert adds_up(run).unsent == 0
+    assert run.events()[0][1].arrivals == "clients:3"
+    rows = run.rows
+    assert 10 < len(rows) <= 3 * 1.0 / 0.02 + 3, "each waits for its answer, which takes 20 ms"
+    assert np.all(rows["sent"] - rows["intended"] < 0.5)
+
+
+def test_clients_who_find_nobody_do_not_ask_without_a_pause(start, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        run = start(scenario(tmp_path), url, "--clients", "2", for_s=0.5)
+        code, _, err = run.end()
+    assert code == 0, err
+    adds_up(run)
+    assert set(run.rows["outcome"]) == {Outcome.CONNECT_FAILED} and len(run.rows) <= 2 * 0.5 / 0.01 + 2
+
+
+LISTENING = """
+
+import locust
+
+@locust.events.request.add_listener
+def heard(request_type, name, response_time, exception, start_time, **_):
+    print("heard", request_type, name, type(response_time).__name__, exception, start_time > 1e9)
+"""
+
+
+def test_whoever_listens_to_locusts_request_events_hears_each(start, server, tmp_path):
+    file = scenario(tmp_path, "/shed")
+    file.write_text(file.read_text() + LISTENING)
+    run = start(file, server.url, for_s=0.5)
+    code, out, err = run.end()
+    assert code == 0, err
+    assert adds_up(run).rows == 25
+    assert out.count("heard POST /shed float REFUSED_BY_SERVICE: status 503 True") == 25

@@ -111,7 +111,7 @@ def test_a_wrong_gate_file_does_not_hide_what_is_wrong_in_the_files_it_names(pro
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE)
     text = "\n".join(said.value.problems)
-    for part in ("arrival rate", "greater than or equal to 1", "'low'"):
+    for part in ("rate must be like 60/s, got '120'", "greater than or equal to 1", "'low'"):
         assert part in text
 
 

@@ -1,0 +1,392 @@
+"""One run of a schedule: every arrival whose time comes is sent or marked UNSENT, and becomes a row.
+
+One greenlet does it all in turn, for there is nothing to wait for: what is due is sent, what has ended is recorded,
+and the rest of the time is slept away to the next absolute time, so that lateness never adds up.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import logging
+import math
+import os
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from struct import error as DoesNotFit
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import gevent.event
+import locust.stats
+
+from harness.errors import HarnessError, UsageError
+from harness.history import Outcome
+from harness.load.arrivals import Arrivals
+from harness.load.client import Answer, Client, Prepared, Request, now
+from harness.load.recorder import Recorder
+
+if TYPE_CHECKING:
+    from harness.load.user import OpenModelUser
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.1
+STALL_S = 0.1  # a loop kept from running for longer than this has stalled
+PRECISE_S = 0.004  # nearer than this the hub's timers, which know milliseconds, are not asked
+OTHERS_S = 0.02  # how long everything else in this process may have to wait
+DUE_AT_ONCE = 32  # sent before answers are looked at again
+KEPT_REQUESTS = 4096
+PAUSE_S = 0.01  # of a client that asks as fast as it can, after a failure
+
+Visit = Generator[Request, Answer, None]
+_NOTHING = (None, Prepared(b"", b""), 0)
+
+
+class Failed(Exception):
+    """Why a request did not succeed, for listeners of Locust's request event."""
+
+
+class Dispatch:
+    """One run of a user's schedule, or of this process' share of it.
+
+    `deliver(rows, report)` is called ten times a second with the rows that came about and what Locust is to be told.
+    epoch: Unix time at which the schedule begins; share (i, n): the arrivals k with k mod n = i; clients: no schedule
+    at all but this many clients, each asking again as soon as it is answered.
+    """
+
+    def __init__(
+        self, user: OpenModelUser, client: Client, schedule: Arrivals, deliver: Callable[[bytes, dict], None],
+        epoch: float, *, for_s: float = math.inf, share: tuple[int, int] = (0, 1), clients: int = 0,
+    ):  # fmt: skip
+        self.user = user
+        self.epoch = epoch
+        self.mistakes: set[str] = set()
+        self.account: dict[str, Any] | None = None  # when it is over
+        self._schedule, self._share, self._clients = schedule, share, clients
+        self._most = max(user.max_in_flight, clients)
+        self._client = client
+        client.answered = self._answered
+        self._recorder = Recorder(deliver, locust.stats.bucket_response_time)
+        self._request, self._predicted = user.request, _predicts(user)
+        self._made: dict[int, tuple[Request | None, Prepared, int]] = {}
+        self._id_prefix = os.urandom(8).hex().encode()
+        self._due: Iterator[tuple[int, float]] = iter(())
+        self._next_seq, self._next_at = 0, math.inf  # the first arrival that was neither sent nor marked
+        self._later: list[tuple[float, int, int, Request | None, Visit | None]] = []  # heap of what follows an answer
+        self._visits = self._planned = 0
+        self._end = epoch + for_s  # Unix time from which on nothing is due
+        self._tick_at = self._yielded_at = 0.0
+        self._listeners = _listeners(user.environment)
+        self._over = gevent.event.Event()
+        self._greenlet = gevent.Greenlet(self._run)
+
+    def start(self) -> None:
+        """Begin, in a greenlet of its own: Locust kills those of its users when it likes."""
+        self._greenlet.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Whether it is over, at the latest after a time."""
+        return self._over.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Nothing is due from now on; what is in flight ends by its own timeout."""
+        self._end = min(self._end, now())
+
+    def _run(self) -> None:
+        try:
+            with suppress(OSError):  # where we may not, a busy machine delays the schedule, and the account says so
+                os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), -5))
+            gc.collect()
+            gc.freeze()  # what is loaded by now stays: a collection during the run has little left to walk
+            if not self._clients:
+                i, n = self._share
+                self._due = ((k, t) for k, t in enumerate(self._schedule.times()) if k % n == i)
+                self._advance()
+            self._recorder.begin()
+            self._tick_at = now() + FLUSH_S
+            self._keep_schedule()
+            self._drain()
+        except Exception as error:
+            self._mistake(error)
+        finally:
+            self.close()
+
+    def _keep_schedule(self) -> None:
+        if self._clients:
+            gevent.sleep(max(0.0, self.epoch - now()))
+            for _ in range(self._clients):
+                self._next_visit()
+        client, later = self._client, self._later
+        while True:
+            busy = client.turn()  # first, so that no connection is used that has ended meanwhile
+            at = now()
+            for _ in range(DUE_AT_ONCE):
+                if self._next_at <= at and self._next_at < self._end:
+                    seq, intended = self._next_seq, self._next_at
+                    self._advance()
+                    self._arrive(seq, intended)
+                elif later and later[0][0] <= at and later[0][0] < self._end:
+                    due, seq, turn, request, visit = heapq.heappop(later)
+                    if request is None:
+                        self._next_visit()
+                    else:
+                        self._go(seq, turn, due, request, visit)
+                elif at >= self._end or (self._next_at == math.inf and self._done_early()):
+                    return
+                else:
+                    if not busy:
+                        self._rest(min(self._next_at, later[0][0] if later else math.inf, self._end))
+                    break
+            self._care(at)
+
+    def _done_early(self) -> bool:
+        """Whether a schedule that has an end is over before the run's time is."""
+        waits = self._end < math.inf or self._clients or self._later or self._client.in_flight
+        return not waits
+
+    def _drain(self) -> None:
+        """Let what is in flight end by its own timeout; one that outlives even that still ends in a row."""
+        latest = now() + self._client.timeout_s + 1
+        while self._client.in_flight and (at := now()) < latest:
+            self._care(at)
+            if not self._client.turn():
+                self._rest(latest)
+        self._client.give_up("given up at the end of the run")
+
+    def _advance(self) -> None:
+        self._next_seq, at = next(self._due, (self._next_seq + 1, math.inf))
+        self._next_at = self.epoch + at
+
+    def _arrive(self, seq: int, intended: float) -> None:
+        """The first request of a visit."""
+        self._visits += 1
+        visit = None
+        try:
+            request = self._request(seq)
+            if type(request) is not Request:
+                visit = request if isinstance(request, Generator) else None
+                request = first_of(self.user, request, seq)
+        except Exception as error:
+            self._mistake(error)
+            self._planned += 1
+            self._unsent(seq, 0, intended, _NOTHING, None)
+            return
+        self._go(seq, 0, intended, request, visit)
+
+    def _go(self, seq: int, turn: int, intended: float, request: Request, visit: Visit | None) -> None:
+        """Send one request, or mark it."""
+        self._planned += 1
+        made = self._made.get(id(request))
+        if made is None or made[0] is not request:
+            try:
+                made = self._make(request)
+            except Exception as error:
+                self._mistake(error)
+                self._unsent(seq, turn, intended, _NOTHING, None)
+                return
+        if self._client.in_flight >= self._most:
+            self._unsent(seq, turn, intended, made, visit)
+            return
+        request_id = b"%s%013x%03x" % (self._id_prefix, seq, turn)
+        self._recorder.lags_s.append(now() - intended)
+        self._client.send(made[1], request_id, (seq, turn, intended, made, request_id, visit))
+
+    def _make(self, request: Request) -> tuple[Request, Prepared, int]:
+        """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
+        kind = self._recorder.tally.kind(request.method, request.name or request.path)
+        made = (request, self._client.prepare(request), kind)
+        if len(self._made) >= KEPT_REQUESTS:
+            self._made.clear()
+        self._made[id(request)] = made
+        return made
+
+    def _unsent(self, seq: int, turn: int, intended: float, made: tuple, visit: Visit | None) -> None:
+        nothing = Answer(Outcome.UNSENT, 0, b"", math.nan, math.nan, now(), 0, 0, "it was due and could not be sent")
+        if made is _NOTHING:
+            made = (Request("-", "", name="no request"), *_NOTHING[1:2], self._recorder.tally.kind("-", "no request"))
+        self._answered((seq, turn, intended, made, b"", visit), nothing)
+
+    def _answered(self, about: tuple, answer: Answer) -> None:
+        """One row, and the same for Locust's own statistics; then what follows."""
+        seq, turn, intended, (request, _, kind), request_id, visit = about
+        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = answer
+        predicted = -1
+        if outcome == 0 and self._predicted is not None:
+            try:
+                predicted = self._predicted(answer)
+                if predicted is None:
+                    predicted = -1
+            except Exception as wrong:
+                self._mistake(wrong)
+        step = request.step or turn
+        try:
+            self._recorder.row(
+                seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
+                first_byte, done, request_id, kind, len(body),
+            )  # fmt: skip
+        except DoesNotFit as wrong:
+            self._mistake(UsageError(f"step {step}, expected {request.expected!r}, predicted {predicted!r}: {wrong}"))
+            self._recorder.row(
+                seq, 0, status, outcome, -1, -1, turn, bytes_out, bytes_in, intended, sent, first_byte, done,
+                request_id, kind, len(body),
+            )  # fmt: skip
+        if outcome:
+            self._recorder.tally.failed(kind, f"{outcome.name}: {error}")
+        if self._listeners:
+            self._tell(request, intended, answer)
+        if visit is not None:
+            self._follow(seq, turn, visit, answer._replace(request_id=request_id.decode()))
+        elif self._clients:
+            self._again(seq, outcome)
+
+    def mark(self, seq: int, intended: float) -> None:
+        """An arrival of another's share that was never sent."""
+        self._visits += 1
+        self._planned += 1
+        try:
+            made = self._make(first_of(self.user, self._request(seq), seq))
+        except Exception as error:
+            self._mistake(error)
+            made = _NOTHING
+        self._unsent(seq, 0, intended, made, None)
+
+    def close(self) -> None:
+        """Hand over what is left, and make the account."""
+        try:
+            self._client.close()
+            self._recorder.flush()
+        except Exception as error:
+            self._mistake(error)
+        finally:
+            self.account = self._recorder.account(planned=self._planned, visits=self._visits)
+            self._over.set()
+
+    def _follow(self, seq: int, turn: int, visit: Visit, answer: Answer) -> None:
+        """What a visit asks next, if anything; it is due so long after the answer as it says."""
+        try:
+            request = visit.send(answer)
+            if type(request) is not Request:
+                raise UsageError(f"{type(self.user).__name__}.request must yield Requests, got {request!r}")
+            if turn == 255:
+                raise UsageError(f"{type(self.user).__name__}.request must yield 256 Requests a visit at most")
+        except StopIteration:
+            if self._clients:
+                self._again(seq, answer.outcome)
+            return
+        except Exception as error:
+            self._mistake(error)
+            return
+        due = answer.done + request.after_s
+        if due < self._end:
+            heapq.heappush(self._later, (due, seq, turn + 1, request, visit))
+
+    def _again(self, seq: int, outcome: int) -> None:
+        """A client asks again as soon as it is answered; where there is no answer to be had, in a moment."""
+        if outcome <= Outcome.REFUSED_BY_SERVICE:
+            self._next_visit()
+        else:
+            heapq.heappush(self._later, (now() + PAUSE_S, seq, 256, None, None))
+
+    def _next_visit(self) -> None:
+        if (at := now()) < self._end:
+            seq, self._next_seq = self._next_seq, self._next_seq + 1
+            self._arrive(seq, at)
+
+    def _tell(self, request: Request, intended: float, answer: Answer) -> None:
+        """Whoever listens to Locust's request events hears each, as from any other user."""
+        for listener in self._listeners:
+            try:
+                listener(
+                    request_type=request.method,
+                    name=request.name or request.path,
+                    response_time=None if answer.outcome is Outcome.UNSENT else 1000 * (answer.done - intended),
+                    response_length=len(answer.body),
+                    exception=None
+                    if answer.outcome is Outcome.OK
+                    else Failed(f"{answer.outcome.name}: {answer.error}"),
+                    context={},
+                    response=None,
+                    start_time=intended,
+                    url=None,
+                )
+            except Exception as error:
+                self._mistake(error)
+
+    def _care(self, at: float) -> None:
+        """Hand rows over ten times a second, and let the rest of the process have its turn."""
+        if at >= self._tick_at:
+            late_s = at - self._tick_at
+            if late_s > STALL_S:
+                self._recorder.stalls += 1
+                self._recorder.stalled_s += late_s
+            self._tick_at = at + FLUSH_S
+            try:
+                self._recorder.flush()
+            except Exception as error:
+                self._mistake(error)
+        if at - self._yielded_at > OTHERS_S:
+            gevent.sleep(0)
+            self._yielded_at = now()
+
+    def _rest(self, until: float) -> None:
+        """Sleep until a time, something to do, or the next duty."""
+        left_s = min(until, self._tick_at, self._client.next_deadline) - now()
+        if left_s > PRECISE_S:
+            self._sleep(left_s - PRECISE_S / 2)
+            self._yielded_at = now()
+        elif left_s > 0:
+            self._client.wait(left_s)
+
+    def _sleep(self, for_s: float) -> None:
+        """As gevent.sleep, but woken by the client's sockets."""
+        hub, me = gevent.get_hub(), gevent.getcurrent()
+        timer, sockets = hub.loop.timer(for_s), hub.loop.io(self._client.epoll.fileno(), 1)
+        timer.start(me.switch, update=True)
+        sockets.start(me.switch)
+        try:
+            hub.switch()
+        finally:
+            for watcher in (timer, sockets):
+                watcher.stop()
+                watcher.close()
+
+    def _mistake(self, error: Exception) -> None:
+        """Say each once, and go on: a mistake of the scenario's or ours must not end the schedule. The process then
+        ends with 1, for its rows are not what the scenario meant."""
+        text = one_line(error)
+        if text not in self.mistakes:
+            self.mistakes.add(text)
+            logger.error(text)
+
+
+def first_of(user: OpenModelUser, what: Any, k: int) -> Request:
+    """The first request of what a scenario gave as its k-th. Raises UsageError when it is none."""
+    first = next(what, None) if isinstance(what, Generator) else what
+    if not isinstance(first, Request):
+        raise UsageError(f"{type(user).__name__}.request must give a Request, got {first!r} for number {k}")
+    return first
+
+
+def one_line(error: Exception) -> str:
+    """An error as its author wants it: ours and the system's in their own words, any other with its place."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(place.filename).name}:{place.lineno}: {type(error).__name__}: {error}"
+
+
+def _predicts(user: OpenModelUser) -> Callable[[Answer], int] | None:
+    """The user's way to read an answer; None when it has none of its own."""
+    from harness.load.user import OpenModelUser
+
+    return None if type(user).predicted is OpenModelUser.predicted else user.predicted
+
+
+def _listeners(environment: Any) -> list[Callable[..., None]]:
+    """Whoever listens to request events but Locust's own statistics, which are told of many at once."""
+    return [h for h in environment.events.request._handlers if h.__module__ != "locust.runners"]

@@ -1,0 +1,340 @@
+"""One schedule over several workers: `locust --processes N`, or `--master` and `--worker` on many machines.
+
+The master gives each worker that is there when the load begins its share of one schedule (worker i of n sends the
+arrivals k with k mod n = i) and the epoch they all begin at. Workers send their rows, and what Locust is to be told of
+them, to the master ten times a second; it writes the one file of rows and the one account. So a row exists once,
+whatever becomes of the worker: what a dead one has not reported is marked UNSENT by the master, and one that comes late
+or comes back has nothing to add.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import gevent.event
+import numpy as np
+from locust import events
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+
+from harness.history import ROW, Outcome
+from harness.load.arrivals import Arrivals, parse
+from harness.load.client import now
+from harness.load.dispatch import Dispatch, one_line
+from harness.load.recorder import Files
+from harness.load.tally import merge
+
+if TYPE_CHECKING:
+    from harness.load.user import OpenModelUser
+
+logger = logging.getLogger(__name__)
+
+LEAD_S = 1.5  # from the order to its epoch: connections are made warm meanwhile
+READY_WITHIN_S = 10.0  # how long a worker that Locust counts may take to be ready
+PATIENCE_S = 5.0  # beyond the patience of a request: how long a worker that lives may take with its account
+
+_member: _Master | _Worker | None = None  # of this process
+
+
+def is_worker(environment: Any) -> bool:
+    return isinstance(environment.runner, WorkerRunner)
+
+
+def join(environment: Any, user_class: type[OpenModelUser], files: tuple[Path | None, Path | None]) -> None:
+    """Take this process' part, as master or worker."""
+    global _member
+    if isinstance(environment.runner, MasterRunner):
+        _member = _Master(environment, user_class, files)
+    else:
+        _member = _Worker(environment, user_class)
+
+
+def finish() -> None:
+    """End the load in an orderly way, if there is one; returns when its account is written."""
+    if _member is not None:
+        _member.finish()
+
+
+class _Worker:
+    """Sends its share, and reports everything to the master."""
+
+    def __init__(self, environment: Any, user_class: type[OpenModelUser]):
+        self._environment, self._user_class = environment, user_class
+        self._dispatch: Dispatch | None = None
+        self._reported = gevent.event.Event()
+        self._reported.set()
+        runner = environment.runner
+        runner.register_message("load-share", self._begin)
+        runner.register_message("load-stop", self._stop)
+        runner.send_message("load-ready", {"clock": now()})
+
+    def finish(self) -> None:
+        if self._dispatch is not None:
+            self._dispatch.stop()
+        self._reported.wait()
+
+    def _begin(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self._dispatch is None:
+            self._reported.clear()
+            gevent.spawn(self._run, msg.data)
+
+    def _stop(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self._dispatch is not None:
+            self._dispatch.stop()
+
+    def _run(self, order: dict[str, Any]) -> None:
+        """One run, from the master's order to this worker's account."""
+        send, run = self._environment.runner.send_message, order["run"]
+        account, mistakes = {}, ["it could not begin"]
+        try:
+            options = self._environment.parsed_options
+            user = self._user_class(self._environment)
+            client = user.client(order["host"], options)
+            client.warm(min(user.warm, user.max_in_flight))
+
+            def deliver(rows: bytes, report: dict[str, Any]) -> None:
+                if rows:
+                    send("load-rows", {"run": run, "rows": rows, "report": report})
+
+            self._dispatch = Dispatch(
+                user, client, parse(order["arrivals"]) if order["arrivals"] else user.schedule(options), deliver,
+                order["epoch"], for_s=order["for_s"] or math.inf, share=tuple(order["share"]),
+            )  # fmt: skip
+            self._dispatch.start()
+            self._dispatch.wait()
+            account, mistakes = self._dispatch.account, sorted(self._dispatch.mistakes)
+        except Exception as error:
+            mistakes = [one_line(error)]
+            logger.error(mistakes[0])
+        finally:
+            send("load-account", {"run": run, "account": account, "mistakes": mistakes})
+            self._dispatch = None
+            self._reported.set()
+
+
+class _Share:
+    """What the master knows of one worker's part: which of its arrivals have rows, and its account."""
+
+    def __init__(self, i: int, n: int):
+        self.i, self.n = i, n
+        self.account: dict[str, Any] | None = None
+        self.mistakes: list[str] = []
+        self.rows = self.visits = self.unsent = 0
+        self._below = i  # every arrival of the share before this one has its row
+        self._beyond = np.empty(0, np.int64)  # further ones that have; few, for rows come nearly in order
+
+    def saw(self, rows: np.ndarray) -> None:
+        seqs = rows["seq"][rows["turn"] == 0].astype(np.int64)
+        self.rows += len(rows)
+        self.visits += len(seqs)
+        self.unsent += int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT))
+        beyond = np.sort(np.concatenate([self._beyond, seqs]))
+        in_order = beyond == self._below + self.n * np.arange(len(beyond))
+        known = len(beyond) if in_order.all() else int(np.argmin(in_order))
+        self._below += self.n * known
+        self._beyond = beyond[known:]
+
+    def so_far(self) -> dict[str, int]:
+        """The account of one that gave none."""
+        return {
+            "planned": self.rows,
+            "visits": self.visits,
+            "rows": self.rows,
+            "unsent": self.unsent,
+            "sent": self.rows - self.unsent,
+        }
+
+    def lacks(self, seq: int) -> bool:
+        at = int(np.searchsorted(self._beyond, seq))
+        return (
+            seq % self.n == self.i and seq >= self._below and not (at < len(self._beyond) and self._beyond[at] == seq)
+        )
+
+
+class _Master:
+    """Gives out the shares and writes down what comes of them."""
+
+    def __init__(self, environment: Any, user_class: type[OpenModelUser], files: tuple[Path | None, Path | None]):
+        self._environment, self._user_class, self._paths = environment, user_class, files
+        self._ready: set[str] = set()
+        self._load: _Load | None = None
+        runner = environment.runner
+        runner.register_message("load-ready", self._is_ready)
+        runner.register_message("load-rows", self._rows)
+        runner.register_message("load-account", self._account)
+        events.test_start.add_listener(self._begin)
+
+    def finish(self) -> None:
+        if self._load is not None:
+            self._load.finish()
+
+    def _is_ready(self, environment: Any, msg: Any, **_: Any) -> None:
+        self._ready.add(msg.node_id)
+
+    def _rows(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self._load is not None:
+            self._load.rows(msg.node_id, msg.data)
+
+    def _account(self, environment: Any, msg: Any, **_: Any) -> None:
+        if self._load is not None:
+            self._load.accounted(msg.node_id, msg.data)
+
+    def _begin(self, **_: Any) -> None:
+        """The test starts: share the schedule between the workers that are there."""
+        clients = self._environment.runner.clients
+        until = now() + READY_WITHIN_S
+        while not all(c.id in self._ready for c in clients.ready) and now() < until:
+            gevent.sleep(0.02)
+        workers = [c.id for c in clients.ready if c.id in self._ready]
+        try:
+            self._load = _Load(self._environment, self._user_class, self._paths, workers, self._over)
+        except Exception as error:  # only the web UI gets this far with such a mistake
+            logger.error(f"{self._user_class.__name__}: {one_line(error)}")
+
+    def _over(self) -> None:
+        self._load = None
+
+
+class _Load:
+    """One run of the schedule over the workers it began with."""
+
+    def __init__(
+        self, environment: Any, user_class: type[OpenModelUser], paths: tuple[Path | None, Path | None],
+        workers: list[str], over: Callable[[], None],
+    ):  # fmt: skip
+        """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
+        options = environment.parsed_options
+        self._environment, self._over = environment, over
+        self._user = user_class(environment)
+        self._schedule: Arrivals = self._user.schedule(options)
+        self._run = uuid.uuid4().hex
+        self._for_s = options.for_s or math.inf
+        self._host = environment.host or self._user.host or ""
+        self._client = self._user.client(self._host, options)
+        self._files = Files(*paths, options.generator)
+        self._shares = {worker: _Share(i, len(workers)) for i, worker in enumerate(workers)}
+        self._stopped_at = math.inf
+        self._mistakes: set[str] = set()
+        self._ending = False
+        self._finished = gevent.event.Event()
+        environment.process_exit_code = 1  # until it has ended as it should
+        self._epoch = now() + LEAD_S
+        self._files.event(
+            "started", pid=os.getpid(), scenario=environment.locustfile, arrivals=str(self._schedule), url=self._host,
+            epoch=self._epoch, workers=len(workers),
+        )  # fmt: skip
+        for worker, share in self._shares.items():
+            order = {
+                "run": self._run,
+                "host": self._host,
+                "arrivals": getattr(options, "arrivals", None),
+                "for_s": None if math.isinf(self._for_s) else self._for_s,
+                "epoch": self._epoch,
+                "share": [share.i, share.n],
+            }
+            environment.runner.send_message("load-share", order, client_id=worker)
+        gevent.spawn(self._watch)
+
+    def rows(self, worker: str, told: dict[str, Any]) -> None:
+        share = self._shares.get(worker)
+        if share is None or told["run"] != self._run:
+            return
+        share.saw(np.frombuffer(told["rows"], ROW))
+        merge(told["report"], self._environment.stats)
+        try:
+            self._files.rows(told["rows"])
+        except OSError as error:
+            self._mistake(one_line(error))
+
+    def accounted(self, worker: str, told: dict[str, Any]) -> None:
+        share = self._shares.get(worker)
+        if share is not None and told["run"] == self._run:
+            share.account = told["account"]
+            share.mistakes += told["mistakes"]
+
+    def finish(self) -> None:
+        """Have everybody stop, wait for their accounts, and write what the dead ones left undone. Later calls wait."""
+        if self._ending:
+            self._finished.wait()
+            return
+        self._ending = True
+        try:
+            self._stopped_at = now()
+            for worker in self._shares:
+                if self._lives(worker):
+                    self._environment.runner.send_message("load-stop", {"run": self._run}, client_id=worker)
+            latest = now() + self._user.timeout_s + PATIENCE_S
+            while self._waiting() and now() < latest:
+                gevent.sleep(0.05)
+            self._settle()
+        finally:
+            self._files.close()
+            self._over()
+            self._finished.set()
+
+    def _watch(self) -> None:
+        """The load is over when every worker has accounted for its share or is gone."""
+        while self._waiting():
+            gevent.sleep(0.1)
+        if not self._ending:
+            self.finish()
+            runner = self._environment.runner
+            gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
+
+    def _waiting(self) -> bool:
+        return any(share.account is None and self._lives(worker) for worker, share in self._shares.items())
+
+    def _lives(self, worker: str) -> bool:
+        client = self._environment.runner.clients.get(worker)
+        return client is not None and client.state != STATE_MISSING
+
+    def _settle(self) -> None:
+        """Mark what nobody accounted for, and write the account of all."""
+        lost = {worker: share for worker, share in self._shares.items() if not share.account}
+        rest = Dispatch(self._user, self._client, self._schedule, self._deliver, self._epoch)
+        end = min(self._epoch + self._for_s, self._stopped_at)
+        if lost:
+            for seq, at in enumerate(self._schedule.times()):
+                if self._epoch + at >= end:
+                    break
+                if any(share.lacks(seq) for share in lost.values()):
+                    rest.mark(seq, self._epoch + at)
+        rest.close()
+        accounts = [rest.account, *(share.account for share in self._shares.values() if share.account)]
+        for worker, share in self._shares.items():
+            for mistake in share.mistakes:
+                self._mistake(f"{worker}: {mistake}")
+        self._mistakes |= rest.mistakes
+        # what a lost worker did report was planned and counted all the same
+        accounts += [share.so_far() for share in lost.values()]
+        account = _together(accounts)
+        self._files.event(
+            "finished", **account, locust_requests=self._environment.stats.total.num_requests,
+            workers=len(self._shares), lost=sorted(lost),
+        )  # fmt: skip
+        self._environment.process_exit_code = 1 if self._mistakes else 0
+
+    def _deliver(self, rows: bytes, report: dict[str, Any]) -> None:
+        merge(report, self._environment.stats)
+        self._files.rows(rows)
+
+    def _mistake(self, text: str) -> None:
+        if text not in self._mistakes:
+            self._mistakes.add(text)
+            logger.error(text)
+
+
+def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The account of all: what happened added up, how late and for how long as with the worst."""
+    worst = ("duration_s", "lag_p99_ms", "lag_max_ms", "stalled_s")
+    together: dict[str, Any] = {}
+    for key in accounts[0]:
+        values = [account[key] for account in accounts if account.get(key) is not None]
+        together[key] = (max(values) if values else None) if key in worst else round(sum(values), 3)
+    return together
