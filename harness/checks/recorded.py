@@ -89,8 +89,9 @@ class Recorded:
         for what, n in (("rows on disk", len(rows)), ("requests counted by Locust", locust)):
             if n != planned:
                 yield f"{generator}: {n:,} {what} for {planned:,} planned"
-        expected = np.sort(np.concatenate([np.arange(d.get("planned", 0)) for d in done]))
-        seq = np.sort(rows["seq"].astype(np.int64))
+        # what follows an answer within a visit has the visit's number
+        expected = np.sort(np.concatenate([np.arange(d.get("visits", d.get("planned", 0))) for d in done]))
+        seq = np.sort(rows["seq"][rows["turn"] == 0].astype(np.int64))
         if len(seq) == len(expected) and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
 

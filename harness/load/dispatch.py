@@ -97,10 +97,6 @@ class Dispatch:
 
     def _run(self) -> None:
         try:
-            with suppress(OSError):  # where we may not, a busy machine delays the schedule, and the account says so
-                os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), -5))
-            gc.collect()
-            gc.freeze()  # what is loaded by now stays: a collection during the run has little left to walk
             if not self._clients:
                 i, n = self._share
                 self._due = ((k, t) for k, t in enumerate(self._schedule.times()) if k % n == i)
@@ -360,6 +356,15 @@ class Dispatch:
         if text not in self.mistakes:
             self.mistakes.add(text)
             logger.error(text)
+
+
+def make_ready(user: OpenModelUser, client: Client) -> None:
+    """What takes its time and must be over before the epoch of a schedule."""
+    with suppress(OSError):  # where we may not, a busy machine delays the schedule, and the account says so
+        os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), -5))
+    client.warm(min(user.warm, user.max_in_flight))
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: a collection during the run has little left to walk
 
 
 def first_of(user: OpenModelUser, what: Any, k: int) -> Request:

@@ -26,7 +26,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from harness.history import ROW, Outcome
 from harness.load.arrivals import Arrivals, parse
 from harness.load.client import now
-from harness.load.dispatch import Dispatch, one_line
+from harness.load.dispatch import Dispatch, make_ready, one_line
 from harness.load.recorder import Files
 from harness.load.tally import merge
 
@@ -96,7 +96,7 @@ class _Worker:
             options = self._environment.parsed_options
             user = self._user_class(self._environment)
             client = user.client(order["host"], options)
-            client.warm(min(user.warm, user.max_in_flight))
+            make_ready(user, client)
 
             def deliver(rows: bytes, report: dict[str, Any]) -> None:
                 if rows:

@@ -22,7 +22,7 @@ from locust.runners import LocalRunner
 from harness.errors import HarnessError, UsageError
 from harness.load import fleet
 from harness.load.client import now
-from harness.load.dispatch import Dispatch, first_of, one_line
+from harness.load.dispatch import Dispatch, first_of, make_ready, one_line
 from harness.load.recorder import Files
 from harness.load.tally import merge
 
@@ -57,7 +57,7 @@ class Run:
     def run(self) -> None:
         """Dispatch until the schedule or its time is over, then end Locust (with a web UI: the test only)."""
         self._environment.process_exit_code = 1  # until it has ended as it should
-        self._client.warm(min(self.user.warm, self.user.max_in_flight))
+        make_ready(self.user, self._client)
         epoch = now() + START_S
         arrivals = f"clients:{self._clients}" if self._clients else str(self._schedule)
         self._files.event(
