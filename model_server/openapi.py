@@ -44,8 +44,12 @@ def document() -> dict[str, Any]:
         "/v2/health/ready": {"get": _oip_health("oip_ready", "ready")},
     }
     for model, named, suffix in (
-        ("/v2/models/{name}", [_path("name", SERVICE)], ""),
-        ("/v2/models/{name}/versions/{version}", [_path("name", SERVICE), _path("version", "1.0.0")], "_version"),
+        ("/v2/models/{name}", [_path("name", const=SERVICE)], ""),
+        (
+            "/v2/models/{name}/versions/{version}",
+            [_path("name", const=SERVICE), _path("version", type="string")],
+            "_version",
+        ),
     ):
         described = _get(
             "oip_model" + suffix, "Open Inference Protocol: the model", _json({"type": "object"}), 404, 503
@@ -219,8 +223,8 @@ def _object(**members: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(members), "properties": members}
 
 
-def _path(name: str, example: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": [example]}}
+def _path(name: str, **schema: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
