@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-BINS = 8
+BINS = 5
 WINDOW = 400  # images compared
 ENOUGH = 100  # fewer say nothing
 AT_MOST_EVERY_S = 0.02  # images are looked at; under load, a sample of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,12 @@ def _ids(link: tracing.Link) -> tuple[bytes, bytes]:
 
 
 def _attributes(attributes: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
+    return [_attribute(key, value) for key, value in attributes.items()]
+
+
+@functools.lru_cache(1024, typed=True)  # most are the same in every trace
+def _attribute(key: str, value: Any) -> KeyValue:
+    return KeyValue(key=key, value=_value(value))
 
 
 def _value(value: Any) -> AnyValue:
