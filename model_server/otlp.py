@@ -41,28 +41,29 @@ class Exporter(OTLPSpanExporter):
         epoch_ns = time.time_ns() - time.perf_counter_ns()
         for trace in traces:
             trace_id, root_id = _ids(trace.link)
-            root = _add(scope.spans, trace.root, trace_id, root_id, epoch_ns)
+            parent = bytes.fromhex(trace.parent.span_id) if trace.parent else b""
+            root = _add(scope.spans, trace.root, trace_id, root_id, parent, epoch_ns)
             root.kind = trace.kind
+            root.attributes.extend(_attributes(trace.root.attributes))
             if trace.parent:
-                root.parent_span_id, root.trace_state = bytes.fromhex(trace.parent.span_id), trace.parent.state
+                root.trace_state = trace.parent.state
             if trace.failed:
                 root.status.CopyFrom(FAILED)
             for child in trace.children:
-                made = _add(scope.spans, child, trace_id, random.randbytes(8), epoch_ns)
-                made.kind, made.parent_span_id = tracing.INTERNAL, root_id
+                made = _add(scope.spans, child, trace_id, random.randbytes(8), root_id, epoch_ns)
+                made.MergeFromString(_unchanging(tuple(child.attributes.items())))
         return request
 
 
-def _add(spans, span: tracing.Span, trace_id: bytes, span_id: bytes, epoch_ns: int) -> trace_pb2.Span:
+def _add(spans, span: tracing.Span, trace_id: bytes, span_id: bytes, parent: bytes, epoch_ns: int) -> trace_pb2.Span:
     made = spans.add(
         trace_id=trace_id,
         span_id=span_id,
+        parent_span_id=parent,
         name=span.name,
-        start_time_unix_nano=epoch_ns + round(1e9 * span.began),
-        end_time_unix_nano=epoch_ns + round(1e9 * span.ended),
+        start_time_unix_nano=epoch_ns + int(1e9 * span.began),
+        end_time_unix_nano=epoch_ns + int(1e9 * span.ended),
     )
-    if span.attributes:
-        made.attributes.extend(_attributes(span.attributes))
     for link in span.links:
         linked_trace, linked_span = _ids(link)
         made.links.add(trace_id=linked_trace, span_id=linked_span)
@@ -75,6 +76,12 @@ def _ids(link: tracing.Link) -> tuple[bytes, bytes]:
 
 def _attributes(attributes: Mapping[str, Any]) -> list[KeyValue]:
     return [_attribute(key, value) for key, value in attributes.items()]
+
+
+@functools.lru_cache(1024, typed=True)
+def _unchanging(attributes: tuple[tuple[str, Any], ...]) -> bytes:
+    """What the spans of one kind have in common, as the wire has it: the parts of a message are simply joined."""
+    return trace_pb2.Span(kind=tracing.INTERNAL, attributes=_attributes(dict(attributes))).SerializeToString()
 
 
 @functools.lru_cache(1024, typed=True)  # most are the same in every trace
