@@ -17,7 +17,7 @@ import bisect
 import gzip
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -230,6 +230,14 @@ def read_rows(path: Path) -> np.ndarray:
     """The rows of one file; a record cut short by a kill is left out."""
     size = path.stat().st_size if path.exists() else 0
     return np.fromfile(path, ROW, count=size // ROW.itemsize) if size else np.empty(0, ROW)
+
+
+def rows_in(paths: Iterable[Path], at_once: int = 1 << 19) -> Iterator[np.ndarray]:
+    """The rows of several files, some at a time: for more of them than memory holds."""
+    for path in paths:
+        with open(path, "rb") as file:
+            while len(rows := np.fromfile(file, ROW, at_once)):
+                yield rows
 
 
 def write_series(path: Path, series: Iterable[Series]) -> None:

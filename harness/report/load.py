@@ -7,9 +7,8 @@ from typing import TextIO
 import numpy as np
 
 from harness.history import History, Outcome
+from harness.report.timeline import PERCENTILES, timeline
 from harness.verdict import Result, Verdict
-
-PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
 def write(history: History, phase: str, believed: Result, out: TextIO, generator: str = "load") -> None:
@@ -30,6 +29,7 @@ def write(history: History, phase: str, believed: Result, out: TextIO, generator
         )
         lines.append("    from the intended moment     " + _percentiles(answered["done"] - answered["intended"]))
         lines.append("    from the sending             " + _percentiles(answered["done"] - answered["sent"]))
+        lines += _steps(answered) + _worst(rows)
         labelled = answered[(answered["expected"] >= 0) & (answered["predicted"] >= 0)]
         if len(labelled):
             right = np.count_nonzero(labelled["expected"] == labelled["predicted"])
@@ -38,6 +38,29 @@ def write(history: History, phase: str, believed: Result, out: TextIO, generator
     if believed.remedy:
         lines.append(f"             {believed.remedy}")
     out.write("\n".join(lines) + "\n")
+
+
+def _steps(answered: np.ndarray) -> list[str]:
+    """The corrected percentiles of each step, where there are several."""
+    lines = []
+    for step, n in _counts(answered["step"]):
+        mine = answered[answered["step"] == step]
+        lines.append(f"    step {step:<3} {n:>10,}          " + _percentiles(mine["done"] - mine["intended"]))
+    return lines if len(lines) > 1 else []
+
+
+def _worst(rows: np.ndarray) -> list[str]:
+    """The second whose requests fared worst: what a percentile of the whole run may hide."""
+    moments = timeline([rows])
+    p99 = moments["corrected_ms"][:, PERCENTILES.index(99)]
+    if len(np.unique(moments["second"])) < 2 or np.all(np.isnan(p99)):
+        return []
+    worst = moments[np.nanargmax(p99)]
+    step = f", step {worst['step']}" if len(np.unique(moments["step"])) > 1 else ""
+    return [
+        f"    worst second                 p99 {np.nanmax(p99):.1f} ms in the one that began "
+        f"{worst['second'] - int(rows['intended'].min())} s after the first request{step}"
+    ]
 
 
 def _length(rows: np.ndarray) -> float:
