@@ -13,6 +13,7 @@ import uvicorn
 
 from model_server import __version__, logs, settings
 from model_server.app import application
+from model_server.durable import CannotStart
 from model_server.process import watch_event_loop
 from model_server.service import Service
 from model_server.wire import BoundedProtocol
@@ -54,7 +55,12 @@ def main() -> int:
     lines = logs.configure(options.log_level)
     structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are of clients, one a connection
-    service = Service(options)
+    try:
+        service = Service(options)
+    except CannotStart as error:
+        structlog.get_logger().error("Service cannot start", reason=str(error))
+        lines.close()
+        return 1
     service.metrics.readings(
         {
             "log_lines_total": (
@@ -92,6 +98,7 @@ def main() -> int:
     try:
         server.run()
     finally:
+        service.durable.close()
         service.tracer.close()
         structlog.get_logger().info("Service stopped")
         lines.close()

@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from model_server import SERVICE, deadline, oip, openapi
@@ -23,8 +22,9 @@ from model_server.bodies import Bodies
 from model_server.images import CLASSES
 from model_server.multipart import picture
 from model_server.observe import Observed
-from model_server.problems import RETRY, BadInput, Problem, on_exception, on_http_exception, on_problem
+from model_server.problems import RETRY, BadInput, Problem, on_exception, on_problem
 from model_server.service import Service, answered, label_of
+from model_server.storage.records import Unavailable
 
 SHED_LOG_EVERY_S = 1.0
 MAX_REQUEST_ID = 128
@@ -32,31 +32,31 @@ MAX_REQUEST_ID = 128
 
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
-    endpoints = Endpoints(service)
+    endpoints, guard = Endpoints(service), service.durable.guard
     app = Starlette(
         routes=[
-            Route("/predict", endpoints.predict, methods=["POST"]),
-            Route("/feedback", endpoints.feedback, methods=["POST"]),
-            Route("/metrics", endpoints.metrics),
-            Route("/openapi.json", endpoints.openapi),
-            Route("/health/live", endpoints.live),
-            Route("/health/ready", endpoints.ready),
-            Route("/health/startup", endpoints.startup),
-            Route("/health/deep", endpoints.deep),
-            Route("/v2", endpoints.oip_server),
-            Route("/v2/health/live", endpoints.oip_live),
-            Route("/v2/health/ready", endpoints.oip_ready),
+            guard.route("/predict", endpoints.predict, "predict", methods=["POST"]),
+            guard.route("/feedback", endpoints.feedback, "feedback", methods=["POST"]),
+            guard.route("/metrics", endpoints.metrics),
+            guard.route("/openapi.json", endpoints.openapi),
+            guard.route("/health/live", endpoints.live),
+            guard.route("/health/ready", endpoints.ready),
+            guard.route("/health/startup", endpoints.startup),
+            guard.route("/health/deep", endpoints.deep, "admin"),
+            guard.route("/v2", endpoints.oip_server),
+            guard.route("/v2/health/live", endpoints.oip_live),
+            guard.route("/v2/health/ready", endpoints.oip_ready),
             *(
-                Route(model + path, endpoint, methods=[method])
+                guard.route(model + path, endpoint, role, methods=[method])
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-                for path, endpoint, method in (
-                    ("", endpoints.oip_model, "GET"),
-                    ("/ready", endpoints.oip_model_ready, "GET"),
-                    ("/infer", endpoints.oip_infer, "POST"),
+                for path, endpoint, role, method in (
+                    ("", endpoints.oip_model, None, "GET"),
+                    ("/ready", endpoints.oip_model_ready, None, "GET"),
+                    ("/infer", endpoints.oip_infer, "predict", "POST"),
                 )
             ),
         ],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, Exception: on_exception},
+        exception_handlers={Problem: on_problem, HTTPException: guard.unrouted, Exception: on_exception},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
     return Observed(app, service.metrics, service.tracer)
@@ -94,9 +94,11 @@ class Endpoints:
         async with self._refusals(ids), self._bodies.read(request, self._expiry(request)) as body:
             request_id, truth = _feedback(body)
         try:
-            right = self._service.feedback.label(request_id, truth)
+            right = await self._service.durable.label(request_id, truth)
         except KeyError:
             raise Problem(404, "no_such_prediction", "unknown, too long ago, or already labelled") from None
+        except Unavailable as error:
+            raise Problem(503, "database_unavailable", str(error), RETRY) from None
         self._service.metrics.feedback.inc()
         return JSONResponse({"correct": right, "request_id": ids["request_id"]})
 

@@ -1,31 +1,61 @@
-"""True labels that come in later, and the accuracy they show."""
+"""True labels that come in later, and what they show of the model."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import NamedTuple
+
+from model_server import tracing
+from model_server.storage.records import Records
 
 POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
 
 
+class Answered(NamedTuple):
+    """A prediction that was made."""
+
+    prediction_id: str
+    predicted: int
+    model_version: str
+
+
 class Feedback:
-    """Remembers recent predictions by request id and scores those a label comes in for."""
+    """Scores each prediction that a label comes in for: recent ones from memory, older ones from the database."""
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
-        self._predictions: OrderedDict[str, int] = OrderedDict()
-        self._remembered, self._enough = remembered, enough
-        self._labelled: deque[tuple[int, int]] = deque(maxlen=window)  # (predicted, true)
+        self.window, self._enough, self._remembered = window, enough, remembered
+        self._recent: OrderedDict[str, Answered] = OrderedDict()
+        self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
+        self._before: list[tuple[int, int]] = []
+        self._scores: deque[tuple[int, int]] = deque(maxlen=window)  # (predicted, truth)
 
-    def remember(self, request_id: str, predicted: int) -> None:
-        self._predictions[request_id] = predicted
-        if len(self._predictions) > self._remembered:
-            self._predictions.popitem(last=False)
+    def begin(self, labelled: list[tuple[str, int, int]]) -> None:
+        """Go on from labels that came before this process began: (prediction id, predicted, truth), oldest first."""
+        self._before = [(predicted, truth) for _, predicted, truth in labelled]
 
-    def label(self, request_id: str, truth: int) -> bool:
-        """Whether the prediction was right. Each counts once; KeyError: unknown, forgotten or labelled."""
-        predicted = self._predictions.pop(request_id)
-        self._labelled.append((predicted, truth))
-        return predicted == truth
+    def remember(self, request_id: str, answered: Answered) -> None:
+        self._recent[request_id] = answered
+        if len(self._recent) > self._remembered:
+            self._recent.popitem(last=False)
+
+    async def label(self, request_id: str, truth: int, records: Records | None) -> bool:
+        """Whether the prediction was right. Each counts once; KeyError: unknown or labelled. Raises Unavailable."""
+        answered = self._recent.pop(request_id, None)
+        if answered is None and records is not None:
+            with tracing.span("database", **{"db.operation.name": "find"}):
+                found = await records.find(request_id)
+            if found is not None and not found.labelled:
+                answered = Answered(found.prediction_id, found.predicted, found.model_version)
+        if answered is None or answered.prediction_id in self._labelled:
+            raise KeyError(request_id)
+        self._labelled[answered.prediction_id] = None
+        if len(self._labelled) > self._remembered:
+            self._labelled.popitem(last=False)
+        self._scores.append((answered.predicted, truth))
+        if records is not None:
+            records.feedback(answered.prediction_id, answered.model_version, answered.predicted, truth)
+        return answered.predicted == truth
 
     @property
     def accuracy(self) -> float | None:
@@ -34,14 +64,16 @@ class Feedback:
 
     @property
     def precision(self) -> float | None:
-        """The share of those predicted positive that are; None until there is enough feedback to say."""
+        """The share of those predicted positive that are; None too when none was."""
         return self._share(lambda predicted, truth: predicted == POSITIVE)
 
     @property
     def recall(self) -> float | None:
-        """The share of the positive that are predicted to be; None until there is enough feedback to say."""
+        """The share of the positive that are predicted to be; None too when there was none."""
         return self._share(lambda predicted, truth: truth == POSITIVE)
 
     def _share(self, of: Callable[[int, int], bool]) -> float | None:
-        right = [predicted == truth for predicted, truth in self._labelled if of(predicted, truth)]
-        return sum(right) / len(right) if right and len(self._labelled) >= self._enough else None
+        """The share of right predictions among those in the window that `of` picks."""
+        scores = [*self._before, *self._scores][-self.window :]
+        right = [predicted == truth for predicted, truth in scores if of(predicted, truth)]
+        return sum(right) / len(right) if right and len(scores) >= self._enough else None

@@ -37,7 +37,7 @@ class Metrics:
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
         self.registry = CollectorRegistry(auto_describe=False)
-        counter, histogram = self._counter, self._histogram
+        counter, histogram = self.counter, self.histogram
         # Probes and scrapes are not clients: counted apart, they neither dilute an error ratio nor raise an error rate.
         self.requests = counter("http_requests_total", "Clients' requests answered.", "method", "endpoint", "status")
         self.request_duration = histogram(
@@ -117,10 +117,12 @@ class Metrics:
         family.add_metric(list(labels.values()), 1)
         self.register(Fixed(family))
 
-    def _counter(self, name: str, about: str, *labels: str) -> Any:
+    def counter(self, name: str, about: str, *labels: str) -> Any:
+        """A new counter; one that does nothing while metrics are off."""
         return Counter(name, about, labels, registry=self.registry) if self.on else NOTHING
 
-    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
+    def histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
+        """A new histogram; one that does nothing while metrics are off."""
         return Histogram(name, about, labels, buckets=buckets, registry=self.registry) if self.on else NOTHING
 
 

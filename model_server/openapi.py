@@ -11,6 +11,8 @@ from model_server.problems import MEDIA_TYPE
 
 REFUSALS = {
     400: "Not a request as this document says",
+    401: "No key, or none that opens anything",
+    403: "The key has not the role that this takes",
     404: "No such thing",
     405: "Not by this method",
     408: "The body did not come in time",
@@ -18,6 +20,7 @@ REFUSALS = {
     413: "More bytes or pixels than are taken",
     415: "Not a kind of content that is taken",
     422: "A kind that is taken, but this one cannot be used",
+    429: "More requests a second than the key may send",
     431: "The request line and headers are too large",
     503: "Not now: starting, or too much is waiting already",
     504: f"No answer within the time allowed, by the service or by {TIMEOUT}",
@@ -31,14 +34,14 @@ BYTES = {"type": "string", "format": "binary"}
 def document() -> dict[str, Any]:
     """The whole document."""
     paths = {
-        "/predict": {"post": _predict()},
-        "/feedback": {"post": _feedback()},
+        "/predict": {"post": _guarded(_predict())},
+        "/feedback": {"post": _guarded(_feedback())},
         "/metrics": {"get": _get("metrics", "All metrics, for Prometheus", {"text/plain": {"schema": TEXT}})},
         "/openapi.json": {"get": _get("openapi", "This document", _json({"type": "object"}))},
         "/health/live": {"get": _health("live", "Whether the process can still do its work; else restart it")},
         "/health/ready": {"get": _health("ready", "Whether traffic should come here")},
         "/health/startup": {"get": _health("startup", "Whether the service has started, and how far it is")},
-        "/health/deep": {"get": _deep()},
+        "/health/deep": {"get": _guarded(_deep())},
         "/v2": {"get": _get("oip_server", "Open Inference Protocol: the server", _json({"type": "object"}))},
         "/v2/health/live": {"get": _oip_health("oip_live", "live")},
         "/v2/health/ready": {"get": _oip_health("oip_ready", "ready")},
@@ -57,7 +60,7 @@ def document() -> dict[str, Any]:
         ready = _oip_health("oip_model_ready" + suffix, "ready", 404)
         paths[model] = {"parameters": named, "get": described}
         paths[f"{model}/ready"] = {"parameters": named, "get": ready}
-        paths[f"{model}/infer"] = {"parameters": named, "post": _infer("oip_infer" + suffix)}
+        paths[f"{model}/infer"] = {"parameters": named, "post": _guarded(_infer("oip_infer" + suffix))}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,6 +76,10 @@ def document() -> dict[str, Any]:
                 for status, about in REFUSALS.items()
             },
             "parameters": {"RequestId": REQUEST_ID, "Timeout": TIMEOUT_MS},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
     }
 
@@ -130,6 +137,12 @@ INFERENCE_REQUEST = {
         },
     },
 }  # fmt: skip
+
+
+def _guarded(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation that takes an API key, in either way; one without a key is for a server whose keys are off."""
+    responses = operation["responses"] | _refusals(401, 403, 429)
+    return operation | {"security": [{"bearer": []}, {"header": []}, {}], "responses": responses}
 
 
 def _predict() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from PIL import Image
 from model_server import drift, gpu, tracing
 from model_server.batching import Answer, Batcher
 from model_server.deep import Deep
+from model_server.durable import Durable
 from model_server.feedback import Feedback
 from model_server.images import CLASSES, SIDE, decode
 from model_server.logs import now
@@ -31,7 +32,10 @@ SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so
 
 
 class Service:
-    """What the endpoints answer from. `start` loads the model and proves it by one inference through the whole path."""
+    """What the endpoints answer from. `start` loads the model and proves it by one inference through the whole path.
+
+    Raises CannotStart when what is to be kept, or who may call, is not in order.
+    """
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -39,12 +43,13 @@ class Service:
         self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
         self.batcher = Batcher(settings, self.metrics)
         self.feedback = Feedback()
+        self.durable = Durable(settings, self.metrics, self.feedback)
         self.deep = Deep(self)
         self.model: Any = None  # a model.Model, once it is loaded: torch is not imported before
         self.stopping = False
         self._began = time.monotonic()
         self._components: dict[str, dict[str, Any]] = {
-            name: {"status": "waiting", "seconds": None} for name in ("runtime", "model", "inference")
+            name: {"status": "waiting", "seconds": None} for name in ("runtime", "model", "inference", "database")
         }
         self._started_after: float | None = None
         self.metrics.readings(
@@ -88,6 +93,8 @@ class Service:
             async with asyncio.timeout(PROOF_WITHIN_S):
                 await self.batcher.submit(lambda: self.decoded(_grey_png()))
         self.metrics.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
+        with self._component("database"):
+            await self.durable.begin(model.sha256, model.version, model.architecture)
         gc.collect()
         gc.freeze()  # torch's 180,000 objects stay: each look through them would stop every request for 70 ms
         self._started_after = time.monotonic() - self._began
@@ -120,16 +127,16 @@ class Service:
                         "prediction.result": name, "prediction.confidence": confidence,
                     }
                 )  # fmt: skip
-            self.feedback.remember(f"{ids['request_id']}:{i}" if several else ids["request_id"], label)
+            request_id = f"{ids['request_id']}:{i}" if several else ids["request_id"]
+            self.durable.prediction(request_id, version, label, probability)
             structlog.get_logger().info(
                 "Model inference completed", **ids, model_version=version, prediction=name,
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
 
     async def store_check(self) -> str:
-        """Put a record where predictions are kept; says where that is. Raises when it cannot be put there."""
-        self.feedback.remember("deep", 0)
-        return "memory"
+        """Ask where predictions are kept, behind all that waits there; says where. Raises when nothing answers."""
+        return await self.durable.check()
 
     def startup(self) -> tuple[bool, dict[str, Any]]:
         """Whether the model has answered once, and how far each component is."""
@@ -157,6 +164,7 @@ class Service:
             "worker_progress": self.batcher.stalled_s <= self.settings.wedged_after_s,
             "queue_not_saturated": self.batcher.shed_ago_s > SATURATED_FOR_S,
             "not_stopping": not self.stopping,
+            **self.durable.checks(),
         }
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from model_server.images import MAX_PIXELS
 
 PREFIX = "MODEL_SERVER_"
+DATABASE = re.compile(r"$|off$|sqlite:///|postgres(ql)?(\+psycopg)?://")
+AUDIT_KEY = PREFIX + "AUDIT_KEY"
 WEIGHTS = Path(__file__).parent / "weights" / "small-cnn.safetensors"
 
 
@@ -43,6 +46,15 @@ class Settings:
     max_held_bytes: int = _setting(256 << 20, "bytes of bodies held at once; one more is answered 503")
     max_head_bytes: int = _setting(32 << 10, "largest request line and headers; more is answered 431")
     max_pixels: int = _setting(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
+    auth: str = _setting("on", "on, or off: everybody may do everything; for local use only")
+    keys: Path = _setting(Path("keys.json"), "file of API keys; `python -m model_server.keys` makes it")
+    rate_limit: float = _setting(2000.0, "requests a second that one API key may send, unless its entry says otherwise")
+    state_dir: str = _setting("", "folder for the audit log and the SQLite database; without it a temporary one")
+    database: str = _setting("", "postgresql://... or sqlite:///FILE (default: SQLite in the state folder), or off")
+    max_records: int = _setting(20_000, "records that wait while the database is down; more are lost and counted")
+    audit: str = _setting("on", "on or off; the log is audit.jsonl in the state folder")
+    audit_key_file: str = _setting("", f"file with the audit log's key (else ${AUDIT_KEY}, else made beside the log)")
+    answer_within_s: float = _setting(5.0, "a database or disk that is silent for longer makes the service not ready")
     commit: str = _setting("unknown", "the commit this was built from, for build_info")
     environment: str = _setting("local", "where this runs, for deployment_info")
     deployment: str = _setting("none", "the deployment that brought it there, for deployment_info")
@@ -72,19 +84,22 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     settings = Settings(**vars(parser.parse_args(argv)))
     for name in (
         "max_batch", "max_queue", "decode_threads", "torch_threads", "max_body_bytes", "max_held_bytes",
-        "max_head_bytes", "max_pixels",
+        "max_head_bytes", "max_pixels", "max_records",
     ):  # fmt: skip
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(settings, name)}")
-    for name in ("deadline_s", "wedged_after_s"):
+    for name in ("deadline_s", "wedged_after_s", "answer_within_s", "rate_limit"):
         if not getattr(settings, name) > 0:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
     if settings.device not in ("auto", "cpu", "cuda"):
         parser.error(f"--device: must be auto, cpu or cuda, got {settings.device!r}")
     if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR", "OFF"):
         parser.error(f"--log-level: must be DEBUG, INFO, WARN, ERROR or OFF, got {settings.log_level!r}")
-    if settings.metrics not in ("on", "off"):
-        parser.error(f"--metrics: must be on or off, got {settings.metrics!r}")
+    for name in ("auth", "audit", "metrics"):
+        if getattr(settings, name) not in ("on", "off"):
+            parser.error(f"--{name}: must be on or off, got {getattr(settings, name)!r}")
+    if not DATABASE.match(settings.database):  # not shown: it may hold a password
+        parser.error("--database: must begin with postgresql:// or sqlite:///, or be off")
     if not 0 <= settings.trace_ratio <= 1:
         parser.error(f"--trace-ratio: must be from 0 to 1, got {settings.trace_ratio}")
     if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -50,11 +51,13 @@ class Served(httpx.Client):
 
 @contextlib.contextmanager
 def serving(folder: Path, *flags: str, defect: str = "", wait: bool = True, stdout: int | None = None):
-    """A running server; `defect` is Python run in it before it starts, to break something inside on purpose. Its log
-    goes to the file `log_path`, or to the descriptor `stdout`."""
+    """A running server, open to all unless the flags name keys; `defect` is Python run in it before it starts, to break
+    something inside on purpose. Its log goes to the file `log_path`, or to the descriptor `stdout`."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
+    if "--keys" not in flags:
+        flags = ("--auth", "off", *flags)
     start = f"{defect}\nimport sys\nfrom model_server.__main__ import main\nsys.exit(main())"
     log = folder / "server.log"
     with log.open("wb") as out:
@@ -82,10 +85,28 @@ def served(tmp_path_factory):
 @pytest.fixture
 def serve(tmp_path):
     """Starts a server of the test's own: `with serve("--max-queue", "1") as client`."""
-    return lambda *flags, **options: serving(tmp_path, *flags, **options)
+    return lambda *flags, **options: serving(Path(tempfile.mkdtemp(dir=tmp_path)), *flags, **options)
 
 
 @pytest.fixture(scope="session")
 def corpus() -> list[tuple[bytes, str]]:
     """(JPEG, class) of every image in the repository's corpus."""
     return [(path.read_bytes(), path.parent.name) for path in sorted(CORPUS.glob("*/*.jpg"))]
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A PostgreSQL of the tests' own; who stops it starts it again."""
+    from postgres import Cluster  # here, for most tests need none
+
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> str:
+    """A new empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'records.db'}"
+    return request.getfixturevalue("cluster").database()

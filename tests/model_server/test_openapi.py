@@ -25,7 +25,9 @@ def test_a_broken_document_is_told_apart():
 
 
 def test_it_has_every_route_and_no_other():
-    app = application(Service(Settings()))._app
+    service = Service(Settings(auth="off", audit="off", database="off"))
+    app = application(service)._app
+    service.durable.close()
     routes = {(route.path, method.lower()) for route in app.routes for method in route.methods - {"HEAD"}}
     document = openapi.document()["paths"]
     told = {(path, method) for path, item in document.items() for method in item if method != "parameters"}

@@ -1,9 +1,11 @@
 """Parts of the server that need no server: settings, feedback."""
 
+import asyncio
+
 import pytest
 
 from model_server import settings
-from model_server.feedback import Feedback
+from model_server.feedback import Answered, Feedback
 
 
 def test_a_flag_beats_the_environment_which_beats_the_default():
@@ -37,27 +39,37 @@ def test_a_wrong_environment_variable_ends_with_usage(capsys):
     assert "--port" in capsys.readouterr().err
 
 
+def label(feedback: Feedback, request_id: str, truth: int) -> bool:
+    return asyncio.run(feedback.label(request_id, truth, None))
+
+
 def test_accuracy_is_of_the_window_and_forgets_the_oldest():
     feedback = Feedback(remembered=3, window=2, enough=2)
     for i in range(4):
-        feedback.remember(f"r{i}", 1)
+        feedback.remember(f"r{i}", Answered(f"p{i}", 1, "1.0.0"))
     with pytest.raises(KeyError):
-        feedback.label("r0", 1)  # forgotten: only three are remembered
-    assert feedback.label("r1", 0) is False and feedback.accuracy is None
-    assert feedback.label("r2", 1) is True and feedback.accuracy == 0.5
-    assert feedback.label("r3", 1) is True and feedback.accuracy == 1.0
+        label(feedback, "r0", 1)  # forgotten: only three are remembered
+    assert label(feedback, "r1", 0) is False and feedback.accuracy is None
+    assert label(feedback, "r2", 1) is True and feedback.accuracy == 0.5
+    with pytest.raises(KeyError):
+        label(feedback, "r2", 1)  # labelled
+    assert label(feedback, "r3", 1) is True and feedback.accuracy == 1.0
+
+
+def test_precision_and_recall_are_absent_where_nothing_is_to_be_shared():
+    feedback = Feedback(window=4, enough=2)
+    feedback.begin([("a", 0, 0), ("b", 0, 0)])
+    assert (feedback.accuracy, feedback.precision, feedback.recall) == (1, None, None)
+    feedback.begin([("a", 1, 1), ("b", 1, 0), ("c", 0, 1), ("d", 1, 1)])
+    assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.5, 2 / 3, 2 / 3)
+    feedback.remember("r", Answered("e", 0, "1.0.0"))
+    assert label(feedback, "r", 1) is False  # in the window it takes the place of the first from before
+    assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.25, 0.5, 1 / 3)
 
 
 def test_precision_is_of_those_predicted_positive_and_recall_of_those_that_are():
     feedback = Feedback(enough=4)
     for i, (predicted, truth) in enumerate([(1, 1), (1, 0), (1, 0), (0, 1), (0, 0)]):
-        feedback.remember(f"r{i}", predicted)
-        feedback.label(f"r{i}", truth)
+        feedback.remember(f"r{i}", Answered(f"p{i}", predicted, "1.0.0"))
+        label(feedback, f"r{i}", truth)
     assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.4, 1 / 3, 0.5)
-
-
-def test_of_a_class_that_never_came_nothing_is_said():
-    feedback = Feedback(enough=1)
-    feedback.remember("r", 0)
-    feedback.label("r", 0)
-    assert (feedback.accuracy, feedback.precision, feedback.recall) == (1, None, None)

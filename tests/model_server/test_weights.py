@@ -63,7 +63,7 @@ def test_damaged_weights_are_refused_with_the_reason(copy, damage, said):
 
 def test_a_server_whose_weights_are_damaged_does_not_start(copy):
     copy.write_bytes(copy.read_bytes()[:1000])
-    command = [sys.executable, "-m", "model_server", "--port", "0", "--weights", str(copy)]
+    command = [sys.executable, "-m", "model_server", "--auth", "off", "--port", "0", "--weights", str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     errors = [json.loads(line) for line in done.stdout.splitlines() if '"ERROR"' in line]

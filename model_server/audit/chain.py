@@ -1,0 +1,84 @@
+"""The form of the audit log: each line carries a MAC over itself and the line before; a head beside the file carries a
+MAC over how far it goes, so that a cut tail is seen too.
+
+A line is JSON with `seq` first and `mac` last. The MAC is over the bytes as they stand: not a blank may differ. Whoever
+has the key can forge a log, so keep it where the log is not. Whoever can write both files can put back an older pair of
+them; against that only a witness elsewhere helps, and `audit_log_records` in Prometheus is one: `verify --at-least`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from typing import Any, NamedTuple
+
+LINE = re.compile(rb'(\{"seq": (\d{1,18}), .*), "mac": "([0-9a-f]{64})"\}')
+START = b'{"seq": '
+TORN = "audit_recovered"  # the event that accounts for bytes a killed writer left
+
+
+class Head(NamedTuple):
+    """How far a log goes: its last record's number, 0 for none yet, and MAC."""
+
+    seq: int
+    mac: str
+
+
+class Record(NamedTuple):
+    """A line that has the form of a record; whether it belongs there, `Chain.follows` says."""
+
+    seq: int
+    mac: str
+    signed: bytes  # what the MAC is over, without the MAC before it
+
+
+def parse(line: bytes) -> Record | None:
+    """A line without its newline as a record; None when it has not the form of one."""
+    form = LINE.fullmatch(line)
+    return Record(int(form[2]), form[3].decode(), form[1]) if form else None
+
+
+def torn(line: bytes) -> bool:
+    """Whether a line, with its newline if it has one, can be what a killed writer left of a record."""
+    if line.endswith(b"\n"):
+        return parse(line[:-1]) is None and line.startswith(START)
+    return START.startswith(line) or line.startswith(START)
+
+
+class Chain:
+    """What can be done with the key."""
+
+    def __init__(self, key: bytes):
+        # A key for each use: a head can never be passed off as a line.
+        self._lines, self._heads = hmac.digest(key, b"line", "sha256"), hmac.digest(key, b"head", "sha256")
+        self.start = Head(0, hmac.digest(self._lines, b"start", "sha256").hex())
+
+    def line(self, before: Head, fields: dict[str, Any]) -> tuple[bytes, Head]:
+        """The next line, with its newline, and the head after it."""
+        seq = before.seq + 1
+        signed = json.dumps({"seq": seq} | fields, default=str).encode()[:-1]
+        mac = self._mac(before.mac, signed)
+        return signed + b', "mac": "' + mac.encode() + b'"}\n', Head(seq, mac)
+
+    def follows(self, before: Head, record: Record) -> bool:
+        """Whether the record is genuine and comes right after `before`."""
+        return record.seq == before.seq + 1 and hmac.compare_digest(record.mac, self._mac(before.mac, record.signed))
+
+    def head(self, head: Head) -> bytes:
+        """A head as its file holds it."""
+        seal = hmac.digest(self._heads, f"{head.seq} {head.mac}".encode(), "sha256").hex()
+        return json.dumps({**head._asdict(), "seal": seal}).encode() + b"\n"
+
+    def read_head(self, content: bytes) -> Head | None:
+        """The head in a head file's content; None when it was not written with this key, byte for byte."""
+        try:
+            told = json.loads(content)
+            head = Head(int(told["seq"]), str(told["mac"]))
+            written = self.head(head)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return head if hmac.compare_digest(written, content) else None
+
+    def _mac(self, before: str, signed: bytes) -> str:
+        return hmac.digest(self._lines, before.encode() + signed, "sha256").hex()

@@ -1,0 +1,123 @@
+"""What is kept beyond a request, and who may make one: state folder, audit log, database, keys; opened and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+
+import structlog
+
+from model_server import __version__
+from model_server.audit import key as audit_key
+from model_server.audit.log import AuditLog, Broken
+from model_server.feedback import Answered, Feedback
+from model_server.guard import Guard, warn_if_open
+from model_server.keyring import BadKeys, Keyring
+from model_server.metrics import Metrics
+from model_server.settings import Settings
+from model_server.state import State
+from model_server.storage.records import Records
+from model_server.stores import Stores
+from model_server.watch import Watch
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started
+
+
+class CannotStart(Exception):
+    """Something about keys, audit log or state folder that only a person can put right."""
+
+
+class Durable:
+    """`guard` makes the routes; `checks` are readiness' questions. Raises CannotStart."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
+        self._feedback = feedback
+        self._stores = Stores(metrics)
+        try:
+            self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
+            self._state = State(settings.state_dir)
+            self.audit = self._open_audit(settings, metrics) if settings.audit == "on" else None
+        except BadKeys as error:
+            raise CannotStart(
+                f"{error}; `python -m model_server.keys --keys {settings.keys} add NAME --role predict` makes a key, "
+                "and --auth off does without, for local use"
+            ) from None
+        except (Broken, audit_key.BadKey, OSError) as error:
+            raise CannotStart(str(error)) from None
+        self._stores.local["model"] = (settings.weights,)
+        self._watch = Watch(
+            settings.weights, self._state.path, self._stores, settings.answer_within_s, also=self._refresh_keys
+        )
+        self._records = None
+        if settings.database != "off":
+            self._records = Records(
+                settings.database or f"sqlite:///{self._state.path / 'records.db'}", metrics, self._stores,
+                limit=settings.max_records, within_s=settings.answer_within_s,
+                window=feedback.window, on_window=feedback.begin,
+            )  # fmt: skip
+        self.guard = Guard(metrics, self.audit, self._keyring, settings.rate_limit)
+        warn_if_open(self._keyring, settings.host)
+        self._told("start")
+
+    async def begin(self, sha256: str, version: str, architecture: str) -> None:
+        """Note the model that serves, and wait a little for the database's first answer."""
+        if self._records is not None:
+            self._records.model(sha256, version, architecture)
+            await asyncio.to_thread(self._records.tried.wait, FIRST_TRY_S)
+
+    def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> None:
+        """Keep a prediction for the label that may come; never waits."""
+        # An id of ours, for clients choose request ids and may choose one twice; in order of time for the index's sake.
+        prediction_id = f"{time.time_ns():016x}{random.getrandbits(64):016x}"
+        self._feedback.remember(request_id, Answered(prediction_id, predicted, model_version))
+        if self._records is not None:
+            self._records.prediction(prediction_id, request_id, model_version, predicted, probability)
+
+    async def label(self, request_id: str, truth: int) -> bool:
+        """Whether that prediction was right. Raises KeyError (unknown or labelled) and Unavailable."""
+        if not REQUEST_ID.fullmatch(request_id):  # no database is asked for a NUL or half a character
+            raise KeyError(request_id)
+        return await self._feedback.label(request_id, truth, self._records)
+
+    async def check(self) -> str:
+        """Ask the database now, behind all that waits for it; says which it is. Raises Unavailable."""
+        if self._records is None:
+            return "off"
+        await self._records.find("no-such-request")
+        return self._records.kind
+
+    def checks(self) -> dict[str, bool]:
+        """What readiness asks; never waits."""
+        checks = {"storage": self._watch.up and (self.audit is None or self.audit.writable)}
+        return checks | ({"database": self._records.up} if self._records is not None else {})
+
+    def close(self) -> None:
+        """Write what is queued, each for at most two seconds."""
+        if self._records is not None:
+            self._records.close()
+        self._told("stop")
+        if self.audit is not None:
+            self.audit.close()
+        self._watch.close()
+        self._state.close()
+
+    def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
+        path = self._state.path / "audit.jsonl"
+        key, is_beside = audit_key.read_or_make(settings.audit_key_file, self._state.path)
+        if is_beside and not self._state.temporary:
+            structlog.get_logger().warning(
+                "The audit log's key lies beside the log; who can write there can forge it", path=str(self._state.path)
+            )
+        self._stores.local["audit"] = (path,)
+        return AuditLog(path, key, metrics, self._stores)
+
+    def _refresh_keys(self) -> None:
+        if self._keyring is not None and self._keyring.refresh() and self.audit is not None:
+            self.audit.record("keys", "ok", action="reload", keys=len(self._keyring))
+
+    def _told(self, action: str) -> None:
+        if self.audit is not None:
+            self.audit.record("service", "ok", resource="service", action=action, version=__version__)

@@ -1,0 +1,138 @@
+"""Who may do what: each route says which role it takes, and every decision leaves an audit record."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from model_server import SERVICE
+from model_server.audit.log import AuditLog
+from model_server.keyring import Keyring, Refused
+from model_server.limits import Allowance
+from model_server.metrics import Metrics
+from model_server.problems import Problem, on_http_exception
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+EVENTS = {"predict": "prediction", "feedback": "feedback", "admin": "administration"}  # role: what its use is
+BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+REFUSALS = {
+    "missing": "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
+    "malformed": "this is no API key",
+    "unknown": "this key is not known",
+    "expired": "this key has expired",
+    "revoked": "this key was revoked",
+}
+NOBODY = "anonymous"
+
+
+class Guard:
+    """Makes the routes of an application. Without a keyring all may do all, and it is recorded none the less."""
+
+    def __init__(self, metrics: Metrics, audit: AuditLog | None, keyring: Keyring | None, per_s: float):
+        self._metrics, self._audit, self._keyring, self._per_s = metrics, audit, keyring, per_s
+        self._allowance = Allowance()
+        self._failures = metrics.counter("auth_failures_total", "Requests refused 401.", "reason")
+        self._denied = metrics.counter("access_denied_total", "Requests refused 403.", "resource")
+        self._limited = metrics.counter("rate_limited_total", "Requests refused 429.")
+        for reason in REFUSALS:  # from 0, so that a rate sees the first of each
+            self._failures.labels(reason)
+
+    def route(self, path: str, endpoint: Endpoint, role: str | None = None, methods: list[str] | None = None) -> Route:
+        """A route for callers with this role; None: for everybody, and unrecorded."""
+        if role is None:
+            return Route(path, endpoint, methods=methods)
+        self._denied.labels(path)
+
+        async def guarded(request: Request) -> Response:
+            principal, result, why = NOBODY, "ok", {}
+            try:
+                principal = self._principal(request, role, path)
+                return await endpoint(request)
+            except Problem as problem:
+                result, why = _result(problem.status), {"status": problem.status, "reason": problem.reason}
+                raise
+            except BaseException:
+                result = "failed"
+                raise
+            finally:
+                if result != "shed":
+                    self._record(request, EVENTS[role], result, principal, **why)
+
+        return Route(path, guarded, methods=methods)
+
+    async def unrouted(self, request: Request, error: HTTPException) -> Response:
+        """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
+        if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
+            self._metrics.invalid.labels(reason).inc()
+            self._record(request, "request", "refused", NOBODY, status=error.status_code, reason=reason)
+        return await on_http_exception(request, error)
+
+    def _principal(self, request: Request, role: str, path: str) -> str:
+        """The name behind the request's key. Raises a Problem: 401, 403 or 429."""
+        if self._keyring is None:
+            return NOBODY
+        now = time.time()
+        try:
+            key = self._keyring.find(_sent(request), now)
+        except Refused as refused:
+            self._failures.labels(refused.reason).inc()
+            challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
+            raise Problem(401, refused.reason, REFUSALS[refused.reason], {"WWW-Authenticate": challenge}) from None
+        request.scope["principal"] = key.name
+        if wait_s := self._allowance.wait_s(key.id, key.per_s or self._per_s, time.monotonic()):
+            self._limited.inc()
+            retry = {"Retry-After": str(math.ceil(wait_s))}
+            raise Problem(429, "rate_limited", "more requests a second than this key may send", retry)
+        if role not in key.roles:
+            self._denied.labels(path).inc()
+            raise Problem(403, "under_privileged", f"this key has not the role {role}")
+        return key.name
+
+    def _record(self, request: Request, event_type: str, result: str, principal: str, **why: object) -> None:
+        if self._audit is None:
+            return
+        client, headers = request.client, request.headers
+        self._audit.record(
+            event_type, result,
+            principal=request.scope.get("principal", principal),
+            resource=request.scope["path"], action=request.method,
+            remote_address=client.host if client else "", user_agent=headers.get("user-agent", ""),
+            request_id=request.scope["correlation"]["request_id"], **why,
+        )  # fmt: skip
+
+
+def _sent(request: Request) -> str:
+    """The one key that a request carries. Raises Refused."""
+    sent = []
+    for name, value in request.headers.items():
+        if name == "x-api-key":
+            sent.append(value)
+        elif name == "authorization":
+            form = BEARER.fullmatch(value) if len(value) < 200 else None
+            sent.append(form[1] if form else "")
+    if not sent:
+        raise Refused("missing")
+    if len(set(sent)) > 1 or not sent[0].isascii():
+        raise Refused("malformed")
+    return sent[0]
+
+
+def _result(status: int) -> str:
+    """What the audit log says of an answer that is not a success."""
+    if status == 503:
+        return "shed"  # nothing was done, and an overload must not become a flood of records
+    return {401: "unauthenticated", 403: "denied", 429: "limited"}.get(status, "refused" if status < 500 else "failed")
+
+
+def warn_if_open(keyring: Keyring | None, host: str) -> None:
+    """Say so where anybody on the network may call."""
+    if keyring is None and host not in ("127.0.0.1", "::1", "localhost"):
+        structlog.get_logger().warning("Authentication is off and the address is not this machine's alone", host=host)

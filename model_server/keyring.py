@@ -1,0 +1,194 @@
+"""The keys file: who may call, in which roles, until when. It holds hashes; no key can be read from it.
+
+{"keys": [{"id": "1f0c4b7e", "name": "ward-3", "roles": ["predict"], "sha256": "...", "created": "...",
+           "expires": null, "revoked": null, "per_s": null}]}
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+ROLES = ("predict", "feedback", "admin")
+TOKEN = re.compile(r"pd_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
+NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class BadKeys(ValueError):
+    """The keys file is missing or not as it must be."""
+
+
+class Refused(Exception):
+    """A key that does not open: `reason` is missing, malformed, unknown, expired or revoked."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of the keys file; times are RFC 3339, None is never."""
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    sha256: str
+    created: str
+    expires: str | None = None
+    revoked: str | None = None
+    per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_expires_at", _seconds(self.expires) if self.expires else float("inf"))
+
+    def expired(self, now: float) -> bool:
+        return now >= self._expires_at
+
+
+def hashed(token: str) -> str:
+    # A plain SHA-256, not a slow hash: a key is 256 random bits and no password, so there is nothing to guess, and a
+    # slow one would let anybody keep the service busy with wrong keys.
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def make(name: str, roles: tuple[str, ...], expires: str | None, per_s: float | None, now: float) -> tuple[str, Key]:
+    """A new key: what its owner sends, shown once, and what the file keeps."""
+    key_id = secrets.token_hex(4)
+    token = f"pd_{key_id}_{secrets.token_urlsafe(32)}"
+    return token, Key(key_id, name, roles, hashed(token), stamp(now), expires, None, per_s)
+
+
+def stamp(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
+
+
+def load(path: Path) -> list[Key]:
+    """Every key of a file, checked. Raises BadKeys with the file, the key and what is wrong."""
+    try:
+        content = json.loads(path.read_bytes())
+        entries = list(content["keys"])
+    except FileNotFoundError:
+        raise BadKeys(f"no keys file {path}") from None
+    except OSError as error:
+        raise BadKeys(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise BadKeys(f'{path}: not a keys file; it is JSON: {{"keys": [...]}}') from None
+    keys = [_key(entry, f"{path}: key {number}") for number, entry in enumerate(entries, 1)]
+    ids = [key.id for key in keys]
+    if twice := {key_id for key_id in ids if ids.count(key_id) > 1}:
+        raise BadKeys(f"{path}: the id {min(twice)} is there twice")
+    return keys
+
+
+def save(path: Path, keys: list[Key]) -> None:
+    """Put the file in place in one step, readable to its owner alone."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as out:
+        json.dump({"keys": [asdict(key) for key in keys]}, out, indent=1)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+    scratch.replace(path)
+
+
+class Keyring:
+    """The keys of a file as it is now. Raises BadKeys at first; when the file goes bad later, the keys stay."""
+
+    def __init__(self, path: Path):
+        self._path, self._said = path, ""
+        self._seen = self._version()  # before it is read, so that no change is missed
+        self._keys = {key.id: key for key in load(path)}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, token: str, now: float) -> Key:
+        """The key that a caller sent. Raises Refused."""
+        form = TOKEN.fullmatch(token)
+        if form is None:
+            raise Refused("malformed")
+        key = self._keys.get(form[1])
+        if not hmac.compare_digest(key.sha256 if key else "0" * 64, hashed(token)) or key is None:
+            raise Refused("unknown")
+        if key.revoked:
+            raise Refused("revoked")
+        if key.expired(now):
+            raise Refused("expired")
+        return key
+
+    def refresh(self) -> bool:
+        """Read the file again if it is another one; whether the keys were replaced. May wait for the disk."""
+        version = self._version()
+        if version == self._seen:
+            return False
+        try:
+            self._keys = {key.id: key for key in load(self._path)}
+        except BadKeys as error:
+            if str(error) != self._said:
+                structlog.get_logger().error("Keys file is bad; the keys stay as they were", reason=str(error))
+            self._said = str(error)
+            return False
+        self._seen, self._said = version, ""
+        structlog.get_logger().info("Keys read again", count=len(self._keys))
+        return True
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            about = self._path.stat()
+        except OSError:
+            return None
+        return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _key(entry: Any, place: str) -> Key:
+    if not isinstance(entry, dict) or not {"id", "name", "roles", "sha256", "created"} <= entry.keys():
+        raise BadKeys(f"{place}: it needs id, name, roles, sha256 and created")
+    if unknown := entry.keys() - Key.__dataclass_fields__.keys():
+        raise BadKeys(f"{place}: {min(unknown)} is not known")
+    wrong = next((name for name, good in _FORMS.items() if name in entry and not good(entry[name])), None)
+    if wrong:
+        raise BadKeys(f"{place}: {wrong} cannot be {json.dumps(entry[wrong])[:80]}")
+    return Key(**entry | {"roles": tuple(entry["roles"])})
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        _seconds(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _seconds(moment: str) -> float:
+    at = datetime.datetime.fromisoformat(moment)
+    if at.tzinfo is None:
+        raise ValueError(f"{moment} names no time zone")
+    return at.timestamp()
+
+
+def _matches(pattern: str) -> Any:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+_FORMS = {
+    "id": _matches("[0-9a-f]{8}"),
+    "name": _matches(NAME.pattern),
+    "roles": lambda value: isinstance(value, list) and value and set(map(str, value)) <= set(ROLES),
+    "sha256": _matches("[0-9a-f]{64}"),
+    "created": _is_time,
+    "expires": lambda value: value is None or _is_time(value),
+    "revoked": lambda value: value is None or _is_time(value),
+    "per_s": lambda value: value is None or (type(value) in (int, float) and 0 < value < 1e9),
+}

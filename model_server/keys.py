@@ -1,0 +1,129 @@
+"""python -m model_server.keys add NAME --role predict [--role feedback] [--expires 90d]
+
+Makes, lists and revokes API keys. A running server takes up a change within two seconds. A key is shown once, when it
+is made; the file keeps only its hash. Exit codes: 0 done, 1 no such key or a bad file, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from model_server import keyring
+from model_server.keyring import BadKeys, Key
+from model_server.settings import PREFIX, Settings
+
+UNITS_S = {"m": 60, "h": 3600, "d": 86400}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model_server.keys", description="API keys of the service.")
+    parser.add_argument(
+        "--keys", type=Path, default=os.environ.get(PREFIX + "KEYS", Settings.keys), metavar="FILE",
+        help=f"the keys file (default: ${PREFIX}KEYS, else {Settings.keys})",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    add = verbs.add_parser("add", help="make a key and show it, this once")
+    add.add_argument("name", type=_name, help="whose it is; the principal in the audit log")
+    add.add_argument("--role", action="append", required=True, choices=keyring.ROLES, help="may be given several times")
+    add.add_argument("--expires", type=_expiry, help="90d, 12h, 30m or a time such as 2030-01-31T00:00:00Z")
+    add.add_argument("--rate", type=_rate, metavar="PER_S", help="requests a second, instead of the server's limit")
+    verbs.add_parser("list", help="every key: id, name, roles, until when")
+    revoke = verbs.add_parser("revoke", help="let a key open nothing any more")
+    revoke.add_argument("key", help="its id, or the name whose keys are all revoked")
+    options = parser.parse_args(argv)
+    try:
+        return _done(options)
+    except BadKeys as error:
+        print(f"keys: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"keys: {options.keys}: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+def _done(options: argparse.Namespace) -> int:
+    now = time.time()
+    if options.verb == "list":
+        for key in keyring.load(options.keys):
+            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {_standing(key, now)}")
+        return 0
+    with _alone(options.keys):
+        if options.verb == "add":
+            keys = keyring.load(options.keys) if options.keys.exists() else []
+            roles = tuple(dict.fromkeys(options.role))
+            token, key = keyring.make(options.name, roles, options.expires, options.rate, now)
+            keyring.save(options.keys, [*keys, key])
+            print(token)
+            return 0
+        keys = keyring.load(options.keys)
+        ended = [key for key in keys if options.key in (key.id, key.name) and not key.revoked]
+        if not ended:
+            raise BadKeys(f"{options.keys} has no key {options.key} that is not revoked")
+        revoked = keyring.stamp(now)
+        keyring.save(options.keys, [dataclasses.replace(k, revoked=revoked) if k in ended else k for k in keys])
+        print("revoked " + ", ".join(key.id for key in ended))
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One change at a time, so that none is lost."""
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _standing(key: Key, now: float) -> str:
+    if key.revoked:
+        return f"revoked {key.revoked}"
+    if key.expired(now):
+        return f"expired {key.expires}"
+    return f"until {key.expires}" if key.expires else "no end"
+
+
+def _name(text: str) -> str:
+    if not keyring.NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError("a name is 1 to 64 letters, digits and . _ @ -")
+    return text
+
+
+def _expiry(text: str) -> str:
+    if form := re.fullmatch(r"(\d{1,6})([mhd])", text):
+        at = time.time() + int(form[1]) * UNITS_S[form[2]]
+    else:
+        try:
+            moment = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text}: neither 90d, 12h, 30m nor an ISO 8601 time") from None
+        if moment.tzinfo is None:
+            raise argparse.ArgumentTypeError(f"{text} names no time zone; 2030-01-31T00:00:00Z does")
+        at = moment.timestamp()
+    if at <= time.time():
+        raise argparse.ArgumentTypeError(f"{text} is over already")
+    return keyring.stamp(at)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not 0 < rate < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of requests a second")
+    return rate
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The database itself: SQLite or PostgreSQL through SQLAlchemy. Every call may wait; none is for the event loop."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from model_server.storage import schema
+
+CONNECT_S = 3
+STATEMENT_S = 5
+UPGRADE_LOCK = 0x70_6E_65_75  # any number, the same for all servers
+Failure = (SQLAlchemyError, CommandError)
+BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Found(NamedTuple):
+    """A prediction that was stored."""
+
+    prediction_id: str
+    predicted: int
+    model_version: str
+    labelled: bool
+
+
+class Database:
+    """One connection at most. Raises one of `Failure` when the database does not do what is asked."""
+
+    def __init__(self, url: str):
+        self._url = sa.make_url(url)
+        if self._url.drivername in ("postgresql", "postgres"):
+            self._url = self._url.set(drivername="postgresql+psycopg")
+        self._engine = sa.create_engine(self._url, pool_size=1, max_overflow=0, **_ways(self._url))
+        if self._is_sqlite:
+            sa.event.listen(self._engine, "connect", _sqlite_connected)
+            sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        insert = INSERTS[self._url.get_backend_name()]
+        # Sent again after a commit whose answer was lost, a row must not count twice.
+        self._inserts = {
+            table.name: insert(table).on_conflict_do_nothing()
+            for table in (schema.predictions, schema.feedback, schema.models)
+        }
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of an SQLite database; the first is the one it is named by."""
+        path = self._url.database if self._is_sqlite else None
+        return tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()
+
+    @property
+    def in_use(self) -> int:
+        """Connections taken out of the pool."""
+        return self._engine.pool.checkedout()
+
+    @property
+    def pool_size(self) -> int:
+        return self._engine.pool.size()
+
+    def upgrade(self, to: str = "head") -> None:
+        """Move the schema to ours, from nothing or from an older one; all of it or none."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            if not self._is_sqlite:  # servers that start together wait for each other; SQLite's BEGIN already did
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
+            config.attributes["connection"] = connection
+            command.upgrade(config, to)
+
+    def ping(self) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def write(self, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Write (table, row) pairs, all or none. A row that is there already is left as it is."""
+        tables: dict[str, list[dict[str, Any]]] = {}
+        for table, row in rows:
+            tables.setdefault(table, []).append(row)
+        with self._engine.begin() as connection:
+            for table, those in tables.items():
+                connection.execute(self._inserts[table], those)
+
+    def find(self, request_id: str) -> Found | None:
+        """The latest prediction that was answered under this request id."""
+        p, f = schema.predictions.c, schema.feedback.c
+        query = (
+            sa.select(p.id, p.predicted, p.model_version, f.prediction_id.is_not(None))
+            .outerjoin_from(schema.predictions, schema.feedback, f.prediction_id == p.id)
+            .where(p.request_id == request_id)
+            .order_by(p.at.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return row and Found(row[0], row[1], row[2], bool(row[3]))
+
+    def labelled(self, most: int) -> list[tuple[str, int, int]]:
+        """The latest `most` labels, oldest first: (prediction id, predicted, truth)."""
+        f = schema.feedback.c
+        query = sa.select(f.prediction_id, f.predicted, f.truth).order_by(f.at.desc(), f.prediction_id).limit(most)
+        with self._engine.connect() as connection:
+            return [tuple(row) for row in reversed(connection.execute(query).all())]
+
+    def size(self) -> int | None:
+        """Bytes that the database takes; None for one in files, whose sizes anybody can see."""
+        if self._is_sqlite:
+            return None
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
+
+    def forget(self) -> None:
+        """Drop the connection, to begin anew."""
+        self._engine.dispose()
+
+
+def _ways(url: sa.URL) -> dict[str, Any]:
+    """How to connect so that a dead, slow or locked database gives an error within seconds."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": STATEMENT_S}}
+    return {
+        "connect_args": {
+            "connect_timeout": CONNECT_S,
+            "options": f"-c statement_timeout={1000 * STATEMENT_S} -c lock_timeout={1000 * STATEMENT_S}",
+            "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+            "tcp_user_timeout": 1000 * STATEMENT_S,
+            "application_name": "pneumonia-detector",
+        }
+    }  # fmt: skip
+
+
+def _sqlite_connected(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say, and so hold schema changes too
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last records, never the database
+
+
+def moment(at: float) -> datetime.datetime:
+    """Seconds since the epoch as the database takes them."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC)

@@ -1,0 +1,216 @@
+"""Between requests and the database: requests never wait for it, and what it cannot take is counted.
+
+One thread has the database. It looks in now and then, writes what has gathered, and between times asks whether the
+database is there. While it is not, records gather up to a bound; predictions go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from model_server.metrics import Metrics
+from model_server.outbox import Outbox
+from model_server.stores import Stores
+
+if TYPE_CHECKING:
+    from model_server.storage.database import Database, Found
+
+LOOK_IN_S = 0.1
+AT_ONCE = 500  # records in a transaction
+PING_S = 1.0  # between questions to an idle database
+AGAIN_S = 1.0  # between tries while it is down
+FIND_WITHIN_S = 3.0
+SIZE_EVERY_S = 30.0
+
+
+class Unavailable(Exception):
+    """The database does not answer."""
+
+
+class Records:
+    """Predictions, feedback and models on their way to the database, and the way back for late labels."""
+
+    def __init__(
+        self, url: str, metrics: Metrics, stores: Stores, *, limit: int, within_s: float, window: int,
+        on_window: Callable[[list[tuple[str, int, int]]], None],
+    ):  # fmt: skip
+        """`on_window` is told the latest `window` labels, on this thread, once the database has answered first."""
+        self._url, self._stores, self._within_s = url, stores, within_s
+        self._window, self._on_window = window, on_window
+        self._outbox: Outbox[tuple[str, float, dict[str, Any]]] = Outbox(limit)
+        self._questions: deque[tuple[str, asyncio.AbstractEventLoop, asyncio.Future]] = deque()
+        self._batch: list[tuple[str, dict[str, Any]]] = []
+        self._database: Database | None = None
+        self._connected = self._window_told = self._stopping = False
+        self._answered, self._sized = time.monotonic(), float("-inf")
+        self.tried = threading.Event()  # set once the database has answered or failed for the first time
+        self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
+        metrics.readings(
+            {
+                "database_up": ("1 when the database answers.", lambda: int(self.up)),
+                "database_records_queued": (
+                    "Records waiting to be written.",
+                    lambda: len(self._outbox) + len(self._batch),
+                ),
+                "database_pool_in_use": ("Connections taken out of the pool.", self._of_pool("in_use")),
+                "database_pool_size": ("Connections the pool may hold.", self._of_pool("pool_size")),
+            }
+        )
+        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
+        self._thread.start()
+
+    @property
+    def up(self) -> bool:
+        """Whether the database did what it was last asked, and not too long ago."""
+        return self._connected and time.monotonic() - self._answered <= self._within_s + PING_S
+
+    @property
+    def kind(self) -> str:
+        return "sqlite" if self._url.startswith("sqlite") else "postgresql"
+
+    def model(self, sha256: str, version: str, architecture: str) -> None:
+        row = {"sha256": sha256, "version": version, "architecture": architecture}
+        self._put("models", "first_served", row)
+
+    def prediction(
+        self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
+    ) -> None:
+        """Put a prediction on its way; never waits."""
+        row = {"id": prediction_id, "request_id": request_id, "model_version": model_version}
+        self._put("predictions", "at", row | {"predicted": predicted, "probability": probability})
+
+    def feedback(self, prediction_id: str, model_version: str, predicted: int, truth: int) -> None:
+        row = {"prediction_id": prediction_id, "model_version": model_version}
+        self._put("feedback", "at", row | {"predicted": predicted, "truth": truth})
+
+    async def find(self, request_id: str) -> Found | None:
+        """The latest prediction under this request id, those on their way included. Raises Unavailable."""
+        if not self.up:
+            raise Unavailable("the database does not answer")
+        future = asyncio.get_running_loop().create_future()
+        self._questions.append((request_id, future.get_loop(), future))
+        self._outbox.wake()
+        try:
+            return await asyncio.wait_for(future, FIND_WITHIN_S)
+        except TimeoutError:
+            raise Unavailable(f"the database gave no answer within {FIND_WITHIN_S:g} s") from None
+
+    def close(self, within_s: float = 2.0) -> None:
+        """Write what is queued; give up after `within_s` seconds, and say what is lost."""
+        self._stopping = True
+        self._outbox.wake()
+        self._thread.join(within_s)
+        if left := len(self._outbox) + len(self._batch):
+            structlog.get_logger().error("Database records lost at the end", count=left)
+
+    def _put(self, table: str, time_column: str, row: dict[str, Any]) -> None:
+        if not self._outbox.put((table, time_column, row | {time_column: time.time()})):
+            self._lost.inc()
+
+    def _of_pool(self, name: str) -> Callable[[], int | None]:
+        return lambda: getattr(self._database, name) if self._database is not None else None
+
+    def _run(self) -> None:
+        # SQLAlchemy and Alembic take half a second to import; the server answers meanwhile.
+        database = importlib.import_module("model_server.storage.database")
+        self._moment = database.moment
+        was = ""
+        while True:
+            stopping = self._stopping
+            operation = "write" if self._outbox or self._batch else "read"
+            try:
+                self._serve(database)
+            except Exception as error:  # whatever it is, this thread must live
+                self._connected = False
+                self._stores.failed("database", operation)
+                self._refuse_questions()
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                if reason != was:
+                    structlog.get_logger().error("Database does not work", reason=reason)
+                was = reason
+                if self._database is not None:
+                    self._database.forget()
+            else:
+                if was:
+                    structlog.get_logger().info("Database works again")
+                was = ""
+            self.tried.set()
+            if stopping:
+                return
+            self._outbox.wait(LOOK_IN_S if self._connected else AGAIN_S)
+
+    def _serve(self, database: Any) -> None:
+        """Connect if need be, write what has gathered, answer questions; else ask whether the database is there."""
+        if self._database is None:
+            self._database = database.Database(self._url)
+            if self._database.files:
+                self._stores.local["database"] = self._database.files
+        if not self._connected:
+            self._timed("read", self._database.upgrade)
+            if not self._window_told:
+                self._on_window(self._timed("read", lambda: self._database.labelled(self._window)))
+                self._window_told = True
+        self._write(database)
+        self._connected = True
+        while self._questions:
+            request_id, loop, future = self._questions[0]
+            found = self._timed("read", lambda request_id=request_id: self._database.find(request_id))
+            self._questions.popleft()
+            _resolve(loop, future, found)
+        if time.monotonic() - self._answered > PING_S:
+            self._timed("read", self._database.ping)
+        if time.monotonic() - self._sized > SIZE_EVERY_S:
+            if (size := self._database.size()) is not None:
+                self._stores.sizes["database"] = size
+            self._sized = time.monotonic()
+
+    def _write(self, database: Any) -> None:
+        while self._batch or self._outbox:
+            if not self._batch:
+                self._batch = [
+                    (table, row | {column: self._moment(row[column])})
+                    for table, column, row in self._outbox.take(AT_ONCE)
+                ]
+            try:
+                self._timed("write", lambda: self._database.write(self._batch))
+            except database.BadRow:
+                self._one_by_one(database)
+            self._batch = []
+
+    def _one_by_one(self, database: Any) -> None:
+        """Write a batch that holds a row the database refuses; only that row is lost."""
+        for row in list(self._batch):
+            try:
+                self._database.write([row])
+            except database.BadRow as error:
+                self._lost.inc()
+                structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
+            self._batch = self._batch[1:]
+
+    def _timed(self, operation: str, work: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        done = work()
+        self._stores.did("database", operation, time.perf_counter() - began)
+        self._answered = time.monotonic()
+        return done
+
+    def _refuse_questions(self) -> None:
+        while self._questions:
+            _, loop, future = self._questions.popleft()
+            _resolve(loop, future, Unavailable("the database does not answer"))
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future, outcome: Any) -> None:
+    def settle() -> None:
+        if not future.done():  # who asked may have gone
+            future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+
+    loop.call_soon_threadsafe(settle)

@@ -1,0 +1,70 @@
+"""Looks at what may hang to look at, in a thread of its own: the model's storage and the state folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from model_server.stores import Stores
+
+EVERY_S = 1.0
+READ_BYTES = 65536  # of the model each time: enough to see that its storage answers
+
+
+class Watch:
+    """`up` says whether the weights could be read and the state folder written, and not too long ago."""
+
+    def __init__(
+        self, weights: Path, state: Path, stores: Stores, within_s: float, also: Callable[[], None] = lambda: None
+    ):
+        """`also` is called each time; it may wait for disks and handles its own errors."""
+        self._weights, self._state, self._stores, self._also = weights, state, stores, also
+        self._within_s = within_s
+        self._good, self._seen = False, time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def up(self) -> bool:
+        return self._good and time.monotonic() - self._seen <= self._within_s + EVERY_S
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        was = self._look("")
+        while not self._stop.wait(EVERY_S):
+            was = self._look(was)
+
+    def _look(self, was: str) -> str:
+        """Look once; gives what is wrong, and logs it when it is not what `was` wrong before."""
+        wrong = ""
+        try:
+            began = time.perf_counter()
+            with self._weights.open("rb") as file:
+                size = len(file.read(READ_BYTES))
+            self._stores.did("model", "read", time.perf_counter() - began, size)
+        except OSError as error:
+            self._stores.failed("model", "read")
+            wrong = str(error)
+        try:
+            probe = self._state / f".probe-{os.getpid()}"
+            probe.write_bytes(b"\0" * 4096)  # a full disk takes an empty file
+            probe.unlink()
+            self._stores.look()
+        except OSError as error:
+            wrong = wrong or str(error)
+        self._good, self._seen = not wrong, time.monotonic()
+        if wrong and wrong != was:
+            structlog.get_logger().error("Storage does not work", reason=wrong)
+        elif was and not wrong:
+            structlog.get_logger().info("Storage works again")
+        self._also()
+        return wrong

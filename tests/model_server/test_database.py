@@ -1,0 +1,132 @@
+"""The same on SQLite and on PostgreSQL: the schema moves from any version, rows are written once, and found again."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from model_server.storage import schema
+from model_server.storage.database import BadRow, Database, Failure, moment
+
+
+@pytest.fixture
+def database(url):
+    database = Database(url)
+    yield database
+    database.forget()
+
+
+def prediction(prediction_id: str, request_id: str = "r1", at: float = 1000.0, predicted: int = 1):
+    row = {"id": prediction_id, "request_id": request_id, "at": moment(at), "model_version": "1.0.0"}
+    return "predictions", row | {"predicted": predicted, "probability": 0.9}
+
+
+def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1):
+    row = {"prediction_id": prediction_id, "at": moment(at), "model_version": "1.0.0"}
+    return "feedback", row | {"predicted": predicted, "truth": truth}
+
+
+def rows(database: Database, table: sa.Table) -> list:
+    with database._engine.connect() as connection:
+        return connection.execute(sa.select(table).order_by(*table.primary_key)).all()
+
+
+def test_from_nothing_to_the_schema_and_again_is_no_change(database):
+    database.upgrade()
+    database.upgrade()
+    with database._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_an_older_database_keeps_its_rows(database):
+    database.upgrade("0001")
+    database.write([prediction("p1"), label("p1")])
+    database.upgrade()
+    assert database.find("r1").labelled and database.labelled(5) == [("p1", 1, 1)]
+    with database._engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == "0002"
+
+
+def test_a_newer_database_is_refused_and_left_alone(database):
+    database.upgrade()
+    with database._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Failure, match="9999"):
+        database.upgrade()
+
+
+def test_an_upgrade_that_fails_halfway_leaves_nothing(database):
+    with database._engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE feedback (x int)"))  # in the way of the last table of the first step
+    with pytest.raises(Failure):
+        database.upgrade()
+    with database._engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["feedback"]
+
+
+def test_servers_that_start_together_do_not_get_in_each_others_way(url):
+    upgrade = "import sys\nfrom model_server.storage.database import Database\nDatabase(sys.argv[1]).upgrade()"
+    together = [
+        subprocess.Popen([sys.executable, "-c", upgrade, url], stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert [(p.communicate(timeout=120)[1], p.returncode) for p in together] == [("", 0)] * 3
+
+
+def test_rows_sent_twice_count_once(database):
+    database.upgrade()
+    batch = [prediction("p1"), prediction("p2", "r2"), label("p1")]
+    database.write(batch)
+    database.write([*batch, prediction("p3", "r3")])
+    assert [row.id for row in rows(database, schema.predictions)] == ["p1", "p2", "p3"]
+    assert len(rows(database, schema.feedback)) == 1
+
+
+def test_a_batch_with_a_bad_row_is_written_whole_or_not_at_all(database):
+    database.upgrade()
+    bad = ("predictions", prediction("p2")[1] | {"predicted": None})
+    with pytest.raises(BadRow):
+        database.write([prediction("p1"), bad])
+    assert rows(database, schema.predictions) == []
+
+
+def test_the_latest_prediction_of_a_request_id_is_found_with_whether_it_was_labelled(database):
+    database.upgrade()
+    database.write([prediction("p1", at=1000), prediction("p2", at=1001, predicted=0), label("p1")])
+    found = database.find("r1")
+    assert (found.prediction_id, found.predicted, found.model_version, found.labelled) == ("p2", 0, "1.0.0", False)
+    database.write([label("p2")])
+    assert database.find("r1").labelled and database.find("nobody") is None
+
+
+@pytest.mark.parametrize("hostile", ["' OR 1=1 --", "r1'; DROP TABLE predictions; --", "%", "é" * 30])
+def test_an_id_is_data_whatever_it_says(database, hostile):
+    database.upgrade()
+    database.write([prediction("p1")])
+    assert database.find(hostile) is None and database.find("r1")
+
+
+def test_labels_come_back_latest_and_in_order_of_time(database):
+    database.upgrade()
+    database.write([label(f"p{i}", at=2000 + i, predicted=i % 2, truth=1) for i in (3, 1, 4, 2)])
+    assert database.labelled(3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
+
+
+def test_times_come_back_as_the_same_moment(database):
+    database.upgrade()
+    at = 1_800_000_000.123456
+    database.write([prediction("p1", at=at)])
+    stored = rows(database, schema.predictions)[0].at
+    assert stored.replace(tzinfo=stored.tzinfo or moment(0).tzinfo) == moment(at)
+
+
+def test_a_database_that_is_not_there_is_a_failure_within_seconds(tmp_path):
+    began = time.monotonic()
+    for url in ("postgresql://nobody@127.0.0.1:1/none", f"sqlite:///{tmp_path / 'no/such/folder/x.db'}"):
+        with pytest.raises(Failure):
+            Database(url).ping()
+    assert time.monotonic() - began < 60

@@ -1,0 +1,139 @@
+"""The keys file and its command: keys are shown once, kept as hashes, expire and are revoked."""
+
+import concurrent.futures
+import json
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from model_server.keyring import BadKeys, Keyring, Refused, load
+from model_server.keys import main
+from model_server.limits import Allowance
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "keys.json"
+
+
+@pytest.fixture
+def run(file, capsys):
+    """Runs the command on the test's keys file; its exit code, output and complaints."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        try:
+            code = main(["--keys", str(file), *argv])
+        except SystemExit as ended:
+            code = ended.code
+        told = capsys.readouterr()
+        return code, told.out.strip(), told.err.strip()
+
+    return run
+
+
+def refused(ring: Keyring, token: str, at: float | None = None) -> str:
+    with pytest.raises(Refused) as error:
+        ring.find(token, time.time() if at is None else at)
+    return error.value.reason
+
+
+def test_a_key_is_shown_once_and_kept_as_a_hash_that_only_its_owner_may_read(file, run):
+    token = run("add", "ward-3", "--role", "predict", "--role", "feedback")[1]
+    key = Keyring(file).find(token, time.time())
+    assert (key.name, key.roles) == ("ward-3", ("predict", "feedback"))
+    assert token.rpartition("_")[2] not in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
+    code, told, _ = run("list")
+    assert code == 0 and "ward-3" in told and "no end" in told and token not in told
+
+
+def test_a_key_that_is_wrong_expired_or_revoked_opens_nothing(file, run):
+    token = run("add", "ward-3", "--role", "predict", "--expires", "1h")[1]
+    other = run("add", "ward-4", "--role", "predict")[1]
+    ring = Keyring(file)
+    assert refused(ring, token, time.time() + 3601) == "expired"
+    assert refused(ring, token[:-43] + other[-43:]) == "unknown"
+    assert refused(ring, other[:3] + "00000000" + other[11:]) == "unknown"
+    assert {refused(ring, x) for x in ("", "x", token[:-1], token + "x", token + "\n", "é" * 55)} == {"malformed"}
+    assert run("revoke", "ward-3")[0] == 0 and ring.refresh()
+    assert refused(ring, token) == "revoked" and ring.find(other, time.time()).name == "ward-4"
+    assert run("revoke", "ward-3")[0] == 1  # there is none left to revoke
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["add", "a b", "--role", "predict"], "1 to 64 letters"),
+        (["add", "a"], "--role"),
+        (["add", "a", "--role", "root"], "root"),
+        (["add", "a", "--role", "predict", "--expires", "soon"], "neither 90d"),
+        (["add", "a", "--role", "predict", "--expires", "2030-01-01"], "no time zone"),
+        (["add", "a", "--role", "predict", "--expires", "2020-01-01T00:00:00Z"], "is over already"),
+        (["add", "a", "--role", "predict", "--rate", "-1"], "requests a second"),
+        (["revoke"], "key"),
+    ],
+)
+def test_a_wrong_command_is_a_usage_error_and_changes_nothing(file, run, argv, said):
+    code, _, complaint = run(*argv)
+    assert code == 2 and said in complaint and not file.exists()
+
+
+GOOD = {"id": "0" * 8, "name": "a", "roles": ["predict"], "sha256": "0" * 64, "created": "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "not a keys file"),
+        ("[" * 100_000, "not a keys file"),
+        ('{"keys": 5}', "not a keys file"),
+        ({"keys": [{}]}, "key 1: it needs id"),
+        ({"keys": [GOOD, GOOD | {"id": "xyz"}]}, "key 2: id cannot be"),
+        ({"keys": [GOOD, GOOD]}, "is there twice"),
+        ({"keys": [GOOD | {"roles": ["root"]}]}, "roles cannot be"),
+        ({"keys": [GOOD | {"roles": []}]}, "roles cannot be"),
+        ({"keys": [GOOD | {"expires": "2026-01-01"}]}, "expires cannot be"),
+        ({"keys": [GOOD | {"expires": 5}]}, "expires cannot be"),
+        ({"keys": [GOOD | {"per_s": 0}]}, "per_s cannot be"),
+        ({"keys": [GOOD | {"color": "red"}]}, "color is not known"),
+    ],
+)
+def test_a_bad_keys_file_is_refused_with_the_place(file, content, said):
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(BadKeys, match=said) as error:
+        load(file)
+    assert str(error.value).startswith(str(file))
+
+
+def test_a_file_that_goes_bad_leaves_the_keys_and_one_that_is_mended_is_read(file, run):
+    token = run("add", "a", "--role", "predict")[1]
+    ring, good = Keyring(file), file.read_text()
+    file.write_text("{")
+    assert not ring.refresh() and ring.find(token, time.time())
+    file.unlink()
+    assert not ring.refresh() and ring.find(token, time.time())
+    file.write_text(good)
+    run("revoke", "a")
+    assert ring.refresh() and refused(ring, token) == "revoked" and not ring.refresh()
+
+
+def test_of_changes_made_at_once_none_is_lost(file):
+    def add(i: int) -> int:
+        command = [sys.executable, "-m", "model_server.keys", "--keys", str(file), "add", f"n{i}", "--role", "predict"]
+        return subprocess.run(command, capture_output=True, timeout=120).returncode
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(add, range(4))) == {0}
+    assert sorted(key.name for key in load(file)) == ["n0", "n1", "n2", "n3"] and list(file.parent.iterdir()) == [file]
+
+
+def test_an_allowance_is_a_seconds_worth_at_once_and_then_the_rate():
+    allowance = Allowance()
+    assert [allowance.wait_s("a", 3, 0.0) for _ in range(4)] == [0, 0, 0, pytest.approx(1 / 3)]
+    assert allowance.wait_s("b", 3, 0.0) == 0  # each its own
+    assert allowance.wait_s("a", 3, 0.2) == pytest.approx(1 / 3 - 0.2)
+    assert allowance.wait_s("a", 3, 0.34) == 0 and allowance.wait_s("a", 3, 0.34) > 0
+    assert [allowance.wait_s("a", 3, 100.0) for _ in range(4)][:3] == [0, 0, 0]
+    assert allowance.wait_s("slow", 0.5, 0.0) == 0 and allowance.wait_s("slow", 0.5, 0.0) == pytest.approx(2)

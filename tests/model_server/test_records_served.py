@@ -1,0 +1,139 @@
+"""The real server and its database: labels count after a restart, and predictions go on whatever the database does."""
+
+import json
+import sqlite3
+
+import pytest
+from conftest import serving
+
+from model_server.radiographs import CLASSES
+
+
+def predict(client, body: bytes, request_id: str) -> str:
+    answer = client.post("/predict", content=body, headers={"X-Request-ID": request_id})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["class"]
+
+
+def label(client, request_id: str, truth: str):
+    return client.post("/feedback", json={"request_id": request_id, "label": truth})
+
+
+def failing(client) -> list[str]:
+    return [name for name, good in client.get("/health/ready").json()["checks"].items() if not good]
+
+
+def queued(client) -> float:
+    return client.metric("database_records_queued")
+
+
+def test_a_label_that_comes_after_a_restart_counts_and_so_do_those_before_it(serve, corpus, url):
+    with serve("--database", url) as client:
+        assert client.metric("database_up") == 1 and failing(client) == []
+        for i in range(49):
+            said = predict(client, corpus[7 * i % 40][0], f"p{i}")
+            # of the first ten, what was said to be one thing was the other
+            truth = said if i >= 10 else CLASSES[said == "NORMAL"]
+            assert label(client, f"p{i}", truth).status_code == 200
+        late = predict(client, corpus[0][0], "late")
+        assert client.metric("ml_model_accuracy") is None  # of 50 that are needed there are 49
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+    with serve("--database", url) as client:
+        assert label(client, "p1", "NORMAL").status_code == 404  # labelled before
+        assert label(client, "never", "NORMAL").status_code == 404
+        assert label(client, "late", late).json()["correct"] is True
+        assert label(client, "late", late).status_code == 404
+        assert client.metric("ml_model_accuracy") == 0.8
+        assert 0 < client.metric("ml_model_precision") < 1 and 0 < client.metric("ml_model_recall") < 1
+        assert client.metric("database_pool_size") == 1 and client.metric("database_pool_in_use") == 0
+        client.until(lambda: client.metric("storage_size_bytes", store="database"))
+        assert client.metric("storage_free_bytes", store="model") > 0
+
+
+@pytest.fixture(scope="module")
+def outage(cluster, tmp_path_factory):
+    """One server for the outages; each test leaves its database well."""
+    flags = ("--database", cluster.database(), "--max-records", "30", "--answer-within-s", "1")
+    with serving(tmp_path_factory.mktemp("outage"), *flags) as client:
+        yield client
+
+
+def test_killed_and_back_again_predictions_go_on_and_nothing_that_fits_is_lost(outage, corpus, cluster):
+    client = outage
+    client.until(lambda: queued(client) == 0)
+    cluster.kill()
+    client.until(lambda: failing(client) == ["database"])
+    assert client.metric("database_up") == 0 and client.get("/health/live").status_code == 200
+    for i in range(20):
+        predict(client, corpus[0][0], f"during-{i}")
+    assert label(client, "during-0", "NORMAL").status_code == 200  # recent: known without the database
+    unknown = label(client, "long-ago", "NORMAL")
+    assert (unknown.status_code, unknown.json()["reason"]) == (503, "database_unavailable")
+    assert unknown.headers["retry-after"]
+    assert queued(client) == 21 and client.metric("database_records_lost_total") == 0
+    for i in range(20):
+        predict(client, corpus[0][0], f"too-many-{i}")
+    assert queued(client) == 30 and client.metric("database_records_lost_total") == 11
+    cluster.start()
+    client.until(lambda: failing(client) == [] and queued(client) == 0)
+    assert label(client, "during-0", "NORMAL").status_code == 404  # its label was kept
+    assert client.metric("storage_errors_total", store="database") >= 1
+
+
+def test_a_database_that_stands_still_holds_up_no_request_and_readiness_says_so(outage, corpus, cluster):
+    client = outage
+    lost = client.metric("database_records_lost_total")
+    cluster.hold()
+    try:
+        for i in range(10):
+            predict(client, corpus[0][0], f"held-{i}")
+        client.until(lambda: failing(client) == ["database"])
+        assert label(client, "long-ago", "NORMAL").status_code == 503
+        predict(client, corpus[0][0], "still")
+        assert client.get("/health/live").status_code == 200
+    finally:
+        cluster.let_go()
+    client.until(lambda: failing(client) == [] and queued(client) == 0)
+    assert client.metric("database_records_lost_total") == lost
+
+
+def test_a_database_that_was_down_at_the_start_is_found_when_it_comes(serve, corpus, cluster):
+    url = cluster.database()
+    cluster.kill()
+    with serve("--database", url) as client:
+        assert predict(client, corpus[0][0], "early") and failing(client) == ["database"]
+        cluster.start()
+        client.until(lambda: failing(client) == [] and queued(client) == 0)
+        assert any(line["message"] == "Database does not work" for line in client.log)
+        assert any(line["message"] == "Database works again" for line in client.log)
+
+
+def test_a_locked_sqlite_file_is_waited_for_and_costs_no_request(serve, corpus, tmp_path):
+    file = tmp_path / "records.db"
+    with serve("--database", f"sqlite:///{file}", "--answer-within-s", "1") as client:
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        client.until(lambda: failing(client) == ["database"])
+        predict(client, corpus[0][0], "during")
+        other.execute("ROLLBACK")
+        client.until(lambda: failing(client) == [] and queued(client) == 0)
+        assert other.execute("SELECT count(*), max(request_id) FROM predictions").fetchone() == (1, "during")
+        assert other.execute("SELECT version, architecture FROM models").fetchall() == [("1.0.0", "small-cnn-64")]
+        other.close()
+    assert sum(path.stat().st_size for path in tmp_path.glob("records.db*")) < 200_000  # no image is in there
+
+
+@pytest.mark.parametrize("hostile", ["\x00", "\ud800", "x" * 200, "' OR 1=1 --", 5, None, ["p1"]])
+def test_hostile_ids_in_feedback_are_refused_and_the_database_stays_up(served, hostile):
+    answer = served.post("/feedback", content=json.dumps({"request_id": hostile, "label": "NORMAL"}))
+    assert answer.status_code in (404, 422) and served.metric("database_up") == 1
+    assert served.post("/feedback", content=b'{"request_id":' + b"[" * 50_000).status_code == 422
+
+
+@pytest.mark.parametrize("url", ["mysql://x:secret@h/d", "secret", "sqlite:/x"])
+def test_a_database_of_another_kind_is_a_usage_error_that_shows_no_password(serve, url):
+    with serve("--database", url, wait=False) as client:
+        assert client.process.wait(60) == 2
+        said = client.log_path.read_text()
+        assert "--database" in said and "secret" not in said
