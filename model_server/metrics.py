@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import (
@@ -14,18 +14,17 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily
 
 from model_server import __version__, container, exposition, gpu, network, process
 from model_server.drift import Drift
 from model_server.images import CLASSES
+from model_server.readings import Fixed, Reading, Readings, Sampled
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
-
-Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[str, ...]]
 
 disable_created_metrics()  # a `_created` series for each counter says nothing the process start time does not
 
@@ -74,20 +73,14 @@ class Metrics:
         self.drift = Drift()
         self.register(self.drift)
         if on:
-            for collector in (ProcessCollector, PlatformCollector, GCCollector):
-                collector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
             self.registry.register(process.GCPauses())
             self.registry.register(gpu.Gpus())
+            self.registry.register(Sampled(ProcessCollector(registry=None), Readings(_machine_readings())))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
-        self.readings(
-            {
-                "http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight),
-                "process_threads": ("Threads of this process.", process.threads),
-            }
-            | _container_readings()
-            | _network_readings()
-        )
+        self.readings({"http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight)})
 
     def model(self, version: str, sha256: str, architecture: str) -> None:
         """Say which model is loaded."""
@@ -126,36 +119,6 @@ class Metrics:
         return Histogram(name, about, labels, buckets=buckets, registry=self.registry) if self.on else NOTHING
 
 
-class Readings:
-    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out."""
-
-    def __init__(self, readings: Mapping[str, Reading]):
-        self._readings = readings
-
-    def collect(self) -> Iterator[Metric]:
-        for name, (about, read, *labels) in self._readings.items():
-            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=labels[0] if labels else ())
-            try:
-                values = read()
-            except (OSError, ValueError):  # a file that is not there, or not as it should be
-                values = None
-            for label_values, value in (values or {}).items() if labels else [((), values)]:
-                if value is not None:
-                    family.add_metric(label_values, value)
-            yield family
-
-
-class Fixed:
-    """A metric that never changes."""
-
-    def __init__(self, family: Metric):
-        self._family = family
-
-    def collect(self) -> list[Metric]:
-        return [self._family]
-
-
 class Nothing:
     """Stands for every metric when metrics are off."""
 
@@ -170,8 +133,12 @@ class Nothing:
 NOTHING = Nothing()
 
 
-def _container_readings() -> dict[str, Reading]:
+def _machine_readings() -> dict[str, Reading]:
+    def traffic(way: str) -> Callable[[], dict[tuple[str], int]]:
+        return lambda: {(name,): getattr(seen, way) for name, seen in network.traffic().items()}
+
     return {
+        "process_threads": ("Threads of this process.", process.threads),
         "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
         "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
         "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
@@ -180,14 +147,6 @@ def _container_readings() -> dict[str, Reading]:
             "Time kept from running by the quota.",
             lambda: container.cpu().throttled_s,
         ),
-    }
-
-
-def _network_readings() -> dict[str, Reading]:
-    def each(way: str) -> Callable[[], dict[tuple[str], int]]:
-        return lambda: {(name,): getattr(traffic, way) for name, traffic in network.traffic().items()}
-
-    return {
-        "network_receive_bytes_total": ("Bytes received.", each("received_bytes"), ("interface",)),
-        "network_transmit_bytes_total": ("Bytes sent.", each("sent_bytes"), ("interface",)),
+        "network_receive_bytes_total": ("Bytes received.", traffic("received_bytes"), ("interface",)),
+        "network_transmit_bytes_total": ("Bytes sent.", traffic("sent_bytes"), ("interface",)),
     }

@@ -1,0 +1,70 @@
+"""Figures that somebody else keeps: read when a scrape asks, or, where reading may wait, before it does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[str, ...]]
+
+
+class Readings:
+    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out."""
+
+    def __init__(self, readings: Mapping[str, Reading]):
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (about, read, *labels) in self._readings.items():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, about, labels=labels[0] if labels else ())
+            try:
+                values = read()
+            except (OSError, ValueError):  # a file that is not there, or not as it should be
+                values = None
+            for label_values, value in (values or {}).items() if labels else [((), values)]:
+                if value is not None:
+                    family.add_metric(label_values, value)
+            yield family
+
+
+class Fixed:
+    """A metric that never changes."""
+
+    def __init__(self, family: Metric):
+        self._family = family
+
+    def collect(self) -> list[Metric]:
+        return [self._family]
+
+
+class Sampled:
+    """What other collectors give, asked once every `every_s` by a thread of its own, so that no scrape waits for files
+    or for whoever has the interpreter. Older than `fresh_s` it is left out."""
+
+    def __init__(self, *collectors: Collector, every_s: float = 1.0, fresh_s: float = 5.0):
+        self._collectors, self._every_s, self._fresh_s = collectors, every_s, fresh_s
+        self._stopping = threading.Event()
+        self._sample()
+        self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
+        self._thread.start()
+
+    def collect(self) -> list[Metric]:
+        return self._families if time.monotonic() - self._read_at <= self._fresh_s else []
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(2 * self._every_s)
+
+    def _sample(self) -> None:
+        self._families = [family for collector in self._collectors for family in collector.collect()]
+        self._read_at = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            self._sample()

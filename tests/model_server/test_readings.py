@@ -1,0 +1,68 @@
+"""Figures read for a scrape, and before it."""
+
+import threading
+import time
+
+from prometheus_client.core import GaugeMetricFamily
+
+from model_server.readings import Readings, Sampled
+
+
+def samples(collector) -> dict[str, float]:
+    return {s.name + str(s.labels or ""): s.value for family in collector.collect() for s in family.samples}
+
+
+def test_a_name_says_whether_it_counts_and_labels_come_from_the_mapping():
+    readings = Readings(
+        {
+            "a_bytes": ("x", lambda: 3),
+            "b_total": ("x", lambda: 4),
+            "c_total": ("x", lambda: {("lo",): 5, ("eth0",): 6}, ("interface",)),
+        }
+    )
+    assert [family.type for family in readings.collect()] == ["gauge", "counter", "counter"]
+    assert samples(readings) == {
+        "a_bytes": 3, "b_total": 4, "c_total{'interface': 'lo'}": 5, "c_total{'interface': 'eth0'}": 6,
+    }  # fmt: skip
+
+
+def test_what_cannot_be_read_is_absent_and_the_rest_is_not():
+    def gone():
+        raise FileNotFoundError("/proc/gone")
+
+    readings = Readings(
+        {"gone": ("x", gone), "none": ("x", lambda: None), "n": ("x", lambda: {}, ("a",)), "b": ("x", int)}
+    )
+    assert samples(readings) == {"b": 0}
+
+
+class Slow:
+    """Gives how often it was asked, until it is held up."""
+
+    def __init__(self):
+        self.asked, self.going = 0, threading.Event()
+        self.going.set()
+
+    def collect(self):
+        self.going.wait()
+        self.asked += 1
+        return [GaugeMetricFamily("asked", "x", value=self.asked)]
+
+
+def until(said) -> None:
+    deadline = time.monotonic() + 60
+    while not said():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_source_that_waits_holds_up_no_scrape_and_what_it_said_grows_old():
+    slow = Slow()
+    sampled = Sampled(slow, every_s=0.01, fresh_s=0.2)
+    assert samples(sampled)["asked"] >= 1  # there from the first
+    until(lambda: samples(sampled).get("asked", 0) > 1)
+    slow.going.clear()
+    until(lambda: samples(sampled) == {})  # asked a hundred times meanwhile, and it never waited
+    slow.going.set()
+    until(lambda: samples(sampled))
+    sampled.close()
