@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from model_server.images import CLASSES
 
@@ -41,6 +44,32 @@ class Radiograph:
         out = io.BytesIO()
         Image.fromarray(smooth // 8 * 8).save(out, "PNG", optimize=True)
         return out.getvalue()
+
+    def dicom(self) -> bytes:
+        """A digital radiograph as a detector stores it: twelve bits, MONOCHROME2, of nobody."""
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(self.pixels.sum()), self.pattern])
+        found = Dataset()
+        found.file_meta = meta
+        found.SOPClassUID, found.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        found.Modality, found.BodyPartExamined = "DX", "CHEST"
+        found.Rows, found.Columns = self.pixels.shape
+        found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
+        found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 16, 12, 11, 0
+        found.WindowCenter, found.WindowWidth = 2048, 4096
+        found.PixelData = (self.pixels.astype("<u2") << 4).tobytes()
+        out = io.BytesIO()
+        found.save_as(out, enforce_file_format=True)
+        return out.getvalue()
+
+    def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Radiograph:
+        """The same patient on another detector: grey levels times `exposure`, their spread times `contrast`, and
+        `noise` (of the full range) added."""
+        grey = self.pixels / 255
+        changed = (grey - grey.mean()) * contrast + grey.mean() * exposure + rng.normal(0, noise, grey.shape)
+        return replace(self, pixels=np.uint8(np.round(255 * changed.clip(0, 1))))
 
 
 def radiographs(count: int, seed: int, size: int = 256) -> Iterator[Radiograph]:
@@ -164,13 +193,19 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help="images in all, half of each class")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--size", type=int, default=256, help="pixels a side")
-    parser.add_argument("--png", action="store_true", help="smoothed PNGs instead of JPEGs")
+    parser.add_argument("--format", choices=("jpg", "png", "dcm"), default="jpg", help="PNGs are smoothed")
+    for name, about in (("exposure", "grey levels"), ("contrast", "their spread")):
+        parser.add_argument(f"--{name}", type=float, default=1.0, help=f"{about} times this, as of another detector")
+    parser.add_argument("--noise", type=float, default=0.0, help="noise added, as a share of the full range")
     options = parser.parse_args()
     for i, image in enumerate(radiographs(options.count, options.seed, options.size)):
+        if (options.exposure, options.contrast, options.noise) != (1, 1, 0):
+            rng = np.random.default_rng([options.seed, i, 1])
+            image = image.drifted(rng, options.exposure, options.contrast, options.noise)
         folder = options.out / CLASSES[image.label]
         folder.mkdir(parents=True, exist_ok=True)
-        body = image.png() if options.png else image.jpeg()
-        (folder / f"{i:04d}-{image.pattern}.{'png' if options.png else 'jpg'}").write_bytes(body)
+        body = {"jpg": image.jpeg, "png": image.png, "dcm": image.dicom}[options.format]()
+        (folder / f"{i:04d}-{image.pattern}.{options.format}").write_bytes(body)
 
 
 if __name__ == "__main__":

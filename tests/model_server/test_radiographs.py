@@ -34,3 +34,16 @@ def test_the_default_model_tells_unseen_images_apart():
     assert pixels.shape == (60, SIDE, SIDE)
     said = load().predict(pixels) > 0.5
     assert (said == [image.label for image in images]).mean() >= 0.95
+
+
+def test_a_dicom_file_holds_the_same_picture():
+    image = next(radiographs(1, 8))
+    assert np.abs(decode(image.dicom()).astype(int) - decode(image.jpeg(95))).mean() < 3
+
+
+def test_another_detector_changes_the_picture_and_not_the_truth():
+    image = next(radiographs(1, 8))
+    other = image.drifted(np.random.default_rng(0), exposure=0.6, contrast=0.5, noise=0)
+    assert other.label == image.label
+    assert abs(other.pixels.mean() / image.pixels.mean() - 0.6) < 0.05
+    assert abs(other.pixels.std() / image.pixels.std() - 0.5) < 0.05

@@ -3,20 +3,30 @@
 import ast
 import json
 import re
+import shlex
+import socket
 import subprocess
+import sys
 import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+import yaml
 
 from harness.history import Outcome, read_rows
 from harness.stack import generator
 
-SCENARIOS = Path(__file__).parents[2] / "scenarios"
+ROOT = Path(__file__).parents[2]
+SCENARIOS = ROOT / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.py"))
+HAS_BAD = {"malformed", "credentials"}
+OVERLOADS = {"surge", "stress", "retry_storm"}  # a service may shed under these
 SENDS = {"steady": ("image/jpeg", b"\xff\xd8\xff"), "surge": ("image/png", b"\x89PN")}
 DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
 
@@ -59,7 +69,7 @@ def test_a_scenario_says_what_it_stands_for(file):
     assert text and len(text.splitlines()) >= 3
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem in SENDS], ids=lambda f: f.stem)
 def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service, tmp_path):
     rows, events = tmp_path / "rows", tmp_path / "events"
     url = f"http://127.0.0.1:{service.server_port}"
@@ -77,6 +87,52 @@ def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service
     assert len(answered) and set(answered["predicted"]) == {0}
     shown = Counter(rows["expected"].tolist())
     assert abs(shown[0] - shown[1]) <= 1, "as many healthy as ill"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The bundled service itself; its URL."""
+    folder = tmp_path_factory.mktemp("service")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())["start"]["command"].format(port=port)
+    argv = [sys.executable, *shlex.split(command)[1:]]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and server.poll() is None:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200:
+                    break
+            time.sleep(0.1)
+        else:
+            raise AssertionError((folder / "log").read_text()[-2000:])
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_the_bundled_service_answers_every_scenario(file, real, tmp_path):
+    """What is good is answered well, what is bad is a 4xx, and nothing breaks, hangs or is left unsent."""
+    rows, events = tmp_path / "rows", tmp_path / "events"
+    arrivals = None if file.stem not in OVERLOADS else "constant:20/s"
+    argv = generator.command(file, real, arrivals=arrivals, for_s=1.5, rows=rows, events=events, name=file.stem)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(rows)
+    assert len(rows) and set(rows["outcome"]) <= {Outcome.OK, Outcome.REFUSED_BY_SERVICE}
+    good = rows[rows["expected"] >= 0] if file.stem in HAS_BAD else rows
+    assert len(good) and set(good["status"]) <= {200}, Counter(good["status"].tolist())
+    if file.stem == "malformed":
+        bad = rows[rows["expected"] < 0]
+        assert len(bad) and all(400 <= status < 500 for status in bad["status"]), Counter(bad["status"].tolist())
+    if file.stem == "labelled":
+        assert set(rows["turn"]) == {0, 1} and set(rows[rows["turn"] == 1]["status"]) == {200}
 
 
 def test_another_corpus_and_another_schedule_can_be_asked_for(service, tmp_path):
