@@ -23,6 +23,7 @@ MOST = 60  # measured: at 300 a window holds two events and the phase of a scrap
 SHORTEST_S = 0.1  # gate seconds from scrape to scrape and evaluation to evaluation that Prometheus keeps up with
 FEWEST_SCRAPES = 4  # in a window: two are the floor with perfectly regular scrapes
 ENOUGH_EVENTS = 20  # in a window at the threshold: fewer, and single events decide
+LONGEST_S = 90.0  # gate seconds a rule may look back: from one experiment to the one after the next
 WARM_UP_S = 30.0  # gate seconds a run has usually been up when its first fault comes
 
 _GROUP_DURATIONS = ("interval", "query_offset")
@@ -73,6 +74,11 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
         if window_s < FEWEST_SCRAPES * scrape_s:
             window, scrapes = format_duration(window_s), window_s / scrape_s
             reasons.append(f"its window of {window} holds {scrapes:g} scrapes; at least {FEWEST_SCRAPES} are needed")
+    if (back_s := longest_window_s(rule.expr)) > LONGEST_S * time_scale:
+        reasons.append(
+            f"it looks back {format_duration(back_s)}, which is {float(back_s / time_scale):g} s here: it would hold "
+            "the faults of earlier experiments against a later one"
+        )
     return reasons
 
 

@@ -45,7 +45,8 @@ def replay(
     """When each alert of the rule files would have fired in production, by alert name.
 
     `window` is the recorded stretch and `fault` the fault with its effect, both in Unix seconds; `scrape_s` is the
-    gate's interval, the other intervals are production's. `types` maps metric names to Prometheus types. What promtool
+    gate's interval, the other intervals are production's; a rule of a group with an interval of its own is evaluated as
+    often as that says. `types` maps metric names to Prometheus types. What promtool
     was given is left in `workdir`. Raises PlanError for unreadable rules, HarnessError when the record holds no `up` of
     the job or too little baseline, or promtool does not answer.
     """
@@ -56,29 +57,34 @@ def replay(
     )
     found: dict[str, Replay] = {}
     shorter = -1.0
+    asks: list[tuple[str, float, list[AlertRule]]] = []
     for reach in REACHES_S:
-        mine = [rule for rule in alerts if shorter < reach_s(rule, records) <= reach]
+        within = [rule for rule in alerts if shorter < reach_s(rule, records) <= reach]
         shorter = reach
-        if not mine:
-            continue
+        parts = _alike(within, records, apart=reach > WHOLE_BASELINE_S)
+        asks += [(f"reach-{reach:g}{'-more' * n}", reach, mine) for n, mine in enumerate(parts)]
+    for name, reach, mine in asks:
         names = _needed(mine, alerts, records)
-        files = paths if reach == REACHES_S[0] else [_subset(paths, names, workdir / f"reach-{reach:g}.rules.yaml")]
+        files = [_subset(paths, names, workdir / f"{name}.rules.yaml")]
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
         asked = [rule for rule in (*alerts, *records) if rule.name in names]
+        every_s = min(rule.interval_s or evaluation_s for rule in asked)
+        if (grid.slots - grid.fault_slot) * grid.step_s < 2 * every_s:
+            every_s = evaluation_s  # else the fault might lie between two evaluations, and nothing could be said of it
         dense_at_s = _dense_at_s(asked) if reach > WHOLE_BASELINE_S else ()
         wanted = _wanted(series, asked, records)
         zero_s = baseline_slots * grid.step_s
         answers = _ask(
             promtool,
-            workdir / f"reach-{reach:g}.test.yaml",
+            workdir / f"{name}.test.yaml",
             files,
             stretch(wanted, grid, window, baseline_slots, types or {}, dense_at_s),
             sorted({rule.name for rule in mine}),
             step_s=grid.step_s,
-            evaluation_s=evaluation_s,
+            evaluation_s=every_s,
             record_s=zero_s,
-            first_s=math.ceil((zero_s + grid.fault_slot * grid.step_s) / evaluation_s) * evaluation_s,
-            end_s=(zero_s + (grid.slots - 1) * grid.step_s) // evaluation_s * evaluation_s,
+            first_s=math.ceil((zero_s + grid.fault_slot * grid.step_s) / every_s) * every_s,
+            end_s=(zero_s + (grid.slots - 1) * grid.step_s) // every_s * every_s,
             fault_s=zero_s + (fault.start - grid.start) * time_scale,
             fault_length_s=fault.length * time_scale,
         )
@@ -104,6 +110,16 @@ def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...]
     used = _metrics(rule) - set(above)  # a recording that reads itself looks back no further by that
     inner = [reach_s(record, records, (*above, record.name)) for record in records if record.name in used]
     return getattr(rule, "for_s", 0.0) + longest_window_s(rule.expr) + max(inner, default=0.0)
+
+
+def _alike(rules: Sequence[AlertRule], records: Sequence[RecordingRule], apart: bool) -> list[list[AlertRule]]:
+    """The rules that can be asked together: promtool evaluates all at one interval. With `apart`, those for which the
+    ends of a long baseline are enough are also asked apart from those that need it whole, which take far longer."""
+    groups: dict[tuple[float | None, bool], list[AlertRule]] = {}
+    for rule in rules:
+        whole = apart and not _dense_at_s(_through([rule], records))
+        groups.setdefault((rule.interval_s, whole), []).append(rule)
+    return list(groups.values())
 
 
 def _dense_at_s(rules: Sequence[Rule]) -> set[float]:

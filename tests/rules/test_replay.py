@@ -155,11 +155,22 @@ def test_rules_that_look_far_back_are_asked_apart_with_what_they_read(tmp_path):
     assert [r.labels for r in load([tmp_path / "reach-21600.rules.yaml"])] == [{"severity": "1.10"}]
 
 
+def test_a_rule_is_evaluated_as_often_as_its_group_says(tmp_path):
+    """Unless the record is too short to hold two such evaluations."""
+    file = tmp_path / "rules.yaml"
+    file.write_text("groups: [{name: g, interval: 5m, rules: [{alert: Down, expr: up == 0}]}]")
+    down = range(FAULT + 1, 160)
+    long = replayed(up(down), workdir=tmp_path / "long", rules=file)["Down"]
+    assert long.firing_s > 15 and (long.last_firing_s - long.firing_s) % 300 == 0
+    short = replayed(up(down), workdir=tmp_path / "short", rules=file, until=FAULT + 20, fault=(FAULT, FAULT + 19))
+    assert short["Down"].firing_s == 15
+
+
 def test_a_start_time_is_an_age_in_production_time(tmp_path):
     """Restarted two scrapes before it is seen again; the process before that one is older than the record."""
     start = series("process_start_time_seconds", lambda k: T0 - 9 if k < 80 else at(78))
     found = replayed(up(), start, workdir=tmp_path)["JustStarted"]
-    assert (found.fired_before, found.firing_s) == (False, (80 - FAULT) * 15)
+    assert (found.fired_before, found.firing_s) == (False, (80 - FAULT) * 15 + 15)  # its group is evaluated every 30 s
     assert found.last_firing_s == (78 - FAULT) * 15 + 105
 
 

@@ -1,0 +1,66 @@
+"""Writes what follows from something else: `python -m model_server.monitoring.generate`.
+
+slos.yaml     -> rules/slos.yaml                     the burn-rate rules
+dashboards.py -> dashboards/*.json                   Grafana
+rules/*.yaml  -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from model_server.monitoring import burn, dashboards
+
+HERE = Path(__file__).parent
+
+
+def files(here: Path = HERE) -> dict[Path, str]:
+    """Every generated file, by its path in `here`, with its text. ValueError, OSError: what cannot be read or used."""
+    generated = {Path("rules/slos.yaml"): burn.rules(yaml.safe_load((here / "slos.yaml").read_text()))}
+    generated |= {Path(f"dashboards/{name}.json"): text for name, text in dashboards.all_as_json().items()}
+    rules = {path.name: path.read_text() for path in (here / "rules").glob("*.yaml")}
+    rules |= {path.name: text for path, text in generated.items() if path.parent.name == "rules"}
+    return generated | {Path("kubernetes/prometheus-rules.yaml"): _prometheus_rules(rules)}
+
+
+def main() -> int:
+    try:
+        for path, text in files().items():
+            place = HERE / path
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(text)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _prometheus_rules(rules: dict[str, str]) -> str:
+    """All rules as the operator's resource; its schema takes the groups as they are."""
+    groups = [group for name in sorted(rules) for group in yaml.safe_load(rules[name])["groups"]]
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "pneumonia-detector", "labels": {"app": "pneumonia-detector", "release": "prometheus"}},
+        "spec": {"groups": groups},
+    }
+    head = "# Generated from rules/: python -m model_server.monitoring.generate\n"
+    return head + yaml.dump(resource, Dumper=_Readable, sort_keys=False, width=1000, allow_unicode=True)
+
+
+class _Readable(yaml.SafeDumper):
+    """Texts of several lines stay so."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
