@@ -31,6 +31,8 @@ class Recorded:
     paced: tuple[str, ...] = (
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
+    busy_at_most: float = 0.9  # of one processor, by the generator itself; beyond it its clocks are not to be trusted
+    stalled_at_most: float = 0.05  # of its time, its loop not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
 
@@ -49,6 +51,7 @@ class Recorded:
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
+            wrong += self._strained(history, generator, since)
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
@@ -92,8 +95,26 @@ class Recorded:
         # what follows an answer within a visit has the visit's number
         expected = np.sort(np.concatenate([np.arange(d.get("visits", d.get("planned", 0))) for d in done]))
         seq = np.sort(rows["seq"][rows["turn"] == 0].astype(np.int64))
-        if len(seq) == len(expected) and not np.array_equal(seq, expected):
+        if len(rows) == planned and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
+
+    def _strained(self, history: History, generator: str, since: float) -> Iterator[str]:
+        """What says that the generator had all it could do to keep up, from its own account."""
+        for _, finished in _runs(history, generator, since):
+            told = finished.detail if finished is not None else {}
+            lasted_s = told.get("duration_s") or 0.0
+            if lasted_s <= 0:
+                continue
+            busy = told.get("cpu_s", 0.0) / lasted_s / max(1, told.get("workers", 1) - len(told.get("lost", ())))
+            if busy > self.busy_at_most:
+                yield f"{generator}: used {percent(round(busy, 3))} of a processor, bound {percent(self.busy_at_most)}"
+            if (stood_s := told.get("stalled_s", 0.0)) > self.stalled_at_most * lasted_s:
+                yield (
+                    f"{generator}: its loop stood still for {duration(stood_s)} of {duration(lasted_s)}, "
+                    f"bound {percent(self.stalled_at_most)}"
+                )
+            if lost := told.get("lost"):
+                yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
 
     def _unsent(self, rows: np.ndarray, generator: str) -> Iterator[str]:
         unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT)) if len(rows) else 0

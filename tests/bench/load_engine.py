@@ -167,7 +167,8 @@ def main() -> None:
 def open_loop(url: str, folder: Path, args: argparse.Namespace) -> None:
     account = engine(url, folder, "--for", str(args.open_seconds))
     rows = account["all"]
-    lag_ms = 1000 * np.sort(rows["sent"] - rows["intended"])
+    sent = rows[~np.isnan(rows["sent"])]
+    lag_ms = 1000 * np.sort(sent["sent"] - sent["intended"])
     at = [float(lag_ms[int(np.ceil(q * len(lag_ms))) - 1]) for q in (0.5, 0.99, 0.999)]
     print(
         f"open loop, 5,000/s for {args.open_seconds:g} s: {len(rows):,} due, {account['unsent']} unsent, "

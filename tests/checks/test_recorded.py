@@ -42,11 +42,61 @@ def hurried():
     return made
 
 
+def visits():
+    """Two thirds of the requests came by the schedule, the others followed an answer."""
+    made = rows(1800)
+    made["seq"] = np.r_[0:1200, 0:600]
+    made["turn"][1200:] = 1
+    return made
+
+
 TWICE = numbered(np.r_[0, 0:1799])
 TWO_FLOODS = np.concatenate([rows(50), rows(70)])
 REPEATED = Event(5.0, "run", "repeated", "unknown", detail={"phase": "sham", "lag_p99_ms": 300.0})
 
 CASES = [
+    (
+        "what follows an answer has the number of its visit",
+        RECORDED,
+        load(account(visits=1200), made=visits()),
+        PASS,
+        "1,800 requests planned, each with its row",
+    ),
+    (
+        "a first request that is missing is not made good by a later one",
+        RECORDED,
+        load(account(visits=1201), made=visits()),
+        INCONCLUSIVE,
+        "load: 1 sequence number missing",
+    ),
+    (
+        "a generator that needed all of its processor is not believed",
+        RECORDED,
+        load(account(cpu_s=30.0, duration_s=32.0)),
+        INCONCLUSIVE,
+        "load: used 93.8 % of a processor, bound 90 %",
+    ),
+    (
+        "several workers have a processor each",
+        RECORDED,
+        load(account(cpu_s=30.0, duration_s=32.0, workers=2, lost=[])),
+        PASS,
+        "1,800 requests planned",
+    ),
+    (
+        "a generator whose loop stood still is not believed",
+        RECORDED,
+        load(account(cpu_s=3.0, duration_s=32.0, stalls=4, stalled_s=2.0)),
+        INCONCLUSIVE,
+        "load: its loop stood still for 2 s of 32 s, bound 5 %",
+    ),
+    (
+        "a generator that lost a worker is not believed",
+        RECORDED,
+        load(account(cpu_s=3.0, duration_s=32.0, workers=2, lost=["host_1"])),
+        INCONCLUSIVE,
+        "load: lost 1 worker of 2",
+    ),
     (
         "a repeated phase is said to have been",
         RECORDED,
