@@ -1,0 +1,161 @@
+"""Whether what is reported is what happened: percentiles beside the exact answer, ours and plain Locust's.
+
+    python tests/bench/truth.py
+
+The server's delays are known: fixed; one request in ten slow; two seconds in which it does nothing. At 100 requests a
+second, evenly spaced, the exact percentiles follow from that alone. Ours must be within 1 % or 1 ms. Plain Locust is
+given as many clients as it needs for that rate (constant_throughput), and its own statistics are read.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from harness.history import Outcome, read_rows
+
+HERE = Path(__file__).parent
+PERCENTILES = (50, 95, 99, 99.9)
+RATE, SECONDS = 100, 20
+STALL_AT_S, STALL_S = 8.0, 2.0
+FAST_S, SLOW_S = 0.020, 0.250
+WAYS = ("fixed", "one in ten slow", "a stall of 2 s")
+OURS = f"""
+from harness.load.arrivals import constant
+from harness.load.user import OpenModelUser, Request
+
+class Asks(OpenModelUser):
+    arrivals = constant({RATE})
+    fast, slow = Request("GET", "/fast", name="/"), Request("GET", "/slow", name="/")
+    way = "WAY"
+
+    def request(self, k):
+        return self.slow if self.way == "one in ten slow" and k % 10 == 9 else self.fast
+"""
+PLAIN = """
+from itertools import count
+from locust import FastHttpUser, constant_throughput, task
+
+asked = count()
+
+class Asks(FastHttpUser):
+    wait_time = constant_throughput(10)
+    way = "WAY"
+
+    @task
+    def ask(self):
+        slow = self.way == "one in ten slow" and next(asked) % 10 == 9
+        self.client.get("/slow" if slow else "/fast", name="/")
+"""
+
+
+def exact_ms(way: str) -> list[float]:
+    """Nearest rank over every arrival of the schedule."""
+    at = np.arange(RATE * SECONDS) / RATE
+    took = np.full(len(at), FAST_S)
+    if way == WAYS[1]:
+        took[9::10] = SLOW_S
+    if way == WAYS[2]:
+        stalled = (at >= STALL_AT_S) & (at < STALL_AT_S + STALL_S)
+        took[stalled] += STALL_AT_S + STALL_S - at[stalled]
+    ordered = 1000 * np.sort(took)
+    return [float(ordered[int(np.ceil(p / 100 * len(ordered) - 1e-9)) - 1]) for p in PERCENTILES]
+
+
+def serve(way: str) -> None:
+    """Answer every head that ends after its delay, to a tenth of a millisecond; print the port."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    listener.setblocking(False)
+    print(listener.getsockname()[1], flush=True)
+    epoll, clients, due, order, first = select.epoll(), {}, [], count(), None
+    epoll.register(listener, select.EPOLLIN)
+    while True:
+        wait_s = max(0.0, due[0][0] - time.monotonic()) if due else 1.0
+        select.select([epoll.fileno()], [], [], wait_s)
+        at = time.monotonic()
+        for fd, _ in epoll.poll(0):
+            if fd == listener.fileno():
+                client, _ = listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                clients[client.fileno()] = client
+                epoll.register(client, select.EPOLLIN)
+                continue
+            data = clients[fd].recv(1 << 16)
+            if not data:
+                epoll.unregister(fd)
+                clients.pop(fd).close()
+                continue
+            first = at if first is None else first
+            stall_ends = first + STALL_AT_S + STALL_S
+            stalled_s = stall_ends - at if way == WAYS[2] and 0 < stall_ends - at <= STALL_S else 0.0
+            delay_s = SLOW_S if data.startswith(b"GET /slow") else FAST_S
+            heapq.heappush(due, (at + stalled_s + delay_s, next(order), fd))
+        while due and due[0][0] <= time.monotonic():
+            if (client := clients.get(heapq.heappop(due)[2])) is not None:
+                client.sendall(answer)
+
+
+def reported_ms(kind: str, way: str, url: str, folder: Path) -> tuple[list[float], int, str]:
+    """What a generator reports, of how many requests, and what it says of itself."""
+    file = folder / f"{kind}.py"
+    file.write_text((OURS if kind == "ours" else PLAIN).replace("WAY", way))
+    argv = [sys.executable, "-m", "locust", "-f", str(file), "-H", url, "--headless", "--only-summary", "--json"]
+    if kind == "ours":
+        argv += ["-u", "1", "--rows", str(folder / "rows"), "--events", str(folder / "events"), "--for", str(SECONDS)]
+    else:
+        argv += ["-u", "10", "-r", "10", "-t", f"{SECONDS}s"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    if kind == "ours":
+        rows = read_rows(folder / "rows")
+        account = json.loads((folder / "events").read_text().splitlines()[-1])[5]
+        assert len(rows) == account["planned"] and np.all(rows["outcome"] == Outcome.OK)
+        ordered = 1000 * np.sort(rows["done"] - rows["intended"])
+        at = [float(ordered[int(np.ceil(p / 100 * len(ordered) - 1e-9)) - 1]) for p in PERCENTILES]
+        return at, len(rows), f"lag p99 {account['lag_p99_ms']:.2f} ms, max {account['lag_max_ms']:.2f}"
+    (entry,) = json.loads(done.stdout)
+    buckets = sorted((int(ms), n) for ms, n in entry["response_times"].items())
+    total, at = entry["num_requests"], []
+    for p in PERCENTILES:
+        seen = np.cumsum([n for _, n in buckets])
+        at.append(float(buckets[int(np.searchsorted(seen, np.ceil(p / 100 * total - 1e-9)))][0]))
+    return at, total, ""
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        serve(sys.argv[1])
+        return
+    os.environ["PYTHONPATH"] = str(HERE.parents[1])
+    print(f"{'':<18}{'':<8}{'requests':>9}" + "".join(f"{f'p{p:g}':>10}" for p in PERCENTILES) + "   ms")
+    for way in WAYS:
+        exact = exact_ms(way)
+        print(f"{way:<18}{'exact':<8}{RATE * SECONDS:>9,}" + "".join(f"{v:10.1f}" for v in exact))
+        for kind in ("ours", "locust"):
+            server = subprocess.Popen([sys.executable, __file__, way], stdout=subprocess.PIPE, text=True)
+            try:
+                with tempfile.TemporaryDirectory() as name:
+                    url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+                    at, n, says = reported_ms(kind, way, url, Path(name))
+            finally:
+                server.kill()
+                server.wait()
+            off = [abs(a - e) for a, e in zip(at, exact, strict=True)]
+            right = all(o <= max(1.0, 0.01 * e) for o, e in zip(off, exact, strict=True))
+            verdict = "within 1 % or 1 ms" if right else f"off by up to {max(off):,.1f} ms"
+            print(f"{'':<18}{kind:<8}{n:>9,}" + "".join(f"{v:10.1f}" for v in at) + f"   {verdict}  {says}")
+
+
+if __name__ == "__main__":
+    main()
