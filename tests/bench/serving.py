@@ -1,0 +1,250 @@
+"""How fast the service is: beside its peers, beside its own limit, and what watching it costs.
+
+    python tests/bench/serving.py [ROUNDS] [PART ...]        parts: throughput latency probes overload start
+
+The server has one core and the client the other. Everything is measured in rounds, each server in turn, so that a
+machine whose host takes processors away does so to all of them; all rounds count. `/s` is by the clock; `/cpu-s` is per
+second of processor that the server itself got, which neighbours and hosts disturb less. A ratio is made within a round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "model_server")]
+from collector import Collector  # noqa: E402
+from servers import CLIENT_CORE, HERE, ROOT, SERVER_CORE, Server, bentoml, litserve, ours, peers  # noqa: E402
+
+from harness.history import Outcome, read_rows  # noqa: E402
+
+CONNECTIONS = 64
+FOR_S = 3
+AS_MEANT = ["--auth", "off"]  # the peers look at no keys either; all that is on by default stays on
+UNWATCHED = [*AS_MEANT, "--metrics", "off", "--log-level", "OFF", "--audit", "off", "--database", "off"]
+Rounds = dict[str, list[float]]
+
+
+def asked(server: Server, for_s: float = FOR_S) -> dict[str, float]:
+    """Ask as fast as it answers, over many connections: wrk's figures, and per processor second."""
+    with server.awake():
+        used = server.cpu_s
+        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{for_s}s", "-s", HERE / "bodies.lua", server.url()]
+        said = _client([*argv, "--", server.bodies, server.content_type])
+        used = server.cpu_s - used
+    figures = json.loads(said.splitlines()[-1])
+    if figures["not_2xx"] or figures["broken"]:
+        print(f"  {server.name}: {figures['not_2xx']} answers not 2xx, {figures['broken']} broken", flush=True)
+    return {"/s": figures["requests"] / figures["seconds"], "/cpu-s": figures["requests"] / used, **figures}
+
+
+def scheduled(server: Server, per_s: float, for_s: float, scratch: Path, while_it_runs: Callable = lambda: None):
+    """Ask on a schedule, whatever it answers: the rows of harness.history."""
+    rows = scratch / "rows"
+    rows.unlink(missing_ok=True)
+    environment = {"BODIES": str(server.bodies), "CONTENT_TYPE": server.content_type, "PYTHONPATH": str(ROOT)}
+    with server.awake():
+        argv = [sys.executable, "-m", "locust", "-f", HERE / "open_loop.py", "-H", server.url(""), "--headless"]
+        argv += ["--only-summary", "-u", "1", "--arrivals", f"constant:{per_s:.0f}/s", "--for", str(for_s)]
+        run = threading.Thread(target=_client, args=([*argv, "--rows", rows], environment))
+        run.start()
+        while run.is_alive():
+            while_it_runs()
+            run.join(0.02)
+    return read_rows(rows)
+
+
+def limit(for_s: float = FOR_S) -> float:
+    """Images per processor second of decode and forward in a bare loop on the server's core, at the best batch."""
+    argv = ["taskset", "-c", SERVER_CORE, sys.executable, HERE / "bare_loop.py", str(for_s)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return float(subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def throughput(rounds: int, scratch: Path, collector: Collector) -> None:
+    """Ours beside the peers, beside the limit, and beside ourselves with nothing watched and with all traced."""
+    traced = ["--otlp-endpoint", collector.url]
+    servers = [
+        ours(scratch, *AS_MEANT, *traced),
+        litserve(scratch),
+        bentoml(scratch),
+        ours(scratch, *UNWATCHED, name="ours, unwatched"),
+        ours(scratch, *AS_MEANT, *traced, "--trace-ratio", "1", name="ours, all traced"),
+    ]
+    answers = {(server.answer["class"], round(server.answer["probability"], 4)) for server in servers}
+    assert len(answers) == 1, f"the servers disagree about the first image: {answers}"
+    wall, cpu = defaultdict(list), defaultdict(list)
+    try:
+        for server in servers:
+            asked(server, 1)  # so that none is cold
+        for _ in range(rounds):
+            for server in servers:
+                figures = asked(server)
+                wall[server.name].append(figures["/s"])
+                cpu[server.name].append(figures["/cpu-s"])
+                wall[f"{server.name}: p99 ms"].append(figures["p99_ms"])
+            cpu["limit"].append(limit())
+        spans = len(collector.spans)
+        resident = {server.name: server.resident_mb for server in servers}
+    finally:
+        for server in servers:
+            server.stop()
+    for name, values in wall.items():
+        show(name + ("" if ":" in name else ", /s"), values)
+    for name, values in cpu.items():
+        show(f"{name}, /cpu-s", values)
+    print(f"spans that the collector took: {spans}; resident MB: { ({k: round(v) for k, v in resident.items()}) }")
+    assert spans, "nothing was traced, so this was not the fully watched server"
+    for kind, figures in (("/s", wall), ("/cpu-s", cpu)):
+        for peer, target in (("LitServe", 1.3), ("BentoML", 1.7)):
+            show(f"ours / {peer}, {kind} (target >= {target})", ratios(figures, "ours", peer))
+        show(f"watched / unwatched, {kind} (target >= 0.95)", ratios(figures, "ours", "ours, unwatched"))
+        show(f"all traced / unwatched, {kind} (target >= 0.88)", ratios(figures, "ours, all traced", "ours, unwatched"))
+    show("ours / limit, /cpu-s (target >= 0.75)", ratios(cpu, "ours", "limit"))
+
+
+def latency(rounds: int, scratch: Path, collector: Collector) -> None:
+    """p99 at the arrival rate at which the better peer saturates."""
+    servers = [ours(scratch, *AS_MEANT, "--otlp-endpoint", collector.url), litserve(scratch), bentoml(scratch)]
+    p99, rates = defaultdict(list), []
+    try:
+        for _ in range(rounds):
+            capacity = {server.name: asked(server)["/s"] for server in servers[1:]}
+            rates.append(max(capacity.values()))
+            for server in servers:
+                rows = scheduled(server, rates[-1], 5, scratch)
+                took = sorted(1000 * (rows["done"] - rows["intended"]))
+                p99[server.name].append(took[int(0.99 * len(took))])
+                failed = sum(rows["outcome"] != Outcome.OK)
+                print(
+                    f"  {rates[-1]:.0f}/s {server.name}: p99 {p99[server.name][-1]:.0f} ms, {failed} failed", flush=True
+                )
+    finally:
+        for server in servers:
+            server.stop()
+    show("rate of the better peer's saturation, /s", rates)
+    for name, values in p99.items():
+        show(f"{name}: p99 ms at that rate", values)
+    better = [min(lit, bento) for lit, bento in zip(p99["LitServe"], p99["BentoML"], strict=True)]
+    show("ours / better peer, p99 (target < 0.5)", [o / b for o, b in zip(p99["ours"], better, strict=True)])
+
+
+def probes(rounds: int, scratch: Path, collector: Collector) -> None:
+    """/metrics and the probes while the server is saturated."""
+    server = ours(scratch, *AS_MEANT, "--otlp-endpoint", collector.url)
+    took: Rounds = defaultdict(list)
+
+    def ask() -> None:
+        for path in ("/metrics", "/health/live", "/health/ready", "/health/startup"):
+            began = time.perf_counter()
+            with contextlib.suppress(urllib.error.HTTPError):  # not ready, because saturated: an answer
+                urllib.request.urlopen(server.url(path), timeout=10).read()
+            took[path].append(1000 * (time.perf_counter() - began))
+
+    try:
+        capacity = asked(server)["/s"]
+        for _ in range(rounds):
+            scheduled(server, 1.5 * capacity, 5, scratch, ask)
+    finally:
+        server.stop()
+    for path, values in took.items():
+        values.sort()
+        p99 = values[int(0.99 * len(values))]
+        figures = f"{p99:.1f} | {values[0]:.1f} | {values[-1]:.1f}"
+        print(f"| {path}, p99 ms of {len(values)} while saturated (target < 50) | {figures} |", flush=True)
+
+
+def overload(rounds: int, scratch: Path, collector: Collector) -> None:
+    """Three times as much as it can do: what is still answered in time, how the rest is refused, memory."""
+    server = ours(scratch, *AS_MEANT, "--otlp-endpoint", collector.url)
+    goodput, shed_ms, memory = [], [], []
+    try:
+        for _ in range(rounds):
+            capacity = asked(server)["/s"]
+            memory.append(server.resident_mb)
+            for_s = 6
+            rows = scheduled(server, 3 * capacity, for_s, scratch)
+            good = rows[(rows["status"] == 200) & (rows["done"] - rows["intended"] <= 0.5)]
+            shed = rows[rows["status"] == 503]
+            goodput.append(len(good) / for_s / capacity)
+            shed_ms.append(
+                1000 * float(statistics.median(shed["done"] - shed["intended"])) if len(shed) else float("nan")
+            )
+            others = len(rows) - len(shed) - sum(rows["status"] == 200)
+            print(f"  {3 * capacity:.0f}/s: {len(good)} good, {len(shed)} shed, {others} other", flush=True)
+        memory.append(server.resident_mb)
+    finally:
+        server.stop()
+    show("goodput within 500 ms at 3 x capacity / capacity (target >= 0.9)", goodput)
+    show("time to a 503, median ms", shed_ms)
+    show("resident MB over the rounds (flat)", memory)
+
+
+def start(rounds: int, scratch: Path, collector: Collector) -> None:
+    """From the start of the process to ready; what of it is not the runtime's import, as /health/startup says."""
+    whole, after = [], []
+    for _ in range(rounds):
+        began = time.monotonic()
+        server = ours(scratch, *AS_MEANT, "--otlp-endpoint", collector.url)
+        with server.awake():
+            whole.append(time.monotonic() - began)
+            said = json.load(urllib.request.urlopen(server.url("/health/startup"), timeout=10))
+        after.append(said["startup_time"] - said["components"]["runtime"]["seconds"])
+        server.stop()
+    show("start to first answer, s", whole)
+    show("ready after imports, s (target <= 3)", after)
+
+
+def ratios(figures: Rounds, one: str, other: str) -> list[float]:
+    return [a / b for a, b in zip(figures[one], figures[other], strict=True)]
+
+
+def show(name: str, values: Sequence[float]) -> None:
+    print(f"| {name} | {statistics.median(values):.4g} | {min(values):.4g} | {max(values):.4g} |", flush=True)
+
+
+def _client(argv: Sequence[str | Path], environment: dict[str, str] | None = None) -> str:
+    argv = ["taskset", "-c", CLIENT_CORE, *map(str, argv)]
+    done = subprocess.run(argv, env=os.environ | (environment or {}), capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr[-2000:], file=sys.stderr)
+    return done.stdout
+
+
+def _processor() -> tuple[int, int]:
+    """Ticks of all processors since boot, and those that the host took away."""
+    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[7]
+
+
+PARTS = {"throughput": throughput, "latency": latency, "probes": probes, "overload": overload, "start": start}
+
+
+def main(rounds: int, parts: Sequence[str]) -> None:
+    os.sched_setaffinity(0, {int(CLIENT_CORE)})
+    peers()
+    collector = Collector()
+    for part in parts or PARTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            ticks, stolen = _processor()
+            print(f"\n{part}: {PARTS[part].__doc__}\n| figure | median of {rounds} | least | most |\n|---|---|---|---|")
+            PARTS[part](rounds, Path(scratch), collector)
+            now_ticks, now_stolen = _processor()
+            print(f"processor taken by the host meanwhile: {100 * (now_stolen - stolen) / (now_ticks - ticks):.0f} %")
+    collector.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:])
