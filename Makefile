@@ -4,7 +4,7 @@ PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test tools bench torture lint clean
+.PHONY: gate test tools bench bench-serving torture lint clean
 gate: .venv/ready tools
 	harness gate
 
@@ -18,6 +18,10 @@ tools: .venv/ready
 # What the gate costs; figures go into docs/benchmarks.md by hand, with machine and date. TIMES=10 also shows flakiness.
 bench: .venv/ready tools
 	python tests/bench/gate_cost.py $(or $(TIMES),3)
+
+# The service beside LitServe, BentoML and its own limit. Needs Linux, two cores, and wrk (apt-get install wrk).
+bench-serving: .venv/ready
+	python tests/bench/serving.py $(or $(TIMES),5)
 
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools

@@ -41,7 +41,17 @@ def asked(server: Server, for_s: float = FOR_S) -> dict[str, float]:
     """Ask as fast as it answers, over many connections: wrk's figures, and per processor second."""
     with server.awake():
         used = server.cpu_s
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{for_s}s", "-s", HERE / "bodies.lua", server.url()]
+        argv = [
+            "wrk",
+            "--timeout",
+            "10s",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{for_s}s",
+            "-s",
+            HERE / "bodies.lua",
+            server.url(),
+        ]
         said = _client([*argv, "--", server.bodies, server.content_type])
         used = server.cpu_s - used
     figures = json.loads(said.splitlines()[-1])
