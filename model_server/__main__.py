@@ -82,7 +82,7 @@ def main() -> int:
                 BoundedProtocol,
                 max_head_bytes=options.max_head_bytes,
                 head_within_s=options.deadline_s,
-                metrics=service.metrics,
+                refused=service.durable.guard.malformed,
             ),
             ws="none",
             lifespan="off",

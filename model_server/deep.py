@@ -108,7 +108,11 @@ class Deep:
 
     async def _gpu(self) -> dict[str, Any]:
         """Whether the CUDA device works and has memory left; that there is none is said, and is no failure."""
-        return await asyncio.to_thread(gpu, self._service.settings.device)
+        told = await asyncio.to_thread(gpu, self._service.settings.device)
+        nvml = self._service.metrics.registry.get_sample_value("gpu_present")  # None: it has not answered
+        if told["present"] and not nvml:
+            raise Failed("CUDA has a device, and NVML does not say so")
+        return told | {"nvml_gpus": nvml}
 
     async def _data_path(self) -> dict[str, Any]:
         """One request's way, each step with its seconds: decoded, inferred, stored."""

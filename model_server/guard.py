@@ -75,6 +75,15 @@ class Guard:
             self._record(request, "request", "refused", NOBODY, status=error.status_code, reason=reason)
         return await on_http_exception(request, error)
 
+    def malformed(self, problem: Problem, remote_address: str, request_id: str) -> None:
+        """What never became a request. Counted and recorded like it."""
+        self._metrics.invalid.labels(problem.reason).inc()
+        if self._audit is not None:
+            self._audit.record(
+                "request", "refused", principal=NOBODY, remote_address=remote_address, request_id=request_id,
+                status=problem.status, reason=problem.reason,
+            )  # fmt: skip
+
     def _principal(self, request: Request, role: str, path: str) -> str:
         """The name behind the request's key. Raises a Problem: 401, 403 or 429."""
         if self._keyring is None:

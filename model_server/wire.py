@@ -6,12 +6,12 @@ import http
 import json
 import random
 from asyncio.events import TimerHandle
+from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model_server import problems
-from model_server.metrics import Metrics
-from model_server.problems import BadInput
+from model_server.problems import BadInput, Problem
 
 LINGER_S = 2.0
 
@@ -19,9 +19,12 @@ LINGER_S = 2.0
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on a request's head and trailers, and on how long a connection may be silent."""
 
-    def __init__(self, *args, max_head_bytes: int, head_within_s: float, metrics: Metrics, **kwargs):
+    def __init__(
+        self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None], **kwargs
+    ):
+        """`refused` is told of each refusal: the problem, the sender's address, the request id given."""
         super().__init__(*args, **kwargs)
-        self._max_head_bytes, self._head_within_s, self._metrics = max_head_bytes, head_within_s, metrics
+        self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
         self._in_head, self._has_body, self._refused = False, False, False
         self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
         self._late: TimerHandle | None = None
@@ -99,8 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._metrics.invalid.labels(problem.reason).inc()
         request_id = f"{random.getrandbits(128):032x}"
+        self._tell(problem, self.client[0] if self.client else "", request_id)
         told = json.dumps(problems.body(problem, request_id)).encode()
         self.transport.write(
             f"HTTP/1.1 {problem.status} {http.HTTPStatus(problem.status).phrase}\r\n"

@@ -68,11 +68,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("sent", "status", "reason"), REFUSED.values(), ids=REFUSED)
-def test_bytes_that_are_no_request_are_refused_and_counted(quick, sent, status, reason):
+def test_bytes_that_are_no_request_are_refused_counted_and_recorded(quick, sent, status, reason):
     before = quick.metric("invalid_input_total", reason=reason) or 0
+    recorded = quick.metric("audit_events_total", event_type="request", result="refused") or 0
     told = problem(said(quick.port, sent))
     assert (told["status"], told["reason"]) == (status, reason)
     assert quick.metric("invalid_input_total", reason=reason) == before + 1
+    assert quick.metric("audit_events_total", event_type="request", result="refused") == recorded + 1
 
 
 def test_trailers_without_end_are_refused(quick):
