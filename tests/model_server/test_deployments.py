@@ -1,0 +1,129 @@
+"""Compose and Kubernetes files: what they mount exists, what they promise equals what the gate judged by."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from model_server import settings
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "model_server/monitoring"
+COMPOSE = yaml.safe_load((MONITORING / "compose.yaml").read_text())
+KUBERNETES = {path.stem: yaml.safe_load(path.read_text()) for path in (MONITORING / "kubernetes").glob("*.yaml")}
+CONTAINER = KUBERNETES["deployment"]["spec"]["template"]["spec"]["containers"][0]
+SERVICE = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())
+
+
+def mounts():
+    for name, service in COMPOSE["services"].items():
+        for volume in service.get("volumes", ()):
+            yield name, volume.split(":")[0]
+
+
+@pytest.mark.parametrize(("service", "source"), list(mounts()))
+def test_what_is_mounted_exists(service, source):
+    assert (MONITORING / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+
+
+def test_images_have_versions():
+    images = [service["image"] for service in COMPOSE["services"].values() if "image" in service]
+    assert len(images) == len(COMPOSE["services"]) - 1  # ours is built
+    assert all(re.fullmatch(r"[\w./-]+:v?\d+(\.\d+)+", image) for image in [*images, CONTAINER["image"]])
+
+
+def test_nothing_is_published_beyond_this_machine():
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.skipif(
+    not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
+    reason="no docker compose here",
+)
+def test_docker_compose_accepts_the_file():
+    command = ["docker", "compose", "-f", MONITORING / "compose.yaml", "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_prometheus_accepts_its_configuration_with_the_rules(tmp_path):
+    config = (MONITORING / "compose/prometheus.yaml").read_text()
+    assert "/etc/prometheus/rules/*.yaml" in config
+    (tmp_path / "prometheus.yaml").write_text(config.replace("/etc/prometheus/rules", str(MONITORING / "rules")))
+    done = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(list((MONITORING / 'rules').glob('*.yaml')))} rule files found" in done.stdout
+
+
+def test_every_other_service_that_is_named_exists():
+    """A name in an address is a service of the file."""
+    texts = [
+        (MONITORING / "compose.yaml").read_text(),
+        *(p.read_text() for p in (MONITORING / "compose").glob("*.yaml")),
+    ]
+    named = {host for text in texts for host in re.findall(r"(?:https?://|[\"\[])([a-z-]+):\d+", text)} - {"localhost"}
+    assert (
+        {"prometheus", "alertmanager", "jaeger", "elasticsearch", "model-server"} <= named <= COMPOSE["services"].keys()
+    )
+
+
+def test_grafana_finds_the_dashboards_and_the_home_page():
+    grafana = COMPOSE["services"]["grafana"]
+    providers = yaml.safe_load((MONITORING / "compose/grafana-dashboards.yaml").read_text())["providers"]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert f"./dashboards:{home.parent}:ro" in grafana["volumes"] and providers[0]["options"]["path"] == str(
+        home.parent
+    )
+    assert (MONITORING / "dashboards" / home.name).exists()
+
+
+def flags():
+    inline = COMPOSE["services"]["model-server"]["build"]["dockerfile_inline"]
+    yield "compose", yaml.safe_load(inline.split("CMD ")[1])
+    yield "kubernetes", [str(word) for word in CONTAINER["command"]]
+
+
+@pytest.mark.parametrize(("where", "command"), list(flags()))
+def test_the_server_takes_the_flags_it_is_started_with(where, command):
+    assert command[:3] == ["python", "-m", "model_server"]
+    read = settings.read(command[3:], {})
+    assert (read.host, read.port) == ("0.0.0.0", 8000)
+
+
+@pytest.mark.parametrize("probe", ["startup", "liveness", "readiness"])
+def test_the_probes_are_those_the_gate_judged_by(probe):
+    def told(spec: dict) -> dict:
+        defaults = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
+        return defaults | {"initialDelaySeconds": 0, "terminationGracePeriodSeconds": None} | spec
+
+    ours = CONTAINER[f"{probe}Probe"]
+    path = ours["httpGet"]
+    assert path["port"] in {port["name"] for port in CONTAINER["ports"]}
+    rest = {key: value for key, value in ours.items() if key != "httpGet"}
+    assert told({"path": path["path"], **rest}) == told(SERVICE["probes"][probe])
+
+
+def test_the_series_get_the_job_that_the_rules_select_by():
+    labels = KUBERNETES["deployment"]["spec"]["template"]["metadata"]["labels"]
+    service, monitor = KUBERNETES["service"], KUBERNETES["service-monitor"]
+    assert service["metadata"]["name"] == SERVICE["monitoring"]["job"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    endpoint = monitor["spec"]["endpoints"][0]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    assert (endpoint["path"], endpoint["interval"]) == (SERVICE["metrics"], SERVICE["monitoring"]["scrape_interval"])
+
+
+def test_every_manifest_is_applied_and_no_other():
+    assert set(KUBERNETES["kustomization"]["resources"]) == {
+        f"{name}.yaml" for name in KUBERNETES if name != "kustomization"
+    }
+
+
+def test_every_volume_mounted_is_a_volume():
+    pod = KUBERNETES["deployment"]["spec"]["template"]["spec"]
+    assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
