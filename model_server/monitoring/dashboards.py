@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     DataSourceRef,
+    GridPos,
     VariableHide,
     VariableRefresh,
 )
@@ -20,8 +21,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "pneumonia-detector"
-GPU, INCIDENT, QUOTA = "a GPU", "an incident", "a CPU quota"
+GPU, QUOTA = "a GPU", "a CPU quota"
 KINDS = {"graph": timeseries, "stat": stat, "table": table, "heatmap": heatmap}
+HEIGHT = 7
 WIDTHS = {"graph": 8, "stat": 4, "table": 12, "heatmap": 8}
 
 
@@ -281,7 +283,6 @@ DASHBOARDS = {
                 Panel(
                     "Storage errors",
                     [(f"sum by (store, operation) ({_rate('storage_errors_total')})", "{{store}} {{operation}}")],
-                    needs=INCIDENT,
                 ),
                 Panel(
                     "Database",
@@ -352,7 +353,7 @@ DASHBOARDS = {
             ],
             "History": [
                 Panel(
-                    "Firing",
+                    "Firing over time",
                     [('count by (alertname, severity) (ALERTS{alertstate="firing"})', "{{alertname}} {{severity}}")],
                 ),
                 Panel(
@@ -426,16 +427,24 @@ def _json(name: str, spec: Dashboard) -> str:
             .hide(VariableHide.DONT_HIDE)
         )
     )
-    for number, (title, panels) in enumerate(spec.rows.items()):
-        board = board.with_row(dashboard.Row(title).id(100 * number + 100))
+    y = 0
+    for number, (title, panels) in enumerate(spec.rows.items(), 1):
+        board = board.with_row(dashboard.Row(title).id(100 * number).grid_pos(GridPos(h=1, w=24, x=0, y=y)))
+        x, y = 0, y + 1
         for place, panel in enumerate(panels, 1):
-            board = board.with_panel(_panel(panel).id(100 * number + 100 + place))
+            width = WIDTHS[panel.kind]
+            if x + width > 24:
+                x, y = 0, y + HEIGHT
+            at = GridPos(h=HEIGHT, w=width, x=x, y=y)
+            board = board.with_panel(_panel(panel).id(100 * number + place).grid_pos(at))
+            x += width
+        y += HEIGHT
     return json.dumps(board.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
 
 
 def _panel(panel: Panel):
     about = f"{panel.about} Needs {panel.needs}.".strip() if panel.needs else panel.about
-    built = KINDS[panel.kind].Panel().title(panel.title).datasource(PROMETHEUS).span(WIDTHS[panel.kind]).height(7)
+    built = KINDS[panel.kind].Panel().title(panel.title).datasource(PROMETHEUS)
     built = built.unit(panel.unit)
     if about:
         built = built.description(about)
