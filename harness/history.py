@@ -49,6 +49,7 @@ class Outcome(IntEnum):
     BROKEN = 4  # the connection ended or was reset before the answer was complete
     GARBAGE = 5  # what came back is not HTTP
     UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
+    ABANDONED = 7  # the client went away itself, as it was meant to: no verdict on anybody
 
 
 ROW = np.dtype(

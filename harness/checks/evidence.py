@@ -125,8 +125,9 @@ def setting(history: History, key: str) -> Any:
 
 
 def sent(history: History, window: Window, generator: str) -> np.ndarray:
-    """The rows of requests that were sent in a window, in order; too many unsent ones are no evidence."""
+    """The rows that were sent in a window and waited for, in order; too many unsent ones are no evidence."""
     rows = history.requests(window, generator)
+    rows = rows[rows["outcome"] != Outcome.ABANDONED]
     if not len(rows):
         raise NoEvidence(f"no request of {generator!r} is recorded in {window.length:.3g} s", "see the generator's log")
     went = rows[rows["outcome"] != Outcome.UNSENT]

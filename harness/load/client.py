@@ -27,6 +27,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from harness.errors import UsageError
 from harness.history import Outcome
+from harness.load.odd import Manner
 
 KEPT_BODY_BYTES = 1 << 20  # more than this of a body is counted but not kept: an endless answer must not fill memory
 READ_BYTES = 1 << 14
@@ -67,6 +68,7 @@ class Request(NamedTuple):
     step: int = 0
     name: str = ""  # in Locust's statistics; the path when empty
     after_s: float = 0.0  # in a visit: how long after the answer before it this one is due
+    manner: Manner | None = None  # of an odd client: slow, or gone before it has sent all
 
 
 class Answer(NamedTuple):
@@ -126,7 +128,7 @@ class Client:
             raise UsageError(f"host: must be like http://127.0.0.1:8000, got {url!r}")
         self.tls = _trust(ca_file, verify) if parts.scheme == "https" else None
         self.host = parts.hostname
-        self._port = port or (443 if self.tls else 80)
+        self.port = port or (443 if self.tls else 80)
         self.timeout_s, self.connect_timeout_s, self.read_timeout_s = timeout_s, connect_timeout_s, read_timeout_s
         self._idle_s = idle_s
         self._prefix = parts.path.rstrip("/")
@@ -278,7 +280,7 @@ class Client:
 
     def _look_up(self) -> None:
         try:
-            self._addresses = _getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM)
+            self._addresses = _getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError:
             self._unknown_until = now() + LOOK_UP_AGAIN_S
         self._looking = False

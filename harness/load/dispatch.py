@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.event
+import gevent.pool
 import locust.stats
 
 from harness.errors import HarnessError, UsageError
 from harness.history import Outcome
 from harness.load.arrivals import Arrivals
 from harness.load.client import Answer, Client, Prepared, Request, now
+from harness.load.odd import exchange
 from harness.load.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class Dispatch:
         self._end = epoch + for_s  # Unix time from which on nothing is due
         self._tick_at = self._yielded_at = 0.0
         self._listeners = _listeners(user.environment)
+        self._odd = gevent.pool.Group()
         self._over = gevent.event.Event()
         self._greenlet = gevent.Greenlet(self._run)
 
@@ -150,6 +153,7 @@ class Dispatch:
             self._care(at)
             if not self._client.turn():
                 self._rest(latest)
+        self._odd.kill()
         self._client.give_up("given up at the end of the run")
 
     def _advance(self) -> None:
@@ -188,11 +192,30 @@ class Dispatch:
             return
         request_id = b"%s%013x%03x" % (self._id_prefix, seq, turn)
         self._recorder.lags_s.append(now() - intended)
-        self._client.send(made[1], request_id, (seq, turn, intended, made, request_id, visit))
+        about = (seq, turn, intended, made, request_id, visit)
+        if request.manner is None:
+            self._client.send(made[1], request_id, about)
+        else:
+            self._odd.spawn(self._oddly, made[1], request_id, about)
+
+    def _oddly(self, prepared: Prepared, request_id: bytes, about: tuple) -> None:
+        """What a client with odd manners does, in a greenlet of its own."""
+        client, manner = self._client, about[3][0].manner
+        message = prepared.before + request_id + prepared.after + prepared.body
+        client.in_flight += 1
+        try:
+            ended = exchange(client.host, client.port, message, manner, client.timeout_s, now)
+        finally:
+            client.in_flight -= 1
+        self._answered(about, Answer(*ended))
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
         kind = self._recorder.tally.kind(request.method, request.name or request.path)
+        if request.manner is not None:
+            request.manner.check()
+            if self._client.tls is not None:
+                raise UsageError("manner: odd clients speak plain HTTP only")
         made = (request, self._client.prepare(request), kind)
         if len(self._made) >= KEPT_REQUESTS:
             self._made.clear()

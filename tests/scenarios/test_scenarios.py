@@ -25,7 +25,7 @@ from harness.stack import generator
 ROOT = Path(__file__).parents[2]
 SCENARIOS = ROOT / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.py"))
-HAS_BAD = {"malformed", "credentials"}
+HAS_BAD = {"malformed", "credentials", "aborted_uploads"}
 OVERLOADS = {"surge", "stress", "retry_storm"}  # a service may shed under these
 SENDS = {"steady": ("image/jpeg", b"\xff\xd8\xff"), "surge": ("image/png", b"\x89PN")}
 DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
@@ -125,12 +125,14 @@ def test_the_bundled_service_answers_every_scenario(file, real, tmp_path):
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = read_rows(rows)
-    assert len(rows) and set(rows["outcome"]) <= {Outcome.OK, Outcome.REFUSED_BY_SERVICE}
+    assert len(rows) and set(rows["outcome"]) <= {Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED}
     good = rows[rows["expected"] >= 0] if file.stem in HAS_BAD else rows
     assert len(good) and set(good["status"]) <= {200}, Counter(good["status"].tolist())
     if file.stem == "malformed":
         bad = rows[rows["expected"] < 0]
         assert len(bad) and all(400 <= status < 500 for status in bad["status"]), Counter(bad["status"].tolist())
+    if file.stem == "aborted_uploads":
+        assert set(rows[rows["expected"] < 0]["outcome"]) == {Outcome.ABANDONED}
     if file.stem == "labelled":
         assert set(rows["turn"]) == {0, 1} and set(rows[rows["turn"] == 1]["status"]) == {200}
 
