@@ -20,7 +20,7 @@ from model_server.metrics import Metrics
 from model_server.outbox import Outbox
 from model_server.stores import Stores
 
-LOOK_IN_S = 0.05
+LOOK_IN_S = 0.1
 AT_ONCE = 500  # records written together
 RETRY_S = 0.5
 QUEUE = 10_000

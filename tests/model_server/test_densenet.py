@@ -80,7 +80,7 @@ def test_weights_of_the_small_network_are_none_of_it(weights, tmp_path):
 def test_cuda_that_is_asked_for_and_not_there_is_no_start():
     with pytest.raises(DeviceError, match="no CUDA device"):
         ready(device="cuda")
-    command = [sys.executable, "-m", "model_server", "--port", "0", "--device", "cuda"]
+    command = [sys.executable, "-m", "model_server", "--auth", "off", "--port", "0", "--device", "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "no CUDA device" in done.stdout
 

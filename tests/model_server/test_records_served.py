@@ -129,11 +129,3 @@ def test_hostile_ids_in_feedback_are_refused_and_the_database_stays_up(served, h
     answer = served.post("/feedback", content=json.dumps({"request_id": hostile, "label": "NORMAL"}))
     assert answer.status_code in (404, 422) and served.metric("database_up") == 1
     assert served.post("/feedback", content=b'{"request_id":' + b"[" * 50_000).status_code == 422
-
-
-@pytest.mark.parametrize("url", ["mysql://x:secret@h/d", "secret", "sqlite:/x"])
-def test_a_database_of_another_kind_is_a_usage_error_that_shows_no_password(serve, url):
-    with serve("--database", url, wait=False) as client:
-        assert client.process.wait(60) == 2
-        said = client.log_path.read_text()
-        assert "--database" in said and "secret" not in said

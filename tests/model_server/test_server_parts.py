@@ -33,6 +33,14 @@ def test_a_wrong_setting_ends_with_usage(flags, capsys):
     assert ended.value.code == 2 and flags[0].lstrip("-") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("url", ["mysql://x:secret@h/d", "secret", "sqlite:/secret"])
+def test_a_database_of_another_kind_is_a_usage_error_that_shows_no_password(url, capsys):
+    with pytest.raises(SystemExit) as ended:
+        settings.read([], {"MODEL_SERVER_DATABASE": url})
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "--database: must begin with postgresql://" in said and "secret" not in said
+
+
 def test_a_wrong_environment_variable_ends_with_usage(capsys):
     with pytest.raises(SystemExit):
         settings.read([], {"MODEL_SERVER_PORT": "eighty"})
