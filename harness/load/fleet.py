@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LEAD_S = 1.5  # from the order to its epoch: connections are made warm meanwhile
 READY_WITHIN_S = 10.0  # how long a worker that Locust counts may take to be ready
+SKEW_S = 0.5  # how far a worker's clock may be off; its message's way is in that
 PATIENCE_S = 5.0  # beyond the patience of a request: how long a worker that lives may take with its account
 
 _member: _Master | _Worker | None = None  # of this process
@@ -162,7 +163,7 @@ class _Master:
 
     def __init__(self, environment: Any, user_class: type[OpenModelUser], files: tuple[Path | None, Path | None]):
         self._environment, self._user_class, self._paths = environment, user_class, files
-        self._ready: set[str] = set()
+        self._ready: dict[str, float] = {}  # how far each worker's clock is ahead of ours, in seconds
         self._load: _Load | None = None
         runner = environment.runner
         runner.register_message("load-ready", self._is_ready)
@@ -175,7 +176,7 @@ class _Master:
             self._load.finish()
 
     def _is_ready(self, environment: Any, msg: Any, **_: Any) -> None:
-        self._ready.add(msg.node_id)
+        self._ready[msg.node_id] = msg.data["clock"] - now()
 
     def _rows(self, environment: Any, msg: Any, **_: Any) -> None:
         if self._load is not None:
@@ -191,7 +192,7 @@ class _Master:
         until = now() + READY_WITHIN_S
         while not all(c.id in self._ready for c in clients.ready) and now() < until:
             gevent.sleep(0.02)
-        workers = [c.id for c in clients.ready if c.id in self._ready]
+        workers = {c.id: self._ready[c.id] for c in clients.ready if c.id in self._ready}
         try:
             self._load = _Load(self._environment, self._user_class, self._paths, workers, self._over)
         except Exception as error:  # only the web UI gets this far with such a mistake
@@ -206,7 +207,7 @@ class _Load:
 
     def __init__(
         self, environment: Any, user_class: type[OpenModelUser], paths: tuple[Path | None, Path | None],
-        workers: list[str], over: Callable[[], None],
+        workers: dict[str, float], over: Callable[[], None],
     ):  # fmt: skip
         """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
         options = environment.parsed_options
@@ -229,6 +230,9 @@ class _Load:
             "started", pid=os.getpid(), scenario=environment.locustfile, arrivals=str(self._schedule), url=self._host,
             epoch=self._epoch, workers=len(workers),
         )  # fmt: skip
+        for worker, ahead_s in workers.items():
+            if abs(ahead_s) > SKEW_S:
+                self._mistake(f"{worker}: its clock is {ahead_s:+.1f} s off, so it would keep another schedule; set it")
         for worker, share in self._shares.items():
             order = {
                 "run": self._run,

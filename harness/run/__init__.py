@@ -115,7 +115,7 @@ def held(
 
 
 def load_once(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1
 ) -> tuple[History, Result]:
     """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
 
@@ -123,7 +123,7 @@ def load_once(
     """
     log = Log(stack.run / "events.jsonl")
     view, began = View(stack, time.monotonic(), watch, None), time.time()
-    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd()) as load:
+    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd(), processes) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:

@@ -40,8 +40,9 @@ def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Chi
 
 @contextmanager
 def generating(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path
-) -> Iterator[Child]:
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path,
+    processes: int = 1,
+) -> Iterator[Child]:  # fmt: skip
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -54,6 +55,7 @@ def generating(
         events=stack.run / "events.jsonl",
         name="load",
         corpus=corpus,
+        processes=processes,
     )
     load = spawn("load", argv, stack.run, cwd=cwd)
     try:

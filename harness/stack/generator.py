@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.stack.process import free_ports
 
 
 def command(
@@ -18,12 +19,14 @@ def command(
     events: Path,
     name: str,
     corpus: Path | None = None,
+    processes: int = 1,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
-    flight get their own timeout to end. It exits with 0 whatever its requests met; with something else when its rows
-    cannot be relied on. Raises UsageError when there is no such scenario.
+    flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. It exits
+    with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when
+    there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
@@ -32,4 +35,8 @@ def command(
     for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus)):
         if value is not None:
             argv += [option, str(value)]
+    if processes > 1:
+        port = str(free_ports(1)[0])
+        argv += ["--processes", str(processes), "--expect-workers", str(processes)]
+        argv += ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
     return argv

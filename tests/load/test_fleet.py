@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from odd_server import odd_server
 
 from harness.history import Outcome, read_rows
+from harness.stack import generator
 
 SCENARIO = """
 from harness.load.arrivals import poisson
@@ -64,6 +66,15 @@ def master_of(url: str, workers: int, folder: Path, *more: str) -> list[str]:
     return ["-H", url, "--headless", "-u", "1", "--expect-workers", str(workers), *files, "--json", *more]
 
 
+def processes_of(url: str, folder: Path, for_s: float | None = None) -> list[str]:
+    """Two workers and their master, as the harness starts them."""
+    rows, events = folder / "rows", folder / "events"
+    argv = generator.command(
+        folder / "asks.py", url, arrivals=None, for_s=for_s, rows=rows, events=events, name="load", processes=2
+    )
+    return [*argv[argv.index("-H") :], "--json"]
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -98,7 +109,7 @@ def wait_for_rows(folder: Path, n: int, child: subprocess.Popen) -> None:
 def test_processes_share_one_schedule_and_one_epoch(locust, server, tmp_path):
     from harness.load.arrivals import poisson
 
-    child = locust(*master_of(server.url, 2, tmp_path, "--for", "2", "--processes", "2"))
+    child = locust(*processes_of(server.url, tmp_path, for_s=2))
     out, err = child.communicate(timeout=90)
     assert child.returncode == 0, err
     rows, account = adds_up(tmp_path, out)
@@ -147,7 +158,7 @@ def test_a_worker_that_stands_still_is_late_and_loses_nothing(locust, server, tm
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_a_signal_to_the_master_ends_all_in_order(locust, server, tmp_path, number):
-    child = locust(*master_of(server.url, 2, tmp_path, "--processes", "2"))
+    child = locust(*processes_of(server.url, tmp_path))
     wait_for_rows(tmp_path, 50, child)
     child.send_signal(number)
     out, err = child.communicate(timeout=90)
@@ -158,10 +169,28 @@ def test_a_signal_to_the_master_ends_all_in_order(locust, server, tmp_path, numb
 
 def test_a_mistake_in_a_scenario_is_one_line_whatever_the_number_of_processes(locust, server, tmp_path):
     (tmp_path / "asks.py").write_text(SCENARIO.replace("poisson(100, seed=5)", "'60 per s'"))
-    child = locust(*master_of(server.url, 2, tmp_path, "--for", "1", "--processes", "2"))
+    child = locust(*processes_of(server.url, tmp_path, for_s=1))
     _, err = child.communicate(timeout=90)
     assert child.returncode != 0 and "asks.py: arrivals: must be one of" in err
     assert not (tmp_path / "events").exists() or not (tmp_path / "events").read_text(), "no load began"
+
+
+AHEAD = """
+import os
+import harness.load.client
+
+harness.load.client._ANCHOR += float(os.environ.get("CLOCK_AHEAD_S", 0))
+"""
+
+
+def test_a_worker_whose_clock_is_wrong_is_named_and_the_run_ends_badly(locust, server, tmp_path):
+    (tmp_path / "asks.py").write_text(SCENARIO + AHEAD)
+    port = str(free_port())
+    master = locust(*master_of(server.url, 1, tmp_path, "--for", "1", "--master", "--master-bind-port", port))
+    locust("--worker", "--master-port", port, prefix=("env", "CLOCK_AHEAD_S=3600"))
+    _, err = master.communicate(timeout=90)
+    assert master.returncode == 1
+    assert re.search(r"its clock is \+3(600|599)\.\d s off", err), err
 
 
 NAMESPACES = [("load-test-a", "10.199.7.1", "10.199.7.2"), ("load-test-b", "10.199.8.1", "10.199.8.2")]
