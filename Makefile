@@ -4,7 +4,7 @@ PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test tools bench bench-serving torture lint clean
+.PHONY: gate test tools bench bench-serving bench-load torture lint clean
 gate: .venv/ready tools
 	harness gate
 
@@ -22,6 +22,12 @@ bench: .venv/ready tools
 # The service beside LitServe, BentoML and its own limit. Needs Linux, two cores, and wrk (apt-get install wrk).
 bench-serving: .venv/ready
 	python tests/bench/serving.py $(or $(TIMES),5)
+
+# How fast and how true the load engine is; beside k6 where there is one on PATH.
+bench-load: .venv/ready
+	python tests/bench/load_engine.py
+	python tests/bench/truth.py
+	python tests/bench/rows.py
 
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools
