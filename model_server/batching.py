@@ -74,9 +74,7 @@ def _traced(batch: list[Job], began: float, ended: float, version: str) -> None:
     if not traced:
         return
     attributes = {"batch.size": len(batch), "model.version": version}
-    shared = traced[0].trace.tracer.shared(
-        "model_inference batch", [job.trace for job in traced], began, ended, **attributes
-    )
+    shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
         job.trace.child("queue_wait", job.decoded, began, queue="inference")
         job.trace.child("model_inference", began, ended, shared, **attributes)

@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -32,10 +32,11 @@ CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the 
 
 
 class Link(NamedTuple):
-    """Another span, as a span points to it."""
+    """Another span, as a span points to it; small, so that what waits long may keep one."""
 
     trace_id: str
     span_id: str
+    tracer: Tracer
 
 
 class Span(NamedTuple):
@@ -52,10 +53,10 @@ class Trace:
     """The spans of one sampled request, or of what was done for several: a root and its children. Any thread may add
     to it until its root has ended."""
 
-    __slots__ = ("attributes", "children", "failed", "kind", "link", "parent", "root", "tracer")
+    __slots__ = ("attributes", "children", "failed", "kind", "link", "parent", "root")
 
-    def __init__(self, tracer: Tracer, link: Link, parent: Parent | None = None, kind: int = SERVER):
-        self.tracer, self.link, self.parent, self.kind = tracer, link, parent, kind
+    def __init__(self, link: Link, parent: Parent | None = None, kind: int = SERVER):
+        self.link, self.parent, self.kind = link, parent, kind
         self.attributes: dict[str, Any] = {}  # of the root
         self.children: list[Span] = []
         self.failed = False
@@ -86,6 +87,24 @@ def span(name: str, **attributes: Any) -> Iterator[None]:
         trace.children.append(Span(name, began, time.perf_counter(), attributes))
 
 
+def link() -> Link | None:
+    """To the root span of the request being answered here, if it is sampled."""
+    trace = CURRENT.get()
+    return trace.link if trace else None
+
+
+def shared(name: str, links: Sequence[Link], began: float, ended: float, **attributes: Any) -> Link | None:
+    """Something done for several requests at once: a trace of its own, linked to theirs, even if they have ended. What
+    to link theirs to; None when none of them is sampled."""
+    if not links:
+        return None
+    tracer = links[0].tracer
+    own = Trace(Link(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", tracer), kind=INTERNAL)
+    own.root = Span(name, began, ended, attributes, tuple(links))
+    tracer.put(own)
+    return own.link
+
+
 class Tracer:
     """Decides which requests are traced, and sends their spans; while it is off none is.
 
@@ -110,21 +129,19 @@ class Tracer:
         the same ones as in every other service that samples by the trace id."""
         if not self.on or not (parent.sampled if parent else int(ids["trace_id"][16:], 16) < self._below):
             return None
-        trace = Trace(self, Link(ids["trace_id"], ids["span_id"]), parent)
+        trace = Trace(Link(ids["trace_id"], ids["span_id"], self), parent)
         CURRENT.set(trace)
         return trace
 
     def end(self, trace: Trace, name: str, began: float, failed: bool = False, **attributes: Any) -> None:
-        """The root ends now. Never waits: when too many wait to be sent already, this one is dropped and counted."""
+        """The root ends now."""
         trace.root, trace.failed = Span(name, began, time.perf_counter(), trace.attributes | attributes), failed
-        self._put(trace)
+        self.put(trace)
 
-    def shared(self, name: str, traces: Iterable[Trace], began: float, ended: float, **attributes: Any) -> Link:
-        """Something done for several requests at once: a trace of its own, linked to theirs; what to link theirs to."""
-        own = Trace(self, Link(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}"), kind=INTERNAL)
-        own.root = Span(name, began, ended, attributes, tuple(trace.link for trace in traces))
-        self._put(own)
-        return own.link
+    def put(self, trace: Trace) -> None:
+        """Have an ended trace sent. Never waits: when too many wait to be sent already, it is dropped and counted."""
+        if not self._ended.put(trace):
+            self.dropped += _spans(trace)
 
     def close(self, within_s: float = 1.0) -> None:
         """Send what waits; give up after `within_s` seconds."""
@@ -133,10 +150,6 @@ class Tracer:
             self._ended.wake()
             self._thread.join(within_s)
             self._exporter.shutdown()  # it may be waiting to try again
-
-    def _put(self, trace: Trace) -> None:
-        if not self._ended.put(trace):
-            self.dropped += _spans(trace)
 
     def _run(self) -> None:
         while not self._stopping:

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from model_server import tracing
 from model_server.audit.chain import TORN, Chain, Head, parse
 from model_server.audit.verify import head_path, verify
 from model_server.logs import rfc3339
@@ -37,7 +38,8 @@ class AuditLog:
 
     def __init__(self, path: Path, key: bytes, metrics: Metrics, stores: Stores, limit: int = QUEUE):
         self._path, self._chain, self._stores = path, Chain(key), stores
-        self._outbox: Outbox[dict[str, Any]] = Outbox(limit)
+        self._outbox: Outbox[tuple[dict[str, Any], tracing.Link | None]] = Outbox(limit)
+        self._links: list[tracing.Link] = []  # to the requests whose records are sealed and not yet written
         self._lost = self._lost_told = 0
         self._events = metrics.counter("audit_events_total", "Audit records made.", "event_type", "result")
         self._failures = metrics.counter(
@@ -71,7 +73,7 @@ class AuditLog:
             "action": action[:LONGEST], "result": result, "remote_address": remote_address,
             "user_agent": user_agent[:LONGEST], "request_id": request_id,
         }  # fmt: skip
-        if not self._outbox.put(fields | more):
+        if not self._outbox.put((fields | more, tracing.link())):
             self._lost += 1
             self._failures.inc()
 
@@ -151,7 +153,10 @@ class AuditLog:
             os.fdatasync(self._file)  # before the head: after a power cut the head must not know more than the log
             self._seal_head(self._head)
             self._written = self._head.seq
-            self._stores.did("audit", "write", time.perf_counter() - began, size)
+            ended = time.perf_counter()
+            self._stores.did("audit", "write", ended - began, size)
+            tracing.shared("audit write", self._links, began, ended, bytes=size)
+            self._links = []
 
     def _seal(self) -> None:
         lines = [self._unwritten]
@@ -159,7 +164,9 @@ class AuditLog:
             if (lost := self._lost) > self._lost_told:
                 lines.append(self._sealed(_own("audit_lost", records=lost - self._lost_told)))
                 self._lost_told = lost
-            lines += [self._sealed(fields) for fields in self._outbox.take(AT_ONCE)]
+            taken = self._outbox.take(AT_ONCE)
+            lines += [self._sealed(fields) for fields, _ in taken]
+            self._links += [link for _, link in taken if link]
         self._unwritten = b"".join(lines)
 
     def _sealed(self, fields: dict[str, Any]) -> bytes:

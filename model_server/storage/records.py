@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from model_server import tracing
 from model_server.metrics import Metrics
 from model_server.outbox import Outbox
 from model_server.stores import Stores
@@ -45,9 +46,10 @@ class Records:
         """`on_window` is told the latest `window` labels, on this thread, once the database has answered first."""
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
-        self._outbox: Outbox[tuple[str, float, dict[str, Any]]] = Outbox(limit)
+        self._outbox: Outbox[tuple[str, str, dict[str, Any], tracing.Link | None]] = Outbox(limit)
         self._questions: deque[tuple[str, asyncio.AbstractEventLoop, asyncio.Future]] = deque()
         self._batch: list[tuple[str, dict[str, Any]]] = []
+        self._links: list[tracing.Link] = []  # to the requests that the batch is from
         self._database: Database | None = None
         self._connected = self._window_told = self._stopping = False
         self._answered, self._sized = time.monotonic(), float("-inf")
@@ -99,7 +101,8 @@ class Records:
         self._questions.append((request_id, future.get_loop(), future))
         self._outbox.wake()
         try:
-            return await asyncio.wait_for(future, FIND_WITHIN_S)
+            with tracing.span("database read"):
+                return await asyncio.wait_for(future, FIND_WITHIN_S)
         except TimeoutError:
             raise Unavailable(f"the database gave no answer within {FIND_WITHIN_S:g} s") from None
 
@@ -112,7 +115,7 @@ class Records:
             structlog.get_logger().error("Database records lost at the end", count=left)
 
     def _put(self, table: str, time_column: str, row: dict[str, Any]) -> None:
-        if not self._outbox.put((table, time_column, row | {time_column: time.time()})):
+        if not self._outbox.put((table, time_column, row | {time_column: time.time()}, tracing.link())):
             self._lost.inc()
 
     def _of_pool(self, name: str) -> Callable[[], int | None]:
@@ -175,14 +178,15 @@ class Records:
     def _write(self, database: Any) -> None:
         while self._batch or self._outbox:
             if not self._batch:
-                self._batch = [
-                    (table, row | {column: self._moment(row[column])})
-                    for table, column, row in self._outbox.take(AT_ONCE)
-                ]
+                taken = self._outbox.take(AT_ONCE)
+                self._batch = [(table, row | {column: self._moment(row[column])}) for table, column, row, _ in taken]
+                self._links = [link for *_, link in taken if link]
+            began, count = time.perf_counter(), len(self._batch)
             try:
                 self._timed("write", lambda: self._database.write(self._batch))
             except database.BadRow:
                 self._one_by_one(database)
+            tracing.shared("database write", self._links, began, time.perf_counter(), records=count)
             self._batch = []
 
     def _one_by_one(self, database: Any) -> None:

@@ -89,6 +89,22 @@ def test_a_refused_request_has_a_trace_and_a_probe_has_none(traced, collector):
     assert not any(span.trace_id.hex() == "5" * 32 for span in collector.spans)
 
 
+def test_what_is_stored_for_requests_is_linked_to_them_and_what_they_wait_for_is_theirs(traced, collector, corpus):
+    traced.post("/predict", content=corpus[0][0], headers=parent("8" * 32))
+    traced.post("/feedback", json={"request_id": "never-seen", "label": "NORMAL"}, headers=parent("9" * 32))
+    for store in ("database write", "audit write"):
+        written = traced.until(lambda store=store: collector.named(store))
+        assert traced.until(
+            lambda store=store: any(
+                link.trace_id.hex() == "8" * 32 for span in collector.named(store) for link in span.links
+            )
+        )
+        assert all(link.span_id for span in written for link in span.links)
+    (read,) = collector.named("database read")
+    root = next(span for span in collector.named("POST /feedback") if span.trace_id.hex() == "9" * 32)
+    assert read.parent_span_id == root.span_id and attributes(root)["http.response.status_code"] == 404
+
+
 def test_without_an_endpoint_nothing_is_traced(served, corpus):
     served.post("/predict", content=corpus[0][0], headers=parent("7" * 32))
     assert served.metric("trace_spans_exported_total") == served.metric("trace_spans_dropped_total") == 0
