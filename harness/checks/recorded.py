@@ -108,7 +108,9 @@ class Recorded:
             busy = told.get("cpu_s", 0.0) / lasted_s / max(1, told.get("workers", 1) - len(told.get("lost", ())))
             if busy > self.busy_at_most:
                 yield f"{generator}: used {percent(round(busy, 3))} of a processor, bound {percent(self.busy_at_most)}"
-            if (stood_s := told.get("stalled_s", 0.0)) > self.stalled_at_most * lasted_s:
+            stood_s = told.get("stalled_s", 0.0)
+            # Where a phase was repeated this tells of the attempts that do not count; those that do are judged by lag.
+            if stood_s > self.stalled_at_most * lasted_s and not _repeated(history):
                 yield (
                     f"{generator}: its loop stood still for {duration(stood_s)} of {duration(lasted_s)}, "
                     f"bound {percent(self.stalled_at_most)}"

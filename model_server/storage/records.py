@@ -57,7 +57,10 @@ class Records:
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
         metrics.readings(
             {
-                "database_up": ("1 when the database answers.", lambda: int(self.up)),
+                "database_up": (  # absent until it is known: a start is no outage
+                    "1 when the database answers.",
+                    lambda: int(self.up) if self.tried.is_set() else None,
+                ),
                 "database_records_queued": (
                     "Records waiting to be written.",
                     lambda: len(self._outbox) + len(self._batch),
