@@ -52,12 +52,13 @@ class Answer(NamedTuple):
 class Job:
     """The images of one request on their way."""
 
-    __slots__ = ("admitted", "decoded", "expires", "future", "pixels", "read", "trace")
+    __slots__ = ("admitted", "decoded", "expires", "future", "pixels", "read", "ready", "trace")
 
     def __init__(self, read: Callable[[], np.ndarray], future: asyncio.Future[Answer], admitted: float, expires: float):
         self.read: Callable[[], np.ndarray] | None = read
         self.future, self.admitted, self.expires = future, admitted, expires
         self.pixels: np.ndarray | None = None
+        self.ready: float | None = None  # since when it waits for inference
         self.trace = tracing.CURRENT.get()
         self.decoded = 0.0
 
@@ -91,7 +92,7 @@ class Batcher:
         self._held: Job | None = None  # was taken to join a batch, and did not fit
         self._broken = False
         self._threads: list[threading.Thread] = []
-        self._progress = self._shed_at = float("-inf")
+        self._read_at = self._progress = self._shed_at = float("-inf")
 
     def start(self, model: Predictor) -> None:
         """Begin to work. Called once, from the event loop."""
@@ -141,9 +142,14 @@ class Batcher:
 
     @property
     def stalled_s(self) -> float:
-        """For how long work has waited and none was done; 0 when nothing waits."""
-        oldest = next(iter(self._pending), None)
-        return 0.0 if oldest is None else self._clock() - max(oldest.admitted, self._progress)
+        """For how long work has waited and none was done, the longer of reading and inference; 0 when nothing waits.
+
+        Each counts for itself: bad images hide no stalled inference, and many in a row are no stall.
+        """
+        unread = next((job.admitted for job in self._pending if job.ready is None), None)
+        ready = min((job.ready for job in self._pending if job.ready is not None), default=None)
+        waits = ((unread, self._read_at), (ready, self._progress))
+        return max((self._clock() - max(since, done) for since, done in waits if since is not None), default=0.0)
 
     @property
     def shed_ago_s(self) -> float:
@@ -159,6 +165,7 @@ class Batcher:
             try:
                 job.pixels = job.read()
             except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
+                self._read_at = self._clock()
                 self._settle([(job, error)])
             else:
                 job.decoded = time.perf_counter()
@@ -166,6 +173,7 @@ class Batcher:
                 if job.trace:
                     job.trace.child("queue_wait", job.admitted, began, queue="decode")
                     job.trace.child("preprocessing", began, job.decoded)
+                self._read_at = job.ready = self._clock()
                 self._decoded.put(job)
             finally:
                 job.read = None  # and with it the body: only pixels wait

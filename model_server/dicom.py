@@ -20,6 +20,7 @@ from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
+from model_server.images import check_scans
 from model_server.problems import BadInput
 
 TAGS = [
@@ -139,7 +140,9 @@ def _jpeg(body: bytes, element: RawDataElement, wide: int, high: int, side: int)
     """As above, of the JPEG inside: at least `side` pixels a side of it."""
     fragments = _Bounded(body)
     fragments.seek(element.value_tell)
-    image = Image.open(io.BytesIO(get_frame(fragments, 0, number_of_frames=1)), formats=("JPEG",))
+    frame = get_frame(fragments, 0, number_of_frames=1)
+    check_scans(frame)
+    image = Image.open(io.BytesIO(frame), formats=("JPEG",))
     if image.size != (wide, high) or image.mode != "L":
         raise _broken("holds another picture than it says")
     image.draft("L", (side, side))

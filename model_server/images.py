@@ -15,6 +15,7 @@ from model_server.problems import BadInput
 CLASSES = ("NORMAL", "PNEUMONIA")  # a label is an index into this
 SIDE = 64  # pixels a side of the default network's input
 MAX_PIXELS = 40_000_000  # a large detector has 25 million; a decompression bomb has more
+MAX_SCANS = 32  # a progressive JPEG has about ten; each one more, in 59 bytes, costs another look at every pixel
 
 Image.MAX_IMAGE_PIXELS = None  # bounded below, with an answer that says so
 
@@ -46,11 +47,19 @@ def _grey(body: bytes, max_pixels: int, side: int) -> Image.Image:
     wide, high = image.size
     if wide * high > max_pixels:
         raise BadInput(413, "too_many_pixels", f"{wide} x {high} pixels; at most {max_pixels} in all are taken")
+    check_scans(body)
     try:
         image.draft("L", (side, side))  # JPEG only: scaled while decoding, many times cheaper for large images
         return _eight_bits(image) if image.mode.startswith("I") else image.convert("L")
     except Exception as error:  # as above
         raise BadInput(422, "broken_image", f"the image cannot be decoded: {error}") from None
+
+
+def check_scans(jpeg: bytes) -> None:
+    """Raise BadInput where a JPEG would be decoded over and over; its pixels do not show that."""
+    scans = jpeg.count(b"\xff\xda") if jpeg.startswith(b"\xff\xd8") else 0
+    if scans > MAX_SCANS:
+        raise BadInput(413, "too_many_scans", f"the JPEG has {scans} scans; at most {MAX_SCANS} are taken")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -162,6 +162,15 @@ def test_deeply_nested_sequences_are_refused():
         decode(bytes(body[:at]) + nested * 100_000)
 
 
+def test_a_jpeg_inside_of_a_thousand_scans_is_refused():
+    out = io.BytesIO()
+    Image.fromarray(RAMP).save(out, "JPEG", progressive=True)
+    jpeg = out.getvalue()
+    many = jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * 1000 + jpeg[-2:]
+    with pytest.raises(BadInput, match="scans"):
+        decode(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([many])))
+
+
 def test_any_one_changed_byte_is_an_answer_or_a_refusal():
     rng, body = np.random.default_rng(5), dicom(RAMP, ImplicitVRLittleEndian, WindowCenter="128", WindowWidth="256")
     head = len(body) - RAMP.size

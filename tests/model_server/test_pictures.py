@@ -31,6 +31,9 @@ GREY = Image.new("L", (100, 100), 90)
 JPEG, PNG = picture("JPEG", GREY), picture("PNG", GREY)
 BOMB = png_head(6000, 6000, chunk(b"IDAT", zlib.compress(bytes(6001 * 6000), 9)), chunk(b"IEND", b""))
 
+PROGRESSIVE = picture("JPEG", GREY, progressive=True)
+MANY_SCANS = PROGRESSIVE[:-2] + PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] * 1000 + PROGRESSIVE[-2:]
+
 REFUSED = {
     "20000 x 20000": (png_head(20000, 20000, chunk(b"IDAT", b"x")), 413, "too_many_pixels"),
     "the most a PNG can say": (png_head(2**31 - 1, 2**31 - 1, chunk(b"IDAT", b"x")), 413, "too_many_pixels"),
@@ -58,6 +61,7 @@ REFUSED = {
         "not_an_image",
     ),
     "a TIFF": (picture("TIFF", GREY), 415, "not_an_image"),
+    "a JPEG of a thousand scans": (MANY_SCANS, 413, "too_many_scans"),
     "half a JPEG": (JPEG[: len(JPEG) // 2], 422, "broken_image"),
     "two bytes of a JPEG": (JPEG[:2], 415, "not_an_image"),
     "JSON": (b'{"image": "aGVsbG8="}', 415, "not_an_image"),
@@ -83,7 +87,7 @@ TAKEN = {
     "a palette with a hole": picture("PNG", GREY.convert("P"), transparency=0),
     "see-through": picture("PNG", Image.new("LA", (100, 100), (90, 10))),
     "colour, see-through": picture("PNG", Image.new("RGBA", (100, 100))),
-    "a progressive JPEG": picture("JPEG", GREY, progressive=True),
+    "a progressive JPEG": PROGRESSIVE,
 }
 
 

@@ -78,6 +78,7 @@ def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, cor
     with serve("--wedged-after-s", "0.5", "--max-queue", "3", "--deadline-s", "30", defect=WEDGED) as client:
         assert client.get("/health/live").status_code == 200
         many(client, corpus[0][0], 3)
+        client.until(lambda: client.metric("inference_queue_depth") == 3)
         dead = client.until(lambda: (a := client.get("/health/live")).status_code == 503 and a)
         assert dead.json()["checks"] == {"worker_alive": True, "worker_progress": False}
         assert client.get("/health/ready").json()["checks"]["worker_progress"] is False
