@@ -24,6 +24,10 @@ BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps 
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
+class Gone(SQLAlchemyError):
+    """The file that was written to is not there any more."""
+
+
 class Found(NamedTuple):
     """A prediction that was stored."""
 
@@ -44,6 +48,7 @@ class Database:
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connected)
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        self._inode: int | None = None  # of the file that was upgraded
         insert = INSERTS[self._url.get_backend_name()]
         # Sent again after a commit whose answer was lost, a row must not count twice.
         self._inserts = {
@@ -79,8 +84,10 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             config.attributes["connection"] = connection
             command.upgrade(config, to)
+        self._inode = self._inode_now()
 
     def ping(self) -> None:
+        self._same_file()
         with self._engine.connect() as connection:
             connection.execute(sa.select(1))
 
@@ -89,6 +96,7 @@ class Database:
         tables: dict[str, list[dict[str, Any]]] = {}
         for table, row in rows:
             tables.setdefault(table, []).append(row)
+        self._same_file()
         with self._engine.begin() as connection:
             for table, those in tables.items():
                 connection.execute(self._inserts[table], those)
@@ -120,6 +128,17 @@ class Database:
             return None
         with self._engine.connect() as connection:
             return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
+
+    def _same_file(self) -> None:
+        """Raises when an SQLite file was removed or replaced: what is written to it then would be gone with it."""
+        if self._inode_now() != self._inode:
+            raise Gone(f"the file {self._url.database} was moved or removed")
+
+    def _inode_now(self) -> int | None:
+        try:
+            return self.files[0].stat().st_ino if self.files else None
+        except FileNotFoundError:
+            return None
 
     def forget(self) -> None:
         """Drop the connection, to begin anew."""

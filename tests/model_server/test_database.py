@@ -130,3 +130,25 @@ def test_a_database_that_is_not_there_is_a_failure_within_seconds(tmp_path):
         with pytest.raises(Failure):
             Database(url).ping()
     assert time.monotonic() - began < 60
+
+
+def test_a_file_that_is_removed_is_missed_and_made_anew(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'records.db'}")
+    database.upgrade()
+    database.write([prediction("p1")])
+    (tmp_path / "records.db").unlink()
+    for ask in (database.ping, lambda: database.write([prediction("p2")])):
+        with pytest.raises(Failure, match="moved or removed"):
+            ask()
+    database.forget()
+    database.upgrade()
+    database.write([prediction("p2")])
+    assert [row.id for row in rows(database, schema.predictions)] == ["p2"]
+    database.forget()
+
+
+def test_a_file_that_is_no_database_is_a_failure_and_left_alone(tmp_path):
+    (tmp_path / "records.db").write_bytes(b"not a database, but " * 500)
+    with pytest.raises(Failure, match="not a database"):
+        Database(f"sqlite:///{tmp_path / 'records.db'}").upgrade()
+    assert (tmp_path / "records.db").read_bytes().startswith(b"not a database")
