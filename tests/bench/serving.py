@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -105,6 +106,7 @@ def throughput(rounds: int, scratch: Path, collector: Collector) -> None:
                 wall[server.name].append(figures["/s"])
                 cpu[server.name].append(figures["/cpu-s"])
                 wall[f"{server.name}: p99 ms"].append(figures["p99_ms"])
+                print(f"  {server.name}: {figures['/s']:.0f}/s, {figures['/cpu-s']:.0f}/cpu-s", flush=True)
             cpu["limit"].append(limit())
         spans = len(collector.spans)
         resident = {server.name: server.resident_mb for server in servers}
@@ -243,6 +245,7 @@ PARTS = {"throughput": throughput, "latency": latency, "probes": probes, "overlo
 
 
 def main(rounds: int, parts: Sequence[str]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so through every `finally`: no server is left
     os.sched_setaffinity(0, {int(CLIENT_CORE)})
     peers()
     collector = Collector()
