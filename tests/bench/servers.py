@@ -41,7 +41,12 @@ class Server:
                 cwd=cwd, stdout=out, stderr=out, start_new_session=True,
                 env={**os.environ, "PYTHONPATH": f"{ROOT}:{cwd}", "OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"},
             )  # fmt: skip
-        self.answer = self._first_answer()
+        try:
+            self.answer = self._first_answer()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                self.stop()
+            raise
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def url(self, path: str = "/predict") -> str:
@@ -98,8 +103,6 @@ class Server:
                     return said[0] if isinstance(said, list) else said
             except (OSError, ValueError) as error:
                 if self._process.poll() is not None or time.monotonic() > end:
-                    with contextlib.suppress(ProcessLookupError):
-                        self.stop()
                     raise SystemExit(f"{self.name} does not answer: {error}\n{self.log.read_text()[-2000:]}") from None
             time.sleep(0.2)
 
