@@ -33,9 +33,9 @@ def begin(project):
 
 
 def test_killed_while_its_server_is_stopped_the_watchdog_heals_within_five_seconds(project):
-    project.plan(["server-hang"], checks=["contracts"], for_s=1)
+    project.plan(["server-hang"], checks=["contracts"], for_s=1, repeats=0, patience="0s")
     gate = begin(project)
-    until = time.monotonic() + 90
+    until = time.monotonic() + 150
 
     def stopped():
         runs = list(project.folder.glob("runs/*/ledger.jsonl"))
@@ -43,7 +43,7 @@ def test_killed_while_its_server_is_stopped_the_watchdog_heals_within_five_secon
 
     while not stopped() and time.monotonic() < until and gate.poll() is None:
         time.sleep(0.1)
-    assert stopped()
+    was_stopped = stopped()
     gate.kill()
     gate.wait()
     killed = time.monotonic()
@@ -52,6 +52,7 @@ def test_killed_while_its_server_is_stopped_the_watchdog_heals_within_five_secon
     while (project.run / "owner.json").exists() and time.monotonic() - killed < 20:
         time.sleep(0.05)  # the watchdog's last act
     healed_s = time.monotonic() - killed
+    assert was_stopped
     assert not leftovers(project.folder) and not stopped()
     assert healed_s < 5
     assert History.read(project.run).of("run", "healed")[0].detail["faults"] == ["pause"]
@@ -60,7 +61,7 @@ def test_killed_while_its_server_is_stopped_the_watchdog_heals_within_five_secon
 def test_what_even_the_watchdog_could_not_heal_is_healed_by_the_next_command(project):
     project.plan(["server-hang"], checks=["contracts"], for_s=1)
     gate = begin(project)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not leftovers(project.folder) and time.monotonic() < until:
         time.sleep(0.05)
     children = subprocess.run(["pgrep", "-P", str(gate.pid), "-f", "stack.watchdog"], capture_output=True, text=True)
