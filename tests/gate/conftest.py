@@ -9,7 +9,7 @@ from _pytest.runner import runtestprotocol
 from small_project import Project
 
 STOLEN_AT_MOST = 0.1  # of all processor time while the test ran
-TRIES = 3
+TRIES = 2
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def pytest_runtest_protocol(item, nextitem):
         if tried < TRIES:
             item._initrequest()  # as pytest does before each run: fixtures are made anew
             continue
-        why = f"Skipped: the host took {share:.0%} of the processors away, at the {TRIES}rd try too; {failed.longrepr}"
+        why = f"Skipped: the host took {share:.0%} of the processors away, both times; {failed.longrepr}"
         failed.outcome, failed.longrepr = "skipped", (str(item.path), item.location[1], why[:600])
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)

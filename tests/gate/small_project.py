@@ -40,7 +40,7 @@ class Project:
             "load": {"scenario": scenario, "arrivals": {"poisson": "45/s", "seed": 7}, "for": f"{for_s}s"},
             "experiments": list(experiments),
             "checks": list(checks) if experiments else [c for c in checks if c != "contracts"],
-            "generator": {"lag_p99": "200ms", "rate_within": "5%"} | generator,
+            "generator": {"lag_p99": "200ms", "rate_within": "5%", "repeats": 1, "patience": "30s"} | generator,
         }
         (self.folder / "gate.yaml").write_text(yaml.safe_dump(gate))
 
