@@ -27,7 +27,7 @@ class Served(httpx.Client):
 
     @property
     def log(self) -> list[dict]:
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [json.loads(line) for line in self.log_path.read_text().split("\n")[:-1]]  # whole lines
 
     def metric(self, name: str, **labels: str) -> float | None:
         """The value of one series; None when it is absent."""

@@ -106,7 +106,7 @@ def test_a_database_that_was_down_at_the_start_is_found_when_it_comes(serve, cor
         cluster.start()
         client.until(lambda: failing(client) == [] and queued(client) == 0)
         assert any(line["message"] == "Database does not work" for line in client.log)
-        assert any(line["message"] == "Database works again" for line in client.log)
+        client.until(lambda: any(line["message"] == "Database works again" for line in client.log))
 
 
 def test_a_locked_sqlite_file_is_waited_for_and_costs_no_request(serve, corpus, tmp_path):
