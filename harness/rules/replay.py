@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import promql_parser as promql
@@ -21,6 +22,7 @@ from harness.rules.stretch import lay_grid, stretch
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
+AT_ONCE = 2
 WHOLE_BASELINE_S = 6 * 3600.0  # promtool takes 10 s for a whole day, and cannot for two
 
 _NEEDS_ENDS = {"rate", "increase"}
@@ -55,6 +57,7 @@ def replay(
     grid = lay_grid(
         series, window, fault.start, job=job, time_scale=time_scale, scrape_s=scrape_s, step_s=production_scrape_s
     )
+    groups = [group for path in paths for group in rulefile.groups(path)]
     found: dict[str, Replay] = {}
     shorter = -1.0
     asks: list[tuple[str, float, list[AlertRule]]] = []
@@ -63,9 +66,11 @@ def replay(
         shorter = reach
         parts = _alike(within, records, apart=reach > WHOLE_BASELINE_S)
         asks += [(f"reach-{reach:g}{'-more' * n}", reach, mine) for n, mine in enumerate(parts)]
-    for name, reach, mine in asks:
+
+    def answers(ask: tuple[str, float, list[AlertRule]]) -> dict[str, Replay]:
+        name, reach, mine = ask
         names = _needed(mine, alerts, records)
-        files = [_subset(paths, names, workdir / f"{name}.rules.yaml")]
+        files = [_subset(groups, names, workdir / f"{name}.rules.yaml")]
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
         asked = [rule for rule in (*alerts, *records) if rule.name in names]
         every_s = min(rule.interval_s or evaluation_s for rule in asked)
@@ -74,7 +79,7 @@ def replay(
         dense_at_s = _dense_at_s(asked) if reach > WHOLE_BASELINE_S else ()
         wanted = _wanted(series, asked, records)
         zero_s = baseline_slots * grid.step_s
-        answers = _ask(
+        return _ask(
             promtool,
             workdir / f"{name}.test.yaml",
             files,
@@ -88,7 +93,10 @@ def replay(
             fault_s=zero_s + (fault.start - grid.start) * time_scale,
             fault_length_s=fault.length * time_scale,
         )
-        found.update(answers)  # an alert with several rules is answered last with the baseline of the longest
+
+    with ThreadPoolExecutor(AT_ONCE) as several:  # promtool works on one processor
+        for answer in several.map(answers, asks):
+            found.update(answer)  # an alert with several rules is answered last with the baseline of the longest
     return {rule.name: found[rule.name] for rule in alerts}
 
 
@@ -156,9 +164,8 @@ def _needed(mine: Sequence[Rule], alerts: Sequence[AlertRule], records: Sequence
     return {rule.name for rule in needed}
 
 
-def _subset(paths: Sequence[Path], names: set[str], file: Path) -> Path:
+def _subset(groups: Sequence[tuple[dict, list]], names: set[str], file: Path) -> Path:
     """A file with the rules of these names, as they are written."""
-    groups = [group for path in paths for group in rulefile.groups(path)]
     kept = [(group, [raw for raw, rule in rules if rule.name in names]) for group, rules in groups]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(rulefile.dump(kept), encoding="utf-8")
