@@ -13,7 +13,6 @@ A run's folder holds it as files (one writer each, so that a killed run stays re
 
 from __future__ import annotations
 
-import bisect
 import gzip
 import json
 import time
@@ -271,12 +270,6 @@ class Log:
 
     def close(self) -> None:
         self._file.close()
-
-
-def value_at(series: Series, at: float) -> float | None:
-    """The last sample at or before a moment; None before the first."""
-    i = bisect.bisect_right(series.at, at)
-    return series.value[i - 1] if i else None
 
 
 def json_lines(path: Path) -> list[list[Any]]:

@@ -32,7 +32,7 @@ class Recorded:
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
     busy_at_most: float = 0.9  # of one processor, by the generator itself; beyond it its clocks are not to be trusted
-    stalled_at_most: float = 0.05  # of its time, its loop not running
+    stalled_at_most: float = 0.05  # of a phase, its loop not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
 
@@ -54,6 +54,7 @@ class Recorded:
             wrong += self._strained(history, generator, since)
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
+                wrong += self._stalled(history, generator, name, window)
                 wrong += self._pace(history, generator, name, window, lags)
         wrong += [
             f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(3 * scrape_s)}"
@@ -108,15 +109,21 @@ class Recorded:
             busy = told.get("cpu_s", 0.0) / lasted_s / max(1, told.get("workers", 1) - len(told.get("lost", ())))
             if busy > self.busy_at_most:
                 yield f"{generator}: used {percent(round(busy, 3))} of a processor, bound {percent(self.busy_at_most)}"
-            stood_s = told.get("stalled_s", 0.0)
-            # Where a phase was repeated this tells of the attempts that do not count; those that do are judged by lag.
-            if stood_s > self.stalled_at_most * lasted_s and not _repeated(history):
-                yield (
-                    f"{generator}: its loop stood still for {duration(stood_s)} of {duration(lasted_s)}, "
-                    f"bound {percent(self.stalled_at_most)}"
-                )
             if lost := told.get("lost"):
                 yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
+
+    def _stalled(self, history: History, generator: str, name: str, window: Window) -> Iterator[str]:
+        """Whether its loop stood still for too much of a phase: what came back meanwhile was noticed late."""
+        stood_s = sum(
+            max(0.0, min(end, window.end) - max(end - for_s, window.start))
+            for _, finished in _runs(history, generator, window.start)
+            for end, for_s in (finished.detail.get("stalls", ()) if finished is not None else ())
+        )
+        if stood_s > self.stalled_at_most * window.length:
+            yield (
+                f"{name}: the loop of {generator} stood still for {duration(stood_s)} of {duration(window.length)}, "
+                f"bound {percent(self.stalled_at_most)}"
+            )
 
     def _unsent(self, rows: np.ndarray, generator: str) -> Iterator[str]:
         unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT)) if len(rows) else 0

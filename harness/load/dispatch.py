@@ -94,9 +94,9 @@ class Dispatch:
         """Whether it is over, at the latest after a time."""
         return self._over.wait(timeout_s)
 
-    def stop(self) -> None:
-        """Nothing is due from now on; what is in flight ends by its own timeout."""
-        self._end = min(self._end, now())
+    def stop(self, at: float | None = None) -> None:
+        """Nothing is due from a Unix time on (None: from now); what is in flight ends by its own timeout."""
+        self._end = min(self._end, now() if at is None else at)
 
     def _run(self) -> None:
         try:
@@ -339,8 +339,7 @@ class Dispatch:
         if at >= self._tick_at:
             late_s = at - self._tick_at
             if late_s > STALL_S:
-                self._recorder.stalls += 1
-                self._recorder.stalled_s += late_s
+                self._recorder.stalls.append((at, late_s))
             self._tick_at = at + FLUSH_S
             try:
                 self._recorder.flush()

@@ -14,6 +14,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 LEAD_S = 1.5  # from the order to its epoch: connections are made warm meanwhile
 READY_WITHIN_S = 10.0  # how long a worker that Locust counts may take to be ready
 SKEW_S = 0.5  # how far a worker's clock may be off; its message's way is in that
+STOP_S = 0.25  # from the order to stop to the moment all of them do, so that none sends what another no longer did
 PATIENCE_S = 5.0  # beyond the patience of a request: how long a worker that lives may take with its account
 
 _member: _Master | _Worker | None = None  # of this process
@@ -87,7 +89,7 @@ class _Worker:
 
     def _stop(self, environment: Any, msg: Any, **_: Any) -> None:
         if self._dispatch is not None:
-            self._dispatch.stop()
+            self._dispatch.stop(msg.data["at"])
 
     def _run(self, order: dict[str, Any]) -> None:
         """One run, from the master's order to this worker's account."""
@@ -269,10 +271,11 @@ class _Load:
             return
         self._ending = True
         try:
-            self._stopped_at = now()
+            self._stopped_at = now() + (STOP_S if self._waiting() else 0)
+            stop = {"run": self._run, "at": self._stopped_at}
             for worker in self._shares:
                 if self._lives(worker):
-                    self._environment.runner.send_message("load-stop", {"run": self._run}, client_id=worker)
+                    self._environment.runner.send_message("load-stop", stop, client_id=worker)
             latest = now() + self._user.timeout_s + PATIENCE_S
             while self._waiting() and now() < latest:
                 gevent.sleep(0.05)
@@ -320,7 +323,7 @@ class _Load:
         account = _together(accounts)
         self._files.event(
             "finished", **account, locust_requests=self._environment.stats.total.num_requests,
-            workers=len(self._shares), lost=sorted(lost),
+            workers=len(self._shares), lost=sorted(lost), until=None if math.isinf(end) else end,
         )  # fmt: skip
         self._environment.process_exit_code = 1 if self._mistakes else 0
 
@@ -335,10 +338,13 @@ class _Load:
 
 
 def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The account of all: what happened added up, how late and for how long as with the worst."""
-    worst = ("duration_s", "lag_p99_ms", "lag_max_ms", "stalled_s")
+    """The account of all: what happened added up, how late and for how long as with the worst, every stall."""
+    worst = ("duration_s", "lag_p99_ms", "lag_max_ms")
     together: dict[str, Any] = {}
     for key in accounts[0]:
         values = [account[key] for account in accounts if account.get(key) is not None]
-        together[key] = (max(values) if values else None) if key in worst else round(sum(values), 3)
+        if key == "stalls":
+            together[key] = sorted(map(tuple, chain.from_iterable(values)))
+        else:
+            together[key] = (max(values) if values else None) if key in worst else round(sum(values), 3)
     return together

@@ -53,8 +53,8 @@ class Recorder:
     def __init__(self, deliver: Callable[[bytes, dict], None], bucket: Callable[[float], int]):
         self.tally = Tally(bucket)
         self.lags_s = array("d")  # of what was dispatched since the last flush
-        self.rows = self.unsent = self.stalls = 0
-        self.stalled_s = 0.0
+        self.rows = self.unsent = 0
+        self.stalls: list[tuple[float, float]] = []  # (Unix time at its end, seconds): when the loop stood still
         self._lags = Lags()
         self._deliver = deliver
         self._buffer = bytearray()
@@ -101,8 +101,7 @@ class Recorder:
             "duration_s": round(time.monotonic() - began, 3),
             "lag_p99_ms": p99 if p99 is None else round(p99, 3),
             "lag_max_ms": None if p99 is None else round(self._lags.max_ms, 3),
-            "stalls": self.stalls,
-            "stalled_s": round(self.stalled_s, 3),
+            "stalls": [(round(at, 3), round(for_s, 3)) for at, for_s in self.stalls],
             **more,
         }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gevent
 import gevent.event
 import locust.log
+import psutil
 from locust import events
 from locust.runners import LocalRunner
 
@@ -158,6 +159,8 @@ def _prepare(environment: Any, **_: Any) -> None:
             fleet.join(environment, users[0], _files(options))
     except Exception as error:
         logger.error(f"{environment.locustfile}: {one_line(error)}")
+        for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
+            worker.kill()
         raise SystemExit(error.exit_code if isinstance(error, HarnessError) else 2) from None
     gevent.get_hub().loop.update_now()  # else Locust's --run-time counts from before the imports, up to seconds ago
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)

@@ -23,7 +23,7 @@ from harness.plan.service import ProbeSpec
 from harness.plan.stored import dump
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
-from harness.run import capacity as searching
+from harness.run import capacity_search
 from harness.run.evidence import Judged, judge, replay_all, store_samples
 from harness.run.folder import commit, open_run
 from harness.run.phases import (
@@ -150,7 +150,7 @@ def capacity(
     most_per_s: float, for_s: float,
 ) -> Capacity:  # fmt: skip
     """The highest arrival rate of a scenario at which the service of a stack keeps the plan's SLOs."""
-    return searching.capacity(
+    return capacity_search.capacity(
         plan,
         lambda arrivals, for_s: load_once(stack, scenario, arrivals, for_s, watch)[0],
         LOADED,

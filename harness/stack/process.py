@@ -72,12 +72,14 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     marked: bool = True,
 ) -> Child:
-    """Start a child of a run. It gets the run's mark, its own log in `logs/`, and a process group of its own, so that
-    Ctrl-C reaches the harness alone, which then ends its children in order. Only the watchdog, which ends the marked
-    ones, goes unmarked."""
-    log = run / "logs" / f"{name}.log"
-    log.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"} | (
+    """Start a child of a run. It gets the run's mark, its own log in `logs/`, `tmp/` to write in for the moment, and a
+    process group of its own, so that Ctrl-C reaches the harness alone, which then ends its children in order. Only the
+    watchdog, which ends the marked ones, goes unmarked."""
+    log, scratch = run / "logs" / f"{name}.log", (run / "tmp").resolve()
+    for folder in (log.parent, scratch):
+        folder.mkdir(exist_ok=True)
+    # A process that is killed cannot tidy up: what it wrote for the moment is left in the run's folder, not elsewhere.
+    environment = {**os.environ, "TMPDIR": str(scratch), **(env or {}), "PYTHONUNBUFFERED": "1"} | (
         {MARK: str(run.resolve())} if marked else {}
     )
     with open(log, "ab") as out:

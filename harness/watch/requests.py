@@ -25,8 +25,10 @@ def latest(path: Path, over_s: float, now: float | None = None) -> np.ndarray:
 
 
 def goodput_over(path: Path, over_s: float, now: float | None = None) -> tuple[int, int]:
-    """(answered well, all) of the last `over_s` seconds. What could not be sent counts as not answered well."""
+    """(answered well, all) of the last `over_s` seconds. What could not be sent counts as not answered well; a client
+    that went away as it was meant to is not counted at all."""
     rows = latest(path, over_s, now)
+    rows = rows[rows["outcome"] != Outcome.ABANDONED]
     return int(np.count_nonzero(rows["outcome"] == Outcome.OK)), len(rows)
 
 

@@ -8,6 +8,7 @@ trend: an alert also needs a few bad events in its long window, however large th
 from __future__ import annotations
 
 import textwrap
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ TIERS = (
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(ABC):
     """A promise of slos.yaml as PromQL; its methods take a window like "1h"."""
 
     name: str  # as in slos.yaml
@@ -49,21 +50,13 @@ class Objective:
     budget: float  # the share that may be bad
     tiers: tuple[Tier, ...]
 
+    @abstractmethod
     def ratio(self, window: str) -> str:
         """The share that was bad."""
-        return f"{self.bad(window)}\n  / {self.all(window)}"
 
+    @abstractmethod
     def enough(self, tier: Tier) -> str:
         """Whether what was bad in the long window is more than chance."""
-        return f"{self.bad(tier.long)} > {_number(FEWEST_BAD / WINDOWS[tier.long])}"
-
-    def bad(self, window: str) -> str:
-        """What was bad, a second."""
-        raise NotImplementedError
-
-    def all(self, window: str) -> str:
-        """What there was, a second."""
-        raise NotImplementedError
 
 
 class Availability(Objective):
@@ -83,7 +76,25 @@ class Availability(Objective):
         return f"max_over_time(up{{{JOB}}}[1m])[{window}:1m]"
 
 
-class Errors(Objective):
+class OfRequests(Objective):
+    """An objective that counts requests."""
+
+    def ratio(self, window: str) -> str:
+        return f"{self.bad(window)}\n  / {self.all(window)}"
+
+    def enough(self, tier: Tier) -> str:
+        return f"{self.bad(tier.long)} > {_number(FEWEST_BAD / WINDOWS[tier.long])}"
+
+    @abstractmethod
+    def bad(self, window: str) -> str:
+        """What was bad, a second."""
+
+    @abstractmethod
+    def all(self, window: str) -> str:
+        """What there was, a second."""
+
+
+class Errors(OfRequests):
     """Requests that were answered 5xx, of all requests."""
 
     def bad(self, window: str) -> str:
@@ -94,7 +105,7 @@ class Errors(Objective):
 
 
 @dataclass(frozen=True)
-class Latency(Objective):
+class Latency(OfRequests):
     """Predictions that took longer than the bound, of all predictions."""
 
     edge: str = ""  # the bound, as the histogram's label has it

@@ -173,7 +173,7 @@ def open_loop(url: str, folder: Path, args: argparse.Namespace) -> None:
     print(
         f"open loop, 5,000/s for {args.open_seconds:g} s: {len(rows):,} due, {account['unsent']} unsent, "
         f"lag p50 / p99 / p99.9 / max {at[0]:.2f} / {at[1]:.2f} / {at[2]:.2f} / {lag_ms[-1]:.1f} ms, "
-        f"{100 * account['cpu_s'] / account['duration_s']:.0f} % of the core, {account['stalls']} stalls"
+        f"{100 * account['cpu_s'] / account['duration_s']:.0f} % of the core, {len(account['stalls'])} stalls"
     )
     if args.k6:
         for rate in (5000, 10_000):

@@ -1,6 +1,5 @@
-"""A verdict reached on a machine that its host took away is none, here as in the gate itself: a test of verdicts
-(test_red.py, no other) that fails there is run again, and after the last try skipped with its reason. On a machine of
-its own every failure counts at once."""
+"""On a machine that its host takes away a gate is rightly INCONCLUSIVE, so a test of verdicts (test_red.py, no other)
+that fails there is run again. The last try counts, whatever the host does; on a machine of its own the first does."""
 
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from _pytest.runner import runtestprotocol
 from small_project import Project
 
 STOLEN_AT_MOST = 0.1  # of all processor time while the test ran
-TRIES = 2
+TRIES = 3
 
 
 @pytest.fixture
@@ -33,15 +32,10 @@ def pytest_runtest_protocol(item, nextitem):
         begin, stolen_begin = processor()
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         end, stolen_end = processor()
-        share = (stolen_end - stolen_begin) / max(1, end - begin)
-        failed = next((r for r in reports if r.when == "call" and r.failed), None)
-        if failed is None or share <= STOLEN_AT_MOST:
+        robbed = (stolen_end - stolen_begin) / max(1, end - begin) > STOLEN_AT_MOST
+        if tried == TRIES or not (robbed and any(r.failed for r in reports)):
             break
-        if tried < TRIES:
-            item._initrequest()  # as pytest does before each run: fixtures are made anew
-            continue
-        why = f"Skipped: the host took {share:.0%} of the processors away, both times; {failed.longrepr}"
-        failed.outcome, failed.longrepr = "skipped", (str(item.path), item.location[1], why[:600])
+        item._initrequest()  # as pytest does before each run: fixtures are made anew
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

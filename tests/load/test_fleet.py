@@ -90,7 +90,9 @@ def left(folder: Path) -> tuple[np.ndarray, SimpleNamespace, SimpleNamespace]:
 
 def adds_up(folder: Path, out: str) -> tuple[np.ndarray, SimpleNamespace]:
     rows, started, account = left(folder)
-    assert list(rows["seq"]) == list(range(len(rows))), "each arrival once"
+    due = rows if account.until is None else rows[rows["intended"] < account.until]
+    assert list(due["seq"]) == list(range(len(due))), "each arrival once"
+    assert len(set(rows["seq"])) == len(rows), "and none twice, where a worker heard late that it was over"
     assert account.planned == account.visits == account.rows == account.locust_requests == len(rows)
     assert account.sent + account.unsent == account.rows
     assert account.unsent == np.count_nonzero(rows["outcome"] == Outcome.UNSENT)
@@ -153,7 +155,7 @@ def test_a_worker_that_stands_still_is_late_and_loses_nothing(locust, server, tm
     assert master.returncode == 0, err
     rows, account = adds_up(tmp_path, out)
     assert set(rows["outcome"]) == {Outcome.OK} and account.lost == []
-    assert account.lag_max_ms > 800 and account.stalls >= 1, "the account says so"
+    assert account.lag_max_ms > 800 and account.stalls, "the account says so"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
@@ -167,11 +169,11 @@ def test_a_signal_to_the_master_ends_all_in_order(locust, server, tmp_path, numb
     assert set(rows["outcome"]) == {Outcome.OK} and account.lost == []
 
 
-def test_a_mistake_in_a_scenario_is_one_line_whatever_the_number_of_processes(locust, server, tmp_path):
+def test_a_mistake_in_a_scenario_ends_every_process_with_one_line(locust, server, tmp_path):
     (tmp_path / "asks.py").write_text(SCENARIO.replace("poisson(100, seed=5)", "'60 per s'"))
     child = locust(*processes_of(server.url, tmp_path, for_s=1))
     _, err = child.communicate(timeout=90)
-    assert child.returncode != 0 and "asks.py: arrivals: must be one of" in err
+    assert child.returncode == 2 and "asks.py: arrivals: must be one of" in err and "Traceback" not in err
     assert not (tmp_path / "events").exists() or not (tmp_path / "events").read_text(), "no load began"
 
 
@@ -193,7 +195,10 @@ def test_a_worker_whose_clock_is_wrong_is_named_and_the_run_ends_badly(locust, s
     assert re.search(r"its clock is \+3(600|599)\.\d s off", err), err
 
 
-NAMESPACES = [("load-test-a", "10.199.7.1", "10.199.7.2"), ("load-test-b", "10.199.8.1", "10.199.8.2")]
+NAMESPACES = [
+    (f"load-{os.getpid()}-a", "10.199.7.1", "10.199.7.2"),
+    (f"load-{os.getpid()}-b", "10.199.8.1", "10.199.8.2"),
+]
 
 
 @pytest.fixture
@@ -206,9 +211,9 @@ def namespaces():
     try:
         for i, (name, here, there) in enumerate(NAMESPACES):
             ip("netns", "add", name)
-            ip("link", "add", f"loadtest{i}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("addr", "add", f"{here}/24", "dev", f"loadtest{i}")
-            ip("link", "set", f"loadtest{i}", "up")
+            ip("link", "add", f"ld{os.getpid()}-{i}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("addr", "add", f"{here}/24", "dev", f"ld{os.getpid()}-{i}")
+            ip("link", "set", f"ld{os.getpid()}-{i}", "up")
             for argv in (("addr", "add", f"{there}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
                 ip("-n", name, *argv)
             ip("-n", name, "route", "add", "default", "via", here)

@@ -238,7 +238,7 @@ def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_accou
     account = adds_up(run, err)
     assert account.planned >= 20 + 24, "50 a second for half a second came due before the end was seen"
     assert account.unsent == 0
-    assert account.lag_max_ms > 400 and account.lag_p99_ms > 300 and account.stalls >= 1
+    assert account.lag_max_ms > 400 and account.lag_p99_ms > 300 and account.stalls
 
 
 def test_a_signal_while_the_last_requests_are_waited_for_changes_nothing(start, server, tmp_path):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import serving
+from real_server import serving
 
 FIELDS = {
     "seq", "timestamp", "event_type", "principal", "resource", "action", "result", "remote_address", "user_agent",

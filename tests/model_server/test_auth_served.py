@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from conftest import serving
+from real_server import serving
 
 from model_server.keys import main
 

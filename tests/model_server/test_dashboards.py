@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from conftest import serving
+from real_server import serving
 
 MONITORING = Path(__file__).parents[2] / "model_server/monitoring"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((MONITORING / "dashboards").glob("*.json"))}

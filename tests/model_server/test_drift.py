@@ -29,7 +29,7 @@ def held_out() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """A server that looks at every image."""
-    from conftest import serving
+    from real_server import serving
 
     with serving(tmp_path_factory.mktemp("watched"), defect=EVERY_IMAGE) as client:
         yield client

@@ -4,7 +4,7 @@ import json
 import sqlite3
 
 import pytest
-from conftest import serving
+from real_server import serving
 
 from model_server.radiographs import CLASSES
 
@@ -103,6 +103,7 @@ def test_a_database_that_was_down_at_the_start_is_found_when_it_comes(serve, cor
     cluster.kill()
     with serve("--database", url) as client:
         assert predict(client, corpus[0][0], "early") and failing(client) == ["database"]
+        client.until(lambda: client.metric("database_up") == 0)
         cluster.start()
         client.until(lambda: failing(client) == [] and queued(client) == 0)
         assert any(line["message"] == "Database does not work" for line in client.log)
@@ -129,3 +130,10 @@ def test_hostile_ids_in_feedback_are_refused_and_the_database_stays_up(served, h
     answer = served.post("/feedback", content=json.dumps({"request_id": hostile, "label": "NORMAL"}))
     assert answer.status_code in (404, 422) and served.metric("database_up") == 1
     assert served.post("/feedback", content=b'{"request_id":' + b"[" * 50_000).status_code == 422
+
+
+def test_a_database_that_has_not_been_tried_is_neither_up_nor_down(serve):
+    defect = "import time, model_server.storage.records as r\nr.Records._serve = lambda *a: time.sleep(3600)"
+    with serve(defect=defect, wait=False) as client:
+        client.until(lambda: client.metric("ml_model_load_seconds"))
+        assert client.metric("database_up") is None and "database" in failing(client)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from collector import Collector, attributes
-from conftest import serving
+from real_server import serving
 
 from model_server.correlation import Parent
 from model_server.tracing import WAITING, Tracer

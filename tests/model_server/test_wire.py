@@ -38,7 +38,7 @@ def problem(answer: bytes) -> dict:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """A server that waits for nothing longer than a second."""
-    from conftest import serving
+    from real_server import serving
 
     with serving(tmp_path_factory.mktemp("quick"), "--deadline-s", "1") as client:
         yield client

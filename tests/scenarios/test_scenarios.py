@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import socket
@@ -99,7 +100,7 @@ def real(tmp_path_factory):
     command = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())["start"]["command"].format(port=port)
     argv = [sys.executable, *shlex.split(command)[1:]]
     with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
+        server = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)})
     url = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + 120

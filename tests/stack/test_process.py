@@ -101,3 +101,13 @@ def test_a_zombie_counts_as_gone():
 
 def test_free_ports_are_all_different():
     assert len(set(free_ports(20))) == 20
+
+
+def test_what_a_killed_process_wrote_for_the_moment_lies_in_the_runs_folder(run):
+    code = "import tempfile,time; print(tempfile.mkdtemp(), flush=True); time.sleep(60)"
+    child = spawn("writer", [sys.executable, "-c", code], run)
+    until = time.monotonic() + 10
+    while not child.log.read_text().endswith("\n") and time.monotonic() < until:
+        time.sleep(0.02)
+    child.end(0, first=signal.SIGKILL)
+    assert child.log.read_text().startswith(str((run / "tmp").resolve()) + "/")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
 from harness.checks import ErrorRatio, Latency, Recorded, judge_all, samples
 from harness.checks.capacity import search
 from harness.errors import UsageError
-from harness.history import History, Window, value_at
+from harness.history import History, Window
 from harness.plan.plan import Plan
 from harness.verdict import Capacity, Step, Verdict
 
@@ -72,10 +73,11 @@ def _limit(history: History, phase: str) -> str:
 
 
 def _per_s(history: History, counter: str, window: Window) -> float | None:
-    """How fast a counter of the service rose over a window; None without samples at both ends."""
-    rise, known = 0.0, False
+    """How fast a counter of the service rose within a window, from its first sample there to its last; None without
+    two."""
+    per_s, known = 0.0, False
     for series in history.named(counter):
-        begin, end = value_at(series, window.start), value_at(series, window.end)
-        if begin is not None and end is not None and end >= begin:
-            rise, known = rise + end - begin, True
-    return rise / window.length if known and window.length > 0 else None
+        first, after = bisect_left(series.at, window.start), bisect_right(series.at, window.end)
+        if after - first > 1 and (rise := series.value[after - 1] - series.value[first]) >= 0:
+            per_s, known = per_s + rise / (series.at[after - 1] - series.at[first]), True
+    return per_s if known else None
