@@ -83,6 +83,7 @@ def main() -> int:
                 max_head_bytes=options.max_head_bytes,
                 head_within_s=options.deadline_s,
                 refused=service.durable.guard.malformed,
+                shed=service.shedding.answer,
             ),
             ws="none",
             lifespan="off",

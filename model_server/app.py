@@ -24,9 +24,9 @@ from model_server.multipart import picture
 from model_server.observe import Observed
 from model_server.problems import RETRY, BadInput, Problem, on_exception, on_problem
 from model_server.service import Service, answered, label_of
+from model_server.shedding import full
 from model_server.storage.records import Unavailable
 
-SHED_LOG_EVERY_S = 1.0
 MAX_REQUEST_ID = 128
 
 
@@ -68,7 +68,6 @@ class Endpoints:
     def __init__(self, service: Service):
         self._service, self._settings = service, service.settings
         self._bodies = Bodies(service.settings.max_body_bytes, service.settings.max_held_bytes)
-        self._shed_logged, self._shed_since = float("-inf"), 0
         about = "Bytes of bodies whose requests are not answered yet."
         service.metrics.readings({"request_bodies_held_bytes": (about, lambda: self._bodies.held_bytes)})
 
@@ -187,8 +186,8 @@ class Endpoints:
             structlog.get_logger().warning("Request refused", **ids, reason=refused.reason, status=refused.status)
             raise
         except Saturated as error:
-            self._log_shed()
-            raise Problem(503, "queue_full", str(error), RETRY) from None
+            self._service.shedding.log()
+            raise full(error) from None
 
     def _expiry(self, request: Request) -> float:
         return deadline.expiry(request, self._settings.deadline_s)
@@ -203,14 +202,6 @@ class Endpoints:
         told = request.path_params
         if told["name"] != SERVICE or told.get("version", self._service.model.version) != self._service.model.version:
             raise Problem(404, "no_such_model", f"the one model is {SERVICE} {self._service.model.version}")
-
-    def _log_shed(self) -> None:
-        """One line a second, however many are refused: an overload must not become a flood of logs."""
-        self._shed_since += 1
-        now = time.monotonic()
-        if now - self._shed_logged >= SHED_LOG_EVERY_S:
-            structlog.get_logger().warning("Requests shed", count=self._shed_since, queue=self._settings.max_queue)
-            self._shed_logged, self._shed_since = now, 0
 
 
 def _feedback(body: bytes) -> tuple[str, int]:

@@ -124,11 +124,16 @@ class Batcher:
         """Note that a request is refused; gives what to raise."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
-        return Saturated(f"{self._settings.max_queue} requests are waiting")
+        return Saturated(f"{self.limit} requests are waiting")
+
+    @property
+    def limit(self) -> int:
+        """Requests admitted at most."""
+        return self._settings.max_queue
 
     @property
     def full(self) -> bool:
-        return len(self._pending) >= self._settings.max_queue
+        return len(self._pending) >= self.limit
 
     @property
     def depth(self) -> int:

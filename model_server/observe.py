@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +28,7 @@ class Observed:
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer):
         self._app, self._metrics, self._tracer = app, metrics, tracer
+        self._series = functools.cache(self._found)  # as many as there are series
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,10 +60,11 @@ class Observed:
             endpoint = getattr(scope.get("route"), "path", "other")  # /v2/models/{name}, whatever the name
             trace_id = scope["correlation"]["trace_id"]
             exemplar = {"trace_id": trace_id} if trace or not self._tracer.on else None
-            metrics.requests.labels(method, endpoint, str(exchange.status)).inc()
-            metrics.request_duration.labels(method, endpoint).observe(time.perf_counter() - began, exemplar)
-            metrics.request_size.labels(endpoint).observe(exchange.received_bytes)
-            metrics.response_size.labels(endpoint).observe(exchange.sent_bytes)
+            requests, duration, received, sent = self._series(method, endpoint, exchange.status)
+            requests.inc()
+            duration.observe(time.perf_counter() - began, exemplar)
+            received.observe(exchange.received_bytes)
+            sent.observe(exchange.sent_bytes)
             if trace:
                 self._tracer.end(
                     trace, f"{method} {endpoint}", began, exchange.status >= 500,
@@ -69,6 +73,15 @@ class Observed:
                         "http.response.status_code": exchange.status, "request.id": scope["correlation"]["request_id"],
                     },
                 )  # fmt: skip
+
+    def _found(self, method: str, endpoint: str, status: int) -> tuple[Any, ...]:
+        metrics = self._metrics
+        return (
+            metrics.requests.labels(method, endpoint, str(status)),
+            metrics.request_duration.labels(method, endpoint),
+            metrics.request_size.labels(endpoint),
+            metrics.response_size.labels(endpoint),
+        )
 
     async def _answered(self, exchange: Exchange) -> None:
         try:

@@ -25,6 +25,7 @@ from model_server.images import CLASSES, SIDE, decode
 from model_server.logs import now
 from model_server.metrics import Metrics
 from model_server.settings import Settings
+from model_server.shedding import Shedding
 from model_server.tracing import Tracer
 
 PROOF_WITHIN_S = 30.0
@@ -42,6 +43,7 @@ class Service:
         self.metrics = Metrics(settings.commit, settings.environment, settings.deployment, settings.metrics == "on")
         self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
         self.batcher = Batcher(settings, self.metrics)
+        self.shedding = Shedding(self.batcher, self.metrics, self.tracer)
         self.feedback = Feedback()
         self.durable = Durable(settings, self.metrics, self.feedback)
         self.deep = Deep(self)

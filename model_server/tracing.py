@@ -125,13 +125,17 @@ class Tracer:
             self._thread.start()
 
     def begin(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
-        """The trace of a request, None when it is not sampled: as its caller has decided, else the given share of all,
+        """The trace of a request that is answered here from now on; None when it is not sampled."""
+        if trace := self.sampled(ids, parent):
+            CURRENT.set(trace)
+        return trace
+
+    def sampled(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
+        """A trace for a request, None when it is not sampled: as its caller has decided, else the given share of all,
         the same ones as in every other service that samples by the trace id."""
         if not self.on or not (parent.sampled if parent else int(ids["trace_id"][16:], 16) < self._below):
             return None
-        trace = Trace(Link(ids["trace_id"], ids["span_id"], self), parent)
-        CURRENT.set(trace)
-        return trace
+        return Trace(Link(ids["trace_id"], ids["span_id"], self), parent)
 
     def end(self, trace: Trace, name: str, began: float, failed: bool = False, **attributes: Any) -> None:
         """The root ends now."""

@@ -20,12 +20,16 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds on a request's head and trailers, and on how long a connection may be silent."""
 
     def __init__(
-        self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None], **kwargs
-    ):
-        """`refused` is told of each refusal: the problem, the sender's address, the request id given."""
+        self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None],
+        shed: Callable[[bytes, bytes, list[tuple[bytes, bytes]], bytes], bytes | None], **kwargs,
+    ):  # fmt: skip
+        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `shed` is shown
+        each head (method, URL, headers, headers to add) and gives the whole answer to a request that is to be no one;
+        None: it is one."""
         super().__init__(*args, **kwargs)
         self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
-        self._in_head, self._has_body, self._refused = False, False, False
+        self._shed = shed
+        self._in_head, self._has_body, self._refused, self._is_shed = False, False, False, False
         self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
         self._late: TimerHandle | None = None
         self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
@@ -54,22 +58,37 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._parsed_bytes = True, 0
+        self._in_head, self._is_shed, self._parsed_bytes = True, False, 0
 
     def on_headers_complete(self) -> None:
         self._in_head, self._has_body = False, True
         self._punctual()
         if self._head_bytes() > self._max_head_bytes:
             raise self._too_large  # the parser stops and calls for the answer below
+        idle = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+        if idle and not self.expect_100_continue and self.parser.should_keep_alive():
+            date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+            answer = self._shed(self.parser.get_method(), self.url, self.headers, date)
+            if answer is not None:
+                self._is_shed = True
+                self.server_state.total_requests += 1
+                self.transport.write(answer)
+                self._late = self.loop.call_later(self._head_within_s, self.transport.close)  # for the body
+                return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._has_body = True
-        super().on_body(body)
+        if not self._is_shed:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._has_body = True
-        super().on_message_complete()
+        if not self._is_shed:
+            super().on_message_complete()
+            return
+        self._punctual()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for whatever its parser refuses."""

@@ -1,7 +1,7 @@
 """Somebody tries keys: no key, guesses, and keys in odd shapes, among clients who have done nothing wrong.
 
-Meant for a service with authentication on: each attempt is a 401 that is counted and audited, guessing is slowed down,
-and the good clients (`HARNESS_API_KEY` holds their key) notice nothing.
+Meant for a service with authentication on: each attempt is a 401 that is counted and audited, and the good clients
+(`HARNESS_API_KEY` holds their key) notice nothing.
 """
 
 import os

@@ -120,18 +120,22 @@ if [ -d /run/systemd/system ]; then systemctl -q disable "$@"; fi
 
 
 def from_apt(missing: Iterable[str], into: Path) -> None:
-    """Install the distribution's packages, which apt verifies. Raises ToolMissing without root, sudo or apt.
+    """The distribution's packages, installed and not only unpacked, because Debian's Alertmanager reads its default
+    templates from /usr/share. Raises ToolMissing."""
+    wanted = set(missing)
+    apt_install(*(package for package, programs in PACKAGES.items() if wanted & set(programs)))
 
-    Installed and not only unpacked, because Debian's Alertmanager reads its default templates from /usr/share. The
-    services that the packages bring are neither started nor enabled: we want the programs alone.
+
+def apt_install(*packages: str) -> None:
+    """Install packages, which apt verifies. Raises ToolMissing without root, sudo or apt.
+
+    The services that they bring are neither started nor enabled: we want the programs alone.
     """
     if not shutil.which("apt-get"):
         raise ToolMissing("there is no apt here")
     become = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if become and (not shutil.which("sudo") or subprocess.run([*become, "true"], capture_output=True).returncode):
         raise ToolMissing("it takes root, or sudo without a password")
-    wanted = set(missing)
-    packages = [package for package, programs in PACKAGES.items() if wanted & set(programs)]
     _run([*become, "sh", "-c", _APT, "apt", *packages])
 
 

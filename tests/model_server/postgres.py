@@ -13,32 +13,17 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from harness.stack.tools import apt_install
+
 HERE = "127.0.0.1"
 OWNER = "postgres"  # the server refuses to run as root
-# As quietly as can be: no service is started or enabled, and no cluster of the package's own is made.
-INSTALL = """set -e
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-    trap 'rm -f $policy' EXIT
-    printf '#!/bin/sh\\nexit 101\\n' > $policy
-    chmod 755 $policy
-fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 update
-apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 install -y --no-install-recommends postgresql-common
-sed -i 's/^#\\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
-apt-get -qq -o Acquire::http::Timeout=30 -o Acquire::Retries=2 install -y --no-install-recommends postgresql
-"""
 
 
 def programs() -> Path:
     """The folder of initdb and postgres; the package is installed where it is missing."""
-    if not (found := _installed()):
-        become = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        done = subprocess.run([*become, "sh", "-c", INSTALL], capture_output=True, text=True, timeout=280)
-        found = _installed()
-        assert found, f"PostgreSQL is needed: apt-get install postgresql; it said: {done.stderr[-500:]}"
-    return found[-1]
+    if not _installed():
+        apt_install("postgresql")
+    return _installed()[-1]
 
 
 def _installed() -> list[Path]:

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -90,15 +91,14 @@ def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service
     assert abs(shown[0] - shown[1]) <= 1, "as many healthy as ill"
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The bundled service itself; its URL."""
-    folder = tmp_path_factory.mktemp("service")
+@contextmanager
+def bundled(folder: Path, *flags: str | Path) -> Iterator[str]:
+    """The bundled service itself, as the gate starts it and with these flags; its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())["start"]["command"].format(port=port)
-    argv = [sys.executable, *shlex.split(command)[1:]]
+    argv = [sys.executable, *shlex.split(command)[1:], *flags]
     with open(folder / "log", "wb") as log:
         server = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(folder)})
     url = f"http://127.0.0.1:{port}"
@@ -115,6 +115,12 @@ def real(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    with bundled(tmp_path_factory.mktemp("service")) as url:
+        yield url
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -136,6 +142,32 @@ def test_the_bundled_service_answers_every_scenario(file, real, tmp_path):
         assert set(rows[rows["expected"] < 0]["outcome"]) == {Outcome.ABANDONED}
     if file.stem == "labelled":
         assert set(rows["turn"]) == {0, 1} and set(rows[rows["turn"] == 1]["status"]) == {200}
+
+
+def test_who_guesses_keys_is_refused_and_who_has_one_notices_nothing(tmp_path, monkeypatch):
+    keys, rows = tmp_path / "keys.json", tmp_path / "rows"
+    made = [sys.executable, "-m", "model_server.keys", "--keys", keys, "add", "clinic", "--role", "predict"]
+    key = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()[-1]
+    monkeypatch.setenv("HARNESS_API_KEY", key)
+    with bundled(tmp_path, "--auth", "on", "--keys", keys) as url:
+        argv = generator.command(
+            SCENARIOS / "credentials.py",
+            url,
+            arrivals=None,
+            for_s=2,
+            rows=rows,
+            events=tmp_path / "events",
+            name="load",
+        )
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        metrics = httpx.get(f"{url}/metrics", trust_env=False).text
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(rows)
+    guessed = rows["expected"] < 0
+    assert set(rows[guessed]["status"]) == {401} and set(rows[~guessed]["status"]) == {200}
+    assert abs(np.count_nonzero(guessed) - np.count_nonzero(~guessed)) <= 1
+    failures = re.findall(r'^auth_failures_total\{reason="\w+"\} (\S+)', metrics, re.MULTILINE)
+    assert sum(map(float, failures)) == np.count_nonzero(guessed)
 
 
 def test_another_corpus_and_another_schedule_can_be_asked_for(service, tmp_path):
