@@ -74,8 +74,10 @@ def replay(
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
         asked = [rule for rule in (*alerts, *records) if rule.name in names]
         every_s = min(rule.interval_s or evaluation_s for rule in asked)
-        if (grid.slots - grid.fault_slot) * grid.step_s < 2 * every_s:
-            every_s = evaluation_s  # else the fault might lie between two evaluations, and nothing could be said of it
+        ends_s = (baseline_slots + grid.slots - 1) * grid.step_s
+        if math.ceil((baseline_slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
+            # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.
+            baseline_slots += math.ceil(-ends_s % every_s / grid.step_s)
         dense_at_s = _dense_at_s(asked) if reach > WHOLE_BASELINE_S else ()
         wanted = _wanted(series, asked, records)
         zero_s = baseline_slots * grid.step_s

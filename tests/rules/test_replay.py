@@ -156,14 +156,15 @@ def test_rules_that_look_far_back_are_asked_apart_with_what_they_read(tmp_path):
 
 
 def test_a_rule_is_evaluated_as_often_as_its_group_says(tmp_path):
-    """Unless the record is too short to hold two such evaluations."""
+    """A record that is too short to hold one for certain is laid so that it ends with one."""
     file = tmp_path / "rules.yaml"
     file.write_text("groups: [{name: g, interval: 5m, rules: [{alert: Down, expr: up == 0}]}]")
     down = range(FAULT + 1, 160)
     long = replayed(up(down), workdir=tmp_path / "long", rules=file)["Down"]
     assert long.firing_s > 15 and (long.last_firing_s - long.firing_s) % 300 == 0
     short = replayed(up(down), workdir=tmp_path / "short", rules=file, until=FAULT + 20, fault=(FAULT, FAULT + 19))
-    assert short["Down"].firing_s == 15
+    assert short["Down"].firing_s == short["Down"].last_firing_s == short["Down"].ended_s == 285
+    assert '"evaluation_interval": "5m"' in (tmp_path / "short/reach-3600.test.yaml").read_text()
 
 
 def test_a_start_time_is_an_age_in_production_time(tmp_path):
