@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from harness.rules.stretch import lay_grid, stretch
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
 AT_ONCE = 2
+ANSWER_WITHIN_S = 600.0
 WHOLE_BASELINE_S = 6 * 3600.0  # promtool takes 10 s for a whole day, and cannot for two
 
 _NEEDS_ENDS = {"rate", "increase"}
@@ -82,7 +84,7 @@ def replay(
         wanted = _wanted(series, asked, records)
         zero_s = baseline_slots * grid.step_s
         return _ask(
-            promtool,
+            asking,
             workdir / f"{name}.test.yaml",
             files,
             stretch(wanted, grid, window, baseline_slots, types or {}, dense_at_s),
@@ -96,9 +98,15 @@ def replay(
             fault_length_s=fault.length * time_scale,
         )
 
-    with ThreadPoolExecutor(AT_ONCE) as several:  # promtool works on one processor
-        for answer in several.map(answers, asks):
-            found.update(answer)  # an alert with several rules is answered last with the baseline of the longest
+    asking = _Promtool(promtool)
+    with ThreadPoolExecutor(AT_ONCE) as several:  # each works on one processor
+        try:
+            for answer in several.map(answers, asks):
+                found.update(answer)  # an alert with several rules is answered last with the baseline of the longest
+        except BaseException:
+            several.shutdown(wait=False, cancel_futures=True)
+            asking.end()
+            raise
     return {rule.name: found[rule.name] for rule in alerts}
 
 
@@ -181,8 +189,42 @@ def _wanted(series: Sequence[Series], rules: Sequence[Rule], records: Sequence[R
     return [s for s in series if s.labels["__name__"] not in made and (ANY in used or s.labels["__name__"] in used)]
 
 
+class _Promtool:
+    """Runs promtool, which may take minutes, so that it ends with us: told to, or when we are killed."""
+
+    def __init__(self, promtool: str | Path):
+        setpriv = shutil.which("setpriv")  # of util-linux
+        self._argv = [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), str(promtool)]
+        self._running: set[subprocess.Popen] = set()
+        self._over = False
+
+    def test_rules(self, file: Path) -> tuple[int, str, str]:
+        """Its exit code, output and errors. Raises HarnessError when it gives none."""
+        with subprocess.Popen(
+            [*self._argv, "test", "rules", str(file)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            self._running.add(process)
+            if self._over:
+                process.kill()
+            try:
+                out, errors = process.communicate(timeout=ANSWER_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise HarnessError(f"promtool gave no answer to {file} within {ANSWER_WITHIN_S:g} s") from None
+            finally:
+                self._running.discard(process)
+        return process.returncode, out, errors
+
+    def end(self) -> None:
+        """Kill what runs, and what is started from now on."""
+        self._over = True
+        for process in list(self._running):
+            process.kill()
+
+
 def _ask(
-    promtool: str | Path,
+    promtool: _Promtool,
     test_file: Path,
     rule_files: Sequence[Path],
     input_series: Sequence[tuple[str, str]],
@@ -236,12 +278,10 @@ def _ask(
     }
     test_file.parent.mkdir(parents=True, exist_ok=True)
     test_file.write_text(json.dumps(test, indent=0, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
-    done = subprocess.run([str(promtool), "test", "rules", str(test_file)], capture_output=True, text=True, timeout=600)
-    got = re.findall(r"^ +got: ?(nil|\{\} \S+)$", done.stderr + done.stdout, re.MULTILINE)
+    code, out, errors = promtool.test_rules(test_file)
+    got = re.findall(r"^ +got: ?(nil|\{\} \S+)$", errors + out, re.MULTILINE)
     if len(got) != len(questions):
-        raise HarnessError(
-            f"promtool did not answer ({done.returncode}): {(done.stderr or done.stdout).strip()[-2000:]}"
-        )
+        raise HarnessError(f"promtool did not answer ({code}): {(errors or out).strip()[-2000:]}")
     values = iter(None if answer == "nil" else float(answer.removeprefix("{} ")) for answer in got)
 
     def since_fault(moment_s: float | None) -> float | None:

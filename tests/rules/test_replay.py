@@ -1,3 +1,8 @@
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,14 @@ def rules(tmp_path: Path, *alerts: str) -> Path:
     file = tmp_path / "rules.yaml"
     file.write_text("groups:\n- name: g\n  rules:\n" + "".join(f"  - {{{alert}}}\n" for alert in alerts))
     return file
+
+
+def until(said, within_s=30):
+    end = time.monotonic() + within_s
+    while not (answer := said()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return answer
 
 
 def test_two_errors_a_second_are_known_after_150_seconds_and_forgotten_270_after_they_end(tmp_path):
@@ -216,3 +229,24 @@ def test_a_rule_reaches_as_far_back_as_what_it_reads_and_as_it_waits():
     assert reach["HighErrorRatio"] == 300 + 120
     assert reach["ErrorBudgetBurn"] == 3600
     assert reach["Watchdog"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["INT", "KILL"])
+def test_a_promtool_that_still_works_ends_with_us(tmp_path, number):
+    promtool = tmp_path / "promtool"
+    promtool.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec sleep 600\n")
+    promtool.chmod(0o755)
+    asks = (
+        f"import recording as r; r.PROMTOOL = {str(promtool)!r}; r.replayed(r.up(), workdir=r.Path({str(tmp_path)!r}))"
+    )
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, *Path(__file__).parents)))
+    env = {**os.environ, "PYTHONPATH": paths}
+    child = subprocess.Popen([sys.executable, "-c", asks], env=env, stderr=subprocess.PIPE)
+    try:
+        pids = until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().split())
+        child.send_signal(number)
+        child.communicate(timeout=60)  # which also waits for who else has its standard error
+    finally:
+        child.kill()
+    assert child.returncode == (-number if number == signal.SIGKILL else -signal.SIGINT)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
