@@ -14,6 +14,13 @@ TRIES = 3
 @pytest.fixture
 def project(tmp_path_factory):
     """A whole project, small and quick, that a test may spoil."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.without_slow_rules()
+    return project
+
+
+@pytest.fixture
+def whole_project(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("project"))
 
 

@@ -23,7 +23,8 @@ def verdicts(project):
 
 
 @pytest.mark.timeout(500, func_only=True)
-def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(project):
+def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project):
+    project = whole_project
     project.plan(["server-crash", "overload"])
     done = project.harness("gate", timeout_s=480)
     assert done.returncode == 0, done.stdout + done.stderr
