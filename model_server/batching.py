@@ -124,6 +124,10 @@ class Batcher:
         """Note that a request is refused; gives what to raise."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
+        return self.refusal()
+
+    def refusal(self) -> Saturated:
+        """What a request is told that finds the queue full."""
         return Saturated(f"{self.limit} requests are waiting")
 
     @property

@@ -39,43 +39,34 @@ class Shedding:
     def __init__(self, batcher: Batcher, metrics: Metrics, tracer: Tracer):
         self._batcher, self._tracer = batcher, tracer
         self._logged, self._since = float("-inf"), 0
-        self._counted = {
-            endpoint: (
-                metrics.requests.labels("POST", endpoint, STATUS),
-                metrics.request_duration.labels("POST", endpoint),
-                metrics.request_size.labels(endpoint),
-                metrics.response_size.labels(endpoint),
-            )
-            for endpoint in ENDPOINTS.values()
-        }
+        self._endpoints = {url: _Endpoint(url.decode(), route, batcher, metrics) for url, route in ENDPOINTS.items()}
 
-    def answer(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], date: bytes) -> bytes | None:
-        """The whole answer to a request for which there is no room; None where it is to go its usual way."""
-        if not self._batcher.full or method != b"POST" or (endpoint := ENDPOINTS.get(url)) is None:
+    def answer(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], more: bytes) -> bytes | None:
+        """The whole answer to a request for which there is no room, with `more` headers; None where the request is to
+        go its usual way."""
+        if not self._batcher.full or method != b"POST" or (endpoint := self._endpoints.get(url)) is None:
             return None
         began = time.perf_counter()
         ids, parent = correlation(dict(headers))
-        told = body(full(self._batcher.saturated()), ids["request_id"], url.decode())
-        content = json.dumps(told, separators=(",", ":"))
-        requests, duration, received, sent = self._counted[endpoint]
-        requests.inc()
-        received.observe(0)
-        sent.observe(len(content))
+        self._batcher.saturated()
+        self.log()
         trace = self._tracer.sampled(ids, parent)
-        duration.observe(
+        told, length = endpoint.told(ids["request_id"], more)
+        endpoint.requests.inc()
+        endpoint.received.observe(0)
+        endpoint.sent.observe(length)
+        endpoint.duration.observe(
             time.perf_counter() - began, {"trace_id": ids["trace_id"]} if trace or not self._tracer.on else None
         )
         if trace:
             self._tracer.end(
-                trace, f"POST {endpoint}", began, True,
+                trace, f"POST {endpoint.route}", began, True,
                 **{
-                    "http.request.method": "POST", "http.route": endpoint,
+                    "http.request.method": "POST", "http.route": endpoint.route,
                     "http.response.status_code": int(STATUS), "request.id": ids["request_id"],
                 },
             )  # fmt: skip
-        self.log()
-        head = f"{HEAD}content-length: {len(content)}\r\nx-request-id: {ids['request_id']}\r\n"
-        return head.encode() + date + b"\r\n" + content.encode()
+        return told
 
     def log(self) -> None:
         """One line a second, however many are refused: an overload must not become a flood of logs."""
@@ -84,3 +75,23 @@ class Shedding:
         if now - self._logged >= LOG_EVERY_S:
             structlog.get_logger().warning("Requests shed", count=self._since, queue=self._batcher.limit)
             self._logged, self._since = now, 0
+
+
+class _Endpoint:
+    """What all refusals of one endpoint share: their text but for the request id, and the series they count in."""
+
+    def __init__(self, url: str, route: str, batcher: Batcher, metrics: Metrics):
+        self.route = route
+        self.requests = metrics.requests.labels("POST", route, STATUS)
+        self.duration = metrics.request_duration.labels("POST", route)
+        self.received, self.sent = metrics.request_size.labels(route), metrics.response_size.labels(route)
+        problem = full(batcher.refusal())
+        self._before, self._after = (
+            part.encode() for part in json.dumps(body(problem, "\0", url), separators=(",", ":")).split('"\\u0000"')
+        )
+
+    def told(self, request_id: str, more: bytes) -> tuple[bytes, int]:
+        """The answer, and how long its body is."""
+        content = b'%b"%b"%b' % (self._before, request_id.encode(), self._after)
+        head = f"{HEAD}content-length: {len(content)}\r\nx-request-id: {request_id}\r\n".encode()
+        return b"%b%b\r\n%b" % (head, more, content), len(content)

@@ -53,8 +53,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parsed_bytes = 0 if self._has_body else self._parsed_bytes + len(data)
         if self._parsed_bytes > self._max_head_bytes:
             self._refuse(self._too_large)
-        elif self._in_head and self._late is None:
-            self._late = self.loop.call_later(self._head_within_s, self._on_late)
+        elif self._late is None and (self._in_head or self._is_shed):
+            late = self._on_late if self._in_head else self.transport.close  # of a shed request: the rest of its body
+            self._late = self.loop.call_later(self._head_within_s, late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -73,7 +74,6 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._is_shed = True
                 self.server_state.total_requests += 1
                 self.transport.write(answer)
-                self._late = self.loop.call_later(self._head_within_s, self.transport.close)  # for the body
                 return
         super().on_headers_complete()
 
@@ -87,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_shed:
             super().on_message_complete()
             return
+        self._is_shed = False
         self._punctual()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
