@@ -1,6 +1,7 @@
 """Who may import whom: the table of the design, held against every module, and proven on modules that break it."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -231,3 +232,32 @@ ALLOWED = {
 @pytest.mark.parametrize(("module", "source"), ALLOWED.values(), ids=ALLOWED)
 def test_what_is_allowed_is_left_alone(module, source):
     assert violations({module: source}) == []
+
+
+EXISTING = """
+import ast, importlib, sys
+from pathlib import Path
+for file in map(Path, sys.argv[1:]):
+    module = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    for node in ast.walk(ast.parse(file.read_text())):
+        own = isinstance(node, ast.ImportFrom) and not node.level and node.module.partition(".")[0]
+        if own in ("harness", "model_server"):
+            there = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(there, name.name):
+                    try:
+                        importlib.import_module(f"{node.module}.{name.name}")
+                    except ImportError:
+                        print(f"{file}:{node.lineno}: {node.module} has no {name.name}")
+"""
+
+
+def test_what_is_imported_where_it_is_used_is_there():
+    """Imports inside functions are looked at by nobody until a user calls that function."""
+    files = [
+        str(file.relative_to(ROOT)) for part in ("harness", "model_server") for file in (ROOT / part).rglob("*.py")
+    ]
+    argv = [sys.executable, "-c", "import locust\n" + EXISTING, *files]  # locust first, for it patches what comes later
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, done.stdout

@@ -1,4 +1,4 @@
-"""Quantities as people write them, with their units: 30s, 2m, 500ms, 99.9%."""
+"""Quantities as people write them, with their units: 30s, 2m, 500ms, 99.9%, 60/s."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*s")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -30,6 +31,13 @@ def share(text: Any) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"must lie between 0 and 100 %; got {text!r} (write {text}% for per cent)")
     return value
+
+
+def rate(text: Any) -> float:
+    """Arrivals a second, of "60/s"."""
+    if not isinstance(text, str) or not (found := _RATE.fullmatch(text.strip())) or not float(found[1]) > 0:
+        raise ValueError(f"must be a rate above 0 with its unit, like 60/s; got {text!r}")
+    return float(found[1])
 
 
 Duration = Annotated[float, BeforeValidator(duration)]

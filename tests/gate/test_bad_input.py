@@ -99,6 +99,13 @@ def test_up_load_and_chaos_work_together_and_ctrl_c_ends_them(project):
         assert believed and "160 requests" in load.stdout, load.stdout + load.stderr
         bad = project.harness("load", "scenarios/steady.py", "--for", "4")
         assert bad.returncode == 2 and "must be a duration with its unit" in bad.stderr
+        both = project.harness("load", "scenarios/steady.py", "--for", "2s", "--processes", "2")
+        assert (both.returncode == 0 or "late" in both.stdout) and "each with its row" in both.stdout, both.stdout
+        capacity = project.harness("capacity", "scenarios/steady.py", "--from", "60/s", "--most", "60/s", "--for", "4s")
+        assert capacity.returncode == 3, capacity.stdout + capacity.stderr  # nothing broke: the capacity lies beyond
+        assert "every SLO is kept at 60/s, the highest rate allowed" in capacity.stdout or "late" in capacity.stdout
+        bad = project.harness("capacity", "scenarios/steady.py", "--from", "60", "--precision", "0")
+        assert bad.returncode == 2 and "--from must be a rate above 0 with its unit, like 60/s" in bad.stderr
         chaos = project.harness("chaos", "experiments/sham.yaml")
         believed = chaos.returncode == 0 or "late" in chaos.stdout
         assert believed and "sham: injected" in chaos.stdout, chaos.stdout + chaos.stderr
