@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,7 +32,7 @@ class Recorded:
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
     busy_at_most: float = 0.9  # of one processor, by the generator itself; beyond it its clocks are not to be trusted
-    stalled_at_most: float = 0.05  # of a phase, its loop not running
+    stalled_at_most: float = 0.05  # of a phase, and of its time, its loop not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
 
@@ -109,6 +109,17 @@ class Recorded:
             busy = told.get("cpu_s", 0.0) / lasted_s / max(1, told.get("workers", 1) - len(told.get("lost", ())))
             if busy > self.busy_at_most:
                 yield f"{generator}: used {percent(round(busy, 3))} of a processor, bound {percent(self.busy_at_most)}"
+            stalls = _stalls(finished)
+            if stalls is None:
+                yield f"{generator}: its account does not say when its loop stood still"
+            # Where a phase was repeated the whole tells of attempts that do not count; those that do are judged below.
+            elif (stood_s := sum(for_s for _, for_s in stalls)) > self.stalled_at_most * lasted_s and not _repeated(
+                history
+            ):
+                yield (
+                    f"{generator}: its loop stood still for {duration(stood_s)} of {duration(lasted_s)}, "
+                    f"bound {percent(self.stalled_at_most)}"
+                )
             if lost := told.get("lost"):
                 yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
 
@@ -117,7 +128,7 @@ class Recorded:
         stood_s = sum(
             max(0.0, min(end, window.end) - max(end - for_s, window.start))
             for _, finished in _runs(history, generator, window.start)
-            for end, for_s in (finished.detail.get("stalls", ()) if finished is not None else ())
+            for end, for_s in _stalls(finished) or ()
         )
         if stood_s > self.stalled_at_most * window.length:
             yield (
@@ -166,6 +177,12 @@ def _runs(history: History, generator: str, since: float) -> list[tuple[Event, E
         if (until if finished is None else finished.at) >= since:
             found.append((one, finished))
     return found
+
+
+def _stalls(finished: Event | None) -> Sequence[tuple[float, float]] | None:
+    """When the loop of a generator stood still, as (end, seconds); None where its account does not say."""
+    told = None if finished is None else finished.detail.get("stalls")
+    return told if isinstance(told, (list, tuple)) else None
 
 
 def _rows(history: History, generator: str, since: float) -> np.ndarray:

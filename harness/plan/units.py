@@ -24,9 +24,9 @@ def share(text: Any) -> float:
     """A share from 0 to 1, of "99.9%" or 0.999."""
     if isinstance(text, str) and re.fullmatch(r"\d+(\.\d+)?\s*%", text.strip()):
         value = float(text.strip().rstrip("% ")) / 100
-    elif isinstance(text, str) and re.fullmatch(r"\d+(\.\d+)?", text.strip()):  # from a command line
-        value = float(text)
-    elif isinstance(text, (int, float)) and not isinstance(text, bool):
+    elif (isinstance(text, (int, float)) and not isinstance(text, bool)) or (
+        isinstance(text, str) and re.fullmatch(r"\d+(\.\d+)?", text.strip())  # from a command line
+    ):
         value = float(text)
     else:
         raise ValueError(f"must be a share like 99.9% or 0.999; got {text!r}")

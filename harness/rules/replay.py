@@ -76,6 +76,9 @@ def replay(
         baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
         asked = [rule for rule in (*alerts, *records) if rule.name in names]
         every_s = min(rule.interval_s or evaluation_s for rule in asked)
+        length_s = (grid.slots - grid.fault_slot) * grid.step_s
+        if length_s < 2 * every_s and any(rule.for_s < length_s for rule in mine):
+            every_s = evaluation_s  # else what comes and goes between two evaluations would not be seen
         ends_s = (baseline_slots + grid.slots - 1) * grid.step_s
         if math.ceil((baseline_slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
             # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.

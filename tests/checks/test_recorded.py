@@ -79,7 +79,7 @@ CASES = [
     (
         "several workers have a processor each",
         RECORDED,
-        load(account(cpu_s=30.0, duration_s=32.0, workers=2, lost=[])),
+        load(account(stalls=[], cpu_s=30.0, duration_s=32.0, workers=2, lost=[])),
         PASS,
         "1,800 requests planned",
     ),
@@ -98,9 +98,23 @@ CASES = [
         "1,800 requests planned",
     ),
     (
+        "nor one that stood still for too much of its whole time",
+        RECORDED,
+        load(account(cpu_s=3.0, duration_s=32.0, stalls=[(0.5, 1.4), (32.0, 0.6)])),
+        INCONCLUSIVE,
+        "load: its loop stood still for 2 s of 32 s, bound 5 %",
+    ),
+    (
+        "nor one that does not say",
+        RECORDED,
+        load(account(cpu_s=3.0, duration_s=32.0)),
+        INCONCLUSIVE,
+        "load: its account does not say when its loop stood still",
+    ),
+    (
         "and outside of what is judged: a stall over the edge counts within it",
         RECORDED,
-        load(account(stalls=[(0.5, 1.4), (32.0, 2.5)])),
+        load(account(cpu_s=3.0, duration_s=32.0, stalls=[(0.5, 1.4)])),
         PASS,
         "1,800 requests planned",
     ),

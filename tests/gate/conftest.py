@@ -21,6 +21,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture
 def whole_project(tmp_path_factory):
+    """The same with every rule that the service has."""
     return Project(tmp_path_factory.mktemp("project"))
 
 

@@ -99,8 +99,12 @@ def test_up_load_and_chaos_work_together_and_ctrl_c_ends_them(project):
         assert believed and "160 requests" in load.stdout, load.stdout + load.stderr
         bad = project.harness("load", "scenarios/steady.py", "--for", "4")
         assert bad.returncode == 2 and "must be a duration with its unit" in bad.stderr
-        both = project.harness("load", "scenarios/steady.py", "--for", "2s", "--processes", "2")
-        assert (both.returncode == 0 or "late" in both.stdout) and "each with its row" in both.stdout, both.stdout
+        both = project.harness(
+            "load", "scenarios/steady.py", "--for", "2s", "--arrivals", "constant:40/s", "--processes", "2"
+        )
+        assert (both.returncode == 0 or "late" in both.stdout) and "80 requests" in both.stdout, (
+            both.stdout + both.stderr
+        )
         capacity = project.harness("capacity", "scenarios/steady.py", "--from", "60/s", "--most", "60/s", "--for", "4s")
         assert capacity.returncode == 3, capacity.stdout + capacity.stderr  # nothing broke: the capacity lies beyond
         assert "every SLO is kept at 60/s, the highest rate allowed" in capacity.stdout or "late" in capacity.stdout

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from collector import Collector
 from real_server import ROOT, serving
 
 CORPUS = ROOT / "scenarios/radiographs"
@@ -28,6 +29,14 @@ def serve(tmp_path):
 def corpus() -> list[tuple[bytes, str]]:
     """(JPEG, class) of every image in the repository's corpus."""
     return [(path.read_bytes(), path.parent.name) for path in sorted(CORPUS.glob("*/*.jpg"))]
+
+
+@pytest.fixture(scope="module")
+def collector():
+    """A receiver of traces for the tests of one file."""
+    collector = Collector()
+    yield collector
+    collector.close()
 
 
 @pytest.fixture(scope="session")

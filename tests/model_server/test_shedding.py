@@ -5,20 +5,13 @@ import re
 import socket
 
 import pytest
-from collector import Collector, attributes
+from collector import attributes
 from real_server import serving
 from test_served_health import WEDGED
 
 DEADLINE_S = 3  # no stall of a machine should be taken for a client that waits
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 INFER = "/v2/models/pneumonia-detector/infer"
-
-
-@pytest.fixture(scope="module")
-def collector():
-    collector = Collector()
-    yield collector
-    collector.close()
 
 
 @pytest.fixture(scope="module")

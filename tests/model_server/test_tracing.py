@@ -13,13 +13,6 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 @pytest.fixture(scope="module")
-def collector():
-    collector = Collector()
-    yield collector
-    collector.close()
-
-
-@pytest.fixture(scope="module")
 def traced(collector, tmp_path_factory):
     """A server that traces only what its callers have sampled; the environment names its collector, as everywhere."""
     with pytest.MonkeyPatch.context() as patch:
