@@ -1,14 +1,9 @@
-"""The HTTP interface."""
+"""The HTTP interface, but for what asks for inference: that is answered in `direct`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
 
-import numpy as np
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,14 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE, deadline, oip, openapi
-from model_server.batching import Answer, Expired, Saturated
-from model_server.bodies import Bodies
 from model_server.images import CLASSES
-from model_server.multipart import picture
 from model_server.observe import Observed
 from model_server.problems import RETRY, BadInput, Problem, on_exception, on_problem
-from model_server.service import Service, answered, label_of
-from model_server.shedding import full
+from model_server.service import Service, answered
 from model_server.storage.records import Unavailable
 
 MAX_REQUEST_ID = 128
@@ -35,7 +26,6 @@ def application(service: Service) -> ASGIApp:
     endpoints, guard = Endpoints(service), service.durable.guard
     app = Starlette(
         routes=[
-            guard.route("/predict", endpoints.predict, "predict", methods=["POST"]),
             guard.route("/feedback", endpoints.feedback, "feedback", methods=["POST"]),
             guard.route("/metrics", endpoints.metrics),
             guard.route("/openapi.json", endpoints.openapi),
@@ -47,51 +37,34 @@ def application(service: Service) -> ASGIApp:
             guard.route("/v2/health/live", endpoints.oip_live),
             guard.route("/v2/health/ready", endpoints.oip_ready),
             *(
-                guard.route(model + path, endpoint, role, methods=[method])
+                guard.route(model + path, endpoint, methods=["GET"])
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-                for path, endpoint, role, method in (
-                    ("", endpoints.oip_model, None, "GET"),
-                    ("/ready", endpoints.oip_model_ready, None, "GET"),
-                    ("/infer", endpoints.oip_infer, "predict", "POST"),
-                )
+                for path, endpoint in (("", endpoints.oip_model), ("/ready", endpoints.oip_model_ready))
             ),
         ],
         exception_handlers={Problem: on_problem, HTTPException: guard.unrouted, Exception: on_exception},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
-    return Observed(app, service.metrics, service.tracer)
+    return Observed(app, service.metrics, service.tracer, service.answers)
 
 
 class Endpoints:
     """One method an endpoint."""
 
     def __init__(self, service: Service):
-        self._service, self._settings = service, service.settings
-        self._bodies = Bodies(service.settings.max_body_bytes, service.settings.max_held_bytes)
-        about = "Bytes of bodies whose requests are not answered yet."
-        service.metrics.readings({"request_bodies_held_bytes": (about, lambda: self._bodies.held_bytes)})
-
-    async def predict(self, request: Request) -> Response:
-        """POST /predict: a picture, raw or in a form; its class, probability of pneumonia, version, request id."""
-        ids, said = request.scope["correlation"], request.headers.get("content-type", "")
-        async with self._work(request) as (body, expires):
-            answer = await self._infer(lambda: self._service.decoded(picture(body, said)), expires)
-        self._service.predicted(ids, answer, len(body))
-        [probability] = answer.probabilities
-        return JSONResponse(
-            {
-                "class": CLASSES[label_of(probability)],
-                "probability": round(probability, 6),
-                "model_version": self._service.model.version,
-                "request_id": ids["request_id"],
-            }
-        )
+        self._service = service
 
     async def feedback(self, request: Request) -> Response:
         """POST /feedback {"request_id", "label"}: the truth about an earlier prediction; whether it was right."""
         ids = request.scope["correlation"]
-        async with self._refusals(ids), self._bodies.read(request, self._expiry(request)) as body:
-            request_id, truth = _feedback(body)
+        try:
+            expires = deadline.expiry(request.headers.get(deadline.HEADER), self._service.settings.deadline_s)
+            async with self._service.bodies.read(request, expires) as body:
+                request_id, truth = _feedback(body)
+        except BadInput as refused:
+            self._service.metrics.invalid.labels(refused.reason).inc()
+            structlog.get_logger().warning("Request refused", **ids, reason=refused.reason, status=refused.status)
+            raise
         try:
             right = await self._service.durable.label(request_id, truth)
         except KeyError:
@@ -121,7 +94,7 @@ class Endpoints:
 
     async def deep(self, request: Request) -> Response:
         """GET /health/deep: costs inference, so it is for the role `admin` where there is authentication."""
-        self._started()
+        self._service.check_started()
         return _health(await self._service.deep.run())
 
     async def oip_server(self, request: Request) -> Response:
@@ -144,64 +117,10 @@ class Endpoints:
         good, _ = self._service.ready()
         return JSONResponse({"name": SERVICE, "ready": good}, 200 if good else 503)
 
-    async def oip_infer(self, request: Request) -> Response:
-        """POST /v2/models/{name}/infer: tensors of one or several images; their probabilities of pneumonia."""
-        ids = request.scope["correlation"]
-        self._model(request)
-        async with self._work(request) as (body, expires):
-            length = request.headers.get(oip.HEADER_LENGTH)
-            asked = oip.Inference(body, length, self._service.model.side, self._settings.max_batch)
-            answer = await self._infer(asked.read, expires)
-        self._service.predicted(ids, answer, len(body))
-        content, headers = asked.answer(answer.probabilities, self._service.model.version, ids["request_id"])
-        return Response(content, headers=headers)
-
-    @contextlib.asynccontextmanager
-    async def _work(self, request: Request) -> AsyncIterator[tuple[bytes, float]]:
-        """Body and expiry of a request for inference; a full queue refuses before the body is read."""
-        self._started()
-        async with self._refusals(request.scope["correlation"]):
-            expires = self._expiry(request)
-            if self._service.batcher.full:
-                raise self._service.batcher.saturated()
-            async with self._bodies.read(request, expires) as body:
-                yield body, expires
-
-    async def _infer(self, read: Callable[[], np.ndarray], expires: float) -> Answer:
-        try:
-            async with asyncio.timeout(expires - time.monotonic()):
-                return await self._service.batcher.submit(read, expires)
-        except (TimeoutError, Expired):
-            self._service.metrics.expired.inc()
-            raise Problem(504, "deadline", "no answer within the time allowed", RETRY) from None
-
-    @contextlib.asynccontextmanager
-    async def _refusals(self, ids: dict[str, str]) -> AsyncIterator[None]:
-        """Refused input is counted and logged; a full queue is a 503."""
-        try:
-            yield
-        except BadInput as refused:
-            self._service.metrics.invalid.labels(refused.reason).inc()
-            # Not the detail: in it a library may quote what was sent.
-            structlog.get_logger().warning("Request refused", **ids, reason=refused.reason, status=refused.status)
-            raise
-        except Saturated as error:
-            self._service.shedding.log()
-            raise full(error) from None
-
-    def _expiry(self, request: Request) -> float:
-        return deadline.expiry(request, self._settings.deadline_s)
-
-    def _started(self) -> None:
-        if not self._service.started:
-            raise Problem(503, "starting", "the model is still loading", RETRY)
-
     def _model(self, request: Request) -> None:
         """404 unless the path names the model, and its version where it names one."""
-        self._started()
-        told = request.path_params
-        if told["name"] != SERVICE or told.get("version", self._service.model.version) != self._service.model.version:
-            raise Problem(404, "no_such_model", f"the one model is {SERVICE} {self._service.model.version}")
+        self._service.check_started()
+        self._service.check_model(request.path_params["name"], request.path_params.get("version"))
 
 
 def _feedback(body: bytes) -> tuple[str, int]:

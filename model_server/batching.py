@@ -22,6 +22,7 @@ import structlog
 from model_server import tracing
 from model_server.metrics import Metrics
 from model_server.settings import Settings
+from model_server.tracing import Trace
 
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
@@ -49,17 +50,23 @@ class Answer(NamedTuple):
     inference_s: float  # of the whole batch
 
 
+Settled = Callable[[Answer | Exception], None]  # told what became of a job, on the event loop
+
+
 class Job:
     """The images of one request on their way."""
 
-    __slots__ = ("admitted", "decoded", "expires", "future", "pixels", "read", "ready", "trace")
+    __slots__ = ("abandoned", "admitted", "decoded", "expires", "pixels", "read", "ready", "settled", "trace")
 
-    def __init__(self, read: Callable[[], np.ndarray], future: asyncio.Future[Answer], admitted: float, expires: float):
+    def __init__(
+        self, read: Callable[[], np.ndarray], settled: Settled, admitted: float, expires: float, trace: Trace | None
+    ):
         self.read: Callable[[], np.ndarray] | None = read
-        self.future, self.admitted, self.expires = future, admitted, expires
+        self.settled, self.admitted, self.expires = settled, admitted, expires
+        self.abandoned = False  # nobody waits for it any more
         self.pixels: np.ndarray | None = None
         self.ready: float | None = None  # since when it waits for inference
-        self.trace = tracing.CURRENT.get()
+        self.trace = trace
         self.decoded = 0.0
 
 
@@ -108,17 +115,36 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, read: Callable[[], np.ndarray], expires: float = float("inf")) -> asyncio.Future[Answer]:
+    def admit(
+        self, read: Callable[[], np.ndarray], settled: Settled, expires: float, trace: Trace | None = None
+    ) -> Job:
         """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
-        a batch of them; the future gives an Answer or raises what `read` raised. What has not reached the model when
-        `expires` (monotonic seconds) is over never does: Expired. Raises Saturated when the queue is full.
+        a batch of them; `settled` is told an Answer or what `read` raised. What has not reached the model when it is
+        abandoned, or when `expires` (monotonic seconds) is over, never does: Expired. Raises Saturated when the queue
+        is full.
         """
         if self.full:
             raise self.saturated()
-        job = Job(read, self._loop.create_future(), self._clock(), expires)
+        job = Job(read, settled, self._clock(), expires, trace)
         self._pending[job] = None
         self._unread.put(job)
-        return job.future
+        return job
+
+    def submit(self, read: Callable[[], np.ndarray], expires: float = float("inf")) -> asyncio.Future[Answer]:
+        """`admit`, for those who wait: the future gives the answer or raises; cancelled, it abandons the job."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+
+        def settled(outcome: Answer | Exception) -> None:
+            if future.done():  # who asked has gone
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        job = self.admit(read, settled, expires, tracing.CURRENT.get())
+        future.add_done_callback(lambda _: setattr(job, "abandoned", True))
+        return future
 
     def saturated(self) -> Saturated:
         """Note that a request is refused; gives what to raise."""
@@ -246,7 +272,7 @@ class Batcher:
 
     def _dropped(self, job: Job) -> bool:
         """Whether nobody waits for a job any more; it is then settled and counted."""
-        if not job.future.cancelled() and self._clock() < job.expires:
+        if not job.abandoned and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
         self._settle([(job, Expired())])
@@ -260,9 +286,4 @@ class Batcher:
     def _settled(self, outcomes: list[tuple[Job, Answer | Exception]]) -> None:
         for job, outcome in outcomes:
             del self._pending[job]
-            if job.future.done():  # its request has expired
-                continue
-            if isinstance(outcome, Exception):
-                job.future.set_exception(outcome)
-            else:
-                job.future.set_result(outcome)
+            job.settled(outcome)

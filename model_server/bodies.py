@@ -9,15 +9,38 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
+from model_server.head import Head, head_of
 from model_server.problems import RETRY, BadInput, Problem
 
 
+def slow() -> Problem:
+    """What is told when a body does not come in time."""
+    return Problem(408, "slow_body", "the body did not come in time", {"Connection": "close"})
+
+
+def gone() -> Problem:
+    """What is noted when a sender goes away in the middle of a body."""
+    return Problem(400, "disconnected", "the client went away")
+
+
 class Bodies:
-    """Reads bodies; `held_bytes` are those of requests that are not answered yet."""
+    """The bounds of all bodies together; `held_bytes` are those of requests that are not answered yet."""
 
     def __init__(self, max_bytes: int, max_held_bytes: int):
-        self._max, self._max_held = max_bytes, max_held_bytes
+        self.max_bytes, self.max_held_bytes = max_bytes, max_held_bytes
         self.held_bytes = 0
+
+    def expect(self, head: Head) -> Body:
+        """The body that comes after a head. Raises BadInput when it will be too large, or is compressed."""
+        if (head.field(b"content-encoding") or "identity").lower() != "identity":
+            raise BadInput(415, "encoded_body", "compressed bodies are not taken; send it without Content-Encoding")
+        declared = head.field(b"content-length") or "0"
+        if declared.isdigit() and int(declared[:20]) > self.max_bytes:
+            raise self.too_large()
+        return Body(self)
+
+    def too_large(self) -> BadInput:
+        return BadInput(413, "body_too_large", f"at most {self.max_bytes} bytes are taken")
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request, until: float) -> AsyncIterator[bytes]:
@@ -26,38 +49,46 @@ class Bodies:
         Raises BadInput when it is too large, empty or compressed, Problem when it is late, its sender goes away, or
         too much is held already.
         """
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise BadInput(415, "encoded_body", "compressed bodies are not taken; send it without Content-Encoding")
-        declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared[:20]) > self._max:
-            raise self._too_large()
-        chunks: list[bytes] = []
-        try:
-            await self._receive(request, until, chunks)
-            if not chunks:
-                raise BadInput(422, "empty_body", "the body is empty")
-            yield b"".join(chunks)
-        finally:
-            self.held_bytes -= sum(map(len, chunks))
-
-    async def _receive(self, request: Request, until: float, chunks: list[bytes]) -> None:
-        size = 0
+        body = self.expect(head_of(request.scope))
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 async for chunk in request.stream():
-                    if not chunk:
-                        continue
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    self.held_bytes += len(chunk)
-                    if size > self._max:
-                        raise self._too_large()
-                    if self.held_bytes > self._max_held:
-                        raise Problem(503, "too_many_bodies", "too many bodies are arriving at once", RETRY)
+                    body.add(chunk)
+            yield body.whole()
         except TimeoutError:
-            raise Problem(408, "slow_body", "the body did not come in time", {"Connection": "close"}) from None
+            raise slow() from None
         except ClientDisconnect:
-            raise Problem(400, "disconnected", "the client went away") from None
+            raise gone() from None
+        finally:
+            body.release()
 
-    def _too_large(self) -> BadInput:
-        return BadInput(413, "body_too_large", f"at most {self._max} bytes are taken")
+
+class Body:
+    """A body on its way in. What has come counts as held until it is released."""
+
+    __slots__ = ("_bodies", "_chunks", "size")
+
+    def __init__(self, bodies: Bodies):
+        self._bodies, self._chunks, self.size = bodies, [], 0
+
+    def add(self, chunk: bytes) -> None:
+        """A piece more. Raises BadInput when the body is too large, Problem when all bodies together are."""
+        bodies = self._bodies
+        self._chunks.append(chunk)
+        self.size += len(chunk)
+        bodies.held_bytes += len(chunk)
+        if self.size > bodies.max_bytes:
+            raise bodies.too_large()
+        if bodies.held_bytes > bodies.max_held_bytes:
+            raise Problem(503, "too_many_bodies", "too many bodies are arriving at once", RETRY)
+
+    def whole(self) -> bytes:
+        """All of it. Raises BadInput when there is nothing."""
+        if not self.size:
+            raise BadInput(422, "empty_body", "the body is empty")
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def release(self) -> None:
+        """It is held no more."""
+        self._bodies.held_bytes -= self.size
+        self._chunks, self.size = [], 0

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 
-from starlette.requests import Request
-
 from model_server.problems import BadInput
 
 HEADER = "X-Request-Timeout-Ms"
+FIELD = HEADER.lower().encode()
 
 
-def expiry(request: Request, at_most_s: float) -> float:
-    """When (monotonic seconds) the answer of a request that begins now is worth nothing any more. Raises BadInput."""
-    told = request.headers.get(HEADER)
+def expiry(told: str | None, at_most_s: float) -> float:
+    """When (monotonic seconds) the answer of a request that begins now is worth nothing any more, by what its header
+    says; None: it has none. Raises BadInput."""
     if told is None:
         return time.monotonic() + at_most_s
     if not (told.isascii() and told.isdigit() and len(told) <= 9 and int(told) > 0):

@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from model_server import SERVICE
 from model_server.audit.log import AuditLog
-from model_server.keyring import Keyring, Refused
+from model_server.head import Head, head_of
+from model_server.keyring import Key, Keyring, Refused
 from model_server.limits import Allowance
 from model_server.metrics import Metrics
 from model_server.problems import Problem, on_http_exception
@@ -49,31 +50,46 @@ class Guard:
         """A route for callers with this role; None: for everybody, and unrecorded."""
         if role is None:
             return Route(path, endpoint, methods=methods)
-        self._denied.labels(path)
+        self.protects(path)
 
         async def guarded(request: Request) -> Response:
-            principal, result, why = NOBODY, "ok", {}
+            head, principal, why = head_of(request.scope), NOBODY, None
             try:
-                principal = self._principal(request, role, path)
+                key = self.caller(head)
+                principal = name_of(key)
+                self.allow(key, role, path)
                 return await endpoint(request)
-            except Problem as problem:
-                result, why = _result(problem.status), {"status": problem.status, "reason": problem.reason}
-                raise
-            except BaseException:
-                result = "failed"
+            except BaseException as error:
+                why = error
                 raise
             finally:
-                if result != "shed":
-                    self._record(request, EVENTS[role], result, principal, **why)
+                self.ended(head, role, principal, why)
 
         return Route(path, guarded, methods=methods)
+
+    def protects(self, resource: str) -> None:
+        """Say from the start that nobody was denied it."""
+        self._denied.labels(resource)
+
+    def ended(self, head: Head, role: str, principal: str, why: BaseException | None = None) -> None:
+        """Record how the use of a role ended: well, or by an error."""
+        if why is None:
+            self._record(head, EVENTS[role], "ok", principal)
+        elif not isinstance(why, Problem):
+            self._record(head, EVENTS[role], "failed", principal)
+        elif (result := _result(why.status)) != "shed":
+            self._record(head, EVENTS[role], result, principal, status=why.status, reason=why.reason)
 
     async def unrouted(self, request: Request, error: HTTPException) -> Response:
         """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
         if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
-            self._metrics.invalid.labels(reason).inc()
-            self._record(request, "request", "refused", NOBODY, status=error.status_code, reason=reason)
+            self.stray(head_of(request.scope), error.status_code, reason)
         return await on_http_exception(request, error)
+
+    def stray(self, head: Head, status: int, reason: str) -> None:
+        """Count and record what no route takes."""
+        self._metrics.invalid.labels(reason).inc()
+        self._record(head, "request", "refused", NOBODY, status=status, reason=reason)
 
     def malformed(self, problem: Problem, remote_address: str, request_id: str) -> None:
         """What never became a request. Counted and recorded like it."""
@@ -84,47 +100,51 @@ class Guard:
                 status=problem.status, reason=problem.reason,
             )  # fmt: skip
 
-    def _principal(self, request: Request, role: str, path: str) -> str:
-        """The name behind the request's key. Raises a Problem: 401, 403 or 429."""
+    def caller(self, head: Head) -> Key | None:
+        """The key of a request; None without a keyring. Raises a Problem, 401."""
         if self._keyring is None:
-            return NOBODY
-        now = time.time()
+            return None
         try:
-            key = self._keyring.find(_sent(request), now)
+            return self._keyring.find(_sent(head), time.time())
         except Refused as refused:
             self._failures.labels(refused.reason).inc()
             challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
             raise Problem(401, refused.reason, REFUSALS[refused.reason], {"WWW-Authenticate": challenge}) from None
-        request.scope["principal"] = key.name
+
+    def allow(self, key: Key | None, role: str, resource: str) -> None:
+        """Let the owner of a key use a role. Raises a Problem: 403 or 429."""
+        if key is None:
+            return
         if wait_s := self._allowance.wait_s(key.id, key.per_s or self._per_s, time.monotonic()):
             self._limited.inc()
             retry = {"Retry-After": str(math.ceil(wait_s))}
             raise Problem(429, "rate_limited", "more requests a second than this key may send", retry)
         if role not in key.roles:
-            self._denied.labels(path).inc()
+            self._denied.labels(resource).inc()
             raise Problem(403, "under_privileged", f"this key has not the role {role}")
-        return key.name
 
-    def _record(self, request: Request, event_type: str, result: str, principal: str, **why: object) -> None:
-        if self._audit is None:
-            return
-        client, headers = request.client, request.headers
-        self._audit.record(
-            event_type, result,
-            principal=request.scope.get("principal", principal),
-            resource=request.scope["path"], action=request.method,
-            remote_address=client.host if client else "", user_agent=headers.get("user-agent", ""),
-            request_id=request.scope["correlation"]["request_id"], **why,
-        )  # fmt: skip
+    def _record(self, head: Head, event_type: str, result: str, principal: str, **why: object) -> None:
+        if self._audit is not None:
+            self._audit.record(
+                event_type, result,
+                principal=principal, resource=head.path, action=head.method, remote_address=head.address,
+                user_agent=head.field(b"user-agent") or "", request_id=head.ids["request_id"], **why,
+            )  # fmt: skip
 
 
-def _sent(request: Request) -> str:
+def name_of(key: Key | None) -> str:
+    """The principal in the audit log."""
+    return key.name if key else NOBODY
+
+
+def _sent(head: Head) -> str:
     """The one key that a request carries. Raises Refused."""
     sent = []
-    for name, value in request.headers.items():
-        if name == "x-api-key":
-            sent.append(value)
-        elif name == "authorization":
+    for name, raw in head.headers:
+        if name == b"x-api-key":
+            sent.append(raw.decode("latin-1"))
+        elif name == b"authorization":
+            value = raw.decode("latin-1")
             form = BEARER.fullmatch(value) if len(value) < 200 else None
             sent.append(form[1] if form else "")
     if not sent:

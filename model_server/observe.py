@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.correlation import IDS, correlation
 from model_server.metrics import Metrics
-from model_server.tracing import Tracer
+from model_server.tracing import Trace, Tracer
 
 PROBE_PATHS = frozenset(
     {
@@ -23,12 +24,48 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 LEFT = 499  # the client went away before there was an answer
 
 
+class Answers:
+    """Where clients' requests are counted, and their traces end, once they are answered."""
+
+    def __init__(self, metrics: Metrics, tracer: Tracer):
+        self._metrics, self._tracer = metrics, tracer
+        self._series = functools.cache(self._found)  # as many as there are series
+
+    def ended(
+        self, method: str, endpoint: str, status: int, ids: Mapping[str, str], trace: Trace | None,
+        began: float, received_bytes: int, sent_bytes: int,
+    ) -> None:  # fmt: skip
+        """One request was answered. Label values are bounded: method and endpoint are each one of a few words."""
+        exemplar = {"trace_id": ids["trace_id"]} if trace or not self._tracer.on else None
+        requests, duration, received, sent = self._series(method, endpoint, status)
+        requests.inc()
+        duration.observe(time.perf_counter() - began, exemplar)
+        received.observe(received_bytes)
+        sent.observe(sent_bytes)
+        if trace:
+            self._tracer.end(
+                trace, f"{method} {endpoint}", began, status >= 500,
+                **{
+                    "http.request.method": method, "http.route": endpoint,
+                    "http.response.status_code": status, "request.id": ids["request_id"],
+                },
+            )  # fmt: skip
+
+    def _found(self, method: str, endpoint: str, status: int) -> tuple[Any, ...]:
+        metrics = self._metrics
+        return (
+            metrics.requests.labels(method, endpoint, str(status)),
+            metrics.request_duration.labels(method, endpoint),
+            metrics.request_size.labels(endpoint),
+            metrics.response_size.labels(endpoint),
+        )
+
+
 class Observed:
     """Wraps the application. Label values are bounded: an unknown path is "other", and so is an unknown method."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer):
-        self._app, self._metrics, self._tracer = app, metrics, tracer
-        self._series = functools.cache(self._found)  # as many as there are series
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, answers: Answers):
+        self._app, self._metrics, self._tracer, self._answers = app, metrics, tracer, answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,30 +95,10 @@ class Observed:
         finally:
             metrics.in_flight -= 1
             endpoint = getattr(scope.get("route"), "path", "other")  # /v2/models/{name}, whatever the name
-            trace_id = scope["correlation"]["trace_id"]
-            exemplar = {"trace_id": trace_id} if trace or not self._tracer.on else None
-            requests, duration, received, sent = self._series(method, endpoint, exchange.status)
-            requests.inc()
-            duration.observe(time.perf_counter() - began, exemplar)
-            received.observe(exchange.received_bytes)
-            sent.observe(exchange.sent_bytes)
-            if trace:
-                self._tracer.end(
-                    trace, f"{method} {endpoint}", began, exchange.status >= 500,
-                    **{
-                        "http.request.method": method, "http.route": endpoint,
-                        "http.response.status_code": exchange.status, "request.id": scope["correlation"]["request_id"],
-                    },
-                )  # fmt: skip
-
-    def _found(self, method: str, endpoint: str, status: int) -> tuple[Any, ...]:
-        metrics = self._metrics
-        return (
-            metrics.requests.labels(method, endpoint, str(status)),
-            metrics.request_duration.labels(method, endpoint),
-            metrics.request_size.labels(endpoint),
-            metrics.response_size.labels(endpoint),
-        )
+            self._answers.ended(
+                method, endpoint, exchange.status, scope["correlation"], trace, began,
+                exchange.received_bytes, exchange.sent_bytes,
+            )  # fmt: skip
 
     async def _answered(self, exchange: Exchange) -> None:
         try:

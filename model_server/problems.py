@@ -25,6 +25,11 @@ class BadInput(Problem):
     """The sender's fault: a 4xx, and counted under its reason."""
 
 
+def internal() -> Problem:
+    """A defect of ours; what it was is for the log alone."""
+    return Problem(500, "internal", "the service failed; its log says more")
+
+
 def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | int]:
     """What an error answers, as JSON members."""
     told = {
@@ -46,8 +51,7 @@ async def on_problem(request: Request, problem: Problem) -> JSONResponse:
 
 
 async def on_exception(request: Request, error: Exception) -> JSONResponse:
-    """A defect of ours; what it was is for the log alone."""
-    return await on_problem(request, Problem(500, "internal", "the service failed; its log says more"))
+    return await on_problem(request, internal())
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:

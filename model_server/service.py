@@ -16,14 +16,17 @@ import numpy as np
 import structlog
 from PIL import Image
 
-from model_server import drift, gpu, tracing
+from model_server import SERVICE, drift, gpu, tracing
 from model_server.batching import Answer, Batcher
+from model_server.bodies import Bodies
 from model_server.deep import Deep
 from model_server.durable import Durable
 from model_server.feedback import Feedback
 from model_server.images import CLASSES, SIDE, decode
 from model_server.logs import now
 from model_server.metrics import Metrics
+from model_server.observe import Answers
+from model_server.problems import RETRY, Problem
 from model_server.settings import Settings
 from model_server.shedding import Shedding
 from model_server.tracing import Tracer
@@ -43,7 +46,9 @@ class Service:
         self.metrics = Metrics(settings.commit, settings.environment, settings.deployment, settings.metrics == "on")
         self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
         self.batcher = Batcher(settings, self.metrics)
-        self.shedding = Shedding(self.batcher, self.metrics, self.tracer)
+        self.shedding = Shedding(self.batcher)
+        self.answers = Answers(self.metrics, self.tracer)
+        self.bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
         self.feedback = Feedback()
         self.durable = Durable(settings, self.metrics, self.feedback)
         self.deep = Deep(self)
@@ -62,6 +67,10 @@ class Service:
                 ),
                 "inference_queue_depth": ("Requests admitted and not yet answered.", lambda: self.batcher.depth),
                 "inference_queue_limit": ("Requests admitted at most.", lambda: settings.max_queue),
+                "request_bodies_held_bytes": (
+                    "Bytes of bodies whose requests are not answered yet.",
+                    lambda: self.bodies.held_bytes,
+                ),
                 "inference_stalled_seconds": (
                     "For how long work waits and none is done.",
                     lambda: self.batcher.stalled_s,
@@ -108,6 +117,16 @@ class Service:
     @property
     def started(self) -> bool:
         return self._started_after is not None
+
+    def check_started(self) -> None:
+        """Raises Problem, 503, before the service is started."""
+        if not self.started:
+            raise Problem(503, "starting", "the model is still loading", RETRY)
+
+    def check_model(self, name: str, version: str | None) -> None:
+        """Raises Problem, 404, unless that is the model, and its version where one is named."""
+        if name != SERVICE or (version is not None and version != self.model.version):
+            raise Problem(404, "no_such_model", f"the one model is {SERVICE} {self.model.version}")
 
     def decoded(self, body: bytes) -> np.ndarray:
         """A picture as a batch of one, uint8 (1, side, side). Raises BadInput."""

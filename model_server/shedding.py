@@ -1,4 +1,4 @@
-"""Refusing what the queue has no room for before it costs anything: no task, no routing, no reading of its body.
+"""Refusing what there is no room for before it costs anything, and saying so without a flood.
 
 At three times its capacity a service refuses two requests for each that it answers. If each of them went a request's
 whole way, the refusals would take the processor that the answers need.
@@ -6,92 +6,48 @@ whole way, the refusals would take the processor that the answers need.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Sequence
 
 import structlog
 
-from model_server import SERVICE
 from model_server.batching import Batcher, Saturated
-from model_server.correlation import correlation
-from model_server.metrics import Metrics
-from model_server.problems import MEDIA_TYPE, RETRY, Problem, body
-from model_server.tracing import Tracer
+from model_server.problems import RETRY, Problem, body
 
 LOG_EVERY_S = 1.0
-ENDPOINTS = {b"/predict": "/predict", f"/v2/models/{SERVICE}/infer".encode(): "/v2/models/{name}/infer"}  # URL: route
-STATUS = "503"
-HEAD = f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\n" + "".join(
-    f"{name.lower()}: {value}\r\n" for name, value in RETRY.items()
-)
 
 
 def full(saturated: Saturated) -> Problem:
     """What a request is told that finds the queue full."""
-    return Problem(int(STATUS), "queue_full", str(saturated), RETRY)
+    return Problem(503, "queue_full", str(saturated), RETRY)
 
 
 class Shedding:
-    """What refuses while the queue is full. A refusal leaves behind what any answer does: metrics, its trace when it is
-    sampled, and a line in the log, there one a second for all."""
+    """What is told of refused work: its answer, prepared once for each path, and one line a second in the log for each
+    reason, however many are refused."""
 
-    def __init__(self, batcher: Batcher, metrics: Metrics, tracer: Tracer):
-        self._batcher, self._tracer = batcher, tracer
-        self._logged, self._since = float("-inf"), 0
-        self._endpoints = {url: _Endpoint(url.decode(), route, batcher, metrics) for url, route in ENDPOINTS.items()}
+    def __init__(self, batcher: Batcher):
+        self._batcher = batcher
+        self._prepared = functools.lru_cache(64)(self._parts)
+        self._told: dict[str, tuple[float, int]] = {}  # reason: when it was last logged, and how many since
 
-    def answer(self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], more: bytes) -> bytes | None:
-        """The whole answer to a request for which there is no room, with `more` headers; None where the request is to
-        go its usual way."""
-        if not self._batcher.full or method != b"POST" or (endpoint := self._endpoints.get(url)) is None:
-            return None
-        began = time.perf_counter()
-        ids, parent = correlation(dict(headers))
-        self._batcher.saturated()
-        self.log()
-        trace = self._tracer.sampled(ids, parent)
-        told, length = endpoint.told(ids["request_id"], more)
-        endpoint.requests.inc()
-        endpoint.received.observe(0)
-        endpoint.sent.observe(length)
-        endpoint.duration.observe(
-            time.perf_counter() - began, {"trace_id": ids["trace_id"]} if trace or not self._tracer.on else None
-        )
-        if trace:
-            self._tracer.end(
-                trace, f"POST {endpoint.route}", began, True,
-                **{
-                    "http.request.method": "POST", "http.route": endpoint.route,
-                    "http.response.status_code": int(STATUS), "request.id": ids["request_id"],
-                },
-            )  # fmt: skip
-        return told
+    def content(self, request_id: str, path: str) -> bytes:
+        """The body of the answer to a request that finds the queue full."""
+        before, after = self._prepared(path)
+        return b'%b"%b"%b' % (before, request_id.encode(), after)
 
-    def log(self) -> None:
-        """One line a second, however many are refused: an overload must not become a flood of logs."""
-        self._since += 1
+    def log(self, reason: str = "queue_full") -> None:
+        """Note that a request was refused for want of room."""
+        logged, since = self._told.get(reason, (float("-inf"), 0))
         now = time.monotonic()
-        if now - self._logged >= LOG_EVERY_S:
-            structlog.get_logger().warning("Requests shed", count=self._since, queue=self._batcher.limit)
-            self._logged, self._since = now, 0
+        if now - logged >= LOG_EVERY_S:
+            structlog.get_logger().warning("Requests shed", reason=reason, count=since + 1, queue=self._batcher.limit)
+            logged, since = now, -1
+        self._told[reason] = logged, since + 1
 
-
-class _Endpoint:
-    """What all refusals of one endpoint share: their text but for the request id, and the series they count in."""
-
-    def __init__(self, url: str, route: str, batcher: Batcher, metrics: Metrics):
-        self.route = route
-        self.requests = metrics.requests.labels("POST", route, STATUS)
-        self.duration = metrics.request_duration.labels("POST", route)
-        self.received, self.sent = metrics.request_size.labels(route), metrics.response_size.labels(route)
-        problem = full(batcher.refusal())
-        self._before, self._after = (
-            part.encode() for part in json.dumps(body(problem, "\0", url), separators=(",", ":")).split('"\\u0000"')
-        )
-
-    def told(self, request_id: str, more: bytes) -> tuple[bytes, int]:
-        """The answer, and how long its body is."""
-        content = b'%b"%b"%b' % (self._before, request_id.encode(), self._after)
-        head = f"{HEAD}content-length: {len(content)}\r\nx-request-id: {request_id}\r\n".encode()
-        return b"%b%b\r\n%b" % (head, more, content), len(content)
+    def _parts(self, path: str) -> tuple[bytes, bytes]:
+        """What stands before and after the request id."""
+        told = json.dumps(body(full(self._batcher.refusal()), "\0", path), separators=(",", ":"))
+        before, after = told.split('"\\u0000"')
+        return before.encode(), after.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import json
 import random
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model_server import problems
+from model_server.direct import Call, Direct, target
 from model_server.problems import BadInput, Problem
 
 LINGER_S = 2.0
@@ -21,15 +23,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(
         self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None],
-        shed: Callable[[bytes, bytes, list[tuple[bytes, bytes]], bytes], bytes | None], **kwargs,
+        direct: Direct, **kwargs,
     ):  # fmt: skip
-        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `shed` is shown
-        each head (method, URL, headers, headers to add) and gives the whole answer to a request that is to be no one;
-        None: it is one."""
+        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `direct` answers
+        the requests for inference."""
         super().__init__(*args, **kwargs)
         self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
-        self._shed = shed
-        self._in_head, self._has_body, self._refused, self._is_shed = False, False, False, False
+        self._direct = direct
+        self._in_head, self._has_body, self._refused = False, False, False
+        self._draining: asyncio.Task | None = None
         self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
         self._late: TimerHandle | None = None
         self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
@@ -41,6 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset_keepalive_if_required()
         self._punctual()
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -53,43 +56,98 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parsed_bytes = 0 if self._has_body else self._parsed_bytes + len(data)
         if self._parsed_bytes > self._max_head_bytes:
             self._refuse(self._too_large)
-        elif self._late is None and (self._in_head or self._is_shed):
-            late = self._on_late if self._in_head else self.transport.close  # of a shed request: the rest of its body
+        elif self._late is None and (self._in_head or self._is_answered_early()):
+            late = self._on_late if self._in_head else self.transport.close
             self._late = self.loop.call_later(self._head_within_s, late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._is_shed, self._parsed_bytes = True, False, 0
+        self._in_head, self._parsed_bytes = True, 0
 
     def on_headers_complete(self) -> None:
         self._in_head, self._has_body = False, True
         self._punctual()
         if self._head_bytes() > self._max_head_bytes:
             raise self._too_large  # the parser stops and calls for the answer below
-        idle = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
-        if idle and not self.expect_100_continue and self.parser.should_keep_alive():
-            date = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-            answer = self._shed(self.parser.get_method(), self.url, self.headers, date)
-            if answer is not None:
-                self._is_shed = True
-                self.server_state.total_requests += 1
-                self.transport.write(answer)
-                return
-        super().on_headers_complete()
+        at = target(self.url)
+        if at is None:
+            super().on_headers_complete()
+            return
+        before, self.cycle = self.cycle, self._direct.call(self, at)
+        if before is None or before.response_complete:
+            self.cycle.begin()
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, None))
 
     def on_body(self, body: bytes) -> None:
         self._has_body = True
-        if not self._is_shed:
+        if type(self.cycle) is Call:
+            self.cycle.add(body)
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._has_body = True
-        if not self._is_shed:
+        if type(self.cycle) is not Call:
             super().on_message_complete()
             return
-        self._is_shed = False
-        self._punctual()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        was_answered = self.cycle.response_complete
+        self.cycle.complete()
+        if was_answered:  # and the rest of its body has come now
+            self._punctual()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    @property
+    def date(self) -> bytes:
+        """The headers that every answer has."""
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+
+    def answered(self) -> None:
+        """The direct request that this connection was busy with is: go on, but not faster than answers are read."""
+        if not self.flow.write_paused:
+            self.on_response_complete()
+        elif self._draining is None or self._draining.done():
+            self.flow.pause_reading()
+            self._draining = self.loop.create_task(self._drain())
+
+    def hang_up(self, unread: bool) -> None:
+        """Close, after an answer; while bytes are `unread` that would throw it away, so only once it can be read."""
+        if not unread:
+            self.transport.close()
+            return
+        self._refused = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    async def _drain(self) -> None:
+        await self.flow.drain()
+        self.on_response_complete()
+
+    def _start_asgi_task(self, cycle, app) -> None:
+        if type(cycle) is Call:
+            self.loop.call_soon(cycle.begin)  # not at once: thousands that are refused would begin within each other
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _is_answered_early(self) -> bool:
+        """Whether the rest of the body of a request that is answered is still to come."""
+        return type(self.cycle) is Call and self.cycle.response_complete and self.cycle.more_body
+
+    def _leave(self) -> None:
+        """Nobody is there for what is being answered, or waits to be."""
+        for cycle, _ in self.pipeline:
+            if type(cycle) is Call:
+                cycle.left()
+        if type(self.cycle) is Call:
+            self.cycle.left()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for whatever its parser refuses."""
@@ -119,9 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._leave()
         request_id = f"{random.getrandbits(128):032x}"
         self._tell(problem, self.client[0] if self.client else "", request_id)
         told = json.dumps(problems.body(problem, request_id)).encode()
@@ -131,6 +187,4 @@ class BoundedProtocol(HttpToolsProtocol):
             f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n".encode()
             + told
         )
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self.hang_up(unread=True)

@@ -1,0 +1,31 @@
+"""What is known of a request before its body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from starlette.types import Scope
+
+
+class Head(NamedTuple):
+    """`path` is unquoted; `headers` have lower-case names; `ids` are the request's, trace's and span's."""
+
+    method: str
+    path: str
+    headers: Sequence[tuple[bytes, bytes]]
+    address: str
+    ids: Mapping[str, str]
+
+    def field(self, name: bytes) -> str | None:
+        """The first header of that name."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+
+def head_of(scope: Scope) -> Head:
+    """That of a request of the application."""
+    address = scope["client"][0] if scope["client"] else ""
+    return Head(scope["method"], scope["path"], scope["headers"], address, scope["correlation"])
