@@ -94,6 +94,7 @@ class Batcher:
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic):
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._pending: dict[Job, None] = {}  # in order of admission
+        self.limit = settings.max_queue  # requests admitted at most
         self._unread: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._decoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._held: Job | None = None  # was taken to join a batch, and did not fit
@@ -155,11 +156,6 @@ class Batcher:
     def refusal(self) -> Saturated:
         """What a request is told that finds the queue full."""
         return Saturated(f"{self.limit} requests are waiting")
-
-    @property
-    def limit(self) -> int:
-        """Requests admitted at most."""
-        return self._settings.max_queue
 
     @property
     def full(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import ClientDisconnect, Request
 
 from model_server.head import Head, head_of
-from model_server.problems import RETRY, BadInput, Problem
+from model_server.problems import LEFT, RETRY, BadInput, Problem
 
 
 def slow() -> Problem:
@@ -20,7 +20,7 @@ def slow() -> Problem:
 
 def gone() -> Problem:
     """What is noted when a sender goes away in the middle of a body."""
-    return Problem(400, "disconnected", "the client went away")
+    return Problem(LEFT, "disconnected", "the client went away")
 
 
 class Bodies:

@@ -28,13 +28,14 @@ def correlation(headers: Mapping[bytes, bytes]) -> tuple[dict[str, str], Parent 
     """request_id, trace_id and span_id of a request, the caller's where well-formed, else made here; and the caller's
     span, when W3C's traceparent names one."""
     parent = None
-    traced = TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    told, asked = headers.get(b"traceparent"), headers.get(b"x-request-id")
+    traced = told and TRACEPARENT.fullmatch(told)
     if traced and not (traced[1] == b"00" and traced[5]):  # only a later version may have more fields
         state = TRACESTATE.fullmatch(headers.get(b"tracestate", b""))
         parent = Parent(traced[3].decode(), bool(int(traced[4], 16) & SAMPLED), state[0].decode() if state else "")
         trace_id = traced[2].decode()
     else:
         trace_id = f"{random.getrandbits(128):032x}"
-    given = REQUEST_ID.fullmatch(headers.get(b"x-request-id", b""))
+    given = asked and REQUEST_ID.fullmatch(asked)
     request_id = given[0].decode() if given else trace_id
     return {"trace_id": trace_id, "span_id": f"{random.getrandbits(64):016x}", "request_id": request_id}, parent

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import re
 import time
 import urllib.parse
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 import numpy as np
+import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -25,11 +25,11 @@ from model_server.batching import Answer, Expired, Job, Saturated
 from model_server.bodies import Body, gone, slow
 from model_server.correlation import correlation
 from model_server.guard import NOBODY, name_of
-from model_server.head import Head
+from model_server.head import Head, fields_of
 from model_server.images import CLASSES
 from model_server.multipart import picture
-from model_server.observe import LEFT, METHODS
-from model_server.problems import MEDIA_TYPE, RETRY, BadInput, Problem, body, internal
+from model_server.observe import METHODS
+from model_server.problems import LEFT, MEDIA_TYPE, RETRY, BadInput, Problem, body, internal
 
 if TYPE_CHECKING:
     from model_server.service import Service
@@ -39,7 +39,7 @@ ROLE = "predict"
 PREDICT, INFER, INFER_VERSION = "/predict", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 ROUTES = (PREDICT, INFER, INFER_VERSION)  # each takes POST
 NAMES_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-JSON = "application/json"
+IS_JSON = {"content-type": "application/json"}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -120,9 +120,10 @@ class Call:
             return
         service = self._service
         self._began = time.perf_counter()
-        ids, parent = correlation(dict(self._headers))
+        headers = fields_of(self._headers)
+        ids, parent = correlation(headers)
         address = self._wire.client[0] if self._wire.client else ""
-        self._head = Head(self._method, self._at.path, self._headers, address, ids)
+        self._head = Head(self._method, self._at.path, self._headers, headers, address, ids)
         self._trace = service.tracer.sampled(ids, parent)
         service.metrics.in_flight += 1
         try:
@@ -224,7 +225,7 @@ class Call:
             "model_version": self._service.model.version,
             "request_id": self._head.ids["request_id"],
         }
-        return json.dumps(told, separators=(",", ":")).encode(), {"content-type": JSON}
+        return orjson.dumps(told), IS_JSON
 
     def _inferred(self, asked: oip.Inference, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
         """Of tensors, as they asked for it."""
@@ -276,7 +277,7 @@ class Call:
             return
         told = body(problem, ids["request_id"], self._at.path)
         headers = {"content-type": MEDIA_TYPE, **(problem.headers or {})}
-        self._finish(problem.status, json.dumps(told, separators=(",", ":")).encode(), headers)
+        self._finish(problem.status, orjson.dumps(told), headers)
 
     def _finish(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
         """Answer, if anybody is there to be told, and give back what the request held."""
@@ -292,16 +293,16 @@ class Call:
         self._job = None
         service.metrics.in_flight -= 1
         if self.disconnected:
-            status, content = status if status >= 400 else LEFT, b""
+            status, content = LEFT, b""
         elif not wire.transport.is_closing():
-            if headers.get("Connection") == "close":
+            if "Connection" in headers:  # only ever to close it
                 self.keep_alive = False
-            fields = [f"{name}: {value}\r\n" for name, value in headers.items() if name != "Connection"]
-            if not self.keep_alive:
-                fields.append("connection: close\r\n")
-            fields.append(f"content-length: {len(content)}\r\nx-request-id: {head.ids['request_id']}\r\n\r\n")
+            fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if not self.keep_alive and "Connection" not in headers:
+                fields += "connection: close\r\n"
+            fields += f"content-length: {len(content)}\r\nx-request-id: {head.ids['request_id']}\r\n\r\n"
             shown = content if self._method != "HEAD" else b""
-            wire.transport.write(b"".join((STATUS_LINE[status], wire.date, "".join(fields).encode("latin-1"), shown)))
+            wire.transport.write(b"".join((STATUS_LINE[status], wire.date, fields.encode("latin-1"), shown)))
         method = self._method if self._method in METHODS else "other"
         service.answers.ended(
             method, self._at.route, status, head.ids, self._trace, self._began, received, len(content)

@@ -14,18 +14,23 @@ class Head(NamedTuple):
     method: str
     path: str
     headers: Sequence[tuple[bytes, bytes]]
+    fields: Mapping[bytes, bytes]
     address: str
     ids: Mapping[str, str]
 
     def field(self, name: bytes) -> str | None:
         """The first header of that name."""
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return None
+        value = self.fields.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def fields_of(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The first header of each name."""
+    return dict(reversed(headers))
 
 
 def head_of(scope: Scope) -> Head:
     """That of a request of the application."""
     address = scope["client"][0] if scope["client"] else ""
-    return Head(scope["method"], scope["path"], scope["headers"], address, scope["correlation"])
+    headers = scope["headers"]
+    return Head(scope["method"], scope["path"], headers, fields_of(headers), address, scope["correlation"])

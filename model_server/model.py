@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from model_server.allocator import keep_freed_memory
 from model_server.densenet import DenseNet121
 from model_server.images import SIDE
 from model_server.settings import WEIGHTS
@@ -119,6 +120,7 @@ def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: st
 
     `device` is cpu, cuda, or auto: CUDA where there is some. Raises WeightsError, DeviceError.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     model = load(path, sha256)
     if device == "cuda" and not torch.cuda.is_available():

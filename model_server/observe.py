@@ -11,7 +11,9 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.correlation import IDS, correlation
+from model_server.head import fields_of
 from model_server.metrics import Metrics
+from model_server.problems import LEFT
 from model_server.tracing import Trace, Tracer
 
 PROBE_PATHS = frozenset(
@@ -21,7 +23,6 @@ PROBE_PATHS = frozenset(
     }
 )  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-LEFT = 499  # the client went away before there was an answer
 
 
 class Answers:
@@ -70,7 +71,7 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        ids, parent = correlation(dict(scope["headers"]))
+        ids, parent = correlation(fields_of(scope["headers"]))
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too
         if scope["path"] in PROBE_PATHS:

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
+LEFT = 499  # the client went away before there was an answer
+TITLES = {status.value: status.phrase for status in http.HTTPStatus} | {LEFT: "Client Closed Request"}
 RETRY = {"Retry-After": "1"}  # on every 503
 
 
@@ -34,7 +36,7 @@ def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | i
     """What an error answers, as JSON members."""
     told = {
         "type": "about:blank",
-        "title": http.HTTPStatus(problem.status).phrase,
+        "title": TITLES[problem.status],
         "status": problem.status,
         "detail": problem.detail,
         "reason": problem.reason,

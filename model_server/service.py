@@ -141,7 +141,7 @@ class Service:
             confidence = max(probability, 1 - probability)
             self.metrics.predictions.labels(version, name).inc()
             self.metrics.confidence.observe(confidence)
-            if i == 0:
+            if i == 0 and tracing.CURRENT.get():
                 tracing.annotate(
                     **{
                         "image.size": size, "model.version": version,

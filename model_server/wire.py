@@ -32,6 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._direct = direct
         self._in_head, self._has_body, self._refused = False, False, False
         self._draining: asyncio.Task | None = None
+        self._data_bytes = 0  # of the piece that is being read
         self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
         self._late: TimerHandle | None = None
         self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
@@ -49,7 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._has_body = False
+        self._has_body, self._data_bytes = False, len(data)
         super().data_received(data)
         if self._refused:
             return
@@ -67,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._has_body = False, True
         self._punctual()
-        if self._head_bytes() > self._max_head_bytes:
+        if self._parsed_bytes + self._data_bytes > self._max_head_bytes < self._head_bytes():
             raise self._too_large  # the parser stops and calls for the answer below
         at = target(self.url)
         if at is None:

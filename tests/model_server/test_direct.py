@@ -1,0 +1,184 @@
+"""Requests for inference are answered in the protocol: whatever form they come in, in order, and none is lost."""
+
+import contextlib
+import json
+import socket
+
+import pytest
+from real_server import serving
+from test_served_health import SLUGGISH
+
+ABOUT = {"method": "POST", "endpoint": "/predict"}
+
+
+class Connection:
+    """Bytes to a server, and the answers that come back."""
+
+    def __init__(self, port: int):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._file = self.socket.makefile("rb")
+
+    def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def answer(self, has_body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        """The next answer. Raises IndexError when the server has closed."""
+        status = int(self._file.readline().split()[1])
+        lines = iter(lambda: self._file.readline().strip().decode(), "")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return status, headers, self._file.read(int(headers.get("content-length", 0))) if has_body else b""
+
+    def ended(self) -> bool:
+        return self._file.read() == b""
+
+
+@pytest.fixture
+def connection(served):
+    connection = Connection(served.port)
+    with contextlib.closing(connection.socket):
+        yield connection
+
+
+def head(start: str = "POST /predict HTTP/1.1", *more: str, length: int | None = None) -> bytes:
+    lines = [start, "Host: x", *more] + ([f"Content-Length: {length}"] if length is not None else [])
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+WAYS = {
+    "whole": lambda body: [head(length=len(body)) + body],
+    "a byte at a time": lambda body: [bytes([b]) for b in head(length=len(body)) + body[:50]] + [body[50:]],
+    "in chunks": lambda body: [head("POST /predict HTTP/1.1", "Transfer-Encoding: chunked") + chunked(body, 1000)],
+    "with a query": lambda body: [head("POST /predict?ward=3 HTTP/1.1", length=len(body)) + body],
+    "a quoted path": lambda body: [head("POST /pre%64ict HTTP/1.1", length=len(body)) + body],
+    "to a proxy's form": lambda body: [head("POST http://service/predict HTTP/1.1", length=len(body)) + body],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_each_way_of_sending_an_image_is_answered_and_the_connection_goes_on(connection, corpus, way):
+    for image, truth in corpus[:2]:
+        connection.send(*way(image))
+        status, headers, told = connection.answer()
+        assert (status, headers["content-type"], "date" in headers) == (200, "application/json", True)
+        told = json.loads(told)
+        assert told["class"] == truth and told["request_id"] == headers["x-request-id"]
+
+
+def test_who_waits_to_be_let_go_on_is(connection, corpus):
+    image = corpus[0][0]
+    connection.send(head("POST /predict HTTP/1.1", "Expect: 100-continue", length=len(image)))
+    assert connection.answer()[0] == 100
+    connection.send(image)
+    assert connection.answer()[0] == 200
+
+
+def test_who_is_refused_is_not_told_to_go_on(connection):
+    connection.send(head("POST /predict HTTP/1.1", "Expect: 100-continue", length=1 << 30))
+    assert connection.answer()[0] == 413
+
+
+def test_an_old_client_is_answered_and_closed(connection, corpus):
+    image = corpus[0][0]
+    connection.send(head("POST /predict HTTP/1.0", length=len(image)) + image)
+    status, headers, _ = connection.answer()
+    assert (status, headers["connection"]) == (200, "close") and connection.ended()
+
+
+def test_requests_behind_each_other_are_answered_in_order_whatever_they_ask(connection, corpus):
+    image = corpus[0][0]
+    connection.send(
+        head("POST /predict HTTP/1.1", "X-Request-ID: a", length=len(image)) + image
+        + head("GET /openapi.json HTTP/1.1", "X-Request-ID: b")
+        + head("POST /predict HTTP/1.1", "X-Request-ID: c", length=0)
+        + head("POST /predict HTTP/1.1", "X-Request-ID: d", length=len(image)) + image
+        + head("GET /nowhere HTTP/1.1", "X-Request-ID: e")
+    )  # fmt: skip
+    answers = [connection.answer() for _ in range(5)]
+    assert [headers["x-request-id"] for _, headers, _ in answers] == list("abcde")
+    assert [status for status, *_ in answers] == [200, 200, 422, 200, 404]
+
+
+def test_another_method_is_refused_counted_and_recorded_as_elsewhere(served, connection):
+    before = served.metric("invalid_input_total", reason="wrong_method") or 0
+    connection.send(head("PUT /predict HTTP/1.1", length=0))
+    status, headers, told = connection.answer()
+    assert (status, headers["allow"], json.loads(told)["reason"]) == (405, "POST", "wrong_method")
+    connection.send(head("HEAD /predict HTTP/1.1"))
+    assert connection.answer(has_body=False)[0] == 405
+    connection.send(head("GET /v2/models/pneumonia-detector/infer HTTP/1.1"))
+    assert connection.answer()[0] == 405
+    assert served.metric("invalid_input_total", reason="wrong_method") == before + 3
+    assert served.metric("http_requests_total", method="PUT", endpoint="/predict", status="405") >= 1
+
+
+def test_a_refusal_can_be_read_though_the_body_still_comes(connection):
+    connection.send(head("POST /predict HTTP/1.1", "Connection: close", length=17 << 20), b"x" * 1_000_000)
+    status, _, told = connection.answer()
+    assert (status, json.loads(told)["reason"]) == (413, "body_too_large")
+
+
+def test_thousands_behind_each_other_that_are_refused_do_not_begin_within_each_other(served):
+    connection = Connection(served.port)
+    connection.send(head(length=0) * 3000)
+    assert {connection.answer()[0] for _ in range(3000)} == {422}
+
+
+def test_a_reader_who_does_not_read_stops_being_read(served):
+    """His answers wait where he left them, and not in the server's memory."""
+    connection = Connection(served.port)
+    connection.socket.settimeout(3)
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    refused = head(length=0) * 200
+    with pytest.raises(TimeoutError):
+        for _ in range(5000):
+            connection.send(refused)
+    assert served.get("/health/live").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def sluggish(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("sluggish"), "--max-batch", "1", defect=SLUGGISH) as client:
+        yield client
+
+
+def test_who_leaves_while_waiting_costs_no_inference_and_is_counted_so(sluggish, corpus):
+    image = corpus[0][0]
+
+    def counted() -> list[float]:
+        return [
+            sluggish.metric("http_requests_total", status="499", **ABOUT) or 0,
+            sluggish.metric("inference_jobs_dropped_total") or 0,
+            sluggish.metric("http_requests_in_flight"),
+            sluggish.metric("request_bodies_held_bytes"),
+        ]
+
+    left, dropped, *_ = counted()
+    waiting = [Connection(sluggish.port) for _ in range(8)]
+    for connection in waiting:
+        connection.send(head(length=len(image)) + image)
+    sluggish.until(lambda: sluggish.metric("inference_queue_depth") == 8)
+    for connection in waiting:
+        connection.socket.shutdown(socket.SHUT_RDWR)
+        connection.socket.close()
+    sluggish.until(lambda: sluggish.metric("inference_queue_depth") == 0)
+    after = counted()
+    assert after[0] + (sluggish.metric("http_requests_total", status="200", **ABOUT) or 0) >= left + 8
+    assert after[1] - dropped >= 4, "most had not reached the model when they left"
+    assert after[2:] == [0, 0]
+
+
+def test_who_leaves_in_the_middle_of_a_body_is_counted_so(served, corpus):
+    left = served.metric("http_requests_total", status="499", **ABOUT) or 0
+    connection = Connection(served.port)
+    connection.send(head(length=100_000) + b"x" * 1000)
+    served.until(lambda: served.metric("http_requests_in_flight") == 1)
+    connection.socket.close()
+    connection._file.close()
+    served.until(lambda: served.metric("http_requests_total", status="499", **ABOUT) == left + 1)
+    assert served.metric("request_bodies_held_bytes") == 0
