@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 from pydicom import config
 from pydicom.dataelem import RawDataElement
@@ -20,7 +21,7 @@ from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from model_server.images import check_scans
+from model_server.images import grey_jpeg
 from model_server.problems import BadInput
 
 TAGS = [
@@ -141,12 +142,9 @@ def _jpeg(body: bytes, element: RawDataElement, wide: int, high: int, side: int)
     fragments = _Bounded(body)
     fragments.seek(element.value_tell)
     frame = get_frame(fragments, 0, number_of_frames=1)
-    check_scans(frame)
-    image = Image.open(io.BytesIO(frame), formats=("JPEG",))
-    if image.size != (wide, high) or image.mode != "L":
+    if simplejpeg.decode_jpeg_header(frame)[:3] != (high, wide, "Gray"):
         raise _broken("holds another picture than it says")
-    image.draft("L", (side, side))
-    return np.asarray(image)
+    return grey_jpeg(frame, wide, high, side)
 
 
 def _table(stored: np.ndarray, said: Dataset) -> np.ndarray:

@@ -32,6 +32,8 @@ JPEG, PNG = picture("JPEG", GREY), picture("PNG", GREY)
 BOMB = png_head(6000, 6000, chunk(b"IDAT", zlib.compress(bytes(6001 * 6000), 9)), chunk(b"IEND", b""))
 
 PROGRESSIVE = picture("JPEG", GREY, progressive=True)
+NOISE = picture("JPEG", Image.effect_noise((300, 300), 90))
+HOLED = NOISE[: len(NOISE) // 3] + bytes(len(NOISE) // 3) + NOISE[2 * len(NOISE) // 3 :]
 MANY_SCANS = PROGRESSIVE[:-2] + PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] * 1000 + PROGRESSIVE[-2:]
 
 REFUSED = {
@@ -63,6 +65,8 @@ REFUSED = {
     "a TIFF": (picture("TIFF", GREY), 415, "not_an_image"),
     "a JPEG of a thousand scans": (MANY_SCANS, 413, "too_many_scans"),
     "half a JPEG": (JPEG[: len(JPEG) // 2], 422, "broken_image"),
+    "half a JPEG that says it ends there": (JPEG[: len(JPEG) // 2] + b"\xff\xd9", 422, "broken_image"),
+    "a JPEG with a hole": (HOLED, 422, "broken_image"),
     "two bytes of a JPEG": (JPEG[:2], 415, "not_an_image"),
     "JSON": (b'{"image": "aGVsbG8="}', 415, "not_an_image"),
     "text": (b"x", 415, "not_an_image"),
@@ -105,6 +109,38 @@ def test_the_bytes_say_what_they_are_whatever_the_content_type_says(served, said
 def test_a_compressed_body_is_refused_as_such(served):
     answer = served.post("/predict", content=zlib.compress(PNG), headers={"Content-Encoding": "deflate"})
     assert (answer.status_code, answer.json()["reason"]) == (415, "encoded_body")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"quality": 20, "subsampling": 2}], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (127, 300), (511, 513), (640, 1000)], ids=str)
+def test_a_jpeg_is_decoded_to_what_pillow_makes_of_it(mode, form, size):
+    body = picture("JPEG", Image.effect_noise(size, 60).convert(mode), **form)
+    image = Image.open(io.BytesIO(body))
+    image.draft("L", (64, 64))
+    # Pillow scales colours of its own accord only to what it then turns grey itself.
+    expected = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX))
+    assert np.abs(decode(body).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("held", range(1, 9))
+def test_an_image_is_seen_upright_however_the_camera_was_held(form, held):
+    upright = Image.fromarray(next(radiographs(1, 13)).pixels)
+    turns = (
+        None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270,
+    )  # fmt: skip
+    turned = upright if held == 1 else upright.transpose(turns[held - 1])
+    notes = Image.Exif()
+    notes[0x0112] = held
+    seen = decode(picture(form, turned, exif=notes)).astype(int)
+    assert np.abs(seen - decode(picture(form, upright)).astype(int)).mean() < 2
+
+
+def test_notes_that_nobody_can_read_are_none():
+    broken = JPEG[:2] + b"\xff\xe1\x00\x10Exif\0\0" + b"x" * 8 + JPEG[2:]
+    assert (decode(broken) == decode(JPEG)).all()
 
 
 def test_twelve_bits_in_sixteen_keep_their_detail():
