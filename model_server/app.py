@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,13 +11,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE, deadline, oip, openapi
+from model_server.durable import REQUEST_ID
+from model_server.head import head_of
 from model_server.images import CLASSES
 from model_server.observe import Observed
 from model_server.problems import RETRY, BadInput, Problem, on_exception, on_problem
 from model_server.service import Service, answered
 from model_server.storage.records import Unavailable
-
-MAX_REQUEST_ID = 128
 
 
 def application(service: Service) -> ASGIApp:
@@ -63,7 +62,6 @@ class Endpoints:
                 request_id, truth = _feedback(body)
         except BadInput as refused:
             self._service.metrics.invalid.labels(refused.reason).inc()
-            structlog.get_logger().warning("Request refused", **ids, reason=refused.reason, status=refused.status)
             raise
         try:
             right = await self._service.durable.label(request_id, truth)
@@ -120,7 +118,11 @@ class Endpoints:
     def _model(self, request: Request) -> None:
         """404 unless the path names the model, and its version where it names one."""
         self._service.check_started()
-        self._service.check_model(request.path_params["name"], request.path_params.get("version"))
+        try:
+            self._service.check_model(request.path_params["name"], request.path_params.get("version"))
+        except BadInput as unknown:
+            self._service.durable.guard.stray(head_of(request.scope), unknown.status, unknown.reason)
+            raise
 
 
 def _feedback(body: bytes) -> tuple[str, int]:
@@ -128,7 +130,7 @@ def _feedback(body: bytes) -> tuple[str, int]:
     try:
         told = json.loads(body)
         request_id, truth = told["request_id"], CLASSES.index(told["label"])
-        if not isinstance(request_id, str) or len(request_id) > MAX_REQUEST_ID:
+        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         expected = f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}'

@@ -13,9 +13,9 @@ from model_server.head import Head, head_of
 from model_server.problems import LEFT, RETRY, BadInput, Problem
 
 
-def slow() -> Problem:
+def slow() -> BadInput:
     """What is told when a body does not come in time."""
-    return Problem(408, "slow_body", "the body did not come in time", {"Connection": "close"})
+    return BadInput(408, "slow_body", "the body did not come in time", {"Connection": "close"})
 
 
 def gone() -> Problem:

@@ -242,7 +242,7 @@ class Call:
 
     def _fail(self, error: Exception) -> None:
         """Count, log, record and answer what went wrong."""
-        service, ids, log = self._service, self._head.ids, structlog.get_logger()
+        service, ids = self._service, self._head.ids
         token = tracing.CURRENT.set(self._trace)
         try:
             match error:
@@ -251,23 +251,20 @@ class Call:
                     told = service.shedding.content(ids["request_id"], self._at.path)
                     self._finish(503, told, {"content-type": MEDIA_TYPE, **RETRY})
                     return
-                case BadInput():
-                    service.metrics.invalid.labels(error.reason).inc()
-                    # Not the detail: in it a library may quote what was sent.
-                    log.warning("Request refused", **ids, reason=error.reason, status=error.status)
                 case Expired():
                     service.metrics.expired.inc()
-                    log.warning("Request expired", **ids)
                     error = Problem(504, "deadline", "no answer within the time allowed", RETRY)
+                case BadInput():
+                    service.metrics.invalid.labels(error.reason).inc()
                 case Problem(status=405):
                     service.durable.guard.stray(self._head, error.status, error.reason)
-                case Problem(status=503):
-                    service.shedding.log(error.reason)
-                case Problem():
-                    pass
-                case _:
-                    log.error("Request failed", **ids, status=500, exc_info=error)
             problem = error if isinstance(error, Problem) else internal()
+            if problem is not error:
+                structlog.get_logger().error("Request failed", **ids, status=500, exc_info=error)
+            elif problem.status == 503:
+                service.shedding.log(problem.reason)
+            else:
+                problem.log(ids)
             if problem.status != 405:
                 service.durable.guard.ended(self._head, ROLE, self._principal, error)
         finally:

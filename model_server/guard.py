@@ -92,8 +92,9 @@ class Guard:
         self._record(head, "request", "refused", NOBODY, status=status, reason=reason)
 
     def malformed(self, problem: Problem, remote_address: str, request_id: str) -> None:
-        """What never became a request. Counted and recorded like it."""
+        """What never became a request. Counted, logged and recorded like one."""
         self._metrics.invalid.labels(problem.reason).inc()
+        problem.log({"request_id": request_id})
         if self._audit is not None:
             self._audit.record(
                 "request", "refused", principal=NOBODY, remote_address=remote_address, request_id=request_id,

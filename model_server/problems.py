@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 from collections.abc import Mapping
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,6 +22,10 @@ class Problem(Exception):
     def __init__(self, status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None):
         super().__init__(detail)
         self.status, self.reason, self.detail, self.headers = status, reason, detail, headers
+
+    def log(self, ids: Mapping[str, str]) -> None:
+        """One line. Not the detail: in it a library may quote what was sent."""
+        structlog.get_logger().warning("Request refused", **ids, reason=self.reason, status=self.status)
 
 
 class BadInput(Problem):
@@ -48,7 +53,10 @@ def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | i
 
 
 async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-    told = body(problem, request.scope["correlation"]["request_id"], request.scope["path"])
+    ids = request.scope["correlation"]
+    if problem.status != 500:  # that line tells where it came from, and is written where that is known
+        problem.log(ids)
+    told = body(problem, ids["request_id"], request.scope["path"])
     return JSONResponse(told, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 

@@ -26,7 +26,7 @@ from model_server.images import CLASSES, SIDE, decode
 from model_server.logs import now
 from model_server.metrics import Metrics
 from model_server.observe import Answers
-from model_server.problems import RETRY, Problem
+from model_server.problems import RETRY, BadInput, Problem
 from model_server.settings import Settings
 from model_server.shedding import Shedding
 from model_server.tracing import Tracer
@@ -124,9 +124,9 @@ class Service:
             raise Problem(503, "starting", "the model is still loading", RETRY)
 
     def check_model(self, name: str, version: str | None) -> None:
-        """Raises Problem, 404, unless that is the model, and its version where one is named."""
+        """Raises BadInput, 404, unless that is the model, and its version where one is named."""
         if name != SERVICE or (version is not None and version != self.model.version):
-            raise Problem(404, "no_such_model", f"the one model is {SERVICE} {self.model.version}")
+            raise BadInput(404, "no_such_model", f"the one model is {SERVICE} {self.model.version}")
 
     def decoded(self, body: bytes) -> np.ndarray:
         """A picture as a batch of one, uint8 (1, side, side). Raises BadInput."""

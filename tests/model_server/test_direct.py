@@ -182,3 +182,39 @@ def test_who_leaves_in_the_middle_of_a_body_is_counted_so(served, corpus):
     connection._file.close()
     served.until(lambda: served.metric("http_requests_total", status="499", **ABOUT) == left + 1)
     assert served.metric("request_bodies_held_bytes") == 0
+
+
+STRAY = {
+    "no such model": ("GET", "/v2/models/' OR 1=1--", None, 404, "no_such_model"),
+    "no such model's version": ("GET", "/v2/models/pneumonia-detector/versions/..;/ready", None, 404, "no_such_path"),
+    "a null for a model": ("GET", "/v2/models/%00", None, 404, "no_such_model"),
+    "a script for a model": ("POST", "/v2/models/<script>/infer", b"{}", 404, "no_such_model"),
+    "another's table": ("POST", "/feedback", b'{"request_id": "x\'; DROP TABLE p", "label": "NORMAL"}', 422, "bad_feedback"),
+    "another's file": ("POST", "/feedback", b'{"request_id": "../../etc/passwd", "label": "NORMAL"}', 422, "bad_feedback"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "reason"), STRAY.values(), ids=STRAY)
+def test_who_searches_for_holes_is_counted_recorded_and_logged(served, method, path, body, status, reason):
+    before = served.metric("invalid_input_total", reason=reason) or 0
+    recorded = sum(_recorded(served))
+    answer = served.request(method, path, content=body, headers={"X-Request-ID": "hole"})
+    assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+    assert served.metric("invalid_input_total", reason=reason) == before + 1
+    assert sum(_recorded(served)) == recorded + 1
+    served.until(lambda: any(_is_refusal(line, reason) for line in served.log))
+
+
+def _recorded(served) -> list[float]:
+    lines = served.get("/metrics").text.splitlines()
+    return [
+        float(line.rpartition(" ")[2]) for line in lines if line.startswith("audit_events_total") and "refused" in line
+    ]
+
+
+def _is_refusal(line: dict, reason: str) -> bool:
+    return (
+        line["message"] == "Request refused"
+        and line["context"].get("reason") == reason
+        and line["request_id"] == "hole"
+    )
