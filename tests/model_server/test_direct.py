@@ -184,13 +184,17 @@ def test_who_leaves_in_the_middle_of_a_body_is_counted_so(served, corpus):
     assert served.metric("request_bodies_held_bytes") == 0
 
 
+def feedback(request_id: str) -> bytes:
+    return json.dumps({"request_id": request_id, "label": "NORMAL"}).encode()
+
+
 STRAY = {
     "no such model": ("GET", "/v2/models/' OR 1=1--", None, 404, "no_such_model"),
-    "no such model's version": ("GET", "/v2/models/pneumonia-detector/versions/..;/ready", None, 404, "no_such_path"),
+    "no such model's version": ("GET", "/v2/models/pneumonia-detector/versions/..;/ready", None, 404, "no_such_model"),
     "a null for a model": ("GET", "/v2/models/%00", None, 404, "no_such_model"),
     "a script for a model": ("POST", "/v2/models/<script>/infer", b"{}", 404, "no_such_model"),
-    "another's table": ("POST", "/feedback", b'{"request_id": "x\'; DROP TABLE p", "label": "NORMAL"}', 422, "bad_feedback"),
-    "another's file": ("POST", "/feedback", b'{"request_id": "../../etc/passwd", "label": "NORMAL"}', 422, "bad_feedback"),
+    "another's table": ("POST", "/feedback", feedback("x'; DROP TABLE p"), 422, "bad_feedback"),
+    "another's file": ("POST", "/feedback", feedback("../../etc/passwd"), 422, "bad_feedback"),
 }  # fmt: skip
 
 
