@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 
-from model_server import __version__, container, exposition, gpu, network, process
+from model_server import __version__, container, exposition, gpu, network, process, tally
 from model_server.drift import Drift
 from model_server.images import CLASSES
 from model_server.readings import Fixed, Reading, Readings, Sampled
 
-LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10)  # 0.5 is the SLO's bound
-INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
+INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
-
-disable_created_metrics()  # a `_created` series for each counter says nothing the process start time does not
 
 
 class Metrics:
@@ -58,7 +48,7 @@ class Metrics:
         )
         self.confidence = histogram(
             "ml_prediction_confidence", "Probability of the predicted class.",
-            (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1),
+            (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0),
         )  # fmt: skip
         self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
         self.feedback = counter("ml_feedback_total", "True labels received.")
@@ -112,11 +102,17 @@ class Metrics:
 
     def counter(self, name: str, about: str, *labels: str) -> Any:
         """A new counter; one that does nothing while metrics are off."""
-        return Counter(name, about, labels, registry=self.registry) if self.on else NOTHING
+        return self._kept(tally.counter(name, about, labels), labels)
 
     def histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
         """A new histogram; one that does nothing while metrics are off."""
-        return Histogram(name, about, labels, buckets=buckets, registry=self.registry) if self.on else NOTHING
+        return self._kept(tally.histogram(name, about, buckets, labels), labels)
+
+    def _kept(self, family: tally.Family, labels: tuple[str, ...]) -> Any:
+        if not self.on:
+            return NOTHING
+        self.register(family)
+        return family if labels else family.labels()
 
 
 class Nothing:

@@ -7,14 +7,12 @@ import gc
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
 
-from prometheus_client import Histogram
 from prometheus_client.core import Metric
 
+from model_server import tally
+
 LAG_EVERY_S = 0.1
-UNSCRAPED = 10_000  # pauses remembered until the next scrape
 
 
 def threads() -> int:
@@ -25,7 +23,7 @@ def threads() -> int:
         return threading.active_count()
 
 
-async def watch_event_loop(lag: Histogram, every_s: float = LAG_EVERY_S) -> None:
+async def watch_event_loop(lag: tally.Spread, every_s: float = LAG_EVERY_S) -> None:
     """Observe, for as long as it runs, how many seconds too late the event loop runs what is due."""
     while True:
         due = time.monotonic() + every_s
@@ -34,25 +32,19 @@ async def watch_event_loop(lag: Histogram, every_s: float = LAG_EVERY_S) -> None
 
 
 class GCPauses:
-    """How long each collection stopped the process.
-
-    A collection can start anywhere, even while its thread holds a metric's lock: so nothing is observed in it, only
-    noted, and observed at the next scrape.
-    """
+    """A collector of how long each garbage collection stopped the process."""
 
     def __init__(self) -> None:
-        self._pauses: deque[float] = deque(maxlen=UNSCRAPED)
         self._began = 0.0
-        self._histogram = Histogram(
+        self._family = tally.histogram(
             "python_gc_pause_seconds", "One collection, which stops every thread.",
-            buckets=(0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1), registry=None,
+            (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0),
         )  # fmt: skip
+        self._pauses = self._family.labels()
         gc.callbacks.append(self._note)
 
-    def collect(self) -> Iterable[Metric]:
-        for _ in range(len(self._pauses)):
-            self._histogram.observe(self._pauses.popleft())
-        return self._histogram.collect()
+    def collect(self) -> list[Metric]:
+        return self._family.collect()
 
     def close(self) -> None:
         gc.callbacks.remove(self._note)
@@ -60,5 +52,5 @@ class GCPauses:
     def _note(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._began = time.perf_counter()
-        else:
-            self._pauses.append(time.perf_counter() - self._began)
+        else:  # anywhere, even within a scrape: a tally has no lock that this thread might hold
+            self._pauses.observe(time.perf_counter() - self._began)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server.drift import BINS, ENOUGH, Drift, features, reference
+from model_server.drift import BINS, ENOUGH, Drift, features, reference, stored_beside
+from model_server.images import SIDE
 from model_server.radiographs import radiographs
 from model_server.settings import WEIGHTS
 
@@ -81,6 +82,28 @@ def test_each_feature_moves_with_what_it_is_named_for():
     assert features(image // 2)["contrast"] < plain["contrast"]
     assert features(np.kron(image, np.ones((4, 4), np.uint8)))["sharpness"] < plain["sharpness"]
     assert plain["noise"] == 0 < features(image + np.random.default_rng(0).integers(0, 9, image.shape))["noise"]
+
+
+def plainly(pixels: np.ndarray) -> dict[str, float]:
+    """The features by their definitions, as those were computed that the reference in the weights' card is made of."""
+    image = pixels.astype(float)
+    across, along = np.diff(image, axis=1), np.diff(image, axis=0)
+    return {
+        "exposure": image.mean(),
+        "contrast": image.std(),
+        "sharpness": np.sqrt((across**2).mean() + (along**2).mean()),
+        "noise": np.abs(np.diff(across, axis=0)).mean(),
+    }
+
+
+@pytest.mark.parametrize("side", [SIDE, 224])
+def test_features_are_what_they_were_and_the_stored_reference_stays_valid(held_out, side):
+    edges = stored_beside(WEIGHTS)
+    images = [np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in held_out]
+    for pixels in (*images, *(np.full((side, side), level, np.uint8) for level in (0, 127, 255))):
+        seen, plain = features(pixels), plainly(pixels)
+        assert seen == pytest.approx(plain, rel=1e-5)  # 4e-6 is seen: float32
+        assert all(np.searchsorted(at, seen[name]) == np.searchsorted(at, plain[name]) for name, at in edges.items())
 
 
 def test_without_a_reference_nothing_is_said():

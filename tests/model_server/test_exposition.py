@@ -10,7 +10,7 @@ from model_server.exposition import OPENMETRICS, PLAIN, negotiated, written
 
 @pytest.fixture
 def registry():
-    disable_created_metrics()  # as model_server.metrics does
+    disable_created_metrics()  # the service has none
     registry = CollectorRegistry()
     counter = Counter("requests_total", "Requests.", ["path", "method"], registry=registry)
     counter.labels("/a", "GET").inc(3)
