@@ -23,6 +23,7 @@ from model_server.storage.records import Unavailable
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
     endpoints, guard = Endpoints(service), service.durable.guard
+    service.metrics.serves("/feedback")
     app = Starlette(
         routes=[
             guard.route("/feedback", endpoints.feedback, "feedback", methods=["POST"]),

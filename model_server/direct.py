@@ -74,6 +74,7 @@ class Direct:
         self.service = service
         for route in ROUTES:
             service.durable.guard.protects(route)
+            service.metrics.serves(route)
 
     def call(self, wire: BoundedProtocol, at: Target) -> Call:
         """The request whose head a protocol has just read."""

@@ -57,8 +57,6 @@ class Metrics:
         )
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
-        for status in ("200", "500", "503", "504"):  # from 0, so that a rate sees the first of each
-            self.requests.labels("POST", "/predict", status)
         self.in_flight = 0
         self.drift = Drift()
         self.register(self.drift)
@@ -71,6 +69,12 @@ class Metrics:
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
         self.readings({"http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight)})
+
+    def serves(self, endpoint: str) -> None:
+        """Show from the start that nothing was asked of an endpoint and nothing failed, so that a rate sees the first
+        of each."""
+        for status in ("200", "500", "503", "504"):
+            self.requests.labels("POST", endpoint, status)
 
     def model(self, version: str, sha256: str, architecture: str) -> None:
         """Say which model is loaded."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from model_server.direct import ROUTES
+
 TABLE = Path(__file__).parents[2] / "docs/metrics.md"
 
 
@@ -69,3 +71,9 @@ def test_metrics_that_are_off_are_not_there(serve, corpus):
         assert client.get("/metrics").status_code == 404
         assert client.get("/health/ready").status_code == 200
         assert client.log_path.read_text() == ""
+
+
+@pytest.mark.parametrize("endpoint", [*ROUTES, "/feedback"])
+@pytest.mark.parametrize("status", ["200", "500", "503", "504"])
+def test_failures_are_shown_from_the_start_so_that_a_rate_sees_the_first(served, endpoint, status):
+    assert served.metric("http_requests_total", endpoint=endpoint, status=status, method="POST") is not None
