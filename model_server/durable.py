@@ -71,7 +71,7 @@ class Durable:
     def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> None:
         """Keep a prediction for the label that may come; never waits."""
         # An id of ours, for clients choose request ids and may choose one twice; in order of time for the index's sake.
-        prediction_id = f"{time.time_ns():016x}{random.getrandbits(64):016x}"
+        prediction_id = f"{time.time_ns() << 64 | random.getrandbits(64):032x}"
         self._feedback.remember(request_id, Answered(prediction_id, predicted, model_version))
         if self._records is not None:
             self._records.prediction(prediction_id, request_id, model_version, predicted, probability)

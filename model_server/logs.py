@@ -6,8 +6,6 @@ quote what it was given, is left out.
 
 from __future__ import annotations
 
-import datetime
-import json
 import logging
 import os
 import sys
@@ -15,20 +13,21 @@ import threading
 import time
 import traceback
 import warnings
-from collections import Counter
 from typing import Any, NamedTuple
 
 import structlog
 
-from model_server import SERVICE, __version__
+from model_server import SERVICE, __version__, compact
 from model_server.correlation import IDS
+from model_server.moments import rfc3339
 from model_server.outbox import Outbox
 
-NAMES = {"warning": "WARN", "critical": "ERROR", "exception": "ERROR"}
+NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
 OFF = logging.CRITICAL  # nothing of ours is
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
+NO_IDS: dict[str, str] = {}
 CORRELATION = ("trace_id", "span_id", "request_id")
-WRITE_EVERY_S = 0.02
+WRITE_EVERY_S = 0.05
 AT_ONCE = 256
 QUOTE_DATA = ("pydicom", "PIL")  # libraries whose own messages may hold what is in an image
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
@@ -47,20 +46,15 @@ def now() -> str:
     return rfc3339(time.time())
 
 
-def rfc3339(at: float) -> str:
-    """A time in seconds since the epoch as RFC 3339, UTC."""
-    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def shape(entry: Entry) -> str:
+def shape(entry: Entry) -> bytes:
     """An entry as one line: the fixed fields first, everything else under `context`."""
-    event = entry.event
-    line = {"timestamp": rfc3339(entry.at), "level": entry.level, "service": SERVICE, "version": __version__}
-    line |= {key: event.pop(key, None) for key in CORRELATION}
+    at, level, event = entry
+    line = {"timestamp": rfc3339(at), "level": level, "service": SERVICE, "version": __version__}
+    for key in CORRELATION:
+        line[key] = event.pop(key, None)
     line["message"] = event.pop("event")
     line["context"] = event
-    return json.dumps(line, default=str) + "\n"
+    return compact.dumps(line) + b"\n"
 
 
 class Lines:
@@ -68,7 +62,7 @@ class Lines:
 
     def __init__(self, descriptor: int = 1, limit: int = 10_000):
         self.lost = 0
-        self.made: Counter[str] = Counter({level: 0 for level in LEVELS if level != "OFF"})
+        self.made = {level: 0 for level in LEVELS if level != "OFF"}
         self._descriptor = descriptor
         self._waiting: Outbox[Entry] = Outbox(limit)
         self._stopping = False
@@ -80,8 +74,6 @@ class Lines:
         if not self._waiting.put(entry):
             self.lost += 1
 
-    debug = info = warning = error = critical = exception = put  # what structlog calls, by level
-
     def close(self, within_s: float = 1.0) -> None:
         """Write what is queued; give up after `within_s` seconds."""
         self._stopping = True
@@ -89,13 +81,16 @@ class Lines:
         self._thread.join(within_s)
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._waiting.wait(WRITE_EVERY_S)
-            while entries := self._waiting.take(AT_ONCE):
+        while True:
+            stopping = self._stopping
+            for entries in self._waiting.batches(AT_ONCE):
                 self._write(entries)
+            if stopping:
+                return
+            self._waiting.wait(WRITE_EVERY_S)
 
     def _write(self, entries: list[Entry]) -> None:
-        lines = [shape(entry).encode() for entry in entries]
+        lines = [shape(entry) for entry in entries]
         data = b"".join(lines)
         left = len(data)
         while left:
@@ -128,11 +123,15 @@ class Forward(logging.Handler):
 
 
 def configure(level: str = "INFO", lines: Lines | None = None) -> Lines:
-    """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end."""
+    """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end.
+
+    Who logs with every request does it after this with a logger kept, `structlog.get_logger().bind()`: 2.4 us a line
+    where `structlog.get_logger()` each time takes 7.
+    """
     lines = lines or Lines()
     structlog.configure(
-        processors=[_correlated, _traced, _entry],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        processors=[],
+        wrapper_class=_logger(LEVELS[level]),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
@@ -144,25 +143,28 @@ def configure(level: str = "INFO", lines: Lines | None = None) -> Lines:
     return lines
 
 
-def _correlated(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    ids = IDS.get()
-    return {**ids, **event} if ids else event
+def _logger(level: int) -> type:
+    class Logger(structlog.make_filtering_bound_logger(level)):
+        """structlog's own, without its chain of processors: half the time that a line takes."""
+
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **context: Any) -> None:
+            said = {**(IDS.get() or NO_IDS), **self._context, **context, "event": event}
+            if "exc_info" in said:
+                _trace(said)
+            self._logger.put(Entry(time.time(), NAMES[method_name], said))
+
+    return Logger
 
 
-def _traced(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """`exc_info`, which is an error, structlog's own three, or true, as where the error came from."""
-    match event.pop("exc_info", None):
+def _trace(event: dict[str, Any]) -> None:
+    """Put where the error came from for `exc_info`, which is an error, structlog's own three, or true."""
+    match event.pop("exc_info"):
         case BaseException() as error:
             event["exception"] = origin(error)
         case (_, BaseException() as error, _):
             event["exception"] = origin(error)
         case given if given and (error := sys.exception()):
             event["exception"] = origin(error)
-    return event
-
-
-def _entry(_logger: Any, method: str, event: dict[str, Any]) -> tuple[tuple[Entry], dict[str, Any]]:
-    return (Entry(time.time(), NAMES.get(method, method.upper()), event),), {}
 
 
 def origin(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -28,6 +29,14 @@ class Outbox(Generic[Item]):
     def take(self, most: int) -> list[Item]:
         """Up to `most` of the oldest items; at once, and empty when there are none."""
         return [self._items.popleft() for _ in range(min(most, len(self._items)))]
+
+    def batches(self, most: int) -> Iterator[list[Item]]:
+        """Up to `most` items at a time, until they do not fill a batch: what comes meanwhile waits until the next look.
+        Taken as it came, it would be a write for every few items, which cost the taker twice as much as the items."""
+        while items := self.take(most):
+            yield items
+            if len(items) < most:
+                return
 
     def wait(self, at_most_s: float) -> None:
         """Rest, until somebody calls `wake`."""

@@ -16,8 +16,8 @@ import structlog
 from model_server import tracing
 from model_server.audit.chain import TORN, Chain, Head, parse
 from model_server.audit.verify import head_path, verify
-from model_server.logs import rfc3339
 from model_server.metrics import Metrics
+from model_server.moments import rfc3339
 from model_server.outbox import Outbox
 from model_server.stores import Stores
 
@@ -45,7 +45,6 @@ class AuditLog:
         self._failures = metrics.counter(
             "audit_write_failures_total", "Audit records lost, and attempts to write that failed."
         )
-        self._counted: dict[tuple[str, str], Any] = {}
         self.writable = True
         self._unwritten, self._stopping = b"", False
         self._file = _open(path)
@@ -64,16 +63,13 @@ class AuditLog:
         remote_address: str = "", user_agent: str = "", request_id: str = "", **more: Any,
     ) -> None:  # fmt: skip
         """Put a record on its way; never waits. `event_type` and `result` are each one of a few words."""
-        counter = self._counted.get((event_type, result))
-        if counter is None:
-            counter = self._counted[event_type, result] = self._events.labels(event_type, result)
-        counter.inc()
+        self._events.labels(event_type, result).inc()
         fields = {
             "timestamp": time.time(), "event_type": event_type, "principal": principal, "resource": resource[:LONGEST],
             "action": action[:LONGEST], "result": result, "remote_address": remote_address,
-            "user_agent": user_agent[:LONGEST], "request_id": request_id,
+            "user_agent": user_agent[:LONGEST], "request_id": request_id, **more,
         }  # fmt: skip
-        if not self._outbox.put((fields | more, tracing.link())):
+        if not self._outbox.put((fields, tracing.link())):
             self._lost += 1
             self._failures.inc()
 
@@ -143,10 +139,11 @@ class AuditLog:
             self._outbox.wait(LOOK_IN_S)
 
     def _write(self) -> None:
-        """Write all that is queued, in batches. Raises OSError; what was sealed is kept and written first next time."""
-        while self._unwritten or self._outbox or self._lost > self._lost_told:
+        """Write what is queued. Raises OSError; what was sealed is kept and written first next time."""
+        full = True  # as in `Outbox.batches`
+        while self._unwritten or self._lost > self._lost_told or (full and self._outbox):
             self._follow()
-            self._seal()
+            full = self._seal()
             began, size = time.perf_counter(), len(self._unwritten)
             while self._unwritten:  # a full disk may take a part
                 self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
@@ -158,19 +155,23 @@ class AuditLog:
             tracing.shared("audit write", self._links, began, ended, bytes=size)
             self._links = []
 
-    def _seal(self) -> None:
+    def _seal(self) -> bool:
+        """Seal the next batch, unless one waits to be written; whether there may be more of them."""
+        if len(self._unwritten) >= 2:  # more than the newline that ends a killed writer's part of a record
+            return True
         lines = [self._unwritten]
-        if len(self._unwritten) < 2:  # at most the newline that ends a killed writer's part of a record
-            if (lost := self._lost) > self._lost_told:
-                lines.append(self._sealed(_own("audit_lost", records=lost - self._lost_told)))
-                self._lost_told = lost
-            taken = self._outbox.take(AT_ONCE)
-            lines += [self._sealed(fields) for fields, _ in taken]
-            self._links += [link for _, link in taken if link]
+        if (lost := self._lost) > self._lost_told:
+            lines.append(self._sealed(_own("audit_lost", records=lost - self._lost_told)))
+            self._lost_told = lost
+        taken = self._outbox.take(AT_ONCE)
+        lines += [self._sealed(fields) for fields, _ in taken]
+        self._links += [link for _, link in taken if link]
         self._unwritten = b"".join(lines)
+        return len(taken) == AT_ONCE
 
     def _sealed(self, fields: dict[str, Any]) -> bytes:
-        line, self._head = self._chain.line(self._head, fields | {"timestamp": rfc3339(fields["timestamp"])})
+        fields["timestamp"] = rfc3339(fields["timestamp"])
+        line, self._head = self._chain.line(self._head, fields)
         return line
 
     def _seal_head(self, head: Head) -> None:

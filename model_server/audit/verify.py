@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_server.audit.chain import TORN, Chain, Head, parse, torn
 
-ACCOUNTS = b'"event_type": "%s"' % TORN.encode()  # never inside a value, where each quote has a backslash before it
+# Never inside a value, where each quote has a backslash before it; older logs have a blank after the colon.
+ACCOUNTS = re.compile(rb'"event_type": ?"%s"' % TORN.encode())
 ENOUGH = 20  # findings listed; after so many the rest says nothing new
 
 
@@ -59,7 +61,7 @@ def verify(
         if record is None:
             loose.append((number, line))
             continue
-        if loose or ACCOUNTS in record.signed:
+        if loose or ACCOUNTS.search(record.signed):
             _settle(number, loose, record.signed if chain.follows(at, record) else None, report)
             loose = []
         if not chain.follows(at, record):
@@ -94,7 +96,7 @@ def _why(before: Head, seq: int) -> str:
 
 def _settle(number: int, loose: list[tuple[int, bytes]], signed: bytes | None, report: Report) -> None:
     """Lines that are no records are in order when the record after them accounts for exactly these bytes."""
-    told = json.loads(signed + b"}") if signed is not None and ACCOUNTS in signed else {}
+    told = json.loads(signed + b"}") if signed is not None and ACCOUNTS.search(signed) else {}
     found = hashlib.sha256(b"".join(line for _, line in loose)).hexdigest()
     if told.get("torn_sha256") == found:
         report.notes.append((loose[0][0], "a killed writer left part of a record; the next record accounts for it"))

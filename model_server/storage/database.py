@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from model_server.moments import rfc3339
 from model_server.storage import schema
 
 CONNECT_S = 3
@@ -21,7 +22,9 @@ STATEMENT_S = 5
 UPGRADE_LOCK = 0x70_6E_65_75  # any number, the same for all servers
 Failure = (SQLAlchemyError, CommandError)
 BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
+TOGETHER = 25  # rows in a statement, where there are so many
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+Row = tuple[str, tuple[Any, ...]]  # a table's name, and a value for each of its columns; times in Unix seconds
 
 
 class Gone(SQLAlchemyError):
@@ -48,23 +51,15 @@ class Database:
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connected)
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        path = self._url.database if self._is_sqlite else None
+        self.files = tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()  # the first names it
         self._inode: int | None = None  # of the file that was upgraded
-        insert = INSERTS[self._url.get_backend_name()]
-        # Sent again after a commit whose answer was lost, a row must not count twice.
-        self._inserts = {
-            table.name: insert(table).on_conflict_do_nothing()
-            for table in (schema.predictions, schema.feedback, schema.models)
-        }
+        tables = (schema.predictions, schema.feedback, schema.models)
+        self._inserts = {table.name: _Insert(table, self._engine.dialect) for table in tables}
 
     @property
     def _is_sqlite(self) -> bool:
         return self._url.get_backend_name() == "sqlite"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of an SQLite database; the first is the one it is named by."""
-        path = self._url.database if self._is_sqlite else None
-        return tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()
 
     @property
     def in_use(self) -> int:
@@ -91,15 +86,16 @@ class Database:
         with self._engine.connect() as connection:
             connection.execute(sa.select(1))
 
-    def write(self, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Write (table, row) pairs, all or none. A row that is there already is left as it is."""
-        tables: dict[str, list[dict[str, Any]]] = {}
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write rows, all or none. One that is there already is left as it is."""
+        tables: dict[str, list[tuple[Any, ...]]] = {}
         for table, row in rows:
             tables.setdefault(table, []).append(row)
         self._same_file()
         with self._engine.begin() as connection:
             for table, those in tables.items():
-                connection.execute(self._inserts[table], those)
+                for sql, values in self._inserts[table].statements(those):
+                    connection.exec_driver_sql(sql, values)
 
     def find(self, request_id: str) -> Found | None:
         """The latest prediction that was answered under this request id."""
@@ -145,11 +141,44 @@ class Database:
         self._engine.dispose()
 
 
+class _Insert:
+    """INSERTs of one row and of `TOGETHER`, compiled once by SQLAlchemy and executed by the driver itself. SQLAlchemy
+    took 8 us to bring it a row. Many rows in a statement take SQLite two thirds of the time that they take one by one,
+    PostgreSQL's driver a third."""
+
+    def __init__(self, table: sa.Table, dialect: sa.Dialect):
+        names = dict.fromkeys(table.columns.keys())
+        # Sent again after a commit whose answer was lost, a row must not count twice.
+        insert = INSERTS[dialect.name](table).on_conflict_do_nothing()
+        self._one, self._many = (str(insert.values([names] * rows).compile(dialect=dialect)) for rows in (1, TOGETHER))
+        self._at = [isinstance(column.type, sa.DateTime) for column in table.columns].index(True)
+        self._time = TIMES[dialect.name]
+
+    def statements(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+        """What writes these rows: SQL and the values to execute it with, once for each."""
+        at, time = self._at, self._time
+        rows = [(*row[:at], time(row[at]), *row[at + 1 :]) for row in rows]
+        few = len(rows) % TOGETHER
+        if few:
+            yield self._one, rows[:few]
+        if several := [chain.from_iterable(rows[i : i + TOGETHER]) for i in range(few, len(rows), TOGETHER)]:
+            yield self._many, [*map(tuple, several)]
+
+
+def _sqlite_time(at: float) -> str:
+    """A time as SQLAlchemy's DateTime keeps it in SQLite."""
+    return rfc3339(at)[:-1].replace("T", " ")
+
+
+TIMES: dict[str, Callable[[float], str]] = {"sqlite": _sqlite_time, "postgresql": rfc3339}
+
+
 def _ways(url: sa.URL) -> dict[str, Any]:
     """How to connect so that a dead, slow or locked database gives an error within seconds."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": STATEMENT_S}}
     return {
+        "paramstyle": "format",  # values by their place, as SQLite takes them too
         "connect_args": {
             "connect_timeout": CONNECT_S,
             "options": f"-c statement_timeout={1000 * STATEMENT_S} -c lock_timeout={1000 * STATEMENT_S}",
@@ -164,8 +193,3 @@ def _sqlite_connected(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say, and so hold schema changes too
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last records, never the database
-
-
-def moment(at: float) -> datetime.datetime:
-    """Seconds since the epoch as the database takes them."""
-    return datetime.datetime.fromtimestamp(at, datetime.UTC)

@@ -22,7 +22,7 @@ from model_server.outbox import Outbox
 from model_server.stores import Stores
 
 if TYPE_CHECKING:
-    from model_server.storage.database import Database, Found
+    from model_server.storage.database import Database, Found, Row
 
 LOOK_IN_S = 0.1
 AT_ONCE = 500  # records in a transaction
@@ -46,9 +46,9 @@ class Records:
         """`on_window` is told the latest `window` labels, on this thread, once the database has answered first."""
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
-        self._outbox: Outbox[tuple[str, str, dict[str, Any], tracing.Link | None]] = Outbox(limit)
+        self._outbox: Outbox[tuple[Row, tracing.Link | None]] = Outbox(limit)
         self._questions: deque[tuple[str, asyncio.AbstractEventLoop, asyncio.Future]] = deque()
-        self._batch: list[tuple[str, dict[str, Any]]] = []
+        self._batch: list[Row] = []
         self._links: list[tracing.Link] = []  # to the requests that the batch is from
         self._database: Database | None = None
         self._connected = self._window_told = self._stopping = False
@@ -82,19 +82,16 @@ class Records:
         return "sqlite" if self._url.startswith("sqlite") else "postgresql"
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
-        row = {"sha256": sha256, "version": version, "architecture": architecture}
-        self._put("models", "first_served", row)
+        self._put("models", (sha256, version, architecture, time.time()))
 
     def prediction(
         self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
     ) -> None:
         """Put a prediction on its way; never waits."""
-        row = {"id": prediction_id, "request_id": request_id, "model_version": model_version}
-        self._put("predictions", "at", row | {"predicted": predicted, "probability": probability})
+        self._put("predictions", (prediction_id, request_id, time.time(), model_version, predicted, probability))
 
     def feedback(self, prediction_id: str, model_version: str, predicted: int, truth: int) -> None:
-        row = {"prediction_id": prediction_id, "model_version": model_version}
-        self._put("feedback", "at", row | {"predicted": predicted, "truth": truth})
+        self._put("feedback", (prediction_id, time.time(), model_version, predicted, truth))
 
     async def find(self, request_id: str) -> Found | None:
         """The latest prediction under this request id, those on their way included. Raises Unavailable."""
@@ -117,8 +114,8 @@ class Records:
         if left := len(self._outbox) + len(self._batch):
             structlog.get_logger().error("Database records lost at the end", count=left)
 
-    def _put(self, table: str, time_column: str, row: dict[str, Any]) -> None:
-        if not self._outbox.put((table, time_column, row | {time_column: time.time()}, tracing.link())):
+    def _put(self, table: str, values: tuple[Any, ...]) -> None:
+        if not self._outbox.put(((table, values), tracing.link())):
             self._lost.inc()
 
     def _of_pool(self, name: str) -> Callable[[], int | None]:
@@ -127,7 +124,6 @@ class Records:
     def _run(self) -> None:
         # SQLAlchemy and Alembic take half a second to import; the server answers meanwhile.
         database = importlib.import_module("model_server.storage.database")
-        self._moment = database.moment
         was = ""
         while True:
             stopping = self._stopping
@@ -167,6 +163,7 @@ class Records:
         self._write(database)
         self._connected = True
         while self._questions:
+            self._write(database)  # what came before the question
             request_id, loop, future = self._questions[0]
             found = self._timed("read", lambda request_id=request_id: self._database.find(request_id))
             self._questions.popleft()
@@ -179,18 +176,23 @@ class Records:
             self._sized = time.monotonic()
 
     def _write(self, database: Any) -> None:
-        while self._batch or self._outbox:
-            if not self._batch:
-                taken = self._outbox.take(AT_ONCE)
-                self._batch = [(table, row | {column: self._moment(row[column])}) for table, column, row, _ in taken]
-                self._links = [link for *_, link in taken if link]
-            began, count = time.perf_counter(), len(self._batch)
-            try:
-                self._timed("write", lambda: self._database.write(self._batch))
-            except database.BadRow:
-                self._one_by_one(database)
-            tracing.shared("database write", self._links, began, time.perf_counter(), records=count)
-            self._batch = []
+        """Write what is there: first the batch that could not be written before, if there is one."""
+        self._write_batch(database)
+        for taken in self._outbox.batches(AT_ONCE):
+            self._batch = [row for row, _ in taken]
+            self._links = [link for _, link in taken if link]
+            self._write_batch(database)
+
+    def _write_batch(self, database: Any) -> None:
+        if not self._batch:
+            return
+        began, count = time.perf_counter(), len(self._batch)
+        try:
+            self._timed("write", lambda: self._database.write(self._batch))
+        except database.BadRow:
+            self._one_by_one(database)
+        tracing.shared("database write", self._links, began, time.perf_counter(), records=count)
+        self._batch = []
 
     def _one_by_one(self, database: Any) -> None:
         """Write a batch that holds a row the database refuses; only that row is lost."""

@@ -1,6 +1,7 @@
 """No single edit of an audit log goes unseen, and what is found is said with its line."""
 
 import hashlib
+import hmac
 import io
 import json
 
@@ -9,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from model_server.audit.__main__ import main
-from model_server.audit.chain import TORN, Chain
+from model_server.audit.chain import TORN, Chain, Head
 from model_server.audit.verify import head_path, verify
 
 KEY = b"k" * 32
@@ -114,6 +115,25 @@ def test_a_killed_writers_part_of_a_record_is_unclear_and_told_until_a_record_ac
     assert not whole.broken + whole.unclear and whole.notes[0][0] == 4
     assert found([*lines, left.replace(b"e", b"f", 1), accounts], chain.head(end))
     assert "is gone" in found([*lines, accounts], chain.head(end))[0][1]
+
+
+def test_a_log_from_before_is_whole_and_so_is_what_is_added_to_it():
+    """Its lines were the standard library's JSON, blanks and all."""
+    chain = Chain(KEY)
+    head, lines = chain.start, []
+    left = b'{"seq": 2, "tim' + b"\n"
+    torn = {"event_type": TORN, "torn_sha256": hashlib.sha256(left).hexdigest()}
+    for seq, fields in enumerate(({"event_type": "prediction", "principal": "wärd"}, torn), 1):
+        signed = json.dumps({"seq": seq} | fields).encode()[:-1]
+        mac = hmac.digest(hmac.digest(KEY, b"line", "sha256"), head.mac.encode() + signed, "sha256").hex()
+        head = Head(seq, mac)
+        lines.append(signed + f', "mac": "{mac}"}}\n'.encode())
+    lines.insert(1, left)
+    report = verify(lines, chain.head(head), KEY)
+    assert not report.broken + report.unclear and report.notes[0][0] == 2
+    more, end = chain.line(head, {"event_type": "prediction"})
+    assert not found([*lines, more], chain.head(end))
+    assert "is gone" in found([lines[0], *lines[2:]], chain.head(head))[0][1]
 
 
 def test_records_that_the_killed_writer_had_not_yet_put_in_the_head_are_whole():

@@ -15,6 +15,12 @@ def test_the_callers_trace_is_continued_by_a_span_of_our_own():
     assert re.fullmatch("[0-9a-f]{16}", ids["span_id"]) and ids["span_id"] != SPAN
 
 
+def test_ids_of_our_own_are_in_order_of_time_and_never_the_same():
+    made = [correlation({})[0]["trace_id"] for _ in range(1000)]
+    assert [trace_id[:16] for trace_id in made] == sorted(trace_id[:16] for trace_id in made)
+    assert len({trace_id[16:] for trace_id in made}) == 1000 and {len(trace_id) for trace_id in made} == {32}
+
+
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("ff", True)])
 def test_the_last_bit_of_the_flags_says_whether_it_is_sampled(flags, sampled):
     assert correlation({b"traceparent": f"00-{TRACE}-{SPAN}-{flags}".encode()})[1].sampled is sampled

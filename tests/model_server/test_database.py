@@ -1,5 +1,6 @@
 """The same on SQLite and on PostgreSQL: the schema moves from any version, rows are written once, and found again."""
 
+import datetime
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from model_server.storage import schema
-from model_server.storage.database import BadRow, Database, Failure, moment
+from model_server.storage.database import TOGETHER, BadRow, Database, Failure
 
 
 @pytest.fixture
@@ -20,19 +21,26 @@ def database(url):
     database.forget()
 
 
-def prediction(prediction_id: str, request_id: str = "r1", at: float = 1000.0, predicted: int = 1):
-    row = {"id": prediction_id, "request_id": request_id, "at": moment(at), "model_version": "1.0.0"}
-    return "predictions", row | {"predicted": predicted, "probability": 0.9}
+def prediction(prediction_id: str, request_id: str = "r1", at: float = 1000.0, predicted: int | None = 1):
+    return "predictions", (prediction_id, request_id, at, "1.0.0", predicted, 0.9)
 
 
 def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1):
-    row = {"prediction_id": prediction_id, "at": moment(at), "model_version": "1.0.0"}
-    return "feedback", row | {"predicted": predicted, "truth": truth}
+    return "feedback", (prediction_id, at, "1.0.0", predicted, truth)
 
 
 def rows(database: Database, table: sa.Table) -> list:
     with database._engine.connect() as connection:
         return connection.execute(sa.select(table).order_by(*table.primary_key)).all()
+
+
+def stored(database: Database) -> list:
+    return rows(database, schema.predictions)
+
+
+def utc(at: datetime.datetime) -> datetime.datetime:
+    """What SQLite gives back without its zone."""
+    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
 
 
 def test_from_nothing_to_the_schema_and_again_is_no_change(database):
@@ -82,16 +90,16 @@ def test_rows_sent_twice_count_once(database):
     batch = [prediction("p1"), prediction("p2", "r2"), label("p1")]
     database.write(batch)
     database.write([*batch, prediction("p3", "r3")])
-    assert [row.id for row in rows(database, schema.predictions)] == ["p1", "p2", "p3"]
+    assert [row.id for row in stored(database)] == ["p1", "p2", "p3"]
     assert len(rows(database, schema.feedback)) == 1
 
 
 def test_a_batch_with_a_bad_row_is_written_whole_or_not_at_all(database):
     database.upgrade()
-    bad = ("predictions", prediction("p2")[1] | {"predicted": None})
-    with pytest.raises(BadRow):
-        database.write([prediction("p1"), bad])
-    assert rows(database, schema.predictions) == []
+    for good in (1, TOGETHER, TOGETHER + 1):
+        with pytest.raises(BadRow):
+            database.write([*(prediction(f"p{i}") for i in range(good)), prediction("bad", predicted=None)])
+        assert stored(database) == []
 
 
 def test_the_latest_prediction_of_a_request_id_is_found_with_whether_it_was_labelled(database):
@@ -116,12 +124,25 @@ def test_labels_come_back_latest_and_in_order_of_time(database):
     assert database.labelled(3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
 
 
-def test_times_come_back_as_the_same_moment(database):
+@pytest.mark.parametrize("count", [1, TOGETHER - 1, TOGETHER, 3 * TOGETHER + 2])
+def test_many_rows_are_written_each_as_it_is(database, count):
     database.upgrade()
-    at = 1_800_000_000.123456
+    database.write([prediction(f"p{i:03}", f"r{i}", at=1000 + i, predicted=i % 2) for i in range(count)])
+    found = [(row.id, row.request_id, row.model_version, row.predicted, row.probability) for row in stored(database)]
+    assert found == [(f"p{i:03}", f"r{i}", "1.0.0", i % 2, 0.9) for i in range(count)]
+    assert [utc(row.at).timestamp() for row in stored(database)] == [1000 + i for i in range(count)]
+
+
+@pytest.mark.parametrize("at", [0.0, 1_800_000_000.0, 1_800_000_000.123456, 1_800_000_000.9999999])
+def test_a_time_is_stored_as_sqlalchemy_would_store_it(database, at):
+    database.upgrade()
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     database.write([prediction("p1", at=at)])
-    stored = rows(database, schema.predictions)[0].at
-    assert stored.replace(tzinfo=stored.tzinfo or moment(0).tzinfo) == moment(at)
+    by_sqlalchemy = {"id": "p2", "request_id": "r2", "at": moment, "model_version": "", "predicted": 0}
+    with database._engine.begin() as connection:
+        connection.execute(sa.insert(schema.predictions), by_sqlalchemy | {"probability": 0.1})
+        texts = connection.execute(sa.text("SELECT CAST(at AS TEXT) FROM predictions")).scalars().all()
+    assert texts[0] == texts[1] and [utc(row.at) for row in stored(database)] == [moment, moment]
 
 
 def test_a_database_that_is_not_there_is_a_failure_within_seconds(tmp_path):
@@ -143,7 +164,7 @@ def test_a_file_that_is_removed_is_missed_and_made_anew(tmp_path):
     database.forget()
     database.upgrade()
     database.write([prediction("p2")])
-    assert [row.id for row in rows(database, schema.predictions)] == ["p2"]
+    assert [row.id for row in stored(database)] == ["p2"]
     database.forget()
 
 
