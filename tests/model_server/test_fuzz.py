@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from model_server.deadline import HEADER as TIMEOUT
+from model_server.observe import PROBE_PATHS
 from model_server.radiographs import radiographs
 
 REQUESTS = int(os.environ.get("FUZZED_REQUESTS", "200"))
@@ -55,12 +56,24 @@ def judge(answer) -> None:
             assert problem["error"]
 
 
+def counted(served) -> tuple[float, float]:
+    """Clients' requests, and audit records, so far."""
+    lines = served.get("/metrics").text.splitlines()
+    return tuple(
+        sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+        for name in ("http_requests_total", "audit_events_total")
+    )
+
+
 @pytest.mark.timeout(3600)
 def test_whatever_is_sent_is_answered_or_refused_in_one_shape_and_memory_stays_flat(served, schema):
     operations = [result.ok() for result in schema.get_all_operations()]
     shares = {operation.label: 5 if operation.method == "post" else 1 for operation in operations}
     assert len(operations) == len(schema.raw_schema["paths"]) - 1  # all but the document itself
     statuses, sent, memory = collections.Counter(), collections.Counter(), []
+    clients = {label for label in shares if label.split()[1] not in PROBE_PATHS}
+    refused = 0  # of those that have to leave an audit record
+    before = counted(served)
 
     def fuzz(operation, mode: GenerationMode, seed: int, session: requests.Session) -> None:
         @hypothesis.seed(seed)
@@ -75,6 +88,8 @@ def test_whatever_is_sent_is_answered_or_refused_in_one_shape_and_memory_stays_f
             judge(answer)
             statuses[answer.status_code] += 1
             sent[operation.label] += 1
+            nonlocal refused
+            refused += operation.label in clients and 400 <= answer.status_code < 500
 
         send()
 
@@ -88,4 +103,7 @@ def test_whatever_is_sent_is_answered_or_refused_in_one_shape_and_memory_stays_f
     assert statuses.total() >= REQUESTS * 0.9 and sent.keys() == shares.keys(), sent
     assert statuses[200] > REQUESTS / 10 and {400, 404, 415, 422} <= statuses.keys(), statuses
     assert memory[1] - memory[0] < GROWTH_BYTES, memory
+    requests_made, records = (after - was for after, was in zip(counted(served), before, strict=True))
+    assert requests_made == sum(sent[label] for label in clients), "each is counted once"
+    assert records >= refused, "whoever is refused is recorded"
     print(dict(statuses), memory)
