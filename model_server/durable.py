@@ -12,7 +12,7 @@ import structlog
 from model_server import __version__
 from model_server.audit import key as audit_key
 from model_server.audit.log import AuditLog, Broken
-from model_server.feedback import Answered, Feedback
+from model_server.feedback import Feedback
 from model_server.guard import Guard, warn_if_open
 from model_server.keyring import BadKeys, Keyring
 from model_server.metrics import Metrics
@@ -72,7 +72,7 @@ class Durable:
         """Keep a prediction for the label that may come; never waits."""
         # An id of ours, for clients choose request ids and may choose one twice; in order of time for the index's sake.
         prediction_id = f"{time.time_ns() << 64 | random.getrandbits(64):032x}"
-        self._feedback.remember(request_id, Answered(prediction_id, predicted, model_version))
+        self._feedback.remember(request_id, (prediction_id, predicted, model_version))
         if self._records is not None:
             self._records.prediction(prediction_id, request_id, model_version, predicted, probability)
 

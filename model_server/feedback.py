@@ -25,7 +25,7 @@ class Feedback:
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
-        self._recent: OrderedDict[str, Answered] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # what `Answered` is made of
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
         self._before: list[tuple[int, int]] = []
         self._scores: deque[tuple[int, int]] = deque(maxlen=window)  # (predicted, truth)
@@ -34,14 +34,16 @@ class Feedback:
         """Go on from labels that came before this process began: (prediction id, predicted, truth), oldest first."""
         self._before = [(predicted, truth) for _, predicted, truth in labelled]
 
-    def remember(self, request_id: str, answered: Answered) -> None:
+    def remember(self, request_id: str, answered: tuple[str, int, str]) -> None:
+        """Keep a prediction's id, result and model for the label that may come; for few of them one does."""
         self._recent[request_id] = answered
         if len(self._recent) > self._remembered:
             self._recent.popitem(last=False)
 
     async def label(self, request_id: str, truth: int, records: Records | None) -> bool:
         """Whether the prediction was right. Each counts once; KeyError: unknown or labelled. Raises Unavailable."""
-        answered = self._recent.pop(request_id, None)
+        recent = self._recent.pop(request_id, None)
+        answered = Answered(*recent) if recent else None
         if answered is None and records is not None:
             with tracing.span("database", **{"db.operation.name": "find"}):
                 found = await records.find(request_id)
