@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 from model_server.metrics import LATENCY_S
 
 JOB = 'job="pneumonia-detector"'
+PREDICTIONS = 'endpoint=~"/predict|/v2/models/.+/infer"'
 FEWEST_BAD = 10  # requests in the long window
 DOWN_MINUTE = "job:down:avg1m"
 WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
@@ -148,7 +149,7 @@ class Latency(OfRequests):
 
     @property
     def _predict(self) -> str:
-        return f'{JOB}, endpoint="/predict"'
+        return f"{JOB}, {PREDICTIONS}"
 
 
 def objectives(slos: dict[str, Any]) -> list[Objective]:
