@@ -242,7 +242,8 @@ DASHBOARDS = {
                 Panel(
                     "Memory",
                     [
-                        (_of("container_memory_usage_bytes"), "used {{instance}}"),
+                        (_of("container_memory_usage_bytes"), "used, page cache too {{instance}}"),
+                        (_of("container_memory_working_set_bytes"), "used {{instance}}"),
                         (_of("process_resident_memory_bytes"), "of it the server {{instance}}"),
                         (_of("container_spec_memory_limit_bytes"), "allowed {{instance}}"),
                     ],
