@@ -32,6 +32,7 @@ CASES = {  # the groups that each file of cases is about
     "slo_latency": ["slo:latency:1h", "slo:latency:6h"],
     "slo_latency_slow": ["slo:latency:1d", "slo:latency:3d"],
 }
+RECORDINGS = ["slo:recordings", "kpis"]  # the first is read by the second
 FIRING = """'count by (alertname) (ALERTS{alertstate="firing", alertname!="Watchdog"})'"""
 WRONG = {
     "never fires": {"expr": "vector(1) > 1000"},
@@ -42,7 +43,7 @@ WRONG = {
 
 
 def groups(cases: str) -> list[dict]:
-    return [GROUPS[name] for name in CASES[cases]]
+    return [GROUPS[name] for name in (RECORDINGS if cases == "kpis" else CASES[cases])]
 
 
 def promtool(cases: str, variants: dict[str, list[dict]], folder: Path) -> dict[str, str]:
@@ -86,6 +87,25 @@ def test_a_wrong_rule_is_noticed(cases, tmp_path):
     if cases == "service":
         wrong["Watchdog never fires"] = changed(cases, "Watchdog", **WRONG["never fires"])
     assert alerts and [name for name, said in promtool(cases, wrong, tmp_path).items() if not said] == []
+
+
+def test_every_recording_has_the_value_it_should(tmp_path):
+    assert promtool("kpis", {"whole": groups("kpis")}, tmp_path) == {"whole": ""}
+
+
+@pytest.mark.parametrize("slo", [None, "availability", "latency", "error_rate"])
+def test_a_wrong_recording_is_noticed(slo, tmp_path):
+    """So each has a case that knows its value. Wrong are all at once: of the objective, or those of none."""
+    wrong = copy.deepcopy(groups("kpis"))
+    spoilt = [rule for group in wrong for rule in group["rules"] if rule.get("labels", {}).get("slo") == slo]
+    for rule in spoilt:
+        rule["expr"] = f"1.1 * ({rule['expr']})"
+    said = promtool("kpis", {"wrong": wrong}, tmp_path)["wrong"]
+    assert spoilt and [rule["record"] for rule in spoilt if not re.search(rf"expr: .*\b{rule['record']}\b", said)] == []
+
+
+def test_every_recording_is_of_a_group_with_cases():
+    assert set(RECORDINGS) == {name for name, group in GROUPS.items() for rule in group["rules"] if "record" in rule}
 
 
 def test_every_alert_has_cases():
