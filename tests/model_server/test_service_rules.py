@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from model_server import openapi
+from model_server.monitoring.generate import RUNBOOK
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -51,7 +52,8 @@ def promtool(cases: str, variants: dict[str, list[dict]], folder: Path) -> dict[
 
     A variant called after one alert is put only to the cases that name it.
     """
-    told = yaml.safe_load((HERE / f"{cases}_rules.test.yaml").read_text().replace("expr: FIRING", f"expr: {FIRING}"))
+    text = (HERE / f"{cases}_rules.test.yaml").read_text().replace("expr: FIRING", f"expr: {FIRING}")
+    told = yaml.safe_load(text.replace("runbook_url: RUNBOOK", f"runbook_url: {RUNBOOK}"))
     files = {}
     for i, (name, wrong) in enumerate(variants.items()):
         (folder / f"{i}.rules.yaml").write_text(json.dumps({"groups": wrong}))
@@ -129,9 +131,18 @@ def test_every_alert_has_a_known_severity_a_text_and_a_runbook_section_of_its_ow
         name, about = rule["alert"], rule["annotations"]
         assert rule["labels"]["severity"] in {"critical", "high", "medium", "low"}, name
         assert rule["labels"]["service"] == "pneumonia-detector", name
-        assert about["runbook_url"] == f"docs/runbook.md#{name.lower()}" and name in sections, name
+        assert about["runbook_url"] == f"{RUNBOOK}#{name.lower()}" and name in sections, name
         assert about["summary"] and about["description"], name
         assert "for" in rule or name == "Watchdog", name
+
+
+def test_a_reader_of_slack_or_the_pager_can_follow_the_link_to_the_runbook():
+    """Alertmanager sends the text as it is, so a path in this repository would lead nowhere."""
+    assert re.fullmatch(r"https://[\w.-]+/\S*runbook\.md", RUNBOOK)
+    receivers = {r["name"]: r for r in yaml.safe_load((FOLDER.parent / "alertmanager.yaml").read_text())["receivers"]}
+    assert ".Annotations.runbook_url" in receivers["slack-alerts"]["slack_configs"][0]["text"]
+    [link] = receivers["pagerduty"]["pagerduty_configs"][0]["links"]
+    assert link["href"] == "{{ .CommonAnnotations.runbook_url }}"
 
 
 def test_a_runbook_section_is_about_an_alert_or_about_a_tool():
