@@ -1,7 +1,8 @@
 """From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
 The event loop admits jobs; decode threads make pixels of them, where there is more than one core; one worker thread
-takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
+takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a
+lock.
 """
 
 from __future__ import annotations
