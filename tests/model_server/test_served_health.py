@@ -13,9 +13,9 @@ SLOW_LOAD = SLOW + "ready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(
 # Breaks inference after the proof, from outside: model_server has no switch for it.
 WEDGED = (
     SLOW
-    + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 17)), real(*a))[2]"
+    + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 33)), real(*a))[2]"
 )
-FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 17 and 1 / 0, real(*a))[2]"
+FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 33 and 1 / 0, real(*a))[2]"
 SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
 
 
