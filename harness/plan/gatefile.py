@@ -70,7 +70,7 @@ class LoadSpec(Strict):
     scenario: str
     arrivals: ArrivalsSpec
     for_s: Duration = Field(alias="for")
-    corpus: str = "scenarios/radiographs"
+    corpus: str | None = None  # a folder of images instead of the scenario's own
 
 
 class GeneratorBounds(Strict):

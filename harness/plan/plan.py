@@ -31,7 +31,7 @@ class Plan:
     workdir: Path  # where gate.yaml lies; the service is started there
     scenario: Path
     arrivals: str  # the schedule as the generator's command line takes it
-    corpus: Path
+    corpus: Path | None  # None: the scenario's own images
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
     alertmanager: Path
@@ -99,9 +99,10 @@ def load(
         _look_on(file, home, problems)
         raise PlanError(problems)
     watched = read_watched(home / gate.service, problems)
-    scenario, corpus = home / gate.load.scenario, home / gate.load.corpus
+    scenario = home / gate.load.scenario
+    corpus = None if gate.load.corpus is None else home / gate.load.corpus
     for what, target in (("scenario", scenario), ("corpus", corpus)):
-        if not target.exists():
+        if target is not None and not target.exists():
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
     arrivals = ""
     try:

@@ -115,15 +115,17 @@ def held(
 
 
 def load_once(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1
-) -> tuple[History, Result]:
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
+    corpus: Path | None = None,
+) -> tuple[History, Result]:  # fmt: skip
     """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
+    arrivals, corpus: None leaves the scenario's own.
 
     Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
     view, began = View(stack, time.monotonic(), watch, None), time.time()
-    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd(), processes) as load:
+    with generating(stack, scenario, arrivals, for_s, corpus, Path.cwd(), processes) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:
@@ -213,7 +215,6 @@ def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:
         time_scale=plan.gate.time_scale,
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,
-        corpus=plan.corpus,
         port=port,
     )
 

@@ -51,6 +51,9 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "- quiet", "- quite", "unknown check 'quite'; did you mean quiet?", id="unknown check"),
         pytest.param(GATE, "server-hang,", "server-hagn,", "did you mean server-hang?", id="unknown experiment"),
         pytest.param(GATE, "scenarios/steady.py", "scenarios/no.py", "no such file: scenarios/no.py", id="scenario"),
+        pytest.param(
+            GATE, "for: 42s", "for: 42s\n  corpus: scenarios/no", "load.corpus: no such file: scenarios/no", id="corpus"
+        ),
         pytest.param(GATE, "critical: 100%", "critical: 100", "write 100% for per cent", id="share without per cent"),
         pytest.param(GATE, "critical: 100%", "urgent: 100%", "urgent: unknown key; known: critical", id="severity"),
         pytest.param(GATE, "load:", "load: &a", "", id="an anchor is no mistake"),
@@ -201,6 +204,18 @@ ARRIVALS = [
 def test_every_kind_of_arrivals_can_be_written_in_a_gate_file(project, written, means):
     spoil(project, GATE, "{poisson: 120/s, seed: 7}", written)
     assert planning.load(project / GATE).arrivals == means
+
+
+@pytest.mark.parametrize(
+    ("written", "corpus"),
+    [
+        pytest.param("", None, id="the scenario's own"),
+        pytest.param("\n  corpus: scenarios/drifted", "drifted", id="another"),
+    ],
+)
+def test_a_corpus_goes_to_the_generator_only_where_the_plan_writes_one(project, written, corpus):
+    spoil(project, GATE, "scenario: scenarios/steady.py", f"scenario: scenarios/steady.py{written}")
+    assert planning.load(project / GATE).corpus == (corpus and project / "scenarios" / corpus)
 
 
 def test_a_record_to_replay_lies_beside_the_gate_file(project):
