@@ -166,12 +166,12 @@ def _load(args: argparse.Namespace) -> int:
     if args.processes < 1:
         raise UsageError(f"--processes must be at least 1, got {args.processes}")
     with _screen() as watch:
-        history, believed = running.load_once(
+        history, believed, answers = running.load_once(
             Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes, args.corpus
         )
     with _whoever_reads() as out:
-        write(history, running.LOADED, believed, out)
-    return believed.verdict.exit_code
+        write(history, running.LOADED, believed, out, answers)
+    return max(believed.verdict, answers.verdict).exit_code
 
 
 def _capacity(args: argparse.Namespace) -> int:
