@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("scenario", type=Path)
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
+    load.add_argument("--corpus", type=Path, help="folder of labelled images (default: the scenario's own)")
     load.add_argument("--processes", type=int, default=1, help="how many processes share the schedule (default: 1)")
     capacity = command(
         "capacity", _capacity, "Find the highest arrival rate at which the service of `harness up` keeps its SLOs."
@@ -165,12 +166,12 @@ def _load(args: argparse.Namespace) -> int:
     if args.processes < 1:
         raise UsageError(f"--processes must be at least 1, got {args.processes}")
     with _screen() as watch:
-        history, believed = running.load_once(
-            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes
+        history, believed, answers = running.load_once(
+            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes, args.corpus
         )
     with _whoever_reads() as out:
-        write(history, running.LOADED, believed, out)
-    return believed.verdict.exit_code
+        write(history, running.LOADED, believed, out, answers)
+    return max(believed.verdict, answers.verdict).exit_code
 
 
 def _capacity(args: argparse.Namespace) -> int:

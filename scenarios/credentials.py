@@ -1,7 +1,7 @@
 """Somebody tries keys: no key, guesses, and keys in odd shapes, among clients who have done nothing wrong.
 
-Meant for a service with authentication on: each attempt is a 401 that is counted and audited, and the good clients
-(`HARNESS_API_KEY` holds their key) notice nothing.
+Meant for a service with authentication on (`--auth on`): each attempt must be a 401, is counted and audited, and the
+good clients (`HARNESS_API_KEY` holds their key) notice nothing. A guess that is let in is a wrong answer.
 """
 
 import os
@@ -39,4 +39,4 @@ class Credentials(PredictUser):
         if k % 2 == 0:
             return question
         kind = tuple(h for h in question.headers if h[0] == "Content-Type")
-        return question._replace(headers=(*kind, *_guess()), expected=-1, name="a guessed key")
+        return question._replace(headers=(*kind, *_guess()), expected=-1, answers=(401,), name="a guessed key")

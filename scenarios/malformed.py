@@ -17,6 +17,7 @@ def _typed(kind: str) -> tuple[tuple[str, str], ...]:
     return (("Content-Type", kind),)
 
 
+REFUSED = range(400, 500)
 NOISE = random.Random(7).randbytes(4096)
 BAD = {
     "empty": Request("POST", "/predict", _typed("image/jpeg"), b"", name="empty body"),
@@ -29,6 +30,7 @@ BAD = {
     "path": Request("POST", "/../../etc/passwd", _typed("image/jpeg"), NOISE, name="path trick"),
     "method": Request("DELETE", "/predict", name="wrong method"),
 }
+BAD = {kind: request._replace(answers=REFUSED) for kind, request in BAD.items()}
 
 
 class Malformed(PredictUser):
@@ -40,5 +42,6 @@ class Malformed(PredictUser):
     def request(self, k: int) -> Request:
         kind, whole = self.kinds(k), super().request(k)
         if kind == "truncated":
-            return whole._replace(body=whole.body[: len(whole.body) // 2], expected=-1, name="truncated image")
+            half = whole.body[: len(whole.body) // 2]
+            return whole._replace(body=half, expected=-1, answers=REFUSED, name="truncated image")
         return whole if kind == "good" else BAD[kind]

@@ -78,6 +78,17 @@ class Recorded:
         )
         return answer(self, Verdict.PASS, "; ".join([reason, *again]), **figures)
 
+    def doubts(self, history: History, phase: str, generator: str) -> list[str]:
+        """What speaks against the rows of a generator in a phase: its processor, its stalls, its lag, its rate."""
+        window = history.phase(phase)
+        if window is None:
+            return []
+        return [
+            *self._strained(history, generator, window.start),
+            *self._stalled(history, generator, phase, window),
+            *self._pace(history, generator, phase, window, []),
+        ]
+
     def _account(self, history: History, generator: str, since: float) -> Iterator[str]:
         """What does not add up between the generator's account and its rows."""
         runs = _runs(history, generator, since)

@@ -24,7 +24,7 @@ import gevent.pool
 import locust.stats
 
 from harness.errors import HarnessError, UsageError
-from harness.history import Outcome
+from harness.history import ODD, WHOLE, Outcome
 from harness.load.arrivals import Arrivals
 from harness.load.client import Answer, Client, Prepared, Request, now
 from harness.load.odd import exchange
@@ -211,6 +211,8 @@ class Dispatch:
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
+        if not 0 <= request.step < ODD:
+            raise UsageError(f"step: must be from 0 to {ODD - 1}, got {request.step!r}")
         kind = self._recorder.tally.kind(request.method, request.name or request.path)
         if request.manner is not None:
             request.manner.check()
@@ -231,6 +233,8 @@ class Dispatch:
     def _answered(self, about: tuple, answer: Answer) -> None:
         """One row, and the same for Locust's own statistics; then what follows."""
         seq, turn, intended, (request, _, kind), request_id, visit = about
+        if request.answers and answer.outcome in WHOLE and answer.status < 500:
+            answer = _as_expected(request, answer)
         outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = answer
         predicted = -1
         if outcome == 0 and self._predicted is not None:
@@ -241,6 +245,8 @@ class Dispatch:
             except Exception as wrong:
                 self._mistake(wrong)
         step = request.step or turn
+        if request.manner is not None:
+            step |= ODD
         try:
             self._recorder.row(
                 seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
@@ -395,6 +401,13 @@ def first_of(user: OpenModelUser, what: Any, k: int) -> Request:
     if not isinstance(first, Request):
         raise UsageError(f"{type(user).__name__}.request must give a Request, got {first!r} for number {k}")
     return first
+
+
+def _as_expected(request: Request, answer: Answer) -> Answer:
+    """An answer of the service, as good or bad as the request says."""
+    if answer.status in request.answers:
+        return answer._replace(outcome=Outcome.OK, error="")
+    return answer._replace(outcome=Outcome.WRONG_ANSWER, error=f"status {answer.status}")
 
 
 def one_line(error: Exception) -> str:

@@ -130,10 +130,12 @@ def _options(parser: Any) -> None:
 def _prepare(environment: Any, **_: Any) -> None:
     """Everything that can be wrong with a scenario or its options, found before any load and said in one line."""
     users = [u for u in environment.user_classes if hasattr(u, "schedule")]
-    if not users:
-        return
     options = environment.parsed_options
+    if not users and not options.rows:
+        return
     try:
+        if not users:
+            raise UsageError("no user here keeps a schedule; derive one from OpenModelUser or PredictUser")
         alone = isinstance(environment.runner, LocalRunner)
         if options.for_s is not None and not options.for_s > 0:
             raise UsageError(f"--for: must be above 0 seconds, got {options.for_s:g}")
