@@ -33,6 +33,7 @@ from harness.run.phases import (
     generating,
     loaded,
     perform,
+    processor,
     steady,
     wait_load,
 )
@@ -122,7 +123,7 @@ def load_once(
     Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view, began = View(stack, time.monotonic(), watch, None), time.time()
+    view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor()
     with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd(), processes) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
@@ -136,8 +137,9 @@ def load_once(
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
-        for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
-            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
+        begin, end = ("begin", rows["intended"].min(), ticks), ("end", rows["intended"].max() + 1e-6, processor())
+        for edge, at, cpu in (begin, end):
+            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
     job = History.read(stack.run).setting("job")
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))

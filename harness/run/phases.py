@@ -175,13 +175,13 @@ def _quoted(child: Child) -> str:
 
 def _edge(log: Log, phase: str, edge: str) -> None:
     """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
-    log.event("run", "phase", phase=phase, edge=edge, cpu=_processor())
+    log.event("run", "phase", phase=phase, edge=edge, cpu=processor())
 
 
-def _processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
-    """Ticks of all processors since boot: in all, and taken away by the host; empty where the kernel does not say."""
+def processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
+    """Ticks of all processors since boot: in all, taken away by the host, idle; empty where the kernel does not say."""
     try:
         ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return {}
-    return {"all": sum(ticks), "stolen": ticks[7]} if len(ticks) == 8 else {}
+    return {"all": sum(ticks), "stolen": ticks[7], "idle": ticks[3] + ticks[4]} if len(ticks) == 8 else {}
