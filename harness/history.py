@@ -49,6 +49,7 @@ class Outcome(IntEnum):
     GARBAGE = 5  # what came back is not HTTP
     UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
     ABANDONED = 7  # the client went away itself, as it was meant to: no verdict on anybody
+    UNEXPECTED = 8  # a complete answer, status below 500, that its client knows to be wrong: a guessed key let in
 
 
 ROW = np.dtype(

@@ -71,4 +71,4 @@ def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
 def answered(rows: np.ndarray) -> np.ndarray:
     """Which requests got a complete answer of the service itself."""
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & ~np.isin(rows["status"], NOBODY_THERE)
-    return (rows["outcome"] == Outcome.OK) | refused
+    return np.isin(rows["outcome"], (Outcome.OK, Outcome.UNEXPECTED)) | refused

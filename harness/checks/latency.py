@@ -57,7 +57,7 @@ class Latency:
 
 def milliseconds(rows: np.ndarray) -> np.ndarray:
     """What each request took from its intended moment, in ms; infinite where no complete answer came."""
-    whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
+    whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED))
     return np.where(whole, 1000 * (rows["done"] - rows["intended"]), np.inf)
 
 
