@@ -116,7 +116,15 @@ def held(
 
 
 def load_once(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1
+    stack: Stack,
+    scenario: Path,
+    arrivals: str | None,
+    for_s: float,
+    watch: Watcher,
+    processes: int = 1,
+    corpus: Path | None = None,
+    ca_file: Path | None = None,
+    insecure: bool = False,
 ) -> tuple[History, Result]:
     """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
 
@@ -124,7 +132,8 @@ def load_once(
     """
     log = Log(stack.run / "events.jsonl")
     view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor()
-    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd(), processes) as load:
+    here = (corpus or stack.corpus, Path.cwd(), processes, ca_file, insecure)
+    with generating(stack, scenario, arrivals, for_s, *here) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:

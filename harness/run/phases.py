@@ -41,7 +41,7 @@ def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Chi
 @contextmanager
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path,
-    processes: int = 1,
+    processes: int = 1, ca_file: Path | None = None, insecure: bool = False,
 ) -> Iterator[Child]:  # fmt: skip
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
@@ -56,6 +56,8 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
+        ca_file=ca_file,
+        insecure=insecure,
     )
     load = spawn("load", argv, stack.run, cwd=cwd)
     try:
