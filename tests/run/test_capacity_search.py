@@ -83,6 +83,13 @@ def test_a_generator_at_its_limit_hides_the_services_and_is_named():
     assert "the generator: the generator used 0.97 of a processor" in found.limit
 
 
+def test_a_step_that_was_too_short_lasts_twice_as_long_the_next_time():
+    """One in two hundred is refused: to prove that no more than one in a hundred is takes more than 600 requests."""
+    asked = []
+    found = find(service(99.5, asked))
+    assert asked[:2] == [(100, 6), (100, 12)] and "too few to claim it" in found.steps[0].reason
+
+
 def test_a_late_generator_decides_nothing_and_finds_no_capacity():
     asked = []
     found = find(service(700, asked, late_s=0.2))
