@@ -35,7 +35,7 @@ class Credentials(PredictUser):
     radiographs = Path(__file__).parent / "radiographs"
 
     def request(self, k: int) -> Request:
-        question = super().request(k)
+        question = super().request(k // 2)  # images of both classes take turns, and so do the good and the bad
         if k % 2 == 0:
             return question
         kind = tuple(h for h in question.headers if h[0] == "Content-Type")

@@ -1,6 +1,7 @@
 """What should never have been sent: truncated, empty and random bodies, wrong types, broken feedback, unknown paths.
 
-Each must be a 4xx, quickly, and none may cost another client its answer: every second request is a good one.
+Each must be a 4xx, quickly (any other answer is a failure), and none may cost another client its answer: every second
+request is a good one.
 """
 
 import random

@@ -44,7 +44,7 @@ def _stood_s(history: History, rows: np.ndarray, generator: str) -> np.ndarray |
         if e.detail.get("generator") == generator:
             if not isinstance(stalls := e.detail.get("stalls"), (list, tuple)):
                 return None
-            for end, for_s in stalls:
+            for end, for_s, *_ in stalls:  # behind them the number of a fleet's process
                 from_s, until_s = np.maximum(_since(rows), end - for_s), np.minimum(rows["done"], end)
                 stood_s += np.maximum(0.0, until_s - from_s)
     return stood_s

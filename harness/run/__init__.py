@@ -36,6 +36,7 @@ from harness.run.phases import (
     generating,
     loaded,
     perform,
+    processor,
     steady,
     wait_load,
 )
@@ -138,7 +139,7 @@ def held(
 
 def load_once(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
-    corpus: Path | None = None,
+    corpus: Path | None = None, ca_file: Path | None = None, insecure: bool = False,
 ) -> tuple[History, Result, Result]:  # fmt: skip
     """Run one scenario against a stack for a time; gives the history, the generator's judgement on itself, and whether
     all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own.
@@ -147,8 +148,9 @@ def load_once(
     generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view, began = View(stack, time.monotonic(), watch, None), time.time()
-    with generating(stack, scenario, arrivals, for_s, corpus, Path.cwd(), processes) as load:
+    view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor()
+    here = (corpus, Path.cwd(), processes, ca_file, insecure)
+    with generating(stack, scenario, arrivals, for_s, *here) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:
@@ -161,8 +163,9 @@ def load_once(
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
-        for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
-            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
+        begin, end = ("begin", rows["intended"].min(), ticks), ("end", rows["intended"].max() + 1e-6, processor())
+        for edge, at, cpu in (begin, end):
+            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
     job = History.read(stack.run).setting("job")
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))

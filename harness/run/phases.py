@@ -42,7 +42,7 @@ def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Gen
 @contextmanager
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path,
-    processes: int = 1,
+    processes: int = 1, ca_file: Path | None = None, insecure: bool = False,
 ) -> Iterator[Generator]:  # fmt: skip
     """A generator at work against a stack, and ended with the block. Raises UsageError with what its scenario got
     wrong, also where that shows only in the end: its rows are then not what the scenario meant."""
@@ -59,6 +59,8 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
+        ca_file=ca_file,
+        insecure=insecure,
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
     try:
@@ -203,13 +205,13 @@ def _quoted(child: Child) -> str:
 
 def _edge(log: Log, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
-    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=_processor())
+    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor())
 
 
-def _processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
-    """Ticks of all processors since boot: in all, and taken away by the host; empty where the kernel does not say."""
+def processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
+    """Ticks of all processors since boot: in all, taken away by the host, idle; empty where the kernel does not say."""
     try:
         ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return {}
-    return {"all": sum(ticks), "stolen": ticks[7]} if len(ticks) == 8 else {}
+    return {"all": sum(ticks), "stolen": ticks[7], "idle": ticks[3] + ticks[4]} if len(ticks) == 8 else {}

@@ -32,9 +32,14 @@ def test_a_failure_counts_only_beside_a_generator_in_time(check, record, verdict
     assert judged(check, record).verdict is verdict
 
 
+def used(share):
+    """What a generator used of its processor in each second, as its account says it."""
+    return [(float(second), 1.0, share) for second in range(1, 101)]
+
+
 def account(**other):
     """What the generator says of itself, believed unless `other` says otherwise."""
-    done = {"generator": "load", "cpu_s": 10.0, "duration_s": 100.0, "stalls": []} | other
+    done = {"generator": "load", "cpu": used(0.1), "stalls": []} | other
     return [Event(-1.0, "load", "started", detail={"generator": "load"}), Event(101.0, "load", "finished", detail=done)]
 
 
@@ -47,7 +52,7 @@ def fails(lag=0.001, took=0.1, outcome=None, share=0.02, few=(), status=0, **tol
     return history(STEADY, account(**told), rows={"load": made}, series=UP)
 
 
-BUSY, LATE = {"cpu_s": 95.0}, {"lag": 0.06}
+BUSY, LATE = {"cpu": used(0.95)}, {"lag": 0.06}
 STILL = {"stalls": [(10.0 * k, 0.6) for k in range(1, 10)]}  # 5.4 s of 100
 ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
 
@@ -88,7 +93,7 @@ def test_what_a_doubtful_generator_saw_fails_only_where_it_stands_without_it(che
 @pytest.mark.parametrize("check", [ERRORS, LOST], ids=lambda c: c.kind)
 @pytest.mark.parametrize(("ended", "verdict"), [(2.2, INCONCLUSIVE), (50.0, FAIL)])
 def test_whose_patience_ended_while_the_loop_stood_still_may_have_been_answered(check, ended, verdict):
-    record = fails(outcome=Outcome.TIMEOUT, stalls=[(ended, 6.0)])
+    record = fails(outcome=Outcome.TIMEOUT, stalls=[(ended, 6.0), (90.0, 6.0)])
     assert judge_all([check, Recorded()], record)[0].verdict is verdict
 
 
