@@ -60,7 +60,7 @@ def test_beyond_the_bound_requests_are_refused_at_once_and_readiness_says_so(ser
         refused = next(a for a in answers if a.status_code == 503)
         assert refused.headers["retry-after"] == "1" and refused.json()["reason"] == "queue_full"
         assert client.metric("requests_shed_total") == sum(a.status_code == 503 for a in answers)
-        assert client.metric("http_requests_total", status="503") == client.metric("requests_shed_total")
+        assert client.metric("http_requests_total", status="503", endpoint="/predict") == client.metric("requests_shed_total")
         client.until(lambda: client.get("/health/ready").status_code == 200)
 
 
