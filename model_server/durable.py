@@ -91,8 +91,8 @@ class Durable:
 
     def checks(self) -> dict[str, bool]:
         """What readiness asks; never waits."""
-        checks = {"storage": self._watch.up and (self.audit is None or self.audit.writable)}
-        return checks | ({"database": self._records.up} if self._records is not None else {})
+        checks = {"storage_accessible": self._watch.up and (self.audit is None or self.audit.writable)}
+        return checks | ({"database_connected": self._records.up} if self._records is not None else {})
 
     def close(self) -> None:
         """Write what is queued, each for at most two seconds."""

@@ -181,7 +181,7 @@ class Service:
 
     def ready_checks(self) -> dict[str, bool]:
         return {
-            "model_proven": self.started,
+            "model_loaded": self.started,
             "worker_alive": self.batcher.alive,
             "worker_progress": self.batcher.stalled_s <= self.settings.wedged_after_s,
             "queue_not_saturated": self.batcher.shed_ago_s > SATURATED_FOR_S,

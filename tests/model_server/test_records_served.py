@@ -63,7 +63,7 @@ def test_killed_and_back_again_predictions_go_on_and_nothing_that_fits_is_lost(o
     client = outage
     client.until(lambda: queued(client) == 0)
     cluster.kill()
-    client.until(lambda: failing(client) == ["database"])
+    client.until(lambda: failing(client) == ["database_connected"])
     assert client.metric("database_up") == 0 and client.get("/health/live").status_code == 200
     for i in range(20):
         predict(client, corpus[0][0], f"during-{i}")
@@ -88,7 +88,7 @@ def test_a_database_that_stands_still_holds_up_no_request_and_readiness_says_so(
     try:
         for i in range(10):
             predict(client, corpus[0][0], f"held-{i}")
-        client.until(lambda: failing(client) == ["database"])
+        client.until(lambda: failing(client) == ["database_connected"])
         assert label(client, "long-ago", "NORMAL").status_code == 503
         predict(client, corpus[0][0], "still")
         assert client.get("/health/live").status_code == 200
@@ -102,7 +102,7 @@ def test_a_database_that_was_down_at_the_start_is_found_when_it_comes(serve, cor
     url = cluster.database()
     cluster.kill()
     with serve("--database", url) as client:
-        assert predict(client, corpus[0][0], "early") and failing(client) == ["database"]
+        assert predict(client, corpus[0][0], "early") and failing(client) == ["database_connected"]
         client.until(lambda: client.metric("database_up") == 0)
         cluster.start()
         client.until(lambda: failing(client) == [] and queued(client) == 0)
@@ -115,7 +115,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_costs_no_request(serve, corpus, 
     with serve("--database", f"sqlite:///{file}", "--answer-within-s", "1") as client:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        client.until(lambda: failing(client) == ["database"])
+        client.until(lambda: failing(client) == ["database_connected"])
         predict(client, corpus[0][0], "during")
         other.execute("ROLLBACK")
         client.until(lambda: failing(client) == [] and queued(client) == 0)
@@ -136,4 +136,4 @@ def test_a_database_that_has_not_been_tried_is_neither_up_nor_down(serve):
     defect = "import time, model_server.storage.records as r\nr.Records._serve = lambda *a: time.sleep(3600)"
     with serve(defect=defect, wait=False) as client:
         client.until(lambda: client.metric("ml_model_load_seconds"))
-        assert client.metric("database_up") is None and "database" in failing(client)
+        assert client.metric("database_up") is None and "database_connected" in failing(client)

@@ -34,6 +34,14 @@ def test_startup_is_answered_and_scraped_while_the_model_loads_and_passes_only_a
         assert client.get("/health/ready").json()["status"] == "ready" and client.metric("service_ready") == 1
 
 
+def test_readiness_names_its_checks_as_its_users_know_them(served):
+    checks = served.get("/health/ready").json()["checks"]
+    assert checks.keys() == {
+        "model_loaded", "database_connected", "storage_accessible",
+        "worker_alive", "worker_progress", "queue_not_saturated", "not_stopping",
+    } and all(checks.values())  # fmt: skip
+
+
 def test_every_health_answer_has_a_timestamp(served):
     assert all(served.get(f"/health/{kind}").json()["timestamp"].endswith("Z") for kind in ("live", "ready", "startup"))
 
