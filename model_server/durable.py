@@ -64,6 +64,7 @@ class Durable:
 
     async def begin(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves, and wait a little for the database's first answer."""
+        self._feedback.serves(version)
         if self._records is not None:
             self._records.model(sha256, version, architecture)
             await asyncio.to_thread(self._records.tried.wait, FIRST_TRY_S)

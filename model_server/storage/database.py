@@ -111,10 +111,15 @@ class Database:
             row = connection.execute(query).first()
         return row and Found(row[0], row[1], row[2], bool(row[3]))
 
-    def labelled(self, most: int) -> list[tuple[str, int, int]]:
-        """The latest `most` labels, oldest first: (prediction id, predicted, truth)."""
+    def labelled(self, model_version: str, most: int) -> list[tuple[str, int, int]]:
+        """The latest `most` labels for what a model said, oldest first: (prediction id, predicted, truth)."""
         f = schema.feedback.c
-        query = sa.select(f.prediction_id, f.predicted, f.truth).order_by(f.at.desc(), f.prediction_id).limit(most)
+        query = (
+            sa.select(f.prediction_id, f.predicted, f.truth)
+            .where(f.model_version == model_version)
+            .order_by(f.at.desc(), f.prediction_id)
+            .limit(most)
+        )
         with self._engine.connect() as connection:
             return [tuple(row) for row in reversed(connection.execute(query).all())]
 

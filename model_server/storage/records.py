@@ -43,11 +43,13 @@ class Records:
         self, url: str, metrics: Metrics, stores: Stores, *, limit: int, within_s: float, window: int,
         on_window: Callable[[list[tuple[str, int, int]]], None],
     ):  # fmt: skip
-        """`on_window` is told the latest `window` labels, on this thread, once the database has answered first."""
+        """`on_window` is told the serving model's latest `window` labels, on the database's thread, once both the model
+        is known and the database has answered."""
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
         self._outbox: Outbox[tuple[Row, tracing.Link | None]] = Outbox(limit)
         self._questions: deque[tuple[str, asyncio.AbstractEventLoop, asyncio.Future]] = deque()
+        self._serving: str | None = None
         self._batch: list[Row] = []
         self._links: list[tracing.Link] = []  # to the requests that the batch is from
         self._database: Database | None = None
@@ -82,7 +84,10 @@ class Records:
         return "sqlite" if self._url.startswith("sqlite") else "postgresql"
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
+        """Note the model that serves."""
         self._put("models", (sha256, version, architecture, time.time()))
+        self._serving = version
+        self._outbox.wake()
 
     def prediction(
         self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
@@ -157,10 +162,11 @@ class Records:
                 self._stores.local["database"] = self._database.files
         if not self._connected:
             self._timed("read", self._database.upgrade)
-            if not self._window_told:
-                self._on_window(self._timed("read", lambda: self._database.labelled(self._window)))
-                self._window_told = True
+        serving = self._serving  # first: a label that came before is then among those written
         self._write(database)
+        if serving is not None and not self._window_told:
+            self._on_window(self._timed("read", lambda: self._database.labelled(serving, self._window)))
+            self._window_told = True
         self._connected = True
         while self._questions:
             self._write(database)  # what came before the question

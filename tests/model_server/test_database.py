@@ -25,8 +25,8 @@ def prediction(prediction_id: str, request_id: str = "r1", at: float = 1000.0, p
     return "predictions", (prediction_id, request_id, at, "1.0.0", predicted, 0.9)
 
 
-def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1):
-    return "feedback", (prediction_id, at, "1.0.0", predicted, truth)
+def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1, version: str = "1.0.0"):
+    return "feedback", (prediction_id, at, version, predicted, truth)
 
 
 def rows(database: Database, table: sa.Table) -> list:
@@ -55,9 +55,9 @@ def test_an_older_database_keeps_its_rows(database):
     database.upgrade("0001")
     database.write([prediction("p1"), label("p1")])
     database.upgrade()
-    assert database.find("r1").labelled and database.labelled(5) == [("p1", 1, 1)]
+    assert database.find("r1").labelled and database.labelled("1.0.0", 5) == [("p1", 1, 1)]
     with database._engine.connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0002"
+        assert MigrationContext.configure(connection).get_current_revision() == "0003"
 
 
 def test_a_newer_database_is_refused_and_left_alone(database):
@@ -121,7 +121,14 @@ def test_an_id_is_data_whatever_it_says(database, hostile):
 def test_labels_come_back_latest_and_in_order_of_time(database):
     database.upgrade()
     database.write([label(f"p{i}", at=2000 + i, predicted=i % 2, truth=1) for i in (3, 1, 4, 2)])
-    assert database.labelled(3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
+    assert database.labelled("1.0.0", 3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
+
+
+def test_labels_of_one_model_are_not_another_models(database):
+    database.upgrade()
+    database.write([label("p1"), label("p2", at=2001, truth=0, version="1.1.0"), label("p3", at=2002)])
+    assert database.labelled("1.0.0", 5) == [("p1", 1, 1), ("p3", 1, 1)]
+    assert database.labelled("1.1.0", 5) == [("p2", 1, 0)] and database.labelled("2.0.0", 5) == []
 
 
 @pytest.mark.parametrize("count", [1, TOGETHER - 1, TOGETHER, 3 * TOGETHER + 2])

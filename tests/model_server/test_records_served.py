@@ -7,6 +7,7 @@ import pytest
 from real_server import serving
 
 from model_server.radiographs import CLASSES
+from model_server.settings import WEIGHTS
 
 
 def predict(client, body: bytes, request_id: str) -> str:
@@ -49,6 +50,42 @@ def test_a_label_that_comes_after_a_restart_counts_and_so_do_those_before_it(ser
         assert client.metric("database_pool_size") == 1 and client.metric("database_pool_in_use") == 0
         client.until(lambda: client.metric("storage_size_bytes", store="database"))
         assert client.metric("storage_free_bytes", store="model") > 0
+
+
+def another_version(folder) -> str:
+    """The weights file of the same network under another version."""
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text()) | {"version": "1.1.0"}
+    (folder / "other.json").write_text(json.dumps(card))
+    (folder / "other.safetensors").write_bytes(WEIGHTS.read_bytes())
+    return str(folder / "other.safetensors")
+
+
+def test_accuracy_is_of_the_version_that_serves_before_a_release_after_it_and_rolled_back(serve, corpus, url, tmp_path):
+    flags = ("--state-dir", str(tmp_path / "state"), "--database", url)
+
+    def told(client, name: str, right: bool) -> None:
+        for i in range(50):
+            said = predict(client, corpus[7 * i % 40][0], f"{name}{i}")
+            assert label(client, f"{name}{i}", said if right else CLASSES[said == "NORMAL"]).json()["correct"] is right
+
+    def stop(client) -> None:
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+
+    with serve(*flags) as client:
+        told(client, "good", right=True)
+        predict(client, corpus[0][0], "late")
+        assert client.metric("ml_model_accuracy") == 1
+        stop(client)
+    with serve(*flags, "--weights", another_version(tmp_path)) as client:
+        assert label(client, "late", "NORMAL").status_code == 200 and client.metric("ml_feedback_total") == 1
+        assert label(client, "late", "NORMAL").status_code == 404
+        told(client, "bad", right=False)
+        assert client.metric("ml_model_accuracy") == 0  # not a half, as with the labels for the version before
+        stop(client)
+    with serve(*flags) as client:
+        client.until(lambda: client.metric("ml_model_accuracy") is not None)
+        assert client.metric("ml_model_accuracy") >= 50 / 51 and client.metric("ml_model_precision") > 0.9
 
 
 @pytest.fixture(scope="module")
