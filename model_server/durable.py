@@ -35,7 +35,7 @@ class Durable:
 
     def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
         self._feedback = feedback
-        self._stores = Stores(metrics)
+        self._stores = Stores(metrics, settings.answer_within_s)
         try:
             self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
             self._state = State(settings.state_dir)
@@ -103,6 +103,7 @@ class Durable:
         if self.audit is not None:
             self.audit.close()
         self._watch.close()
+        self._stores.close()
         self._state.close()
 
     def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
@@ -116,7 +117,11 @@ class Durable:
         return AuditLog(path, key, metrics, self._stores)
 
     def _refresh_keys(self) -> None:
-        if self._keyring is not None and self._keyring.refresh() and self.audit is not None:
+        if self._keyring is None:
+            return
+        with self._stores.operation("keys", "read"):
+            changed = self._keyring.refresh()
+        if changed and self.audit is not None:
             self.audit.record("keys", "ok", action="reload", keys=len(self._keyring))
 
     def _told(self, action: str) -> None:

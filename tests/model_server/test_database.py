@@ -111,6 +111,59 @@ def test_the_latest_prediction_of_a_request_id_is_found_with_whether_it_was_labe
     assert database.find("r1").labelled and database.find("nobody") is None
 
 
+MODEL = ("models", ("0" * 64, "1.0.0", "small-cnn-64", 1000.0))
+
+
+def everything(database: Database) -> list:
+    return [rows(database, table) for table in (schema.predictions, schema.feedback, schema.models)]
+
+
+def test_a_probe_goes_the_way_of_a_record_and_leaves_nothing(database):
+    database.upgrade()
+    database.write([prediction("p1"), label("p1"), MODEL])
+    before = everything(database)
+    assert [database.probe(MODEL) for _ in range(3)] == [""] * 3
+    assert everything(database) == before
+
+
+@pytest.mark.parametrize(("table", "step"), [("predictions", "insert"), ("feedback", "insert"), ("models", "commit")])
+def test_a_probe_says_what_cannot_be_stored(database, table, step):
+    database.upgrade()
+    database.write([MODEL])
+    before = everything(database)
+    refuse_inserts(database, table)
+    assert database.probe(MODEL).startswith(f"{step}: ") and everything(database) == before
+
+
+def refuse_inserts(database: Database, table: str) -> None:
+    with database._engine.begin() as connection:
+        if database._is_sqlite:
+            refuse = f"CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        else:
+            refuse = f"ALTER TABLE {table} ADD CONSTRAINT refused CHECK (false) NOT VALID"
+        connection.execute(sa.text(refuse))
+
+
+def test_a_probe_misses_what_an_insert_does_not_store(database):
+    database.upgrade()
+    with database._engine.begin() as connection:
+        if database._is_sqlite:
+            connection.execute(sa.text("CREATE TRIGGER lose AFTER INSERT ON feedback BEGIN DELETE FROM feedback; END"))
+        else:
+            connection.execute(sa.text("CREATE RULE lose AS ON INSERT TO feedback DO INSTEAD NOTHING"))
+    assert database.probe(MODEL).startswith("read back: ") and everything(database) == [[], [], []]
+
+
+def test_what_is_written_and_read_is_counted_as_the_bytes_of_its_values(database):
+    database.upgrade()
+    database.write([prediction("p1"), label("p1")])
+    # id, request id, version and class, probability, time of the one; id, version and three numbers of the other
+    assert database.moved == {"read": 0, "write": (2 + 2 + 5 + 3 * 8) + (2 + 5 + 3 * 8)}
+    database.find("r1")
+    database.find("nobody")
+    assert database.moved["read"] == 2 + 5 + 2 * 8
+
+
 @pytest.mark.parametrize("hostile", ["' OR 1=1 --", "r1'; DROP TABLE predictions; --", "%", "é" * 30])
 def test_an_id_is_data_whatever_it_says(database, hostile):
     database.upgrade()

@@ -49,6 +49,8 @@ def test_a_label_that_comes_after_a_restart_counts_and_so_do_those_before_it(ser
         assert 0 < client.metric("ml_model_precision") < 1 and 0 < client.metric("ml_model_recall") < 1
         assert client.metric("database_pool_size") == 1 and client.metric("database_pool_in_use") == 0
         client.until(lambda: client.metric("storage_size_bytes", store="database"))
+        assert client.metric("storage_bytes_total", store="database", operation="write") > 40
+        assert client.metric("storage_bytes_total", store="database", operation="read") > 40
         assert client.metric("storage_free_bytes", store="model") > 0
 
 
@@ -128,6 +130,8 @@ def test_a_database_that_stands_still_holds_up_no_request_and_readiness_says_so(
         client.until(lambda: failing(client) == ["database_connected"])
         assert label(client, "long-ago", "NORMAL").status_code == 503
         predict(client, corpus[0][0], "still")
+        hangs = ("Storage hangs", "database")
+        client.until(lambda: any((line["message"], line["context"].get("store")) == hangs for line in client.log))
         assert client.get("/health/live").status_code == 200
     finally:
         cluster.let_go()
