@@ -18,7 +18,7 @@ from model_server.keyring import BadKeys, Keyring
 from model_server.metrics import Metrics
 from model_server.settings import Settings
 from model_server.state import State
-from model_server.storage.records import Records
+from model_server.storage.records import Records, Unavailable
 from model_server.stores import Stores
 from model_server.watch import Watch
 
@@ -83,11 +83,12 @@ class Durable:
             raise KeyError(request_id)
         return await self._feedback.label(request_id, truth, self._records)
 
-    async def check(self) -> str:
-        """Ask the database now, behind all that waits for it; says which it is. Raises Unavailable."""
+    async def probe(self) -> str:
+        """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""
         if self._records is None:
             return "off"
-        await self._records.find("no-such-request")
+        if failed := await self._records.probe():
+            raise Unavailable(failed)
         return self._records.kind
 
     def checks(self) -> dict[str, bool]:

@@ -156,10 +156,6 @@ class Service:
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
 
-    async def store_check(self) -> str:
-        """Ask where predictions are kept, behind all that waits there; says where. Raises when nothing answers."""
-        return await self.durable.check()
-
     def startup(self) -> tuple[bool, dict[str, Any]]:
         """Whether the model has answered once, and how far each component is."""
         seconds = self._started_after if self.started else time.monotonic() - self._began
