@@ -124,17 +124,15 @@ def test_the_data_path_ends_in_a_database_that_stores_and_nothing_of_it_stays(se
 def test_a_role_that_may_not_write_is_found(serve, cluster, may, said):
     url = cluster.database()
     Database(url).upgrade()
+    role = url.rpartition("/")[2] + "_reader"
     with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute("DROP ROLE IF EXISTS reader")
-        owner.execute("CREATE ROLE reader LOGIN")
-        owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
-        owner.execute(f"GRANT {may} TO reader")
-        with serve("--database", url.replace("postgres@", "reader@")) as client:
-            found = client.until(lambda: unhealthy(client.get("/health/deep")))
-            assert list(found) == ["data_path"] and re.match(f"store: {said}", found["data_path"]), found
-            client.until(lambda: client.metric("storage_errors_total", store="database", operation="write"))
-        owner.execute("DROP OWNED BY reader")
-        owner.execute("DROP ROLE reader")
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        owner.execute(f"GRANT {may} TO {role}")
+    with serve("--database", url.replace("postgres@", f"{role}@")) as client:
+        found = unhealthy(client.get("/health/deep"))
+        assert list(found) == ["data_path"] and re.match(f"store: {said}", found["data_path"]), found
+        client.until(lambda: client.metric("storage_errors_total", store="database", operation="write"))
 
 
 def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():
