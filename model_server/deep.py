@@ -15,6 +15,7 @@ import numpy as np
 from model_server.container import memory
 from model_server.images import CLASSES, decode
 from model_server.problems import RETRY, Problem
+from model_server.storage.records import Unavailable
 
 if TYPE_CHECKING:
     from model_server.service import Service
@@ -35,6 +36,7 @@ class Deep:
 
     def __init__(self, service: Service):
         self._service, self._running = service, False
+        self._step = ""  # of the check that runs, where it has some
         self._memory: deque[tuple[float, int]] = deque(maxlen=WATCHED)
         self._checks: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
             "model": self._model,
@@ -62,16 +64,19 @@ class Deep:
         return good, {"status": "healthy" if good else "unhealthy", "checks": checks}
 
     async def _timed(self, check: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        began = time.monotonic()
+        began, self._step = time.monotonic(), ""
         try:
             async with asyncio.timeout(self._service.settings.deadline_s):
                 told = {"healthy": True} | await check()
-        except Failed as failed:
-            told = {"healthy": False, "reason": str(failed)}
-        except TimeoutError:
-            told = {"healthy": False, "reason": f"not within {self._service.settings.deadline_s:g} s"}
         except Exception as error:  # whatever it is, it is a finding
-            told = {"healthy": False, "reason": f"{type(error).__name__}: {error}"[:200]}
+            match error:
+                case Failed() | Unavailable():
+                    reason = str(error)
+                case TimeoutError():
+                    reason = f"not within {self._service.settings.deadline_s:g} s"
+                case _:
+                    reason = f"{type(error).__name__}: {error}"
+            told = {"healthy": False, "reason": ": ".join(filter(None, (self._step, reason)))[:300]}
         return told | {"seconds": round(time.monotonic() - began, 4)}
 
     async def _model(self) -> dict[str, Any]:
@@ -115,16 +120,16 @@ class Deep:
         return told | {"nvml_gpus": nvml}
 
     async def _data_path(self) -> dict[str, Any]:
-        """One request's way, each step with its seconds: decoded, inferred, stored."""
+        """One request's way, each step with its seconds: decoded to what the network takes, inferred, stored."""
+        self._step, began = "decode", time.monotonic()
         body = next(SAMPLES.glob(f"{CLASSES[1]}/*")).read_bytes()
-        began = time.monotonic()
         pixels = await asyncio.to_thread(decode, body, side=self._service.model.side)
-        decoded = time.monotonic()
         if pixels.std() < 1:
             raise Failed("the decoded sample is one flat grey")
+        self._step, decoded = "infer", time.monotonic()
         await self._infer(body)
-        inferred = time.monotonic()
-        stored = await self._service.store_check()
+        self._step, inferred = "store", time.monotonic()
+        stored = await self._service.durable.probe()
         return {
             "decode_s": round(decoded - began, 4), "decode_and_infer_s": round(inferred - decoded, 4),
             "store_s": round(time.monotonic() - inferred, 4), "store": stored,

@@ -18,7 +18,7 @@ from model_server.keyring import BadKeys, Keyring
 from model_server.metrics import Metrics
 from model_server.settings import Settings
 from model_server.state import State
-from model_server.storage.records import Records
+from model_server.storage.records import Records, Unavailable
 from model_server.stores import Stores
 from model_server.watch import Watch
 
@@ -35,7 +35,7 @@ class Durable:
 
     def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
         self._feedback = feedback
-        self._stores = Stores(metrics)
+        self._stores = Stores(metrics, settings.answer_within_s)
         try:
             self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
             self._state = State(settings.state_dir)
@@ -64,6 +64,7 @@ class Durable:
 
     async def begin(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves, and wait a little for the database's first answer."""
+        self._feedback.serves(version)
         if self._records is not None:
             self._records.model(sha256, version, architecture)
             await asyncio.to_thread(self._records.tried.wait, FIRST_TRY_S)
@@ -82,17 +83,18 @@ class Durable:
             raise KeyError(request_id)
         return await self._feedback.label(request_id, truth, self._records)
 
-    async def check(self) -> str:
-        """Ask the database now, behind all that waits for it; says which it is. Raises Unavailable."""
+    async def probe(self) -> str:
+        """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""
         if self._records is None:
             return "off"
-        await self._records.find("no-such-request")
+        if failed := await self._records.probe():
+            raise Unavailable(failed)
         return self._records.kind
 
     def checks(self) -> dict[str, bool]:
         """What readiness asks; never waits."""
-        checks = {"storage": self._watch.up and (self.audit is None or self.audit.writable)}
-        return checks | ({"database": self._records.up} if self._records is not None else {})
+        checks = {"storage_accessible": self._watch.up and (self.audit is None or self.audit.writable)}
+        return checks | ({"database_connected": self._records.up} if self._records is not None else {})
 
     def close(self) -> None:
         """Write what is queued, each for at most two seconds."""
@@ -102,6 +104,7 @@ class Durable:
         if self.audit is not None:
             self.audit.close()
         self._watch.close()
+        self._stores.close()
         self._state.close()
 
     def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
@@ -115,7 +118,11 @@ class Durable:
         return AuditLog(path, key, metrics, self._stores)
 
     def _refresh_keys(self) -> None:
-        if self._keyring is not None and self._keyring.refresh() and self.audit is not None:
+        if self._keyring is None:
+            return
+        with self._stores.operation("keys", "read"):
+            changed = self._keyring.refresh()
+        if changed and self.audit is not None:
             self.audit.record("keys", "ok", action="reload", keys=len(self._keyring))
 
     def _told(self, action: str) -> None:

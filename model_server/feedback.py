@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from model_server import tracing
 from model_server.storage.records import Records
 
 POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
@@ -21,18 +20,27 @@ class Answered(NamedTuple):
 
 
 class Feedback:
-    """Scores each prediction that a label comes in for: recent ones from memory, older ones from the database."""
+    """Scores each prediction that a label comes in for: recent ones from memory, older ones from the database.
+
+    What it shows is of the serving model alone. A label for what another version said is answered and stored, no more.
+    """
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
         self._recent: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # what `Answered` is made of
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
+        self._version: str | None = None
         self._before: list[tuple[int, int]] = []
-        self._scores: deque[tuple[int, int]] = deque(maxlen=window)  # (predicted, truth)
+        self._scores: OrderedDict[str, tuple[int, int]] = OrderedDict()  # prediction id: (predicted, truth)
+
+    def serves(self, version: str) -> None:
+        """Say which model answers from now on."""
+        self._version = version
 
     def begin(self, labelled: list[tuple[str, int, int]]) -> None:
-        """Go on from labels that came before this process began: (prediction id, predicted, truth), oldest first."""
-        self._before = [(predicted, truth) for _, predicted, truth in labelled]
+        """Go on from this model's labels in the database: (prediction id, predicted, truth), oldest first. Some may
+        have come to this process already."""
+        self._before = [(predicted, truth) for name, predicted, truth in labelled if name not in self._scores]
 
     def remember(self, request_id: str, answered: tuple[str, int, str]) -> None:
         """Keep a prediction's id, result and model for the label that may come; for few of them one does."""
@@ -45,8 +53,7 @@ class Feedback:
         recent = self._recent.pop(request_id, None)
         answered = Answered(*recent) if recent else None
         if answered is None and records is not None:
-            with tracing.span("database", **{"db.operation.name": "find"}):
-                found = await records.find(request_id)
+            found = await records.find(request_id)
             if found is not None and not found.labelled:
                 answered = Answered(found.prediction_id, found.predicted, found.model_version)
         if answered is None or answered.prediction_id in self._labelled:
@@ -54,7 +61,10 @@ class Feedback:
         self._labelled[answered.prediction_id] = None
         if len(self._labelled) > self._remembered:
             self._labelled.popitem(last=False)
-        self._scores.append((answered.predicted, truth))
+        if answered.model_version == self._version:
+            self._scores[answered.prediction_id] = answered.predicted, truth
+            if len(self._scores) > self.window:
+                self._scores.popitem(last=False)
         if records is not None:
             records.feedback(answered.prediction_id, answered.model_version, answered.predicted, truth)
         return answered.predicted == truth
@@ -76,6 +86,6 @@ class Feedback:
 
     def _share(self, of: Callable[[int, int], bool]) -> float | None:
         """The share of right predictions among those in the window that `of` picks."""
-        scores = [*self._before, *self._scores][-self.window :]
+        scores = [*self._before, *self._scores.values()][-self.window :]
         right = [predicted == truth for predicted, truth in scores if of(predicted, truth)]
         return sum(right) / len(right) if right and len(scores) >= self._enough else None

@@ -156,10 +156,6 @@ class Service:
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
 
-    async def store_check(self) -> str:
-        """Ask where predictions are kept, behind all that waits there; says where. Raises when nothing answers."""
-        return await self.durable.check()
-
     def startup(self) -> tuple[bool, dict[str, Any]]:
         """Whether the model has answered once, and how far each component is."""
         seconds = self._started_after if self.started else time.monotonic() - self._began
@@ -181,7 +177,7 @@ class Service:
 
     def ready_checks(self) -> dict[str, bool]:
         return {
-            "model_proven": self.started,
+            "model_loaded": self.started,
             "worker_alive": self.batcher.alive,
             "worker_progress": self.batcher.stalled_s <= self.settings.wedged_after_s,
             "queue_not_saturated": self.batcher.shed_ago_s > SATURATED_FOR_S,

@@ -1,25 +1,53 @@
-"""What the service keeps on disks and in databases, measured the same way for each: model, audit, database."""
+"""What the service keeps on disks and in databases, measured the same way for each: model, state folder, keys, audit
+log, database."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import structlog
 
 from model_server.metrics import Metrics
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EVERY_S = 0.5  # between looks at what is under way
+OPERATIONS = {
+    "model": ("read",), "state": ("write",), "keys": ("read",), "audit": ("write",), "database": ("read", "write"),
+}  # fmt: skip
+
+
+class Operation:
+    """One `read` or `write` of a store that is under way."""
+
+    __slots__ = ("began", "late", "name", "size", "store")
+
+    def __init__(self, store: str, name: str):
+        self.store, self.name, self.began = store, name, time.perf_counter()
+        self.size: int | None = None  # bytes, where they are known
+        self.late = 0  # how often it was found silent
 
 
 class Stores:
-    """The metrics of all stores; `local` maps a store to its files on this machine."""
+    """The metrics of all stores; `local` maps a store to its files on this machine.
 
-    def __init__(self, metrics: Metrics):
+    A disk or database may hang, and with it the thread that asks. So another one looks at what is under way.
+    """
+
+    def __init__(self, metrics: Metrics, within_s: float = 5.0):
         labels = ("store", "operation")
         self._seconds = metrics.histogram("storage_operation_seconds", "One read or write.", SECONDS, *labels)
         self._bytes = metrics.counter("storage_bytes_total", "Bytes read and written.", *labels)
-        self._errors = metrics.counter("storage_errors_total", "Operations that failed.", *labels)
-        for store, operation in (("model", "read"), ("audit", "write"), ("database", "read"), ("database", "write")):
-            self._errors.labels(store, operation)  # from 0, so that a rate sees the first
+        self._errors = metrics.counter("storage_errors_total", "Operations that failed, or hang.", *labels)
+        for store, operations in OPERATIONS.items():
+            for operation in operations:
+                self._errors.labels(store, operation)  # from 0, so that a rate sees the first
+        self._within_s = within_s
+        self._under_way: dict[Operation, None] = {}
         self.local: dict[str, tuple[Path, ...]] = {}
         self.sizes: dict[str, int] = {}  # as last seen by those who may wait for it; a scrape may not
         self.free: dict[str, int] = {}
@@ -28,15 +56,28 @@ class Stores:
             ("storage_size_bytes", "Bytes that a store takes.", self.sizes),
         ):
             metrics.readings({name: (about, lambda values=values: {(s,): v for s, v in [*values.items()]}, ("store",))})
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stores", daemon=True)
+        self._thread.start()
 
-    def did(self, store: str, operation: str, took_s: float, size: int | None = None) -> None:
-        """Count one `read` or `write`, and its bytes where they are known."""
-        self._seconds.labels(store, operation).observe(took_s)
-        if size is not None:
-            self._bytes.labels(store, operation).inc(size)
+    @contextlib.contextmanager
+    def operation(self, store: str, name: str) -> Iterator[Operation]:
+        """What happens inside is one `read` or `write`, and may say its size. What fails, whoever catches it counts."""
+        operation = Operation(store, name)
+        self._under_way[operation] = None
+        try:
+            yield operation
+            self._seconds.labels(store, name).observe(time.perf_counter() - operation.began)
+            if operation.size is not None:
+                self._bytes.labels(store, name).inc(operation.size)
+        finally:
+            del self._under_way[operation]
+            if operation.late:
+                took_s = round(time.perf_counter() - operation.began, 1)
+                structlog.get_logger().info("Storage hangs no more", store=store, operation=name, seconds=took_s)
 
-    def failed(self, store: str, operation: str) -> None:
-        self._errors.labels(store, operation).inc()
+    def failed(self, store: str, name: str) -> None:
+        self._errors.labels(store, name).inc()
 
     def look(self) -> None:
         """Read sizes and free space anew. Raises OSError; may wait as long as the disks do."""
@@ -44,3 +85,23 @@ class Stores:
             disk = os.statvfs(files[0].parent)
             self.free[store] = disk.f_bavail * disk.f_frsize
             self.sizes[store] = sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            for operation in [*self._under_way]:
+                self._judge(operation, time.perf_counter() - operation.began)
+
+    def _judge(self, operation: Operation, silent_s: float) -> None:
+        """Log an operation that takes too long, once; count it, once for each time that it may take."""
+        if silent_s < self._within_s * (operation.late + 1):
+            return
+        operation.late += 1
+        self.failed(operation.store, operation.name)
+        if operation.late == 1:
+            structlog.get_logger().error(
+                "Storage hangs", store=operation.store, operation=operation.name, seconds=round(silent_s, 1)
+            )

@@ -46,21 +46,13 @@ class Watch:
     def _look(self, was: str) -> str:
         """Look once; gives what is wrong, and logs it when it is not what `was` wrong before."""
         wrong = ""
-        try:
-            began = time.perf_counter()
-            with self._weights.open("rb") as file:
-                size = len(file.read(READ_BYTES))
-            self._stores.did("model", "read", time.perf_counter() - began, size)
-        except OSError as error:
-            self._stores.failed("model", "read")
-            wrong = str(error)
-        try:
-            probe = self._state / f".probe-{os.getpid()}"
-            probe.write_bytes(b"\0" * 4096)  # a full disk takes an empty file
-            probe.unlink()
-            self._stores.look()
-        except OSError as error:
-            wrong = wrong or str(error)
+        for store, operation, try_it in (("model", "read", self._read_model), ("state", "write", self._write_state)):
+            try:
+                with self._stores.operation(store, operation) as done:
+                    done.size = try_it()
+            except OSError as error:
+                self._stores.failed(store, operation)
+                wrong = wrong or str(error)
         self._good, self._seen = not wrong, time.monotonic()
         if wrong and wrong != was:
             structlog.get_logger().error("Storage does not work", reason=wrong)
@@ -68,3 +60,14 @@ class Watch:
             structlog.get_logger().info("Storage works again")
         self._also()
         return wrong
+
+    def _read_model(self) -> int:
+        with self._weights.open("rb") as file:
+            return len(file.read(READ_BYTES))
+
+    def _write_state(self) -> int:
+        probe = self._state / f".probe-{os.getpid()}"
+        size = probe.write_bytes(b"\0" * 4096)  # a full disk takes an empty file
+        probe.unlink()
+        self._stores.look()
+        return size

@@ -141,19 +141,23 @@ class AuditLog:
     def _write(self) -> None:
         """Write what is queued. Raises OSError; what was sealed is kept and written first next time."""
         full = True  # as in `Outbox.batches`
-        while self._unwritten or self._lost > self._lost_told or (full and self._outbox):
+        while self._unfinished or (full and self._outbox):
             self._follow()
             full = self._seal()
-            began, size = time.perf_counter(), len(self._unwritten)
-            while self._unwritten:  # a full disk may take a part
-                self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
-            os.fdatasync(self._file)  # before the head: after a power cut the head must not know more than the log
-            self._seal_head(self._head)
+            with self._stores.operation("audit", "write") as done:
+                done.size = len(self._unwritten)
+                while self._unwritten:  # a full disk may take a part
+                    self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
+                os.fdatasync(self._file)  # before the head: after a power cut the head must not know more than the log
+                self._seal_head(self._head)
             self._written = self._head.seq
-            ended = time.perf_counter()
-            self._stores.did("audit", "write", ended - began, size)
-            tracing.shared("audit write", self._links, began, ended, bytes=size)
+            tracing.shared("audit write", self._links, done.began, time.perf_counter(), bytes=done.size)
             self._links = []
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether something is sealed and not written, written and not in the head, or lost and not told."""
+        return bool(self._unwritten) or self._written < self._head.seq or self._lost > self._lost_told
 
     def _seal(self) -> bool:
         """Seal the next batch, unless one waits to be written; whether there may be more of them."""
@@ -187,9 +191,9 @@ class AuditLog:
             there = self._path.stat()
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
+        replacement = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
         structlog.get_logger().error("Audit log was moved or removed", path=str(self._path))
         self._failures.inc()
-        replacement = _open(self._path)
         os.close(self._file)
         self._file = replacement
         self._unwritten += self._sealed(_own("audit_reopened"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import datetime
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +56,9 @@ class Database:
         path = self._url.database if self._is_sqlite else None
         self.files = tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()  # the first names it
         self._inode: int | None = None  # of the file that was upgraded
+        # Bytes of the rows that were read and written: their values. What the database makes of them - pages, indexes,
+        # journal - it does not say.
+        self.moved = {"read": 0, "write": 0}
         tables = (schema.predictions, schema.feedback, schema.models)
         self._inserts = {table.name: _Insert(table, self._engine.dialect) for table in tables}
 
@@ -93,12 +98,51 @@ class Database:
             tables.setdefault(table, []).append(row)
         self._same_file()
         with self._engine.begin() as connection:
-            for table, those in tables.items():
-                for sql, values in self._inserts[table].statements(those):
-                    connection.exec_driver_sql(sql, values)
+            self._insert(connection, tables)
+        self.moved["write"] += sum(_size(row) for _, row in rows)
 
     def find(self, request_id: str) -> Found | None:
         """The latest prediction that was answered under this request id."""
+        with self._engine.connect() as connection:
+            found = self._found(connection, request_id)
+        self.moved["read"] += _size(found or ())
+        return found
+
+    def probe(self, model: Row) -> str:
+        """Store a prediction and its label as for a request, find them, and take both back: nobody else sees them and
+        nothing stays. What is committed, since only that is stored, is the row of the model that serves, which is there
+        already. The step that failed and why; "" when none did."""
+        step, name = "insert", f"{time.time_ns():032x}"
+        _, (sha256, version, architecture, at) = model
+        rows = {"predictions": [(name, name, at, version, 0, 0.0)], "feedback": [(name, at, version, 0, 0)]}
+        first_served = datetime.datetime.fromtimestamp(at, datetime.UTC)
+        served = (
+            INSERTS[self._engine.dialect.name](schema.models)
+            .values(sha256=sha256, version=version, architecture=architecture, first_served=first_served)
+            .on_conflict_do_update(index_elements=[*schema.models.primary_key], set_={"architecture": architecture})
+        )
+        try:
+            self._same_file()
+            with self._engine.begin() as connection:
+                taken_back = connection.begin_nested()
+                self._insert(connection, rows)
+                step = "read back"
+                found = self._found(connection, name)
+                taken_back.rollback()
+                if found != Found(name, 0, version, labelled=True):
+                    return f"read back: {found} is not what was inserted"
+                step = "commit"
+                connection.execute(served)
+        except Failure as error:
+            return f"{step}: {type(error).__name__}: {error}".splitlines()[0]
+        return ""
+
+    def _insert(self, connection: sa.Connection, tables: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        for table, rows in tables.items():
+            for sql, values in self._inserts[table].statements(rows):
+                connection.exec_driver_sql(sql, values)
+
+    def _found(self, connection: sa.Connection, request_id: str) -> Found | None:
         p, f = schema.predictions.c, schema.feedback.c
         query = (
             sa.select(p.id, p.predicted, p.model_version, f.prediction_id.is_not(None))
@@ -107,16 +151,22 @@ class Database:
             .order_by(p.at.desc())
             .limit(1)
         )
-        with self._engine.connect() as connection:
-            row = connection.execute(query).first()
+        row = connection.execute(query).first()
         return row and Found(row[0], row[1], row[2], bool(row[3]))
 
-    def labelled(self, most: int) -> list[tuple[str, int, int]]:
-        """The latest `most` labels, oldest first: (prediction id, predicted, truth)."""
+    def labelled(self, model_version: str, most: int) -> list[tuple[str, int, int]]:
+        """The latest `most` labels for what a model said, oldest first: (prediction id, predicted, truth)."""
         f = schema.feedback.c
-        query = sa.select(f.prediction_id, f.predicted, f.truth).order_by(f.at.desc(), f.prediction_id).limit(most)
+        query = (
+            sa.select(f.prediction_id, f.predicted, f.truth)
+            .where(f.model_version == model_version)
+            .order_by(f.at.desc(), f.prediction_id)
+            .limit(most)
+        )
         with self._engine.connect() as connection:
-            return [tuple(row) for row in reversed(connection.execute(query).all())]
+            labels = [tuple(row) for row in reversed(connection.execute(query).all())]
+        self.moved["read"] += sum(map(_size, labels))
+        return labels
 
     def size(self) -> int | None:
         """Bytes that the database takes; None for one in files, whose sizes anybody can see."""
@@ -163,6 +213,11 @@ class _Insert:
             yield self._one, rows[:few]
         if several := [chain.from_iterable(rows[i : i + TOGETHER]) for i in range(few, len(rows), TOGETHER)]:
             yield self._many, [*map(tuple, several)]
+
+
+def _size(values: Iterable[Any]) -> int:
+    """Bytes of a row's values: of text its length, of all else eight."""
+    return sum([len(value) if value.__class__ is str else 8 for value in values])
 
 
 def _sqlite_time(at: float) -> str:

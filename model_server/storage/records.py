@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -28,12 +28,21 @@ LOOK_IN_S = 0.1
 AT_ONCE = 500  # records in a transaction
 PING_S = 1.0  # between questions to an idle database
 AGAIN_S = 1.0  # between tries while it is down
-FIND_WITHIN_S = 3.0
+ANSWER_WITHIN_S = 3.0
 SIZE_EVERY_S = 30.0
 
 
 class Unavailable(Exception):
-    """The database does not answer."""
+    """The database does not answer, or does not do what is asked."""
+
+
+class Question(NamedTuple):
+    """Work for the database whose outcome somebody waits for."""
+
+    operation: str
+    work: Callable[[Database], Any]
+    loop: asyncio.AbstractEventLoop
+    outcome: asyncio.Future
 
 
 class Records:
@@ -43,15 +52,18 @@ class Records:
         self, url: str, metrics: Metrics, stores: Stores, *, limit: int, within_s: float, window: int,
         on_window: Callable[[list[tuple[str, int, int]]], None],
     ):  # fmt: skip
-        """`on_window` is told the latest `window` labels, on this thread, once the database has answered first."""
+        """`on_window` is told the serving model's latest `window` labels, on the database's thread, once both the model
+        is known and the database has answered."""
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
         self._outbox: Outbox[tuple[Row, tracing.Link | None]] = Outbox(limit)
-        self._questions: deque[tuple[str, asyncio.AbstractEventLoop, asyncio.Future]] = deque()
+        self._questions: deque[Question] = deque()
+        self._model: Row | None = None  # the one that serves
         self._batch: list[Row] = []
         self._links: list[tracing.Link] = []  # to the requests that the batch is from
         self._database: Database | None = None
         self._connected = self._window_told = self._stopping = False
+        self._wrong = ""  # why the database does not work
         self._answered, self._sized = time.monotonic(), float("-inf")
         self.tried = threading.Event()  # set once the database has answered or failed for the first time
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
@@ -82,7 +94,11 @@ class Records:
         return "sqlite" if self._url.startswith("sqlite") else "postgresql"
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
-        self._put("models", (sha256, version, architecture, time.time()))
+        """Note the model that serves."""
+        values = (sha256, version, architecture, time.time())
+        self._put("models", values)
+        self._model = ("models", values)
+        self._outbox.wake()
 
     def prediction(
         self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
@@ -95,16 +111,15 @@ class Records:
 
     async def find(self, request_id: str) -> Found | None:
         """The latest prediction under this request id, those on their way included. Raises Unavailable."""
-        if not self.up:
-            raise Unavailable("the database does not answer")
-        future = asyncio.get_running_loop().create_future()
-        self._questions.append((request_id, future.get_loop(), future))
-        self._outbox.wake()
+        with tracing.span("database read"):
+            return await self._ask("read", lambda database: database.find(request_id))
+
+    async def probe(self) -> str:
+        """What fails of storing as for a request, behind all that is on its way; "" when nothing does."""
         try:
-            with tracing.span("database read"):
-                return await asyncio.wait_for(future, FIND_WITHIN_S)
-        except TimeoutError:
-            raise Unavailable(f"the database gave no answer within {FIND_WITHIN_S:g} s") from None
+            return await self._ask("write", self._probed)
+        except Unavailable as error:
+            return self._wrong or str(error)
 
     def close(self, within_s: float = 2.0) -> None:
         """Write what is queued; give up after `within_s` seconds, and say what is lost."""
@@ -118,13 +133,24 @@ class Records:
         if not self._outbox.put(((table, values), tracing.link())):
             self._lost.inc()
 
+    async def _ask(self, operation: str, work: Callable[[Database], Any]) -> Any:
+        """Have work done behind all that is on its way to the database. Raises Unavailable."""
+        if not self.up:
+            raise Unavailable("the database does not answer")
+        future = asyncio.get_running_loop().create_future()
+        self._questions.append(Question(operation, work, future.get_loop(), future))
+        self._outbox.wake()
+        try:
+            return await asyncio.wait_for(future, ANSWER_WITHIN_S)
+        except TimeoutError:
+            raise Unavailable(f"the database gave no answer within {ANSWER_WITHIN_S:g} s") from None
+
     def _of_pool(self, name: str) -> Callable[[], int | None]:
         return lambda: getattr(self._database, name) if self._database is not None else None
 
     def _run(self) -> None:
         # SQLAlchemy and Alembic take half a second to import; the server answers meanwhile.
         database = importlib.import_module("model_server.storage.database")
-        was = ""
         while True:
             stopping = self._stopping
             operation = "write" if self._outbox or self._batch else "read"
@@ -135,15 +161,15 @@ class Records:
                 self._stores.failed("database", operation)
                 self._refuse_questions()
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                if reason != was:
+                if reason != self._wrong:
                     structlog.get_logger().error("Database does not work", reason=reason)
-                was = reason
+                self._wrong = reason
                 if self._database is not None:
                     self._database.forget()
             else:
-                if was:
+                if self._wrong:
                     structlog.get_logger().info("Database works again")
-                was = ""
+                self._wrong = ""
             self.tried.set()
             if stopping:
                 return
@@ -157,17 +183,19 @@ class Records:
                 self._stores.local["database"] = self._database.files
         if not self._connected:
             self._timed("read", self._database.upgrade)
-            if not self._window_told:
-                self._on_window(self._timed("read", lambda: self._database.labelled(self._window)))
-                self._window_told = True
+        model = self._model  # first: a label that came before is then among those written
         self._write(database)
+        if model is not None and not self._window_told:
+            _, (_, version, *_) = model
+            self._on_window(self._timed("read", lambda: self._database.labelled(version, self._window)))
+            self._window_told = True
         self._connected = True
         while self._questions:
             self._write(database)  # what came before the question
-            request_id, loop, future = self._questions[0]
-            found = self._timed("read", lambda request_id=request_id: self._database.find(request_id))
+            operation, work, loop, future = self._questions[0]
+            outcome = self._timed(operation, lambda work=work: work(self._database))
             self._questions.popleft()
-            _resolve(loop, future, found)
+            _resolve(loop, future, outcome)
         if time.monotonic() - self._answered > PING_S:
             self._timed("read", self._database.ping)
         if time.monotonic() - self._sized > SIZE_EVERY_S:
@@ -198,23 +226,29 @@ class Records:
         """Write a batch that holds a row the database refuses; only that row is lost."""
         for row in list(self._batch):
             try:
-                self._database.write([row])
+                self._timed("write", lambda row=row: self._database.write([row]))
             except database.BadRow as error:
                 self._lost.inc()
                 structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
             self._batch = self._batch[1:]
 
     def _timed(self, operation: str, work: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        done = work()
-        self._stores.did("database", operation, time.perf_counter() - began)
+        with self._stores.operation("database", operation) as done:
+            before = self._database.moved[operation]
+            outcome = work()
+            done.size = self._database.moved[operation] - before
         self._answered = time.monotonic()
-        return done
+        return outcome
+
+    def _probed(self, database: Database) -> str:
+        if failed := database.probe(self._model):
+            self._stores.failed("database", "write")
+        return failed
 
     def _refuse_questions(self) -> None:
         while self._questions:
-            _, loop, future = self._questions.popleft()
-            _resolve(loop, future, Unavailable("the database does not answer"))
+            question = self._questions.popleft()
+            _resolve(question.loop, question.outcome, Unavailable("the database does not answer"))
 
 
 def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future, outcome: Any) -> None:

@@ -35,5 +35,6 @@ feedback = Table(
     Column("model_version", String(64), nullable=False),
     Column("predicted", SmallInteger, nullable=False),
     Column("truth", SmallInteger, nullable=False),
+    Index(None, "model_version", "at"),
     Index(None, "at"),
 )  # fmt: skip

@@ -4,10 +4,11 @@ import json
 import time
 
 import pytest
+import structlog
 
 from model_server.audit.chain import Chain, Head, parse
 from model_server.audit.log import AuditLog, Broken
-from model_server.audit.verify import verify_file
+from model_server.audit.verify import head_path, verify_file
 from model_server.metrics import Metrics
 from model_server.stores import Stores
 
@@ -133,6 +134,37 @@ def test_removed_under_it_it_goes_on_and_the_gap_is_found(path, opened):
     assert events(path) == ["audit_reopened", "prediction"]
     assert "record 4 stands where 1 belongs" in verify_file(path, KEY).broken[0][1]
     assert b"audit_write_failures_total 1.0" in log.metrics.expose()[0]
+
+
+def failures(log: AuditLog) -> float:
+    return log.metrics.registry.get_sample_value("audit_write_failures_total")
+
+
+def test_it_is_not_writable_until_its_head_is_written_too(path, opened):
+    log = opened()
+    head = head_path(path)
+    in_the_way = head.with_name(head.name + ".new")
+    in_the_way.mkdir()
+    log.record("prediction", "ok")
+    until(lambda: len(events(path)) == 4 and not log.writable)
+    before = failures(log)
+    until(lambda: failures(log) > before)
+    assert not log.writable  # though nothing waits to be written
+    in_the_way.rmdir()
+    until(lambda: log.writable)
+    assert Chain(KEY).read_head(head.read_bytes()).seq == 4
+
+
+def test_a_folder_that_is_away_is_waited_for_and_no_other_log_is_begun(path, opened):
+    log, folder = opened(), path.parent
+    away = folder.rename(folder.with_name(folder.name + "-away"))
+    with structlog.testing.capture_logs() as lines:
+        log.record("prediction", "ok")
+        until(lambda: failures(log) >= 2)
+        assert [line["event"] for line in lines] == ["Audit log cannot be written"] and not folder.exists()
+    away.rename(folder)
+    until(lambda: len(events(path)) == 4 and log.writable)
+    assert not verify_file(path, KEY).broken
 
 
 def test_beyond_its_bound_records_are_lost_counted_and_told_in_the_log(path, opened, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_full_disk_stops_no_request_is_counted_and_leaves_a_whole_log(audited,
         assert client.post("/predict", content=corpus[0][0], headers=headers).status_code == 200
     client.until(lambda: client.metric("audit_write_failures_total") >= 1)
     ready = client.until(lambda: (a := client.get("/health/ready")).status_code == 503 and a)
-    assert ready.json()["checks"]["storage"] is False and client.get("/health/live").status_code == 200
+    assert ready.json()["checks"]["storage_accessible"] is False and client.get("/health/live").status_code == 200
     assert client.metric("storage_errors_total", store="audit", operation="write") >= 1
     resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     written(client, state, "full-4")

@@ -25,8 +25,8 @@ def prediction(prediction_id: str, request_id: str = "r1", at: float = 1000.0, p
     return "predictions", (prediction_id, request_id, at, "1.0.0", predicted, 0.9)
 
 
-def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1):
-    return "feedback", (prediction_id, at, "1.0.0", predicted, truth)
+def label(prediction_id: str, at: float = 2000.0, predicted: int = 1, truth: int = 1, version: str = "1.0.0"):
+    return "feedback", (prediction_id, at, version, predicted, truth)
 
 
 def rows(database: Database, table: sa.Table) -> list:
@@ -55,9 +55,9 @@ def test_an_older_database_keeps_its_rows(database):
     database.upgrade("0001")
     database.write([prediction("p1"), label("p1")])
     database.upgrade()
-    assert database.find("r1").labelled and database.labelled(5) == [("p1", 1, 1)]
+    assert database.find("r1").labelled and database.labelled("1.0.0", 5) == [("p1", 1, 1)]
     with database._engine.connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0002"
+        assert MigrationContext.configure(connection).get_current_revision() == "0003"
 
 
 def test_a_newer_database_is_refused_and_left_alone(database):
@@ -111,6 +111,59 @@ def test_the_latest_prediction_of_a_request_id_is_found_with_whether_it_was_labe
     assert database.find("r1").labelled and database.find("nobody") is None
 
 
+MODEL = ("models", ("0" * 64, "1.0.0", "small-cnn-64", 1000.0))
+
+
+def everything(database: Database) -> list:
+    return [rows(database, table) for table in (schema.predictions, schema.feedback, schema.models)]
+
+
+def test_a_probe_goes_the_way_of_a_record_and_leaves_nothing(database):
+    database.upgrade()
+    database.write([prediction("p1"), label("p1"), MODEL])
+    before = everything(database)
+    assert [database.probe(MODEL) for _ in range(3)] == [""] * 3
+    assert everything(database) == before
+
+
+@pytest.mark.parametrize(("table", "step"), [("predictions", "insert"), ("feedback", "insert"), ("models", "commit")])
+def test_a_probe_says_what_cannot_be_stored(database, table, step):
+    database.upgrade()
+    database.write([MODEL])
+    before = everything(database)
+    refuse_inserts(database, table)
+    assert database.probe(MODEL).startswith(f"{step}: ") and everything(database) == before
+
+
+def refuse_inserts(database: Database, table: str) -> None:
+    with database._engine.begin() as connection:
+        if database._is_sqlite:
+            refuse = f"CREATE TRIGGER refuse BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        else:
+            refuse = f"ALTER TABLE {table} ADD CONSTRAINT refused CHECK (false) NOT VALID"
+        connection.execute(sa.text(refuse))
+
+
+def test_a_probe_misses_what_an_insert_does_not_store(database):
+    database.upgrade()
+    with database._engine.begin() as connection:
+        if database._is_sqlite:
+            connection.execute(sa.text("CREATE TRIGGER lose AFTER INSERT ON feedback BEGIN DELETE FROM feedback; END"))
+        else:
+            connection.execute(sa.text("CREATE RULE lose AS ON INSERT TO feedback DO INSTEAD NOTHING"))
+    assert database.probe(MODEL).startswith("read back: ") and everything(database) == [[], [], []]
+
+
+def test_what_is_written_and_read_is_counted_as_the_bytes_of_its_values(database):
+    database.upgrade()
+    database.write([prediction("p1"), label("p1")])
+    # id, request id, version and class, probability, time of the one; id, version and three numbers of the other
+    assert database.moved == {"read": 0, "write": (2 + 2 + 5 + 3 * 8) + (2 + 5 + 3 * 8)}
+    database.find("r1")
+    database.find("nobody")
+    assert database.moved["read"] == 2 + 5 + 2 * 8
+
+
 @pytest.mark.parametrize("hostile", ["' OR 1=1 --", "r1'; DROP TABLE predictions; --", "%", "é" * 30])
 def test_an_id_is_data_whatever_it_says(database, hostile):
     database.upgrade()
@@ -121,7 +174,14 @@ def test_an_id_is_data_whatever_it_says(database, hostile):
 def test_labels_come_back_latest_and_in_order_of_time(database):
     database.upgrade()
     database.write([label(f"p{i}", at=2000 + i, predicted=i % 2, truth=1) for i in (3, 1, 4, 2)])
-    assert database.labelled(3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
+    assert database.labelled("1.0.0", 3) == [("p2", 0, 1), ("p3", 1, 1), ("p4", 0, 1)]
+
+
+def test_labels_of_one_model_are_not_another_models(database):
+    database.upgrade()
+    database.write([label("p1"), label("p2", at=2001, truth=0, version="1.1.0"), label("p3", at=2002)])
+    assert database.labelled("1.0.0", 5) == [("p1", 1, 1), ("p3", 1, 1)]
+    assert database.labelled("1.1.0", 5) == [("p2", 1, 0)] and database.labelled("2.0.0", 5) == []
 
 
 @pytest.mark.parametrize("count", [1, TOGETHER - 1, TOGETHER, 3 * TOGETHER + 2])

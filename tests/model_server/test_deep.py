@@ -3,10 +3,15 @@
 import collections
 import concurrent.futures
 import json
+import re
+import resource
+import sqlite3
 
+import psycopg
 import pytest
 
 from model_server import deep
+from model_server.storage.database import Database
 
 ANOTHER_MODEL = """
 import model_server.model as m
@@ -84,6 +89,60 @@ def test_memory_full_of_pages_of_files_is_well(serve):
         answer = client.get("/health/deep")
         assert answer.status_code == 200
         assert answer.json()["checks"]["memory"]["working_set_bytes"] == 50
+
+
+def counted(client) -> dict[str, float | None]:
+    """What is counted of predictions and labels."""
+    return {name: client.metric(name) for name in ("ml_predictions_total", "ml_feedback_total", "ml_model_accuracy")}
+
+
+def test_the_data_path_ends_in_a_database_that_stores_and_nothing_of_it_stays(serve, tmp_path):
+    file = tmp_path / "records.db"
+    with serve("--database", f"sqlite:///{file}", "--audit", "off") as client:
+        other = sqlite3.connect(file, isolation_level=None)
+        before = counted(client)
+        assert [client.get("/health/deep").status_code for _ in range(3)] == [200] * 3
+        rows = " UNION ALL ".join(f"SELECT count(*) FROM {table}" for table in ("predictions", "feedback", "models"))
+        assert other.execute(rows).fetchall() == [(0,), (0,), (1,)] and counted(client) == before
+
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        found = unhealthy(client.get("/health/deep"))
+        assert list(found) == ["data_path"] and found["data_path"].startswith("store: insert: ")
+        assert "no room" in found["data_path"]
+        assert client.metric("storage_errors_total", store="database", operation="write") == 1
+        assert client.get("/health/ready").status_code == 200  # nothing else can see it before a prediction is lost
+        other.execute("DROP TRIGGER full")
+        assert client.get("/health/deep").status_code == 200
+
+        hard = resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE)[1]
+        size = file.with_name(file.name + "-wal").stat().st_size
+        resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (size, hard))  # as a full disk would
+        assert unhealthy(client.get("/health/deep"))["data_path"].startswith("store: commit: ")
+        resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert client.get("/health/deep").status_code == 200
+        assert other.execute(rows).fetchall() == [(0,), (0,), (1,)]
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("may", "said"),
+    [
+        pytest.param("INSERT, UPDATE ON models", "insert: .* permission denied for table predictions", id="no records"),
+        pytest.param("USAGE ON SCHEMA public", "ProgrammingError: .* permission denied for table models", id="nothing"),
+    ],
+)
+def test_a_role_that_may_not_write_is_found(serve, cluster, may, said):
+    url = cluster.database()
+    Database(url).upgrade()
+    role = url.rpartition("/")[2] + "_reader"
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        owner.execute(f"GRANT {may} TO {role}")
+    with serve("--database", url.replace("postgres@", f"{role}@")) as client:
+        found = unhealthy(client.get("/health/deep"))
+        assert list(found) == ["data_path"] and re.match(f"store: {said}", found["data_path"]), found
+        client.until(lambda: client.metric("storage_errors_total", store="database", operation="write"))
 
 
 def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():

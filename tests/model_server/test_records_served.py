@@ -7,6 +7,7 @@ import pytest
 from real_server import serving
 
 from model_server.radiographs import CLASSES
+from model_server.settings import WEIGHTS
 
 
 def predict(client, body: bytes, request_id: str) -> str:
@@ -48,7 +49,45 @@ def test_a_label_that_comes_after_a_restart_counts_and_so_do_those_before_it(ser
         assert 0 < client.metric("ml_model_precision") < 1 and 0 < client.metric("ml_model_recall") < 1
         assert client.metric("database_pool_size") == 1 and client.metric("database_pool_in_use") == 0
         client.until(lambda: client.metric("storage_size_bytes", store="database"))
+        assert client.metric("storage_bytes_total", store="database", operation="write") > 40
+        assert client.metric("storage_bytes_total", store="database", operation="read") > 40
         assert client.metric("storage_free_bytes", store="model") > 0
+
+
+def another_version(folder) -> str:
+    """The weights file of the same network under another version."""
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text()) | {"version": "1.1.0"}
+    (folder / "other.json").write_text(json.dumps(card))
+    (folder / "other.safetensors").write_bytes(WEIGHTS.read_bytes())
+    return str(folder / "other.safetensors")
+
+
+def test_accuracy_is_of_the_version_that_serves_before_a_release_after_it_and_rolled_back(serve, corpus, url, tmp_path):
+    flags = ("--state-dir", str(tmp_path / "state"), "--database", url)
+
+    def told(client, name: str, right: bool) -> None:
+        for i in range(50):
+            said = predict(client, corpus[7 * i % 40][0], f"{name}{i}")
+            assert label(client, f"{name}{i}", said if right else CLASSES[said == "NORMAL"]).json()["correct"] is right
+
+    def stop(client) -> None:
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+
+    with serve(*flags) as client:
+        told(client, "good", right=True)
+        predict(client, corpus[0][0], "late")
+        assert client.metric("ml_model_accuracy") == 1
+        stop(client)
+    with serve(*flags, "--weights", another_version(tmp_path)) as client:
+        assert label(client, "late", "NORMAL").status_code == 200 and client.metric("ml_feedback_total") == 1
+        assert label(client, "late", "NORMAL").status_code == 404
+        told(client, "bad", right=False)
+        assert client.metric("ml_model_accuracy") == 0  # not a half, as with the labels for the version before
+        stop(client)
+    with serve(*flags) as client:
+        client.until(lambda: client.metric("ml_model_accuracy") is not None)
+        assert client.metric("ml_model_accuracy") >= 50 / 51 and client.metric("ml_model_precision") > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +102,7 @@ def test_killed_and_back_again_predictions_go_on_and_nothing_that_fits_is_lost(o
     client = outage
     client.until(lambda: queued(client) == 0)
     cluster.kill()
-    client.until(lambda: failing(client) == ["database"])
+    client.until(lambda: failing(client) == ["database_connected"])
     assert client.metric("database_up") == 0 and client.get("/health/live").status_code == 200
     for i in range(20):
         predict(client, corpus[0][0], f"during-{i}")
@@ -88,9 +127,11 @@ def test_a_database_that_stands_still_holds_up_no_request_and_readiness_says_so(
     try:
         for i in range(10):
             predict(client, corpus[0][0], f"held-{i}")
-        client.until(lambda: failing(client) == ["database"])
+        client.until(lambda: failing(client) == ["database_connected"])
         assert label(client, "long-ago", "NORMAL").status_code == 503
         predict(client, corpus[0][0], "still")
+        hangs = ("Storage hangs", "database")
+        client.until(lambda: any((line["message"], line["context"].get("store")) == hangs for line in client.log))
         assert client.get("/health/live").status_code == 200
     finally:
         cluster.let_go()
@@ -102,7 +143,7 @@ def test_a_database_that_was_down_at_the_start_is_found_when_it_comes(serve, cor
     url = cluster.database()
     cluster.kill()
     with serve("--database", url) as client:
-        assert predict(client, corpus[0][0], "early") and failing(client) == ["database"]
+        assert predict(client, corpus[0][0], "early") and failing(client) == ["database_connected"]
         client.until(lambda: client.metric("database_up") == 0)
         cluster.start()
         client.until(lambda: failing(client) == [] and queued(client) == 0)
@@ -115,7 +156,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_costs_no_request(serve, corpus, 
     with serve("--database", f"sqlite:///{file}", "--answer-within-s", "1") as client:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        client.until(lambda: failing(client) == ["database"])
+        client.until(lambda: failing(client) == ["database_connected"])
         predict(client, corpus[0][0], "during")
         other.execute("ROLLBACK")
         client.until(lambda: failing(client) == [] and queued(client) == 0)
@@ -136,4 +177,4 @@ def test_a_database_that_has_not_been_tried_is_neither_up_nor_down(serve):
     defect = "import time, model_server.storage.records as r\nr.Records._serve = lambda *a: time.sleep(3600)"
     with serve(defect=defect, wait=False) as client:
         client.until(lambda: client.metric("ml_model_load_seconds"))
-        assert client.metric("database_up") is None and "database" in failing(client)
+        assert client.metric("database_up") is None and "database_connected" in failing(client)

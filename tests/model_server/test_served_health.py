@@ -34,6 +34,14 @@ def test_startup_is_answered_and_scraped_while_the_model_loads_and_passes_only_a
         assert client.get("/health/ready").json()["status"] == "ready" and client.metric("service_ready") == 1
 
 
+def test_readiness_names_its_checks_as_its_users_know_them(served):
+    checks = served.get("/health/ready").json()["checks"]
+    assert checks.keys() == {
+        "model_loaded", "database_connected", "storage_accessible",
+        "worker_alive", "worker_progress", "queue_not_saturated", "not_stopping",
+    } and all(checks.values())  # fmt: skip
+
+
 def test_every_health_answer_has_a_timestamp(served):
     assert all(served.get(f"/health/{kind}").json()["timestamp"].endswith("Z") for kind in ("live", "ready", "startup"))
 
@@ -60,7 +68,9 @@ def test_beyond_the_bound_requests_are_refused_at_once_and_readiness_says_so(ser
         refused = next(a for a in answers if a.status_code == 503)
         assert refused.headers["retry-after"] == "1" and refused.json()["reason"] == "queue_full"
         assert client.metric("requests_shed_total") == sum(a.status_code == 503 for a in answers)
-        assert client.metric("http_requests_total", status="503", endpoint="/predict") == client.metric("requests_shed_total")
+        assert client.metric("http_requests_total", status="503", endpoint="/predict") == client.metric(
+            "requests_shed_total"
+        )
         client.until(lambda: client.get("/health/ready").status_code == 200)
 
 
@@ -88,7 +98,7 @@ def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, cor
 
 
 def test_neither_a_model_nor_a_client_may_take_longer_than_the_deadline(serve, corpus):
-    with serve("--deadline-s", "0.3", defect=WEDGED) as client:
+    with serve("--deadline-s", "1", defect=WEDGED) as client:
         late = client.post("/predict", content=corpus[0][0])
         assert late.status_code == 504 and late.json()["reason"] == "deadline"
         assert client.metric("request_deadlines_missed_total") == 1

@@ -1,0 +1,131 @@
+"""The real server while its disks are gone, hang, are moved away or read-only, and after: predictions go on."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from real_server import serving
+
+from model_server.settings import WEIGHTS
+
+# What root may write whatever its mode says, the server then may not.
+NO_PRIVILEGES = """
+import ctypes
+version_3, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(version_3, nothing) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Of the weights and the state."""
+    folder = tmp_path_factory.mktemp("disks")
+    for path in (WEIGHTS, WEIGHTS.with_suffix(".json")):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(folder, tmp_path_factory):
+    """One server for all; each test leaves its disks well."""
+    flags = ("--weights", str(folder / WEIGHTS.name), "--state-dir", str(folder / "state"), "--answer-within-s", "1")
+    with serving(tmp_path_factory.mktemp("server"), *flags, defect=NO_PRIVILEGES) as client:
+        yield client
+
+
+@pytest.fixture
+def client(stored):
+    stored.until(lambda: failing(stored) == set())
+    return stored
+
+
+def failing(client) -> set[str]:
+    return {name for name, good in client.get("/health/ready").json()["checks"].items() if not good}
+
+
+def works(client, body: bytes, name: str) -> None:
+    """Whatever its disks do: a prediction is made and a restart would heal nothing."""
+    for i in range(3):
+        answer = client.post("/predict", content=body, headers={"X-Request-ID": f"{name}-{i}"})
+        assert answer.status_code == 200, answer.text
+    assert client.get("/health/live").status_code == 200 and client.metric("service_ready") == 0
+
+
+def kept(client, folder: Path, name: str) -> None:
+    """What was done meanwhile is in the database and in a whole audit log."""
+    with sqlite3.connect(folder / "state/records.db") as database:
+        query = "SELECT count(*) FROM predictions WHERE request_id LIKE ?"
+        client.until(lambda: database.execute(query, [f"{name}-%"]).fetchone() == (3,))
+    database.close()
+    log = folder / "state/audit.jsonl"
+    client.until(lambda: log.read_text().count(f'"{name}-') == 3)
+    command = [sys.executable, "-m", "model_server.audit", "verify", str(log)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    assert client.metric("database_records_lost_total") == 0
+
+
+def logged(client, message: str, **context) -> list[dict]:
+    lines = [line["context"] for line in client.log if line["message"] == message]
+    return [told for told in lines if context.items() <= told.items()]
+
+
+def errors(client, store: str, operation: str) -> float:
+    return client.metric("storage_errors_total", store=store, operation=operation)
+
+
+def test_weights_that_are_gone_and_come_back(client, folder, corpus):
+    weights, before = folder / WEIGHTS.name, errors(client, "model", "read")
+    weights.rename(folder / "away")
+    client.until(lambda: failing(client) == {"storage_accessible"})
+    works(client, corpus[0][0], "gone")
+    assert errors(client, "model", "read") > before
+    assert str(weights) in logged(client, "Storage does not work")[-1]["reason"]
+    (folder / "away").rename(weights)
+    client.until(lambda: failing(client) == set())
+    client.until(lambda: logged(client, "Storage works again"))
+    kept(client, folder, "gone")
+
+
+def test_weights_that_hang_are_counted_and_logged_though_who_reads_them_is_stuck(client, folder, corpus):
+    weights, fifo, before = folder / WEIGHTS.name, folder / "fifo", errors(client, "model", "read")
+    os.mkfifo(fifo)
+    os.link(weights, folder / "good")
+    os.link(fifo, folder / "way-out")
+    fifo.replace(weights)
+    client.until(lambda: failing(client) == {"storage_accessible"})
+    works(client, corpus[0][0], "hanging")
+    client.until(lambda: errors(client, "model", "read") >= before + 2)
+    assert len(logged(client, "Storage hangs", store="model", operation="read")) == 1
+    (folder / "good").replace(weights)
+    os.close(os.open(folder / "way-out", os.O_WRONLY))  # and who reads it goes on
+    client.until(lambda: failing(client) == set())
+    client.until(lambda: logged(client, "Storage hangs no more", store="model", operation="read"))
+    kept(client, folder, "hanging")
+
+
+def test_a_state_folder_that_is_moved_away_and_back(client, folder, corpus):
+    state, before = folder / "state", errors(client, "state", "write")
+    state.rename(folder / "elsewhere")
+    works_without = {"storage_accessible", "database_connected"}
+    client.until(lambda: failing(client) == works_without)
+    works(client, corpus[0][0], "moved")
+    client.until(lambda: errors(client, "audit", "write") and errors(client, "state", "write") >= before + 2)
+    assert client.metric("audit_write_failures_total") >= 1 and not state.exists()
+    assert len(logged(client, "Audit log cannot be written")) == 1  # not at every try
+    (folder / "elsewhere").rename(state)
+    client.until(lambda: failing(client) == set())
+    kept(client, folder, "moved")
+
+
+def test_a_state_folder_that_is_read_only_for_a_while(client, folder, corpus):
+    state, before = folder / "state", errors(client, "state", "write")
+    state.chmod(0o500)
+    client.until(lambda: failing(client) == {"storage_accessible"})
+    works(client, corpus[0][0], "read-only")
+    client.until(lambda: errors(client, "state", "write") > before)
+    state.chmod(0o700)
+    client.until(lambda: failing(client) == set())
+    kept(client, folder, "read-only")

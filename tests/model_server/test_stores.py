@@ -1,0 +1,45 @@
+"""What is measured of a store, and what of one that hangs."""
+
+import time
+
+import structlog
+
+from model_server.metrics import Metrics
+from model_server.stores import Stores
+
+
+def value(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"store": "audit", "operation": "write"})
+
+
+def test_an_operation_is_timed_with_its_bytes_and_one_that_fails_is_not():
+    metrics = Metrics()
+    stores = Stores(metrics)
+    for size in (100, 20):
+        with stores.operation("audit", "write") as done:
+            done.size = size
+    try:
+        with stores.operation("audit", "write") as done:
+            done.size = 5
+            raise OSError
+    except OSError:
+        stores.failed("audit", "write")
+    assert value(metrics, "storage_operation_seconds_count") == 2 and value(metrics, "storage_bytes_total") == 120
+    assert value(metrics, "storage_errors_total") == 1
+    stores.close()
+
+
+def test_an_operation_that_hangs_is_counted_while_it_does_and_logged_once():
+    metrics = Metrics()
+    stores = Stores(metrics, within_s=0.2)
+    with structlog.testing.capture_logs() as lines:
+        with stores.operation("audit", "write"):
+            deadline = time.monotonic() + 60
+            while value(metrics, "storage_errors_total") < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        told = [(line["event"], line["store"], line["operation"], line["log_level"]) for line in lines]
+    assert told == [
+        ("Storage hangs", "audit", "write", "error"), ("Storage hangs no more", "audit", "write", "info"),
+    ]  # fmt: skip
+    stores.close()
