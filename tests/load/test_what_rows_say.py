@@ -90,5 +90,5 @@ def test_a_row_says_what_its_request_makes_of_the_answer_and_of_the_client(run):
 
 def test_a_step_that_would_look_odd_is_a_mistake(run):
     done, rows = run(SCENARIO.replace('"/200", step=7)', '"/200", step=1 << 15)'))
-    assert done.returncode == 1 and "step: must be from 0 to 32767, got 32768" in done.stderr
+    assert done.returncode == 2 and "step: must be from 0 to 32767, got 32768" in done.stderr
     assert set(rows[7::8]["outcome"]) == {Outcome.UNSENT} and set(rows[:7]["outcome"]) != {Outcome.UNSENT}
