@@ -127,6 +127,14 @@ def test_asked_to_stop_it_answers_what_it_has_and_exits_0(serve, corpus, many, s
         assert client.log[-1]["message"] == "Service stopped"
 
 
+def test_an_address_that_it_cannot_listen_on_is_a_clear_end(serve, served):
+    for flags, said in ((("--port", str(served.port)), "in use"), (("--host", "nowhere.invalid"), "nowhere.invalid")):
+        with serve(*flags, wait=False) as client:
+            assert client.process.wait(60) == 1
+            (reason,) = [x["context"]["reason"] for x in client.log if x["message"] == "Service cannot start"]
+            assert said in reason and client.log[-1]["message"] == "Service stopped"
+
+
 def test_asked_to_stop_while_it_loads_it_exits_0_too(serve):
     with serve(wait=False) as client:
         client.until(lambda: client.get("/health/startup"))
