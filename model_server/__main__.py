@@ -32,7 +32,11 @@ class Server(uvicorn.Server):
         self.exit_code = 0
 
     async def startup(self, sockets=None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as ended:  # how uvicorn ends when it cannot listen
+            self._cannot_start(f"cannot listen on {self.config.host}:{self.config.port}: {ended.__context__}")
+            return
         self._loading = asyncio.create_task(self._load())
         self._watching = asyncio.create_task(watch_event_loop(self._service.metrics.loop_lag))
 
@@ -40,8 +44,11 @@ class Server(uvicorn.Server):
         try:
             await self._service.start()
         except Exception as error:
-            structlog.get_logger().error("Service cannot start", reason=f"{type(error).__name__}: {error}")
-            self.exit_code, self.should_exit = 1, True
+            self._cannot_start(f"{type(error).__name__}: {error}")
+
+    def _cannot_start(self, reason: str) -> None:
+        structlog.get_logger().error("Service cannot start", reason=reason)
+        self.exit_code, self.should_exit = 1, True
 
     def handle_exit(self, sig: int, frame) -> None:
         self._service.stopping = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -93,8 +94,12 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     if settings.decode_threads < -1:
         parser.error(f"--decode-threads: must be at least -1, got {settings.decode_threads}")
     for name in ("deadline_s", "wedged_after_s", "answer_within_s", "rate_limit"):
-        if not getattr(settings, name) > 0:
+        if not 0 < getattr(settings, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
+    if not 0 <= settings.max_wait_ms < math.inf:
+        parser.error(f"--max-wait-ms: must be 0 or more, got {settings.max_wait_ms}")
+    if not 0 <= settings.port < 1 << 16:
+        parser.error(f"--port: must be from 0 to 65535, got {settings.port}")
     if settings.device not in ("auto", "cpu", "cuda"):
         parser.error(f"--device: must be auto, cpu or cuda, got {settings.device!r}")
     if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR", "OFF"):

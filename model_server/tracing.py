@@ -39,14 +39,9 @@ class Link(NamedTuple):
     tracer: Tracer
 
 
-class Span(NamedTuple):
-    """Something that took time; `began` and `ended` are `time.perf_counter()`'s seconds."""
-
-    name: str
-    began: float
-    ended: float
-    attributes: Mapping[str, Any]
-    links: tuple[Link, ...] = ()
+# Plain tuples: a request makes five, and to make named ones takes several times as long.
+What = tuple[str, Mapping[str, Any], int]  # a span's name, attributes and number of links; equal ones are encoded alike
+Span = tuple[What, float, float, tuple[Link, ...]]  # when it began and ended, in `time.perf_counter()`'s seconds
 
 
 class Trace:
@@ -64,7 +59,7 @@ class Trace:
 
     def child(self, name: str, began: float, ended: float, *links: Link, **attributes: Any) -> None:
         """Add a span under the root."""
-        self.children.append(Span(name, began, ended, attributes, links))
+        self.children.append(((name, attributes, len(links)), began, ended, links))
 
 
 def annotate(**attributes: Any) -> None:
@@ -84,7 +79,7 @@ def span(name: str, **attributes: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        trace.children.append(Span(name, began, time.perf_counter(), attributes))
+        trace.child(name, began, time.perf_counter(), **attributes)
 
 
 def link() -> Link | None:
@@ -99,8 +94,8 @@ def shared(name: str, links: Sequence[Link], began: float, ended: float, **attri
     if not links:
         return None
     tracer = links[0].tracer
-    own = Trace(Link(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", tracer), kind=INTERNAL)
-    own.root = Span(name, began, ended, attributes, tuple(links))
+    own = Trace(Link(random.randbytes(16).hex(), random.randbytes(8).hex(), tracer), kind=INTERNAL)
+    own.root = (name, attributes, len(links)), began, ended, tuple(links)
     tracer.put(own)
     return own.link
 
@@ -115,7 +110,7 @@ class Tracer:
     def __init__(self, endpoint: str = "", ratio: float = 1.0, environ: Mapping[str, str] = os.environ):
         self.on = bool(endpoint or any(environ.get(name) for name in ENDPOINTS))
         self.exported = self.dropped = 0  # spans
-        self._below = round(ratio * (1 << 64))
+        self._below = f"{round(ratio * (1 << 64)):016x}" if ratio < 1 else "g"  # as digits, which sort as numbers do
         self._ended: Outbox[Trace] = Outbox(WAITING)
         self._stopping = False
         if self.on:
@@ -133,13 +128,14 @@ class Tracer:
     def sampled(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
         """A trace for a request, None when it is not sampled: as its caller has decided, else the given share of all,
         the same ones as in every other service that samples by the trace id."""
-        if not self.on or not (parent.sampled if parent else int(ids["trace_id"][16:], 16) < self._below):
+        if not self.on or not (parent.sampled if parent else ids["trace_id"][16:] < self._below):
             return None
         return Trace(Link(ids["trace_id"], ids["span_id"], self), parent)
 
     def end(self, trace: Trace, name: str, began: float, failed: bool = False, **attributes: Any) -> None:
         """The root ends now."""
-        trace.root, trace.failed = Span(name, began, time.perf_counter(), trace.attributes | attributes), failed
+        trace.root = (name, trace.attributes | attributes, 0), began, time.perf_counter(), ()
+        trace.failed = failed
         self.put(trace)
 
     def put(self, trace: Trace) -> None:

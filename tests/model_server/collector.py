@@ -39,14 +39,14 @@ def _handler(collector: Collector):
             collector.waiting += 1
             collector.answering.wait()
             collector.waiting -= 1
-            with contextlib.suppress(OSError):  # the sender did not wait so long
-                self.send_response(200 if self.path == "/v1/traces" else 404)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
             for resource in request.resource_spans:
                 collector.resources.append({a.key: a.value.string_value for a in resource.resource.attributes})
                 for scope in resource.scope_spans:
                     collector.spans += scope.spans
+            with contextlib.suppress(OSError):  # the sender did not wait so long
+                self.send_response(200 if self.path == "/v1/traces" else 404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
         def log_message(self, *_) -> None: ...
 

@@ -9,6 +9,7 @@ import socket
 import pytest
 from real_server import serving
 
+from model_server.keyring import ROLES
 from model_server.keys import main
 
 PREDICT = "/predict"
@@ -133,6 +134,69 @@ def test_roles_open_what_they_name_and_nothing_else(guarded, keys, corpus, state
     assert client.metric("http_requests_total", endpoint=PREDICT, status="500") == 0
     seen = client.log_path.read_text() + (state / "audit.jsonl").read_text()
     assert not any(token in seen for token in (ward, lab, past, wrong))
+
+
+MODEL = "/v2/models/{name}"
+GUARDED = {
+    ("POST", PREDICT): "predict",
+    ("POST", MODEL + "/infer"): "predict",
+    ("POST", MODEL + "/versions/{version}/infer"): "predict",
+    ("POST", "/feedback"): "feedback",
+    ("GET", "/health/deep"): "admin",
+}
+
+
+def test_the_sweep_is_over_every_route_that_takes_a_key(guarded):
+    paths = guarded.get("/openapi.json").json()["paths"]
+    operations = [(method.upper(), path, told) for path, item in paths.items() for method, told in item.items()]
+    assert {(method, path) for method, path, told in operations if "security" in told} == GUARDED.keys()
+
+
+@pytest.fixture(scope="module")
+def ring(guarded, keys, corpus) -> dict[str, str]:
+    """A key of each kind, named by what it is; `but ROLE` has every role but that one."""
+    every = [word for role in ROLES for word in ("--role", role)]
+    ring = {"right": keys.add("right", *every), "unknown": keys.add("nobodys", *every)[:-4] + "0000"}
+    for role in ROLES:
+        others = [word for other in ROLES if other != role for word in ("--role", other)]
+        ring[f"but {role}"] = keys.add(f"but-{role}", *others)
+    for kind, since in (("expired", "expires"), ("revoked", "revoked")):
+        ring[kind] = keys.add(kind, *every)
+        keys.edit(kind, **{since: "2020-01-01T00:00:00+00:00"})
+    guarded.until(lambda: opens(guarded, ring["right"], corpus[0][0]))
+    guarded.until(lambda: opens(guarded, ring["but admin"], corpus[0][0]))
+    return ring
+
+
+@pytest.mark.parametrize(("method", "route"), GUARDED)
+def test_no_key_opens_a_route_but_one_with_its_role(guarded, ring, corpus, state, method, route):
+    client, role = guarded, GUARDED[method, route]
+    path = route.replace("{name}", "pneumonia-detector").replace("{version}", "1.0.0")
+    name = re.sub(r"\W+", "-", route)
+
+    def sent(kind: str):
+        key = {"X-API-Key": ring[kind]} if kind in ring else {}
+        about = key | {"X-Request-ID": f"{name}-{kind.replace(' ', '-')}"}
+        return client.request(method, path, content=corpus[0][0] if method == "POST" else None, headers=about)
+
+    made = client.metric("ml_inference_duration_seconds_count")
+    for kind in ("missing", "unknown", "expired", "revoked", f"but {role}"):
+        denied = kind == f"but {role}"
+        status, reason = (403, "under_privileged") if denied else (401, kind)
+        counter = ("access_denied_total", {"resource": route}) if denied else ("auth_failures_total", {"reason": kind})
+        before = client.metric(counter[0], **counter[1])
+        answer = sent(kind)
+        assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert client.metric(counter[0], **counter[1]) == before + 1
+        record = audited(client, state, answer.headers["x-request-id"])
+        assert (record["result"], record["status"], record["reason"]) == (
+            "denied" if denied else "unauthenticated", status, reason,
+        )  # fmt: skip
+        assert (record["resource"], record["action"]) == (path, method)
+        assert record["principal"] == (f"but-{role}" if denied else "anonymous")
+    assert client.metric("ml_inference_duration_seconds_count") == made  # none came to the model
+    assert sent("right").status_code not in (401, 403)
 
 
 def test_a_revoked_key_and_a_new_one_count_without_a_restart(guarded, keys, corpus):

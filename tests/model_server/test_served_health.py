@@ -16,6 +16,16 @@ WEDGED = (
     + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 33)), real(*a))[2]"
 )
 FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 33 and 1 / 0, real(*a))[2]"
+# As after a CUDA error, once the file is there: whatever comes fails, and only another process could do better.
+STICKY = """
+import model_server.model as m, pathlib
+real, failed = m.Model.predict, pathlib.Path({file!r})
+def predict(*a):
+    if failed.exists():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    return real(*a)
+m.Model.predict, m.Model.usable = predict, lambda self: False
+"""
 SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
 
 
@@ -117,6 +127,24 @@ def test_a_failed_inference_is_a_500_in_the_metrics_and_the_log(serve, corpus):
         assert line["level"] == "ERROR" and "ZeroDivisionError" in line["context"]["exception"]
 
 
+def test_after_an_error_that_stays_it_is_not_live_so_that_a_restart_heals(serve, corpus, tmp_path):
+    with serve(defect=STICKY.format(file=str(tmp_path / "failed"))) as client:
+        assert client.post("/predict", content=corpus[0][0]).status_code == 200
+        assert client.get("/health/live").status_code == client.get("/health/ready").status_code == 200
+        (tmp_path / "failed").touch()
+        assert client.post("/predict", content=corpus[0][0]).status_code == 500
+        dead = client.get("/health/live")
+        assert (dead.status_code, dead.json()["status"]) == (503, "dead")
+        assert dead.json()["checks"] == {"worker_alive": False, "worker_progress": True}
+        checks = client.get("/health/ready").json()["checks"]
+        assert [name for name, good in checks.items() if not good] == ["worker_alive"]
+        assert client.get("/v2/health/live").status_code == 503 and client.metric("service_ready") == 0
+        line = client.until(lambda: next((x for x in client.log if x["message"] == "Inference failed"), None))
+        assert line["level"] == "ERROR" and "illegal memory access" in line["context"]["exception"]
+        assert client.post("/predict", content=corpus[0][0]).status_code == 500  # answered, not left to wait
+        assert client.get("/health/live").status_code == 503
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_answers_what_it_has_and_exits_0(serve, corpus, many, sig):
     with serve("--max-batch", "1", defect=SLUGGISH) as client:
@@ -127,6 +155,14 @@ def test_asked_to_stop_it_answers_what_it_has_and_exits_0(serve, corpus, many, s
         answered = [f.result() for f in pending]
         assert any(a is not None and a.status_code == 200 for a in answered)
         assert client.log[-1]["message"] == "Service stopped"
+
+
+def test_an_address_that_it_cannot_listen_on_is_a_clear_end(serve, served):
+    for flags, said in ((("--port", str(served.port)), "in use"), (("--host", "nowhere.invalid"), "nowhere.invalid")):
+        with serve(*flags, wait=False) as client:
+            assert client.process.wait(60) == 1
+            (reason,) = [x["context"]["reason"] for x in client.log if x["message"] == "Service cannot start"]
+            assert said in reason and client.log[-1]["message"] == "Service stopped"
 
 
 def test_asked_to_stop_while_it_loads_it_exits_0_too(serve):

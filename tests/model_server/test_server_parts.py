@@ -19,6 +19,12 @@ def test_a_flag_beats_the_environment_which_beats_the_default():
     [
         ["--max-queue", "0"],
         ["--deadline-s", "nan"],
+        ["--deadline-s", "inf"],
+        ["--max-wait-ms", "-5"],
+        ["--max-wait-ms", "nan"],
+        ["--max-wait-ms", "inf"],
+        ["--port", "-1"],
+        ["--port", "65536"],
         ["--log-level", "LOUD"],
         ["--colour"],
         ["--metrics", "yes"],

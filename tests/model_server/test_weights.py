@@ -61,13 +61,23 @@ def test_damaged_weights_are_refused_with_the_reason(copy, damage, said):
         load(copy)
 
 
-def test_a_server_whose_weights_are_damaged_does_not_start(copy):
-    copy.write_bytes(copy.read_bytes()[:1000])
-    command = [sys.executable, "-m", "model_server", "--auth", "off", "--port", "0", "--weights", str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("damage", "flags", "said"),
+    [
+        pytest.param(lambda p: p.unlink(), (), "no such file", id="missing"),
+        pytest.param(lambda p: p.write_bytes(p.read_bytes()[:1000]), (), "SHA-256", id="truncated"),
+        pytest.param(reshape, (), "not the weights of", id="another shape"),
+        pytest.param(lambda p: None, ("--weights-sha256", "0" * 64), "--weights-sha256 says 000", id="another hash"),
+    ],
+)
+def test_a_server_whose_weights_are_not_what_they_should_be_does_not_start(copy, damage, flags, said):
+    damage(copy)
+    command = [sys.executable, "-m", "model_server", "--auth", "off", "--port", "0", "--weights", str(copy), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     errors = [json.loads(line) for line in done.stdout.splitlines() if '"ERROR"' in line]
-    assert [e["message"] for e in errors] == ["Service cannot start"] and "SHA-256" in errors[0]["context"]["reason"]
+    (reason,) = [e["context"]["reason"] for e in errors if e["message"] == "Service cannot start"]
+    assert said in reason and str(copy) in reason and "Service started" not in done.stdout
 
 
 def test_a_model_that_answers_nonsense_is_not_ready(copy):
