@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("scenario", type=Path)
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
+    load.add_argument("--corpus", type=Path, metavar="DIR", help="labelled images (default: the scenario's own)")
+    load.add_argument("--ca-file", type=Path, metavar="PATH", help="whose certificates to trust for https")
+    load.add_argument("--insecure", action="store_true", help="do not ask whose certificate it is")
     load.add_argument("--processes", type=int, default=1, help="how many processes share the schedule (default: 1)")
     capacity = command(
         "capacity", _capacity, "Find the highest arrival rate at which the service of `harness up` keeps its SLOs."
@@ -164,13 +167,17 @@ def _load(args: argparse.Namespace) -> int:
         raise UsageError(f"--for {error}") from error
     if args.processes < 1:
         raise UsageError(f"--processes must be at least 1, got {args.processes}")
+    for option, path in (("--corpus", args.corpus), ("--ca-file", args.ca_file)):
+        if path is not None and not path.exists():
+            raise UsageError(f"{option}: there is no {path}")
     with _screen() as watch:
-        history, believed = running.load_once(
-            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes
-        )
+        history, believed, answers = running.load_once(
+            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes,
+            args.corpus, args.ca_file, args.insecure,
+        )  # fmt: skip
     with _whoever_reads() as out:
-        write(history, running.LOADED, believed, out)
-    return believed.verdict.exit_code
+        write(history, running.LOADED, believed, out, answers)
+    return max(believed.verdict, answers.verdict).exit_code
 
 
 def _capacity(args: argparse.Namespace) -> int:

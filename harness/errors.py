@@ -5,7 +5,8 @@ HarnessError            anything the command line turns into one message instead
 ├── UsageError          the command cannot be carried out as given
 ├── ToolMissing         a program the harness needs is not to be had
 ├── StackError          the processes of a run could not be started or kept
-│   └── ProcessDied     a child ended by itself; carries its last lines
+│   ├── ProcessDied     a child ended by itself; carries its last lines
+│   └── LoadEnded       the load had sent its whole schedule before the run was over
 ├── FaultError          a fault could not be started or undone
 └── EvidenceError       a stored run cannot be read
 Interrupted             the user or CI asked us to stop; not an error, but the run ends here
@@ -46,6 +47,14 @@ class StackError(HarnessError):
 
 class ProcessDied(StackError):
     """A child ended by itself; the message quotes the last lines of its log."""
+
+
+class LoadEnded(StackError):
+    """The load had sent its whole schedule before the run was over. `at`: Unix seconds at which that was seen."""
+
+    def __init__(self, at: float):
+        self.at = at
+        super().__init__("the load had sent its whole schedule before the run was over")
 
 
 class FaultError(HarnessError):

@@ -41,7 +41,7 @@ class Event(NamedTuple):
 class Outcome(IntEnum):
     """How a request ended, as its client saw it."""
 
-    OK = 0  # a complete answer, status below 400
+    OK = 0  # a complete answer: a status below 400, or one of those that the request says it may be answered with
     REFUSED_BY_SERVICE = 1  # a complete answer, status 400 or above
     TIMEOUT = 2  # no complete answer within the client's patience
     CONNECT_FAILED = 3
@@ -49,12 +49,17 @@ class Outcome(IntEnum):
     GARBAGE = 5  # what came back is not HTTP
     UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
     ABANDONED = 7  # the client went away itself, as it was meant to: no verdict on anybody
+    WRONG_ANSWER = 8  # a complete answer, status below 500, but none of those that the request says it may get
+
+
+WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.WRONG_ANSWER)  # a complete answer came
+ODD = 1 << 15  # in the step of a row: its client had odd manners, so how long it took is its own doing
 
 
 ROW = np.dtype(
     [
         ("seq", "<u4"),  # position in the schedule, from 0; all requests of one visit share it
-        ("step", "<u2"),  # which of the scenario's requests it is, from 0
+        ("step", "<u2"),  # which of the scenario's requests it is, from 0; ODD is added where its client was odd
         ("status", "<u2"),  # HTTP status, 0 when there was none
         ("outcome", "u1"),  # Outcome
         ("expected", "i1"),  # class the input was made with, -1 unknown

@@ -46,7 +46,7 @@ class Step:
     rate_per_s: float
     verdict: Verdict  # of the SLOs at this rate; INCONCLUSIVE when too little was seen or the generator was late
     reason: str  # with the figures
-    limit: str = ""  # what the service was short of, where that is known
+    limit: str = ""  # what was used up, with the figures that say so
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ class Capacity:
     steps: tuple[Step, ...]
     verdict: Verdict  # PASS when found to the precision asked for, else INCONCLUSIVE
     reason: str
+    confidence: float  # with which each SLO was proven kept at that rate
 
     @property
     def limit(self) -> str:
-        """What the service was short of where it broke."""
-        broken = [s for s in self.steps if s.verdict is Verdict.FAIL and s.rate_per_s == self.broken_per_s]
-        return broken[-1].limit if broken else ""
+        """What was used up where the service broke; where it did not, in the last step that decided nothing."""
+        tells = Verdict.FAIL if self.verdict is Verdict.PASS else Verdict.INCONCLUSIVE
+        ends = [s for s in self.steps if s.verdict is tells] or [s for s in self.steps if s.verdict is not Verdict.PASS]
+        return ends[-1].limit if ends else ""

@@ -1,7 +1,8 @@
 """From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
-The event loop admits jobs; decode threads make pixels of them; one worker thread takes what has gathered and runs the
-network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
+The event loop admits jobs; decode threads make pixels of them, where there is more than one core; one worker thread
+takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a
+lock.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from model_server.metrics import Metrics
 from model_server.settings import Settings
 from model_server.tracing import Trace
 
+GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
 
@@ -56,18 +58,35 @@ Settled = Callable[[Answer | Exception], None]  # told what became of a job, on 
 class Job:
     """The images of one request on their way."""
 
-    __slots__ = ("abandoned", "admitted", "decoded", "expires", "pixels", "read", "ready", "settled", "trace")
+    __slots__ = ("admitted", "began", "decoded", "expires", "gone", "pixels", "read", "ready", "settled", "trace")
 
     def __init__(
-        self, read: Callable[[], np.ndarray], settled: Settled, admitted: float, expires: float, trace: Trace | None
-    ):
+        self, read: Callable[[], np.ndarray], settled: Settled, gone: Callable[[], bool], admitted: float,
+        expires: float, trace: Trace | None,
+    ):  # fmt: skip
         self.read: Callable[[], np.ndarray] | None = read
-        self.settled, self.admitted, self.expires = settled, admitted, expires
-        self.abandoned = False  # nobody waits for it any more
+        self.settled, self.gone, self.admitted, self.expires = settled, gone, admitted, expires
         self.pixels: np.ndarray | None = None
         self.ready: float | None = None  # since when it waits for inference
         self.trace = trace
-        self.decoded = 0.0
+        self.decoded = self.began = 0.0  # when its pixels were there, and when its batch began
+
+    def gave_up(self) -> None:
+        """Leave in its trace what it waited for in vain, unless that has ended."""
+        if not self.trace or self.trace.root is not None:
+            return
+        now = time.perf_counter()
+        if self.ready is None:
+            self.trace.child("queue_wait", self.admitted, now, queue="decode")
+            return
+        self.trace.child("queue_wait", self.decoded, self.began or now, queue="inference")
+        if self.began:
+            self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _yield_to_event_loop() -> None:
@@ -76,16 +95,23 @@ def _yield_to_event_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
-def _traced(batch: list[Job], began: float, ended: float, version: str) -> None:
-    """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each."""
+def _traced(batch: list[Job], images: int, began: float, version: str, error: Exception | None = None) -> None:
+    """Leave a batch that ends now in the traces of its jobs: when they waited for it, and one span for all, linked to
+    each, with what it ended by."""
     traced = [job for job in batch if job.trace]
     if not traced:
         return
-    attributes = {"batch.size": len(batch), "model.version": version}
+    ended = time.perf_counter()
+    attributes = {"batch.size": images, "model.version": version, **_kind(error)}
     shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
         job.trace.child("queue_wait", job.decoded, began, queue="inference")
         job.trace.child("model_inference", began, ended, shared, **attributes)
+
+
+def _kind(error: Exception | None) -> dict[str, str]:
+    """How a span says that it failed."""
+    return {"error.type": type(error).__name__} if error else {}
 
 
 class Batcher:
@@ -99,6 +125,9 @@ class Batcher:
         self._decoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._held: Job | None = None  # was taken to join a batch, and did not fit
         self._broken = False
+        # With a thread of its own, decoding goes on beside inference; on one core the two only take turns, at some 10 %
+        # of what an image costs.
+        self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
@@ -110,23 +139,24 @@ class Batcher:
             threading.Thread(target=self._infer, name="inference", daemon=True),
             *(
                 threading.Thread(target=self._decode, name=f"decode-{i}", daemon=True)
-                for i in range(self._settings.decode_threads)
+                for i in range(self._decode_threads)
             ),
         ]
         for thread in self._threads:
             thread.start()
 
     def admit(
-        self, read: Callable[[], np.ndarray], settled: Settled, expires: float, trace: Trace | None = None
-    ) -> Job:
+        self, read: Callable[[], np.ndarray], settled: Settled, gone: Callable[[], bool], expires: float,
+        trace: Trace | None = None,
+    ) -> Job:  # fmt: skip
         """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
-        a batch of them; `settled` is told an Answer or what `read` raised. What has not reached the model when it is
-        abandoned, or when `expires` (monotonic seconds) is over, never does: Expired. Raises Saturated when the queue
-        is full.
+        a batch of them; `settled` is told an Answer or what `read` raised. What has not reached the model when whoever
+        asked is `gone`, or when `expires` (monotonic seconds) is over, never does: Expired. Raises Saturated when the
+        queue is full.
         """
         if self.full:
             raise self.saturated()
-        job = Job(read, settled, self._clock(), expires, trace)
+        job = Job(read, settled, gone, self._clock(), expires, trace)
         self._pending[job] = None
         self._unread.put(job)
         return job
@@ -143,8 +173,7 @@ class Batcher:
             else:
                 future.set_result(outcome)
 
-        job = self.admit(read, settled, expires, tracing.CURRENT.get())
-        future.add_done_callback(lambda _: setattr(job, "abandoned", True))
+        self.admit(read, settled, future.cancelled, expires, tracing.CURRENT.get())
         return future
 
     def saturated(self) -> Saturated:
@@ -190,25 +219,40 @@ class Batcher:
     def _decode(self) -> None:
         _yield_to_event_loop()
         while (job := self._unread.get()) is not None:
-            if self._dropped(job):
-                continue
-            began = time.perf_counter()
-            try:
-                job.pixels = job.read()
-            except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
-                self._read_at = self._clock()
-                self._settle([(job, error)])
-            else:
-                job.decoded = time.perf_counter()
-                self._metrics.preprocessing.observe(job.decoded - began)
-                if job.trace:
-                    job.trace.child("queue_wait", job.admitted, began, queue="decode")
-                    job.trace.child("preprocessing", began, job.decoded)
-                self._read_at = job.ready = self._clock()
+            if self._read(job):
                 self._decoded.put(job)
-            finally:
-                job.read = None  # and with it the body: only pixels wait
-                job = None
+            job = None
+
+    def _read(self, job: Job) -> bool:
+        """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
+        if self._dropped(job):
+            return False
+        began, failed = time.perf_counter(), None
+        try:
+            job.pixels = job.read()
+        except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
+            failed = error
+        job.decoded = time.perf_counter()
+        job.read = None  # and with it the body: only pixels wait
+        if job.trace:
+            job.trace.child("queue_wait", job.admitted, began, queue="decode")
+            job.trace.child("preprocessing", began, job.decoded, **_kind(failed))
+        self._read_at = self._clock()
+        if failed:
+            self._settle([(job, failed)])
+            return False
+        self._metrics.preprocessing.observe(job.decoded - began)
+        job.ready = self._read_at
+        return True
+
+    def _next(self, within_s: float | None = None) -> Job | None:
+        """The next job whose pixels are there; None at the end. Raises queue.Empty when none came."""
+        if self._decode_threads:
+            return self._decoded.get(timeout=within_s)
+        while (job := self._unread.get(timeout=within_s)) is not None:
+            if self._read(job):
+                break
+        return job
 
     def _infer(self) -> None:
         _yield_to_event_loop()
@@ -217,21 +261,22 @@ class Batcher:
         while batch := self._gather():
             pixels = np.concatenate([job.pixels for job in batch])
             metrics.batch_size.observe(len(pixels))
-            now = self._clock()
+            now, began = self._clock(), time.perf_counter()
             for job in batch:
+                job.began = began
                 metrics.queue_wait.observe(now - job.admitted)
-            began = time.perf_counter()
             try:
                 probabilities = self._model.predict(pixels).tolist()
             except Exception as error:
                 structlog.get_logger().exception("Inference failed", batch=len(pixels))
                 self._broken = not self._model.usable()
+                _traced(batch, len(pixels), began, version, error)
                 self._settle([(job, error) for job in batch])
                 continue
             took = time.perf_counter() - began
             self._progress = self._clock()
             duration.observe(took)
-            _traced(batch, began, began + took, version)
+            _traced(batch, len(pixels), began, version)
             ends = np.cumsum([len(job.pixels) for job in batch]).tolist()
             self._settle(
                 [
@@ -243,19 +288,20 @@ class Batcher:
 
     def _gather(self) -> list[Job]:
         """The next batch: one job, and those that join it within the longest wait. Empty when told to stop."""
-        first, self._held = self._held or self._decoded.get(), None
+        first, self._held = self._held or self._next(), None
         while first is not None and self._dropped(first):
-            first = self._decoded.get()
+            first = self._next()
         if first is None:
             return []
-        batch, images, until = [first], len(first.pixels), time.perf_counter() + self._settings.max_wait_ms / 1000
-        while images < self._settings.max_batch:
+        batch, images, began = [first], len(first.pixels), time.perf_counter()
+        until, latest = began + self._settings.max_wait_ms / 1000, began + GATHER_S
+        while images < self._settings.max_batch and (now := time.perf_counter()) < latest:
             try:
-                job = self._decoded.get(timeout=max(0.0, until - time.perf_counter()))
+                job = self._next(within_s=max(0.0, until - now))
             except queue.Empty:
                 break
             if job is None:
-                self._decoded.put(None)  # for the next round
+                (self._decoded if self._decode_threads else self._unread).put(None)  # for the next round
                 break
             if self._dropped(job):
                 continue
@@ -268,9 +314,10 @@ class Batcher:
 
     def _dropped(self, job: Job) -> bool:
         """Whether nobody waits for a job any more; it is then settled and counted."""
-        if not job.abandoned and self._clock() < job.expires:
+        if not job.gone() and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
+        job.gave_up()
         self._settle([(job, Expired())])
         return True
 

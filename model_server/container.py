@@ -13,8 +13,9 @@ ROOT = Path("/")
 
 
 class Memory(NamedTuple):
-    used_bytes: int
+    used_bytes: int  # page cache too
     limit_bytes: int
+    working_set_bytes: int  # of it what the kernel cannot take back at once
 
 
 class Cpu(NamedTuple):
@@ -36,7 +37,8 @@ def memory(root: Path = ROOT) -> Memory:
             ("memory.current", "memory.max") if version == 2 else ("memory.usage_in_bytes", "memory.limit_in_bytes")
         )
         try:
-            limited.append(Memory(int((folder / usage).read_text()), int((folder / limit).read_text())))
+            used, allowed = int((folder / usage).read_text()), int((folder / limit).read_text())
+            limited.append(Memory(used, allowed, max(0, used - _inactive(folder))))
         except (OSError, ValueError):  # not visible from here, or "max"
             continue
     limited = [found for found in limited if found.limit_bytes < machine]
@@ -44,8 +46,19 @@ def memory(root: Path = ROOT) -> Memory:
         return min(limited, key=lambda found: found.limit_bytes)
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if address_space != resource.RLIM_INFINITY:
-        return Memory(_kilobytes(root / "proc/self/status", "VmSize:"), address_space)
-    return Memory(_kilobytes(root / "proc/self/status", "VmRSS:"), machine)
+        used = _kilobytes(root / "proc/self/status", "VmSize:")
+        return Memory(used, address_space, used)
+    used = _kilobytes(root / "proc/self/status", "VmRSS:")
+    return Memory(used, machine, used)
+
+
+def _inactive(folder: Path) -> int:
+    """Bytes of files in a cgroup's page cache that nobody has used lately; 0 where it does not say."""
+    try:
+        stat = _numbers(folder / "memory.stat")
+    except (OSError, ValueError):
+        return 0
+    return stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 counts the groups below apart
 
 
 def cpu(root: Path = ROOT) -> Cpu:

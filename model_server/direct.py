@@ -160,11 +160,8 @@ class Call:
     def left(self) -> None:
         """Who asked has gone, or what comes from there is no longer HTTP."""
         self.disconnected = True
-        if self._began and not self.response_complete:
-            if self._job is None:
-                self._fail(gone())
-            else:
-                self._job.abandoned = True  # and when it is settled, that is the end of it
+        if self._began and not self.response_complete and self._job is None:
+            self._fail(gone())  # with a job, it ends when that is settled
 
     def _admit(self) -> None:
         """Raises what the request is to be refused with before its body is read."""
@@ -195,7 +192,7 @@ class Call:
             length = self._head.field(oip.HEADER_LENGTH.lower().encode())
             asked = oip.Inference(content, length, service.model.side, service.settings.max_batch)
             read, self._answers = asked.read, functools.partial(self._inferred, asked)
-        self._job = service.batcher.admit(read, self._settled, self._expires, self._trace)
+        self._job = service.batcher.admit(read, self._settled, self._gone, self._expires, self._trace)
 
     def _settled(self, outcome: Answer | Exception) -> None:
         """The answer, or why there is none."""
@@ -216,6 +213,10 @@ class Call:
             self._finish(200, *self._answers(outcome))
         except Exception as error:
             self._fail(error)
+
+    def _gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.disconnected or self.response_complete
 
     def _predicted(self, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
         """Of a picture, as JSON: class, probability of pneumonia, version, request id."""
@@ -238,7 +239,7 @@ class Call:
         if self._job is None:
             self._fail(slow())
         else:
-            self._job.abandoned = True
+            self._job.gave_up()
             self._fail(Expired())
 
     def _fail(self, error: Exception) -> None:
@@ -288,7 +289,7 @@ class Call:
         if self._body is not None:
             received = self._body.size
             self._body.release()
-        self._job = None
+        self._job = self._answers = None  # which lead back here: without them no collector has to find this
         service.metrics.in_flight -= 1
         if self.disconnected:
             status, content = LEFT, b""

@@ -140,6 +140,10 @@ def _machine_readings() -> dict[str, Reading]:
     return {
         "process_threads": ("Threads of this process.", process.threads),
         "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
+        "container_memory_working_set_bytes": (
+            "Memory in use, without page cache that nobody has used lately.",
+            lambda: container.memory().working_set_bytes,
+        ),
         "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
         "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
         "container_cpu_quota_cores": ("Cores allowed.", lambda: container.cpu().cores),

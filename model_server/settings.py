@@ -34,10 +34,12 @@ class Settings:
     weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _setting("", "SHA-256 the weights must have; empty: the one on their model card")
     device: str = _setting("auto", "cpu, cuda, or auto: CUDA where there is some")
-    max_batch: int = _setting(16, "requests inferred together at most")
+    max_batch: int = _setting(32, "requests inferred together at most")
     max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch")
     max_queue: int = _setting(128, "requests admitted and not yet answered; one more is answered 503 at once")
-    decode_threads: int = _setting(1, "threads that decode images")
+    decode_threads: int = _setting(
+        -1, "threads that decode images; 0: the inference thread does it; -1: one where there is a second core, else 0"
+    )
     torch_threads: int = _setting(1, "threads of one inference")
     deadline_s: float = _setting(
         10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
@@ -84,11 +86,13 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         )
     settings = Settings(**vars(parser.parse_args(argv)))
     for name in (
-        "max_batch", "max_queue", "decode_threads", "torch_threads", "max_body_bytes", "max_held_bytes",
+        "max_batch", "max_queue", "torch_threads", "max_body_bytes", "max_held_bytes",
         "max_head_bytes", "max_pixels", "max_records",
     ):  # fmt: skip
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(settings, name)}")
+    if settings.decode_threads < -1:
+        parser.error(f"--decode-threads: must be at least -1, got {settings.decode_threads}")
     for name in ("deadline_s", "wedged_after_s", "answer_within_s", "rate_limit"):
         if not 0 < getattr(settings, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")

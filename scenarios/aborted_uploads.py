@@ -20,7 +20,7 @@ class AbortedUploads(PredictUser):
     radiographs = Path(__file__).parent / "radiographs"
 
     def request(self, k: int) -> Request:
-        question = super().request(k)
+        question = super().request(k // 2)  # images of both classes take turns, and so do those who stay and who leave
         if k % 2:
             return question
         return question._replace(manner=LEAVING[k // 2 % len(LEAVING)], expected=-1, name="/predict, abandoned")

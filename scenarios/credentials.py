@@ -1,7 +1,7 @@
 """Somebody tries keys: no key, guesses, and keys in odd shapes, among clients who have done nothing wrong.
 
-Meant for a service with authentication on: each attempt is a 401 that is counted and audited, and the good clients
-(`HARNESS_API_KEY` holds their key) notice nothing.
+Meant for a service with authentication on (`--auth on`): each attempt must be a 401, is counted and audited, and the
+good clients (`HARNESS_API_KEY` holds their key) notice nothing. A guess that is let in is a wrong answer.
 """
 
 import os
@@ -35,8 +35,8 @@ class Credentials(PredictUser):
     radiographs = Path(__file__).parent / "radiographs"
 
     def request(self, k: int) -> Request:
-        question = super().request(k)
+        question = super().request(k // 2)  # images of both classes take turns, and so do the good and the bad
         if k % 2 == 0:
             return question
         kind = tuple(h for h in question.headers if h[0] == "Content-Type")
-        return question._replace(headers=(*kind, *_guess()), expected=-1, name="a guessed key")
+        return question._replace(headers=(*kind, *_guess()), expected=-1, answers=(401,), name="a guessed key")

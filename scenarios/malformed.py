@@ -1,6 +1,7 @@
 """What should never have been sent: truncated, empty and random bodies, wrong types, broken feedback, unknown paths.
 
-Each must be a 4xx, quickly, and none may cost another client its answer: every second request is a good one.
+Each must be a 4xx, quickly (any other answer is a failure), and none may cost another client its answer: every second
+request is a good one.
 """
 
 import random
@@ -17,6 +18,7 @@ def _typed(kind: str) -> tuple[tuple[str, str], ...]:
     return (("Content-Type", kind),)
 
 
+REFUSED = range(400, 500)
 NOISE = random.Random(7).randbytes(4096)
 BAD = {
     "empty": Request("POST", "/predict", _typed("image/jpeg"), b"", name="empty body"),
@@ -29,6 +31,7 @@ BAD = {
     "path": Request("POST", "/../../etc/passwd", _typed("image/jpeg"), NOISE, name="path trick"),
     "method": Request("DELETE", "/predict", name="wrong method"),
 }
+BAD = {kind: request._replace(answers=REFUSED) for kind, request in BAD.items()}
 
 
 class Malformed(PredictUser):
@@ -40,5 +43,6 @@ class Malformed(PredictUser):
     def request(self, k: int) -> Request:
         kind, whole = self.kinds(k), super().request(k)
         if kind == "truncated":
-            return whole._replace(body=whole.body[: len(whole.body) // 2], expected=-1, name="truncated image")
+            half = whole.body[: len(whole.body) // 2]
+            return whole._replace(body=half, expected=-1, answers=REFUSED, name="truncated image")
         return whole if kind == "good" else BAD[kind]

@@ -21,7 +21,7 @@ class RetryStorm(PredictUser):
     radiographs = Path(__file__).parent / "radiographs"
 
     def request(self, k: int) -> Visit:
-        question = super().request(k)
+        question = super().request(k // 2)  # images of both classes take turns, and so do the naive and the patient
         wait_s = BACKOFF_S if k % 2 else 0.0
         for _ in range(TRIES):
             answer = yield question

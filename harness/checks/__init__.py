@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from harness.checks.alert_coverage import AlertCoverage
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
+from harness.checks.answers import Answers
 from harness.checks.availability import Availability
 from harness.checks.clients import Clients
 from harness.checks.error_ratio import ErrorRatio
@@ -24,6 +25,7 @@ CHECKS: dict[str, type[Check]] = {
         Latency,
         Availability,
         ErrorRatio,
+        Answers,
         AlertFires,
         AlertDelivered,
         Quiet,
@@ -38,8 +40,13 @@ CHECKS: dict[str, type[Check]] = {
 
 
 def judge_all(checks: Iterable[Check], history: History) -> list[Result]:
-    """A result for each check, in their order; a check that raises gives an INCONCLUSIVE one that quotes it."""
-    return [judged(check, history) for check in checks]
+    """A result for each check, in their order; a check that raises gives an INCONCLUSIVE one that quotes it.
+
+    What the Recorded among them has to say against the generator counts for what the others make of its rows.
+    """
+    checks = list(checks)
+    record = next((check for check in checks if isinstance(check, Recorded)), None)
+    return [judged(check, history, record) for check in checks]
 
 
 __all__ = ["CHECKS", "Check", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.checks import samples
 from harness.checks.evidence import NoEvidence, answer, phase, sent, target_up
+from harness.checks.standing import by_the_service
 from harness.checks.words import count, percent
 from harness.history import History, Outcome
 from harness.verdict import Result, Verdict
@@ -61,6 +62,12 @@ class Availability:
             verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
         return answer(self, verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
 
+    def stands(self, history: History) -> bool:
+        """Whether what the service itself did is more than may be, beyond chance."""
+        rows = sent(history, phase(history, self.phase), self.generator)
+        lost = int(np.count_nonzero(~answered(rows) & by_the_service(history, rows, self.generator)))
+        return samples.surely_more(lost, len(rows), round(1 - self.target, 9))
+
 
 def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
     """For each failed scrape, whether a client's answer was completed within one interval of it."""
@@ -71,4 +78,4 @@ def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
 def answered(rows: np.ndarray) -> np.ndarray:
     """Which requests got a complete answer of the service itself."""
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & ~np.isin(rows["status"], NOBODY_THERE)
-    return (rows["outcome"] == Outcome.OK) | refused
+    return np.isin(rows["outcome"], (Outcome.OK, Outcome.WRONG_ANSWER)) | refused

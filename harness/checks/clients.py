@@ -10,6 +10,7 @@ import numpy as np
 from harness.checks import samples
 from harness.checks.effect import needed_effect
 from harness.checks.evidence import NoEvidence, answer, phase, sent
+from harness.checks.standing import by_the_service
 from harness.checks.words import duration, percent
 from harness.history import History, Outcome, Window
 from harness.verdict import Result, Verdict
@@ -66,6 +67,14 @@ class Clients:
         how = f"not in {duration(watched)}" if took is None else f"only {duration(took)} after the effect"
         reason = f"{said}, but served again {how}, bound {bound}"
         return answer(self, Verdict.FAIL, reason, remedy="see what the requests met after the fault", **figures)
+
+    def stands(self, history: History) -> bool:
+        """Whether what the service itself did is more than the clients may see, beyond chance, or the probes say that
+        it never came back. When the clients were served again rests on the generator."""
+        rows = sent(history, phase(history, self.experiment), self.generator)
+        bad = int(np.count_nonzero((rows["outcome"] != Outcome.OK) & by_the_service(history, rows, self.generator)))
+        never_back = needed_effect(history, self.experiment).over is None
+        return never_back or samples.surely_more(bad, len(rows), self.errors_at_most)
 
 
 def recovery(intended: np.ndarray, good: np.ndarray, since: float, window: Window) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.checks import samples
 from harness.checks.evidence import answer, phase, sent
+from harness.checks.standing import by_the_service
 from harness.checks.words import percent
 from harness.history import History, Outcome
 from harness.verdict import Result, Verdict
@@ -16,7 +17,7 @@ from harness.verdict import Result, Verdict
 
 @dataclass(frozen=True)
 class ErrorRatio:
-    """The share of requests that ended in a 5xx or in no complete answer stays at or below the target.
+    """The share of requests that ended in a 5xx, in a wrong answer or in no complete one stays at or below the target.
 
     A 4xx counts too where the input was known to be good (it has an expected class): a service that refuses good
     radiographs fails its clients. Where nothing is known of the input, it is the client's error.
@@ -47,9 +48,15 @@ class ErrorRatio:
             remedy = "see the server's ERROR lines of this window"
         return answer(self, verdict, reason, measured=errors / n, bound=self.target, unit="share", remedy=remedy)
 
+    def stands(self, history: History) -> bool:
+        """Whether what the service itself did is more than the target, beyond chance."""
+        rows = sent(history, phase(history, self.phase), self.generator)
+        errors = int(np.count_nonzero(failed(rows) & by_the_service(history, rows, self.generator)))
+        return samples.surely_more(errors, len(rows), self.target)
+
 
 def failed(rows: np.ndarray) -> np.ndarray:
-    """Which requests ended in a 5xx, in no complete answer, or in a 4xx to a good input."""
+    """Which requests ended in a 5xx, in a wrong or no complete answer, or in a 4xx to a good input."""
     whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & (rows["expected"] >= 0)
     return ~whole | (rows["status"] >= 500) | refused
@@ -58,7 +65,7 @@ def failed(rows: np.ndarray) -> np.ndarray:
 def _outcomes(rows: np.ndarray) -> str:
     """The commonest ways they ended: "12 status 503, 3 timeout"."""
     names = [
-        f"status {s}" if s >= 400 else Outcome(o).name.lower().replace("_", " ")
+        f"status {s}" if s >= 400 or o == Outcome.WRONG_ANSWER else Outcome(o).name.lower().replace("_", " ")
         for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
     ]
     return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

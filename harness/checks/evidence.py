@@ -19,6 +19,7 @@ from harness.verdict import Result, Verdict
 UNSENT_AT_MOST = 0.001
 STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
 UNSEEN_REMEDY = "mend the fault first: see the experiment's log, and whether its target is what it should be"
+CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
 
 
@@ -43,19 +44,34 @@ class Check(Protocol):
         """The verdict with the measured figure and the bound. Raises NoEvidence where the record cannot answer."""
 
 
-def judged(check: Check, history: History) -> Result:
+class Record(Protocol):
+    """What knows whether a generator's rows can be believed."""
+
+    def doubts(self, history: History, phase: str, generator: str) -> list[str]:
+        """What speaks against the rows of a phase."""
+
+
+def judged(check: Check, history: History, record: Record | None = None) -> Result:
     """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it.
 
     A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
     service, or Prometheus, beside it. Nor is one of an experiment whose fault nobody saw: what did not happen need not
-    raise an alert. Both become INCONCLUSIVE, never a verdict on the service.
+    raise an alert. Nor is one that a check makes of the rows of a generator that the record does not believe, unless
+    the check says that it stands all the same (checks/standing.py); alerts and probes are seen by others than the
+    generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
     """
     try:
+        if why := cut_short(history, _about(check)):
+            return answer(check, Verdict.INCONCLUSIVE, why, remedy=CUT_SHORT_REMEDY)
         result = check.judge(history)
         if result.verdict is Verdict.FAIL:
-            for why, remedy in ((starved, STARVED_REMEDY), (unseen, UNSEEN_REMEDY)):
-                if reason := why(check, history):
-                    reason = f"{reason}, so this is no verdict on the service: {result.reason}"
+            for against, remedy in (
+                (starved(check, history), STARVED_REMEDY),
+                (unseen(check, history), UNSEEN_REMEDY),
+                (_doubts(check, history, record), STARVED_REMEDY),
+            ):
+                if against:
+                    reason = f"{against}, so this is no verdict on the service: {result.reason}"
                     return replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason, remedy=remedy)
         return result
     except NoEvidence as none:
@@ -69,7 +85,7 @@ def judged(check: Check, history: History) -> Result:
 
 def starved(check: Check, history: History, generator: str = "load") -> str:
     """How late the generator was in the phase a check is about (in any, where it is about all); empty when in time."""
-    about = getattr(check, "phase", "") or getattr(check, "experiment", "")
+    about = _about(check)
     bound_ms = history.setting("starved_ms", STARVED_MS)
     known = dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))
     for name in [about] if about else known:
@@ -81,6 +97,19 @@ def starved(check: Check, history: History, generator: str = "load") -> str:
             late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
             return f"{late}{stolen(history, name)})"
     return ""
+
+
+def _doubts(check: Check, history: History, record: Record | None) -> str:
+    """What the record has against the rows that a check judges by; empty where it judges by others or stands anyway."""
+    generator, stands = getattr(check, "generator", ""), getattr(check, "stands", None)
+    if record is None or not generator or (stands is not None and stands(history)):
+        return ""
+    return "; ".join(record.doubts(history, _about(check), generator))
+
+
+def _about(check: Check) -> str:
+    """The one phase that a check is about; empty where it is about several or none."""
+    return getattr(check, "phase", "") or getattr(check, "experiment", "")
 
 
 def unseen(check: Check, history: History) -> str:
@@ -111,9 +140,20 @@ def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:
 def phase(history: History, name: str) -> Window:
     """When a phase began and ended."""
     window = history.phase(name)
+    if why := cut_short(history, name):
+        raise NoEvidence(why, CUT_SHORT_REMEDY)
     if window is None:
         raise NoEvidence(f"the record does not hold the phase {name!r} from begin to end", "run it to its end")
     return window
+
+
+def cut_short(history: History, name: str) -> str:
+    """That a phase was not carried out to its end, because the load's schedule was over before; empty where it was."""
+    ended = next(iter(history.of("run", "load-ended")), None)
+    window = history.phase(name)
+    if not name or ended is None or (window is not None and window.end < ended.at):
+        return ""
+    return f"the schedule of the load ended after {duration(ended.detail['after_s'])}, before {name} was over"
 
 
 def setting(history: History, key: str) -> Any:

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from harness.checks import samples
-from harness.checks.evidence import answer, phase, sent
-from harness.checks.words import duration
-from harness.history import History, Outcome
+from harness.checks.evidence import NoEvidence, answer, phase, sent
+from harness.checks.standing import at_least_ms
+from harness.checks.words import count, duration
+from harness.history import ODD, WHOLE, History
 from harness.verdict import Result, Verdict
 
 
@@ -19,7 +20,9 @@ from harness.verdict import Result, Verdict
 class Latency:
     """A percentile of the time from a request's intended moment to its complete answer stays under a bound.
 
-    Exact nearest rank over the rows of a phase. A request without a complete answer is slower than any bound.
+    Exact nearest rank over the rows of a phase. A request without a complete answer is slower than any bound. Those of
+    odd clients, which send or read slowly, are left out: how long they take is their own doing. Beside the figure that
+    is judged stands the one from the sending, which hides what a request waited for its turn.
     """
 
     phase: str
@@ -35,7 +38,8 @@ class Latency:
     def judge(self, history: History) -> Result:
         """PASS only if "the percentile is under the bound" holds at 99 % confidence; over it is FAIL."""
         window = phase(history, self.phase)
-        took = milliseconds(sent(history, window, self.generator))
+        rows, odd = self._rows(history)
+        took = milliseconds(rows)
         n, slow, share = (
             len(took),
             int(np.count_nonzero(took >= self.under_ms)),
@@ -52,13 +56,36 @@ class Latency:
         elif verdict is Verdict.FAIL:
             reason += f"; {slow:,} were slower"
             remedy = "compare queue wait and inference time in the metrics of this window"
+        if not math.isinf(sending := nearest_rank(milliseconds(rows, "sent"), self.percentile)):
+            reason += f"; from the sending {duration(sending / 1000)}"
+        if odd:
+            reason += f"; {count(odd, 'request')} of slow clients left out"
         return answer(self, verdict, reason, measured=seen, bound=self.under_ms, unit="ms", remedy=remedy)
 
+    def _rows(self, history: History) -> tuple[np.ndarray, int]:
+        """The rows that are judged, and how many were left out because their clients were slow by themselves."""
+        rows = sent(history, phase(history, self.phase), self.generator)
+        odd = (rows["step"] & ODD) != 0
+        if odd.all():
+            raise NoEvidence(
+                f"all {count(len(rows), 'request')} were sent or read slowly, which says nothing of the service",
+                "let ordinary clients ask beside the slow ones",
+            )
+        return rows[~odd], int(np.count_nonzero(odd))
 
-def milliseconds(rows: np.ndarray) -> np.ndarray:
-    """What each request took from its intended moment, in ms; infinite where no complete answer came."""
-    whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
-    return np.where(whole, 1000 * (rows["done"] - rows["intended"]), np.inf)
+    def stands(self, history: History) -> bool:
+        """Whether it fails beyond chance even without all that the generator itself may have added."""
+        rows, _ = self._rows(history)
+        took = at_least_ms(history, rows, self.generator)
+        if took is None:
+            return False
+        slow, share = int(np.count_nonzero(took >= self.under_ms)), round(1 - self.percentile / 100, 9)
+        return samples.surely_more(slow, len(rows), share)
+
+
+def milliseconds(rows: np.ndarray, since: str = "intended") -> np.ndarray:
+    """What each request took from its intended moment (or its sending), in ms; infinite without a complete answer."""
+    return np.where(np.isin(rows["outcome"], WHOLE), 1000 * (rows["done"] - rows[since]), np.inf)
 
 
 def nearest_rank(values: np.ndarray, percentile: float) -> float:

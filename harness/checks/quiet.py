@@ -47,7 +47,7 @@ class Quiet:
                 measured=len(noisy),
                 bound=0,
                 unit="alerts",
-                remedy="mend the rule, or allow the alert by the experiment's may_fire",
+                remedy="mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml",
                 status="NOISY",
             )
         if not replayed:

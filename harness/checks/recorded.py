@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from harness.checks import strain
 from harness.checks.evidence import NoEvidence, answer, phase, setting, stolen, target_up
 from harness.checks.latency import nearest_rank
 from harness.checks.words import count, duration, percent
@@ -31,8 +32,8 @@ class Recorded:
     paced: tuple[str, ...] = (
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
-    busy_at_most: float = 0.9  # of one processor, by the generator itself; beyond it its clocks are not to be trusted
-    stalled_at_most: float = 0.05  # of a phase, and of its time, its loop not running
+    busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not to be trusted
+    stalled_at_most: float = 0.05  # of a phase, and of its whole time, the loop of any of its processes not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
 
@@ -51,10 +52,9 @@ class Recorded:
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
-            wrong += self._strained(history, generator, since)
+            wrong += self._strained(history, generator, windows)
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
-                wrong += self._stalled(history, generator, name, window)
                 wrong += self._pace(history, generator, name, window, lags)
         wrong += [
             f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(3 * scrape_s)}"
@@ -78,6 +78,16 @@ class Recorded:
         )
         return answer(self, Verdict.PASS, "; ".join([reason, *again]), **figures)
 
+    def doubts(self, history: History, phase: str, generator: str) -> list[str]:
+        """What speaks against the rows of a generator in a phase: its processor, its stalls, its lag, its rate."""
+        window = history.phase(phase)
+        if window is None:
+            return []
+        return [
+            *self._strained(history, generator, {phase: window}),
+            *self._pace(history, generator, phase, window, []),
+        ]
+
     def _account(self, history: History, generator: str, since: float) -> Iterator[str]:
         """What does not add up between the generator's account and its rows."""
         runs = _runs(history, generator, since)
@@ -99,42 +109,34 @@ class Recorded:
         if len(rows) == planned and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
 
-    def _strained(self, history: History, generator: str, since: float) -> Iterator[str]:
-        """What says that the generator had all it could do to keep up, from its own account."""
-        for _, finished in _runs(history, generator, since):
-            told = finished.detail if finished is not None else {}
-            lasted_s = told.get("duration_s") or 0.0
-            if lasted_s <= 0:
-                continue
-            busy = told.get("cpu_s", 0.0) / lasted_s / max(1, told.get("workers", 1) - len(told.get("lost", ())))
-            if busy > self.busy_at_most:
-                yield f"{generator}: used {percent(round(busy, 3))} of a processor, bound {percent(self.busy_at_most)}"
-            stalls = _stalls(finished)
-            if stalls is None:
-                yield f"{generator}: its account does not say when its loop stood still"
-            # Where a phase was repeated the whole tells of attempts that do not count; those that do are judged below.
-            elif (stood_s := sum(for_s for _, for_s in stalls)) > self.stalled_at_most * lasted_s and not _repeated(
-                history
-            ):
-                yield (
-                    f"{generator}: its loop stood still for {duration(stood_s)} of {duration(lasted_s)}, "
-                    f"bound {percent(self.stalled_at_most)}"
-                )
+    def _strained(self, history: History, generator: str, windows: Mapping[str, Window]) -> Iterator[str]:
+        """What says that the generator had all it could do to keep up, in a phase or in its whole time."""
+        runs = [run for run in _runs(history, generator, min(w.start for w in windows.values())) if run[1] is not None]
+        accounts = [finished.detail for _, finished in runs]
+        for told in accounts:
+            if untold := strain.untold(told):
+                yield f"{generator}: its account does not say {untold}"
             if lost := told.get("lost"):
                 yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
-
-    def _stalled(self, history: History, generator: str, name: str, window: Window) -> Iterator[str]:
-        """Whether its loop stood still for too much of a phase: what came back meanwhile was noticed late."""
-        stood_s = sum(
-            max(0.0, min(end, window.end) - max(end - for_s, window.start))
-            for _, finished in _runs(history, generator, window.start)
-            for end, for_s in _stalls(finished) or ()
-        )
-        if stood_s > self.stalled_at_most * window.length:
-            yield (
-                f"{name}: the loop of {generator} stood still for {duration(stood_s)} of {duration(window.length)}, "
-                f"bound {percent(self.stalled_at_most)}"
-            )
+        judged = [(f"{name}: ", window, accounts) for name, window in windows.items()]
+        # Where a phase was repeated the whole tells of attempts that do not count; those that do are judged.
+        if not _repeated(history):
+            judged += [
+                ("", Window(started.detail.get("epoch", started.at), finished.at), [finished.detail])
+                for started, finished in runs
+            ]
+        whose = "the worst process of " if any(told.get("workers", 1) > 1 for told in accounts) else ""
+        for where, window, told in judged:
+            stood_s = sum(strain.stood_still_s(account, window) for account in told)
+            if stood_s > self.stalled_at_most * window.length:
+                yield (
+                    f"{where}the loop of {whose}{generator} stood still for {duration(stood_s)} of "
+                    f"{duration(window.length)}, bound {percent(self.stalled_at_most)}"
+                )
+            busy = max((strain.busy(account, window) for account in told), default=0.0)
+            if busy > self.busy_at_most:
+                share = percent(round(busy, 3))
+                yield f"{where}{whose}{generator} used {share} of a processor, bound {percent(self.busy_at_most)}"
 
     def _unsent(self, rows: np.ndarray, generator: str) -> Iterator[str]:
         unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT)) if len(rows) else 0
@@ -177,12 +179,6 @@ def _runs(history: History, generator: str, since: float) -> list[tuple[Event, E
         if (until if finished is None else finished.at) >= since:
             found.append((one, finished))
     return found
-
-
-def _stalls(finished: Event | None) -> Sequence[tuple[float, float]] | None:
-    """When the loop of a generator stood still, as (end, seconds); None where its account does not say."""
-    told = None if finished is None else finished.detail.get("stalls")
-    return told if isinstance(told, (list, tuple)) else None
 
 
 def _rows(history: History, generator: str, since: float) -> np.ndarray:

@@ -54,6 +54,11 @@ def judge(bad: int, n: int, share: float) -> Verdict:
     return Verdict.PASS if n and chance(bad, n, share) <= 1 - CONFIDENCE + 1e-12 else Verdict.INCONCLUSIVE
 
 
+def surely_more(bad: int, n: int, share: float) -> bool:
+    """Whether "more than `share` is bad" is proven: at just the bound, so many are seen once in a hundred runs."""
+    return bad > n * share + 1e-9 and 1 - chance(bad - 1, n, share) <= 1 - CONFIDENCE + 1e-12
+
+
 def needed(share: float, bad: int = 0) -> int | None:
     """The fewest requests that prove the claim with `bad` of them bad; None when no number up to MOST would."""
     return _fewest(lambda n: judge(bad, n, share) is Verdict.PASS, from_n=bad + 1)

@@ -18,7 +18,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -69,6 +69,7 @@ class Request(NamedTuple):
     name: str = ""  # in Locust's statistics; the path when empty
     after_s: float = 0.0  # in a visit: how long after the answer before it this one is due
     manner: Manner | None = None  # of an odd client: slow, or gone before it has sent all
+    answers: Container[int] = ()  # the statuses it may be answered with; empty: any below 400
 
 
 class Answer(NamedTuple):

@@ -24,11 +24,12 @@ import gevent.pool
 import locust.stats
 
 from harness.errors import HarnessError, UsageError
-from harness.history import Outcome
+from harness.history import ODD, WHOLE, Outcome
 from harness.load.arrivals import Arrivals
 from harness.load.client import Answer, Client, Prepared, Request, now
 from harness.load.odd import exchange
 from harness.load.recorder import Recorder
+from harness.load.tally import NOT_WAITED_FOR
 
 if TYPE_CHECKING:
     from harness.load.user import OpenModelUser
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.1
-STALL_S = 0.1  # a loop kept from running for longer than this has stalled
 PRECISE_S = 0.004  # nearer than this the hub's timers, which know milliseconds, are not asked
 OTHERS_S = 0.02  # how long everything else in this process may have to wait
 DUE_AT_ONCE = 32  # sent before answers are looked at again
 KEPT_REQUESTS = 4096
 PAUSE_S = 0.01  # of a client that asks as fast as it can, after a failure
+MISTAKEN = (
+    2  # what a process ends with whose rows are not what its scenario meant; Locust's 1 stands for failed requests
+)
 
 Visit = Generator[Request, Answer, None]
 _NOTHING = (None, Prepared(b"", b""), 0)
@@ -104,7 +107,7 @@ class Dispatch:
                 i, n = self._share
                 self._due = ((k, t) for k, t in enumerate(self._schedule.times()) if k % n == i)
                 self._advance()
-            self._recorder.begin()
+            self._recorder.begin(self.epoch)
             self._tick_at = now() + FLUSH_S
             self._keep_schedule()
             self._drain()
@@ -211,6 +214,8 @@ class Dispatch:
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
+        if not 0 <= request.step < ODD:
+            raise UsageError(f"step: must be from 0 to {ODD - 1}, got {request.step!r}")
         kind = self._recorder.tally.kind(request.method, request.name or request.path)
         if request.manner is not None:
             request.manner.check()
@@ -231,6 +236,8 @@ class Dispatch:
     def _answered(self, about: tuple, answer: Answer) -> None:
         """One row, and the same for Locust's own statistics; then what follows."""
         seq, turn, intended, (request, _, kind), request_id, visit = about
+        if request.answers and answer.outcome in WHOLE and answer.status < 500:
+            answer = _as_expected(request, answer)
         outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = answer
         predicted = -1
         if outcome == 0 and self._predicted is not None:
@@ -241,6 +248,8 @@ class Dispatch:
             except Exception as wrong:
                 self._mistake(wrong)
         step = request.step or turn
+        if request.manner is not None:
+            step |= ODD
         try:
             self._recorder.row(
                 seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
@@ -252,7 +261,7 @@ class Dispatch:
                 seq, 0, status, outcome, -1, -1, turn, bytes_out, bytes_in, intended, sent, first_byte, done,
                 request_id, kind, len(body),
             )  # fmt: skip
-        if outcome:
+        if outcome and _fails(answer):
             self._recorder.tally.failed(kind, f"{outcome.name}: {error}")
         if self._listeners:
             self._tell(request, intended, answer)
@@ -291,6 +300,8 @@ class Dispatch:
                 raise UsageError(f"{type(self.user).__name__}.request must yield Requests, got {request!r}")
             if turn == 255:
                 raise UsageError(f"{type(self.user).__name__}.request must yield 256 Requests a visit at most")
+            if not request.after_s >= 0:
+                raise UsageError(f"{type(self.user).__name__}.request: after_s must be from 0, got {request.after_s!r}")
         except StopIteration:
             if self._clients:
                 self._again(seq, answer.outcome)
@@ -304,7 +315,7 @@ class Dispatch:
 
     def _again(self, seq: int, outcome: int) -> None:
         """A client asks again as soon as it is answered; where there is no answer to be had, in a moment."""
-        if outcome <= Outcome.REFUSED_BY_SERVICE:
+        if outcome in WHOLE:
             self._next_visit()
         else:
             heapq.heappush(self._later, (now() + PAUSE_S, seq, 256, None, None))
@@ -321,11 +332,9 @@ class Dispatch:
                 listener(
                     request_type=request.method,
                     name=request.name or request.path,
-                    response_time=None if answer.outcome is Outcome.UNSENT else 1000 * (answer.done - intended),
+                    response_time=None if answer.outcome in NOT_WAITED_FOR else 1000 * (answer.done - intended),
                     response_length=len(answer.body),
-                    exception=None
-                    if answer.outcome is Outcome.OK
-                    else Failed(f"{answer.outcome.name}: {answer.error}"),
+                    exception=Failed(f"{answer.outcome.name}: {answer.error}") if _fails(answer) else None,
                     context={},
                     response=None,
                     start_time=intended,
@@ -337,9 +346,7 @@ class Dispatch:
     def _care(self, at: float) -> None:
         """Hand rows over ten times a second, and let the rest of the process have its turn."""
         if at >= self._tick_at:
-            late_s = at - self._tick_at
-            if late_s > STALL_S:
-                self._recorder.stalls.append((at, late_s))
+            self._recorder.tick(at, at - self._tick_at)
             self._tick_at = at + FLUSH_S
             try:
                 self._recorder.flush()
@@ -373,7 +380,7 @@ class Dispatch:
 
     def _mistake(self, error: Exception) -> None:
         """Say each once, and go on: a mistake of the scenario's or ours must not end the schedule. The process then
-        ends with 1, for its rows are not what the scenario meant."""
+        ends with MISTAKEN."""
         text = one_line(error)
         if text not in self.mistakes:
             self.mistakes.add(text)
@@ -397,6 +404,13 @@ def first_of(user: OpenModelUser, what: Any, k: int) -> Request:
     return first
 
 
+def _as_expected(request: Request, answer: Answer) -> Answer:
+    """An answer of the service, as good or bad as the request says."""
+    if answer.status in request.answers:
+        return answer._replace(outcome=Outcome.OK, error="")
+    return answer._replace(outcome=Outcome.WRONG_ANSWER, error=f"status {answer.status}")
+
+
 def one_line(error: Exception) -> str:
     """An error as its author wants it: ours and the system's in their own words, any other with its place."""
     if isinstance(error, HarnessError):
@@ -405,6 +419,11 @@ def one_line(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(place.filename).name}:{place.lineno}: {type(error).__name__}: {error}"
+
+
+def _fails(answer: Answer) -> bool:
+    """Whether Locust is to count it as a failure: not a refusal that must be, nor one who went away on purpose."""
+    return answer.outcome not in (Outcome.OK, Outcome.ABANDONED)
 
 
 def _predicts(user: OpenModelUser) -> Callable[[Answer], int] | None:

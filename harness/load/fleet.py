@@ -14,7 +14,6 @@ import math
 import os
 import uuid
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from harness.history import ROW, Outcome
 from harness.load.arrivals import Arrivals, parse
 from harness.load.client import now
-from harness.load.dispatch import Dispatch, make_ready, one_line
+from harness.load.dispatch import MISTAKEN, Dispatch, make_ready, one_line
 from harness.load.recorder import Files
 from harness.load.tally import merge
 
@@ -199,6 +198,7 @@ class _Master:
             self._load = _Load(self._environment, self._user_class, self._paths, workers, self._over)
         except Exception as error:  # only the web UI gets this far with such a mistake
             logger.error(f"{self._user_class.__name__}: {one_line(error)}")
+            self._environment.process_exit_code = MISTAKEN
 
     def _over(self) -> None:
         self._load = None
@@ -226,7 +226,6 @@ class _Load:
         self._mistakes: set[str] = set()
         self._ending = False
         self._finished = gevent.event.Event()
-        environment.process_exit_code = 1  # until it has ended as it should
         self._epoch = now() + LEAD_S
         self._files.event(
             "started", pid=os.getpid(), scenario=environment.locustfile, arrivals=str(self._schedule), url=self._host,
@@ -313,7 +312,11 @@ class _Load:
                 if any(share.lacks(seq) for share in lost.values()):
                     rest.mark(seq, self._epoch + at)
         rest.close()
-        accounts = [rest.account, *(share.account for share in self._shares.values() if share.account)]
+        # what the master used to mark them was not used while anything was sent
+        accounts = [
+            rest.account | {"stalls": [], "cpu": []},
+            *(share.account for share in self._shares.values() if share.account),
+        ]
         for worker, share in self._shares.items():
             for mistake in share.mistakes:
                 self._mistake(f"{worker}: {mistake}")
@@ -325,7 +328,8 @@ class _Load:
             "finished", **account, locust_requests=self._environment.stats.total.num_requests,
             workers=len(self._shares), lost=sorted(lost), until=None if math.isinf(end) else end,
         )  # fmt: skip
-        self._environment.process_exit_code = 1 if self._mistakes else 0
+        if self._mistakes:
+            self._environment.process_exit_code = MISTAKEN
 
     def _deliver(self, rows: bytes, report: dict[str, Any]) -> None:
         merge(report, self._environment.stats)
@@ -338,13 +342,14 @@ class _Load:
 
 
 def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The account of all: what happened added up, how late and for how long as with the worst, every stall."""
+    """The account of all: what happened added up, how late and for how long as with the worst; when a loop stood still
+    and what was used of a processor for each by itself, with its number."""
     worst = ("duration_s", "lag_p99_ms", "lag_max_ms")
     together: dict[str, Any] = {}
     for key in accounts[0]:
         values = [account[key] for account in accounts if account.get(key) is not None]
-        if key == "stalls":
-            together[key] = sorted(map(tuple, chain.from_iterable(values)))
+        if key in ("stalls", "cpu"):
+            together[key] = sorted((*span, i) for i, spans in enumerate(values) for span in spans)
         else:
             together[key] = (max(values) if values else None) if key in worst else round(sum(values), 3)
     return together

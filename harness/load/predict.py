@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -49,6 +50,9 @@ class LabellingUser(PredictUser):
     abstract = True
     feedback_path = "/feedback"
     feedback_after_s = 2.0
+    limits = OpenModelUser.limits | {
+        "feedback_after_s": ("seconds from 0", lambda value: type(value) in (int, float) and 0 <= value < math.inf)
+    }
 
     def request(self, k: int) -> Visit:
         question = super().request(k)

@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 
 from harness.history import ROW, Log, Outcome
+from harness.load.client import now
 from harness.load.tally import Tally
+
+STALL_S = 0.1  # a loop kept from running for longer than this has stalled
+SPAN_S = 1.0  # of the processor's account
 
 _ROW = struct.Struct("<IHHBbbBIIdddd32s")  # ROW, which packs ten times slower through numpy
 assert _ROW.size == ROW.itemsize, "harness.history.ROW changed; change _ROW with it"
@@ -44,6 +48,27 @@ class Lags:
         return self.max_ms if place == self.BINS else min(round((place + 1) * self.WIDTH_MS, 3), self.max_ms)
 
 
+class Spans:
+    """When something was spent, and how much: (Unix time at its end, seconds, ...), in bounded memory.
+
+    Where there are too many, neighbours become one: an account of eight hours is coarser than one of ten minutes.
+    """
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[float, ...]] = []
+
+    def add(self, end: float, for_s: float, *spent: float) -> None:
+        self.kept.append((end, for_s, *spent))
+        if len(self.kept) >= self.MOST:
+            pairs = zip(self.kept[::2], self.kept[1::2], strict=True)
+            self.kept = [(b[0], *(x + y for x, y in zip(a[1:], b[1:], strict=True))) for a, b in pairs]
+
+    def rounded(self) -> list[tuple[float, ...]]:
+        return [tuple(round(value, 3) for value in span) for span in self.kept]
+
+
 class Recorder:
     """Keeps rows, and what Locust is to be told of them, until `flush` hands both to `deliver(rows, report)`.
 
@@ -54,15 +79,30 @@ class Recorder:
         self.tally = Tally(bucket)
         self.lags_s = array("d")  # of what was dispatched since the last flush
         self.rows = self.unsent = 0
-        self.stalls: list[tuple[float, float]] = []  # (Unix time at its end, seconds): when the loop stood still
+        self._stalls, self._cpu = Spans(), Spans()  # when the loop stood still; CPU seconds, one span a second
         self._lags = Lags()
         self._deliver = deliver
         self._buffer = bytearray()
-        self._began = (time.monotonic(), time.process_time())
+        self.begin(now())
 
-    def begin(self) -> None:
-        """The account counts from here."""
-        self._began = (time.monotonic(), time.process_time())
+    def begin(self, epoch: float) -> None:
+        """The account counts from a Unix time on; what happens before it is none of the schedule's."""
+        self._epoch = epoch
+        self._cpu_began = time.process_time()
+        self._counted = (now(), self._cpu_began)  # up to when its processor is accounted for, and what it used by then
+
+    def tick(self, at: float, late_s: float = 0.0) -> None:
+        """The loop runs, so much later than it wanted to. To be called ten times a second."""
+        cpu_s = time.process_time()
+        if at <= self._epoch:
+            self._cpu_began, self._counted = cpu_s, (at, cpu_s)
+            return
+        if late_s > STALL_S:
+            self._stalls.add(at, min(late_s, at - self._epoch))
+        since, used_s = self._counted
+        if at - since >= SPAN_S:
+            self._cpu.add(at, at - since, cpu_s - used_s)
+            self._counted = (at, cpu_s)
 
     def row(
         self, seq: int, step: int, status: int, outcome: int, expected: int, predicted: int, turn: int,
@@ -91,17 +131,22 @@ class Recorder:
 
     def account(self, **more: Any) -> dict[str, Any]:
         """How well the schedule was kept, after the last flush."""
-        began, cpu_s = self._began
+        end, cpu_s = now(), time.process_time()
+        since, used_s = self._counted
+        if end > max(since, self._epoch):
+            self._cpu.add(end, end - since, cpu_s - used_s)
+            self._counted = (end, cpu_s)
         p99 = self._lags.quantile_ms(0.99)
         return {
             "sent": self.rows - self.unsent,
             "unsent": self.unsent,
             "rows": self.rows,
-            "cpu_s": round(time.process_time() - cpu_s, 3),
-            "duration_s": round(time.monotonic() - began, 3),
+            "cpu_s": round(cpu_s - self._cpu_began, 3),
+            "duration_s": round(max(0.0, end - self._epoch), 3),
             "lag_p99_ms": p99 if p99 is None else round(p99, 3),
             "lag_max_ms": None if p99 is None else round(self._lags.max_ms, 3),
-            "stalls": [(round(at, 3), round(for_s, 3)) for at, for_s in self.stalls],
+            "stalls": self._stalls.rounded(),  # (Unix time at its end, seconds)
+            "cpu": self._cpu.rounded(),  # (Unix time at its end, seconds, CPU seconds)
             **more,
         }
 

@@ -1,7 +1,7 @@
 """The generator's process: its command line, one run of a schedule, and an end that leaves nothing out.
 
-Importing this registers with Locust: the options, a check of everything before any load, and one orderly end for a
-signal, the run's own time, Locust's --run-time and the web UI's stop button alike.
+Importing this registers with Locust: the options, a check of everything before any load, CSV files that are whole, and
+one orderly end for a signal, the run's own time, Locust's --run-time and the web UI's stop button alike.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from locust import events
 from locust.runners import LocalRunner
 
 from harness.errors import HarnessError, UsageError
-from harness.load import fleet
+from harness.load import fleet, totals
 from harness.load.client import now
-from harness.load.dispatch import Dispatch, first_of, make_ready, one_line
+from harness.load.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
 from harness.load.recorder import Files
 from harness.load.tally import merge
 
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOOKED_AT = 100  # requests of a scenario whose clients may be odd
 START_S = 0.1  # from the warm-up to the epoch of the schedule
 
 
 class Run:
     """One run of a user's schedule in this process alone."""
 
-    current: ClassVar[Run | None] = None  # of this process
+    current: ClassVar[Run | None] = None  # of this process, until the end of its test
 
     def __init__(self, user: OpenModelUser):
         """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
@@ -51,14 +52,31 @@ class Run:
         self._client = user.client(environment.host or user.host or "", options)
         self._files = Files(*_files(options), getattr(options, "generator", None) or "load")
         self._dispatch: Dispatch | None = None
+        self._mistakes: set[str] = set()
         self._ending = False
         self._finished = gevent.event.Event()
         Run.current = self
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin, in a greenlet of its own: Locust stops users whenever fewer are asked for, and the load goes on."""
+        gevent.spawn(self._run)
+
+    def _run(self) -> None:
         """Dispatch until the schedule or its time is over, then end Locust (with a web UI: the test only)."""
-        self._environment.process_exit_code = 1  # until it has ended as it should
+        try:
+            self._keep_schedule()
+        except Exception as error:
+            self._mistakes.add(one_line(error))
+            logger.error(one_line(error))
+        if not self._ending:  # else whoever ends it also ends Locust
+            self.finish()
+            runner = self._environment.runner
+            (runner.stop if self._environment.web_ui else runner.quit)()
+
+    def _keep_schedule(self) -> None:
         make_ready(self.user, self._client)
+        if self._ending:
+            return
         epoch = now() + START_S
         arrivals = f"clients:{self._clients}" if self._clients else str(self._schedule)
         self._files.event(
@@ -70,11 +88,6 @@ class Run:
         )
         self._dispatch.start()
         self._dispatch.wait()
-        if not self._ending:  # else whoever ends it also ends Locust
-            self.finish()
-            runner = self._environment.runner
-            # not from here: we run in a user, and Locust kills its users before the rest
-            gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
 
     def finish(self) -> None:
         """Stop dispatching, let what is in flight end by its own timeout, write the account. Later calls only wait."""
@@ -82,7 +95,6 @@ class Run:
             self._finished.wait()
             return
         self._ending = True
-        mistakes: set[str] = set()
         try:
             if self._dispatch is not None:
                 self._dispatch.stop()
@@ -90,17 +102,20 @@ class Run:
                 self._files.event(
                     "finished", **self._dispatch.account, locust_requests=self._environment.stats.total.num_requests
                 )
-                mistakes = self._dispatch.mistakes
+                self._mistakes |= self._dispatch.mistakes
         finally:
             self._files.close()
-            failed = mistakes or locust.log.unhandled_greenlet_exception
-            self._environment.process_exit_code = 1 if failed else 0
-            Run.current = None
+            # Else Locust settles it, by the failed requests, which would hide a broken listener.
+            if self._mistakes or locust.log.unhandled_greenlet_exception:
+                self._environment.process_exit_code = MISTAKEN
             self._finished.set()
 
     def _deliver(self, rows: bytes, report: dict[str, Any]) -> None:
         merge(report, self._environment.stats)
         self._files.rows(rows)
+
+
+totals.install()
 
 
 @events.init_command_line_parser.add_listener
@@ -130,10 +145,12 @@ def _options(parser: Any) -> None:
 def _prepare(environment: Any, **_: Any) -> None:
     """Everything that can be wrong with a scenario or its options, found before any load and said in one line."""
     users = [u for u in environment.user_classes if hasattr(u, "schedule")]
-    if not users:
-        return
     options = environment.parsed_options
+    if not users and not options.rows:
+        return
     try:
+        if not users:
+            raise UsageError("no user here keeps a schedule; derive one from OpenModelUser or PredictUser")
         alone = isinstance(environment.runner, LocalRunner)
         if options.for_s is not None and not options.for_s > 0:
             raise UsageError(f"--for: must be above 0 seconds, got {options.for_s:g}")
@@ -141,29 +158,43 @@ def _prepare(environment: Any, **_: Any) -> None:
             raise UsageError(f"--clients: must be above 0, got {options.clients}")
         if options.clients and not alone:
             raise UsageError("--clients: workers share a schedule, and this is none; leave out --processes or --master")
+        if len(users) > 1:
+            names = ", ".join(sorted(u.__name__ for u in users))
+            raise UsageError(f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run")
         if not fleet.is_worker(environment):
             for path in filter(None, _files(options)):
                 with open(path, "ab"):
                     pass
-        for user in users:
-            user.schedule(options)
-            user.prepare(options)
-            one = user(environment)
-            first = first_of(one, one.request(0), 0)
-            host = environment.host or user.host or ""
-            if options.headless or host:  # the web UI may still be told
-                client = user.client(host, options)
-                client.prepare(first)
-                client.close()
+        (user,) = users
+        user.check(options)
+        user.prepare(options)
+        one = user(environment)
+        first = first_of(one, one.request(0), 0)
+        host = environment.host or user.host or ""
+        if options.headless or host:  # the web UI may still be told
+            client = user.client(host, options)
+            client.prepare(first)
+            client.close()
+            if client.tls is not None:
+                _refuse_manners(one)
         if not alone:
-            fleet.join(environment, users[0], _files(options))
+            fleet.join(environment, user, _files(options))
     except Exception as error:
         logger.error(f"{environment.locustfile}: {one_line(error)}")
         for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
             worker.kill()
-        raise SystemExit(error.exit_code if isinstance(error, HarnessError) else 2) from None
+        raise SystemExit(error.exit_code if isinstance(error, HarnessError) else MISTAKEN) from None
     gevent.get_hub().loop.update_now()  # else Locust's --run-time counts from before the imports, up to seconds ago
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)
+
+
+def _refuse_manners(user: OpenModelUser) -> None:
+    """Raises UsageError where a scenario for https has odd clients, as far as its first requests show."""
+    for k in range(LOOKED_AT):
+        if first_of(user, user.request(k), k).manner is not None:
+            raise UsageError(
+                f"manner: odd clients speak plain HTTP only, and request {k} is one of theirs; use http://"
+            )
 
 
 def _interrupt(environment: Any) -> None:
@@ -174,11 +205,21 @@ def _interrupt(environment: Any) -> None:
 
 
 @events.test_stopping.add_listener
-@events.quitting.add_listener  # before Locust settles what it exits with
 def _stopping(**_: Any) -> None:
     if Run.current is not None:
         Run.current.finish()
     fleet.finish()
+
+
+@events.quitting.add_listener  # before Locust settles what it exits with
+def _quitting(**_: Any) -> None:
+    _stopping()
+    totals.write()
+
+
+@events.test_stop.add_listener
+def _stopped(**_: Any) -> None:
+    Run.current = None
 
 
 def _files(options: Any) -> tuple[Path | None, Path | None]:

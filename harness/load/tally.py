@@ -17,6 +17,8 @@ from harness.history import Outcome
 if TYPE_CHECKING:
     from locust.stats import RequestStats
 
+NOT_WAITED_FOR = (Outcome.UNSENT, Outcome.ABANDONED)  # their time is no response time
+
 
 class Tally:
     """The kinds (method and name) of the rows since the last report, their bodies' lengths and their failures.
@@ -29,6 +31,7 @@ class Tally:
         self._kinds: dict[tuple[str, str], int] = {}
         self._of_row = array("I")
         self._lengths: list[int] = []
+        self._failed = array("I")  # places of the rows that are failures
         self._failures: dict[tuple[int, str], int] = {}
 
     def kind(self, method: str, name: str) -> int:
@@ -45,6 +48,7 @@ class Tally:
 
     def failed(self, kind: int, why: str) -> None:
         """The row just counted is a failure."""
+        self._failed.append(len(self._of_row) - 1)
         self._failures[kind, why] = self._failures.get((kind, why), 0) + 1
 
     def report(self, rows: np.ndarray) -> dict[str, Any]:
@@ -52,20 +56,24 @@ class Tally:
         of_row, self._of_row = np.frombuffer(self._of_row, np.uint32), array("I")
         lengths, self._lengths = self._lengths, [0] * len(self._lengths)
         failures, self._failures = self._failures, {}
+        fails = np.zeros(len(rows), bool)
+        fails[np.frombuffer(self._failed, np.uint32)], self._failed = True, array("I")
         names = list(self._kinds)
         at = float(rows["done"].max()) if len(rows) else 0.0
         return {
-            "stats": [self._entry(*names[k], rows[of_row == k], lengths[k]) for k in np.unique(of_row)],
-            "total": self._entry("", "Aggregated", rows, sum(lengths)) if len(rows) else None,
+            "stats": [
+                self._entry(*names[k], rows[of_row == k], fails[of_row == k], lengths[k]) for k in np.unique(of_row)
+            ],
+            "total": self._entry("", "Aggregated", rows, fails, sum(lengths)) if len(rows) else None,
             "errors": [
                 {"method": names[k][0], "name": names[k][1], "error": why, "occurrences": n, "at": at}
                 for (k, why), n in failures.items()
             ],
         }
 
-    def _entry(self, method: str, name: str, rows: np.ndarray, length: int) -> dict[str, Any]:
-        sent = rows[rows["outcome"] != Outcome.UNSENT]
-        took_ms = 1000 * (sent["done"] - sent["intended"])
+    def _entry(self, method: str, name: str, rows: np.ndarray, fails: np.ndarray, length: int) -> dict[str, Any]:
+        waited = rows[~np.isin(rows["outcome"], NOT_WAITED_FOR)]
+        took_ms = 1000 * (waited["done"] - waited["intended"])
         values, times = np.unique(np.round(took_ms, 3), return_counts=True)
         buckets: dict[int, int] = {}
         for value, n in zip(values.tolist(), times.tolist(), strict=True):
@@ -77,15 +85,15 @@ class Tally:
             "last_request_timestamp": float(rows["done"].max()),
             "start_time": float(rows["intended"].min()),
             "num_requests": len(rows),
-            "num_none_requests": len(rows) - len(sent),
-            "num_failures": int(np.count_nonzero(rows["outcome"])),
+            "num_none_requests": len(rows) - len(waited),
+            "num_failures": int(np.count_nonzero(fails)),
             "total_response_time": float(took_ms.sum()),
-            "max_response_time": float(took_ms.max()) if len(sent) else 0,
-            "min_response_time": float(took_ms.min()) if len(sent) else None,
+            "max_response_time": float(took_ms.max()) if len(waited) else 0,
+            "min_response_time": float(took_ms.min()) if len(waited) else None,
             "total_content_length": length,
             "response_times": buckets,
             "num_reqs_per_sec": _per_second(rows),
-            "num_fail_per_sec": _per_second(rows[rows["outcome"] != Outcome.OK]),
+            "num_fail_per_sec": _per_second(rows[fails]),
         }
 
 

@@ -8,6 +8,9 @@ schedule, however many requests wait for their answers, and latency counts from 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import gevent
 from configargparse import Namespace
@@ -19,10 +22,14 @@ from locust.user.task import LOCUST_STATE_STOPPING
 from harness.errors import HarnessError, UsageError
 from harness.load.arrivals import Arrivals, parse
 from harness.load.client import Answer, Client, Request
-from harness.load.dispatch import Visit
+from harness.load.dispatch import MISTAKEN, Visit
 from harness.load.runner import Run
 
 logger = logging.getLogger(__name__)
+
+
+def _seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 class OpenModelUser(User):
@@ -43,6 +50,13 @@ class OpenModelUser(User):
     connect_timeout_s: float | None = None
     read_timeout_s: float | None = None
     warm = 8
+    limits: ClassVar[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {  # what each attribute must be
+        "max_in_flight": ("a whole number from 1", lambda value: type(value) is int and value >= 1),
+        "timeout_s": ("seconds above 0", _seconds),
+        "connect_timeout_s": ("seconds above 0 or None", lambda value: value is None or _seconds(value)),
+        "read_timeout_s": ("seconds above 0 or None", lambda value: value is None or _seconds(value)),
+        "warm": ("a whole number from 0", lambda value: type(value) is int and value >= 0),
+    }
 
     def request(self, k: int) -> Request | Visit:
         """The k-th request of the schedule, from 0; X-Request-ID is added. Called as it is due, so it must be quick.
@@ -62,6 +76,21 @@ class OpenModelUser(User):
     def predicted(self, answer: Answer) -> int:
         """The class the service answered, -1 when it gave none. Called for answers with a status below 400."""
         return -1
+
+    @classmethod
+    def check(cls, options: Namespace) -> None:
+        """Raises UsageError with everything that is wrong with the attributes and the schedule."""
+        wrong = [
+            f"{cls.__name__}.{name}: must be {must_be}, got {value!r}"
+            for name, (must_be, fits) in cls.limits.items()
+            if not fits(value := getattr(cls, name))
+        ]
+        try:
+            cls.schedule(options)
+        except UsageError as error:
+            wrong.append(str(error))
+        if wrong:
+            raise UsageError("; ".join(wrong))
 
     @classmethod
     def prepare(cls, options: Namespace) -> None:
@@ -95,14 +124,10 @@ class OpenModelUser(User):
         Where workers share it, it is their master who begins it, and all users watch."""
         if Run.current is None and isinstance(self.environment.runner, LocalRunner):
             try:
-                run = Run(self)
+                Run(self).start()
             except (HarnessError, OSError) as error:  # only the web UI gets this far with such a mistake
                 logger.error(f"{type(self).__name__}: {error}")
+                self.environment.process_exit_code = MISTAKEN
                 raise StopUser from None
-            run.run()
         while self._state != LOCUST_STATE_STOPPING:
             gevent.sleep(0.2)
-
-    def on_stop(self) -> None:
-        if Run.current is not None and Run.current.user is self:
-            Run.current.finish()

@@ -10,6 +10,7 @@ from harness.checks import Check
 from harness.checks.alert_coverage import AlertCoverage
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
+from harness.checks.answers import Answers
 from harness.checks.availability import Availability
 from harness.checks.clients import Clients
 from harness.checks.error_ratio import ErrorRatio
@@ -66,9 +67,10 @@ def planned(
                 for experiment in experiments:
                     checks += of_contract(experiment, facts, route)
             case "quiet":
-                checks += _quiet_checks(experiments)
+                checks += _quiet_checks(gate, experiments)
             case "alert_coverage":
-                checks += _coverage_checks(file, i, params, facts, experiments, route, problems)
+                checks += _coverage_checks(gate, file, i, params, facts, experiments, route, problems)
+    checks.append(Answers(STEADY))
     checks += [Injected(e.name) for e in experiments]
     if (watchdog := _watchdog(facts, experiments)) is not None:
         checks.append(watchdog)
@@ -93,9 +95,9 @@ def _watchdog(facts: Sequence[RuleFact], experiments: Sequence[Experiment]) -> W
     return WatchdogUnbroken(WATCHDOG, _phases(experiments)) if WATCHDOG in {f.alert for f in facts} else None
 
 
-def _quiet_checks(experiments: Sequence[Experiment]) -> list[Quiet]:
+def _quiet_checks(gate: GateFile, experiments: Sequence[Experiment]) -> list[Quiet]:
     allowed = {e.name: frozenset([*(a.alert for a in e.contract.alerts), *e.contract.may_fire]) for e in experiments}
-    return [Quiet(STEADY, frozenset()), *(Quiet(name, alerts) for name, alerts in allowed.items())]
+    return [Quiet(STEADY, frozenset(gate.load.may_fire)), *(Quiet(name, alerts) for name, alerts in allowed.items())]
 
 
 def _slo_checks(slos: SloFile) -> list[Check]:
@@ -145,6 +147,7 @@ def _proofs(experiment: Experiment, facts: Sequence[RuleFact], route: Route) -> 
 
 
 def _coverage_checks(
+    gate: GateFile,
     file: YamlFile,
     i: int,
     params: Any,
@@ -166,7 +169,7 @@ def _coverage_checks(
             at_least,
             contracts=tuple(proof for e in experiments for proof in _proofs(e, facts, route)),
             rules=tuple((f.alert, f.severity) for f in facts),
-            quiet=tuple(_quiet_checks(experiments)),
+            quiet=tuple(_quiet_checks(gate, experiments)),
             watchdog=_watchdog(facts, experiments),
         )
         for severity, at_least in coverage.model_dump(exclude_none=True).items()

@@ -85,12 +85,10 @@ def read_experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) 
     contract = validated(file, Contract, problems, here)
     if contract is None:
         return None
-    alerts = {fact.alert for fact in facts}
     for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
         for i, name in enumerate(names):
-            if alerts and name not in alerts:
-                known = nearest(name, list(alerts))
-                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: no rule is called {name}; {known}")
+            if problem := no_such_rule(name, facts):
+                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {problem}")
     for i, want in enumerate(contract.alerts):
         found = {fact.severity: fact.place for fact in facts if fact.alert == want.alert}
         if found and want.severity not in found:
@@ -104,6 +102,12 @@ def read_experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) 
             place, known = file.place((*here, "probes", process)), nearest(process, list(PROCESSES))
             problems.append(f"{place}: probes: no process is called {process}; {known}")
     return Experiment(path.stem, path.resolve(), contract)
+
+
+def no_such_rule(alert: str, facts: Sequence[RuleFact]) -> str:
+    """What is wrong with the name of an alert; empty where a rule has it, or where no rule could be read."""
+    alerts = list({fact.alert: None for fact in facts})
+    return f"no rule is called {alert}; {nearest(alert, alerts)}" if alerts and alert not in alerts else ""
 
 
 def _chaostoolkit_complaint(path: Path) -> str:

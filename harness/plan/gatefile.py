@@ -68,9 +68,10 @@ class LoadSpec(Strict):
     """The steady load: `for` is how long it is judged before the first experiment; it then goes on under them."""
 
     scenario: str
-    arrivals: ArrivalsSpec
+    arrivals: ArrivalsSpec | None = None  # instead of the scenario's own
     for_s: Duration = Field(alias="for")
-    corpus: str = "scenarios/radiographs"
+    corpus: str | None = None  # a folder of images instead of the scenario's own
+    may_fire: tuple[str, ...] = ()  # alerts that such a load is meant to raise
 
 
 class GeneratorBounds(Strict):

@@ -13,12 +13,15 @@ from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.clients import Clients
 from harness.errors import PlanError
 from harness.plan.checks import entries, of_contract, planned, without_steady
-from harness.plan.experiments import Experiment, chosen, distinct, read_experiment
+from harness.plan.experiments import Experiment, chosen, distinct, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
+from harness.plan.schedule import lasts_s
 from harness.plan.service import ServiceFile
 from harness.plan.stored import stored
 from harness.plan.watched import Route, RuleFact, read_watched
 from harness.plan.yamlfile import YamlFile, nearest, read, validated
+
+EXPERIMENT_AT_LEAST_S = 10.0  # of load that even the shortest experiment needs, before its fault, under it and after
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Plan:
     service: ServiceFile
     workdir: Path  # where gate.yaml lies; the service is started there
     scenario: Path
-    arrivals: str  # the schedule as the generator's command line takes it
-    corpus: Path
+    arrivals: str | None  # the schedule as the generator's command line takes it; None: the scenario's own
+    corpus: Path | None  # None: the scenario's own images
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
     alertmanager: Path
@@ -99,18 +102,17 @@ def load(
         _look_on(file, home, problems)
         raise PlanError(problems)
     watched = read_watched(home / gate.service, problems)
-    scenario, corpus = home / gate.load.scenario, home / gate.load.corpus
+    scenario = home / gate.load.scenario
+    corpus = None if gate.load.corpus is None else home / gate.load.corpus
     for what, target in (("scenario", scenario), ("corpus", corpus)):
-        if not target.exists():
+        if target is not None and not target.exists():
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
-    arrivals = ""
-    try:
-        arrivals = str(gate.load.arrivals.schedule(home))
-    except ValueError as error:
-        problems.append(f"{file.place(('load', 'arrivals'))}: load.arrivals: {error}")
-
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
+    arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
     facts = watched.rule_facts if watched else ()
+    for i, name in enumerate(gate.load.may_fire):
+        if problem := no_such_rule(name, facts):
+            problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
     experiments = [e for e in (read_experiment(p, facts, problems) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     if watched is None or problems:
@@ -141,6 +143,25 @@ def load(
         experiments=tuple(experiments),
         checks=tuple(checks),
     )
+
+
+def _arrivals(
+    gate: GateFile, file: YamlFile, home: Path, steady_s: float, experiments: int, problems: list[str]
+) -> str | None:
+    """The schedule that the plan writes, as text; one that is known to be over too soon is a problem."""
+    if gate.load.arrivals is None:
+        return None
+    place = f"{file.place(('load', 'arrivals'))}: load.arrivals"
+    try:
+        schedule = gate.load.arrivals.schedule(home)
+    except ValueError as error:
+        problems.append(f"{place}: {error}")
+        return None
+    if (lasts := lasts_s(schedule)) < steady_s + EXPERIMENT_AT_LEAST_S * experiments:
+        needed = [f"the load is judged for {steady_s:g} s"] if steady_s else []
+        needed += [f"experiments need {EXPERIMENT_AT_LEAST_S * experiments:g} s at least"] if experiments else []
+        problems.append(f"{place}: the schedule is over after {lasts:.3g} s, but {' and then '.join(needed)}")
+    return str(schedule)
 
 
 def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:

@@ -6,13 +6,16 @@ from typing import TextIO
 
 import numpy as np
 
-from harness.history import History, Outcome
+from harness.history import ODD, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
 from harness.verdict import Result, Verdict
 
 
-def write(history: History, phase: str, believed: Result, out: TextIO, generator: str = "load") -> None:
-    """The report on one phase as text; `believed` is the generator's own judgement on itself."""
+def write(
+    history: History, phase: str, believed: Result, out: TextIO, answers: Result | None = None, generator: str = "load"
+) -> None:
+    """The report on one phase as text; `believed` is the generator's own judgement on itself, `answers` that on the
+    answers which the scenario allows."""
     rows = history.requests(history.phase(phase), generator)
     mark = {Verdict.PASS: "", Verdict.INCONCLUSIVE: "not to be believed: ", Verdict.FAIL: "not to be believed: "}
     lines = [f"{len(rows):,} requests in {_length(rows):.1f} s"]
@@ -34,6 +37,8 @@ def write(history: History, phase: str, believed: Result, out: TextIO, generator
         if len(labelled):
             right = np.count_nonzero(labelled["expected"] == labelled["predicted"])
             lines.append(f"  right answers          {100 * right / len(labelled):.2f} % of {len(labelled):,} labelled")
+    if answers is not None and answers.verdict is not Verdict.PASS:
+        lines += [f"  answers: {answers.reason}", f"           {answers.remedy}"]
     lines.append(f"  generator: {mark[believed.verdict]}{believed.reason}")
     if believed.remedy:
         lines.append(f"             {believed.remedy}")
@@ -45,7 +50,7 @@ def _steps(answered: np.ndarray) -> list[str]:
     lines = []
     for step, n in _counts(answered["step"]):
         mine = answered[answered["step"] == step]
-        lines.append(f"    step {step:<3} {n:>10,}          " + _percentiles(mine["done"] - mine["intended"]))
+        lines.append(f"    step {_step(step):<8} {n:>5,}          " + _percentiles(mine["done"] - mine["intended"]))
     return lines if len(lines) > 1 else []
 
 
@@ -56,11 +61,16 @@ def _worst(rows: np.ndarray) -> list[str]:
     if len(np.unique(moments["second"])) < 2 or np.all(np.isnan(p99)):
         return []
     worst = moments[np.nanargmax(p99)]
-    step = f", step {worst['step']}" if len(np.unique(moments["step"])) > 1 else ""
+    step = f", step {_step(int(worst['step']))}" if len(np.unique(moments["step"])) > 1 else ""
     return [
         f"    worst second                 p99 {np.nanmax(p99):.1f} ms in the one that began "
         f"{worst['second'] - int(rows['intended'].min())} s after the first request{step}"
     ]
+
+
+def _step(step: int) -> str:
+    """A step by its number, and whether its clients were odd."""
+    return f"{step - ODD} odd" if step & ODD else str(step)
 
 
 def _length(rows: np.ndarray) -> float:

@@ -14,11 +14,12 @@ from pathlib import Path
 import yaml
 
 import harness
-from harness.checks import Recorded, judge_all
-from harness.errors import PlanError
+from harness.checks import Answers, Recorded, judge_all
+from harness.errors import LoadEnded, PlanError
 from harness.history import History, Log, Window, read_rows, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
+from harness.plan.schedule import varies
 from harness.plan.service import ProbeSpec
 from harness.plan.stored import dump
 from harness.rules.compress import compress
@@ -30,9 +31,12 @@ from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
     LOAD_UP_WITHIN_S,
     attempts,
+    await_calm,
+    from_its_begin,
     generating,
     loaded,
     perform,
+    processor,
     steady,
     wait_load,
 )
@@ -47,7 +51,8 @@ from harness.watch import metrics
 
 __all__ = [
     "LOADED", "Judged", "Progress", "Watcher",
-    "capacity", "commit", "experiment_once", "gate", "held", "judge", "load_once", "open_run", "preflight",
+    "capacity", "carry_out", "commit", "experiment_once", "gate", "held", "judge", "load_once", "open_run", "preflight",
+    "started",
 ]  # fmt: skip
 
 LOADED = "load"  # the phase of `harness load`
@@ -76,23 +81,11 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     what was recorded until then stays."""
     log = Log(run / "events.jsonl")
     began = time.monotonic()
-    _started(plan, log)
+    started(plan, log)
     with up(_blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
-        bounds = plan.gate.generator
-        view = View(live.stack, began, watch, live, bounds.patience)
+        view = View(live.stack, began, watch, live, plan.gate.generator.patience)
         try:
-            with loaded(plan, live.stack) as load:
-                wait_load(load, live.stack, view)
-                view.let_pass("warming up", WARM_S, load)
-                for again in attempts(STEADY, bounds.lag_p99, bounds.repeats, load, log, view):
-                    view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
-                    steady(plan, load, log, view, f"steady load{again}")
-                for i, experiment in enumerate(plan.experiments):
-                    stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
-                    for again in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
-                        view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
-                        live.kubelet.forget_backoff()
-                        perform(plan, experiment, live.stack, load, log, view, stage + again)
+            carry_out(plan, live, log, view)
         except BaseException:
             with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
                 store_samples(plan, live.stack)
@@ -103,27 +96,61 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     log.event("run", "ended", took=time.monotonic() - began)
 
 
+def carry_out(plan: Plan, live: Live, log: Log, view: View) -> None:
+    """The plan's load and, under it, its experiments, against a stack that is up.
+
+    A load that is the same all the time is judged once it and the service are warm. Of one that varies each part is
+    something else, so it is judged from its first request on, and not repeated: the service it met then is no more.
+    Where the load's schedule is over too soon, what was to follow does not take place, and the log says so.
+    """
+    stack, bounds = live.stack, plan.gate.generator
+    await_calm(plan, log, view, "before the load", None)
+    with loaded(plan, stack) as load:
+        begun = wait_load(load, stack, view)
+        view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
+        try:
+            if varies(begun.detail["arrivals"]):
+                from_its_begin(plan, load, begun.detail["epoch"], log, view, "steady load")
+            else:
+                view.let_pass("warming up", WARM_S, load)
+                for again in attempts(STEADY, bounds.lag_p99, bounds.repeats, load, log, view):
+                    view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
+                    steady(plan, load, log, view, f"steady load{again}")
+            for i, experiment in enumerate(plan.experiments):
+                stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
+                for again in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
+                    view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
+                    live.kubelet.forget_backoff()
+                    perform(plan, experiment, stack, load, log, view, stage + again)
+        except LoadEnded as ended:
+            log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+
+
 @contextmanager
 def held(
     plan: Plan, tools: Tools, run: Path, rules: str, port: int | None, say: Callable[[str], None]
 ) -> Iterator[Live]:
     """A stack that is up and idle, for others to work against."""
     log = Log(run / "events.jsonl")
-    _started(plan, log)
+    started(plan, log)
     with up(_blueprint(plan, rules, port), tools, run, log.event, say) as live:
         yield live
 
 
 def load_once(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1
-) -> tuple[History, Result]:
-    """Run one scenario against a stack for a time; gives the history and the generator's judgement on itself.
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
+    corpus: Path | None = None, ca_file: Path | None = None, insecure: bool = False,
+) -> tuple[History, Result, Result]:  # fmt: skip
+    """Run one scenario against a stack for a time; gives the history, the generator's judgement on itself, and whether
+    all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own.
 
-    Raises UsageError if a load is running there already, ProcessDied with the generator's words if it could not run.
+    Raises UsageError if a load is running there already or with what the scenario got wrong, ProcessDied with the
+    generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view, began = View(stack, time.monotonic(), watch, None), time.time()
-    with generating(stack, scenario, arrivals, for_s, stack.corpus, Path.cwd(), processes) as load:
+    view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor()
+    here = (corpus, Path.cwd(), processes, ca_file, insecure)
+    with generating(stack, scenario, arrivals, for_s, *here) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
         shown = time.monotonic()
         while load.alive() and time.monotonic() < until:
@@ -136,13 +163,15 @@ def load_once(
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
-        for edge, at in (("begin", rows["intended"].min()), ("end", rows["intended"].max() + 1e-6)):
-            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge)
+        begin, end = ("begin", rows["intended"].min(), ticks), ("end", rows["intended"].max() + 1e-6, processor())
+        for edge, at, cpu in (begin, end):
+            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
     job = History.read(stack.run).setting("job")
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))
     history = History.read(stack.run)
-    return history, judge_all([Recorded(generators=("load",), phases=(LOADED,))], history)[0]
+    believed, answers = judge_all([Recorded(generators=("load",), phases=(LOADED,)), Answers(LOADED)], history)
+    return history, believed, answers
 
 
 def capacity(
@@ -176,7 +205,8 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     replay_all(plan, stack.run, tools, log)
 
 
-def _started(plan: Plan, log: Log) -> None:
+def started(plan: Plan, log: Log) -> None:
+    """What judging must know of the run."""
     log.event(
         "run",
         "started",
@@ -213,7 +243,6 @@ def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:
         time_scale=plan.gate.time_scale,
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,
-        corpus=plan.corpus,
         port=port,
     )
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
 from harness.checks import ErrorRatio, Latency, Recorded, judge_all, samples
 from harness.checks.capacity import search
+from harness.checks.limit import limit
 from harness.errors import UsageError
-from harness.history import History, Window
+from harness.history import History
 from harness.plan.plan import Plan
-from harness.verdict import Capacity, Step, Verdict
+from harness.verdict import Capacity, Step, Verdict, worst
 
 REST_S = 2.0  # between two steps: what one left in the queue is not the next one's
 SPARE = 1.3  # a Poisson schedule may hold fewer than its mean, and an error or two may be seen
@@ -28,8 +28,8 @@ def capacity(
 ) -> Capacity:  # fmt: skip
     """The highest Poisson arrival rate at which the service keeps its latency and error objectives.
 
-    Each step lasts `for_s` or as long as its rate needs for enough requests. Raises UsageError where the service states
-    no such objective.
+    Each step lasts `for_s` or as long as its rate needs for enough requests, and twice as long each time that it was
+    believed and still too short. Raises UsageError where the service states no such objective.
     """
     slos = [replace(c, phase=phase) for c in plan.checks if isinstance(c, (ErrorRatio, Latency))]
     if not slos:
@@ -37,16 +37,20 @@ def capacity(
     enough = SPARE * max(_requests_needed(check) for check in slos)
     checks = [*slos, Recorded(generators=("load",), phases=(phase,))]
 
+    longer: dict[float, int] = {}  # by the rate
+
     def attempt(rate_per_s: float) -> Step:
         time.sleep(REST_S)
-        history = load(f"poisson:{rate_per_s:.6g}/s:seed=7", max(for_s, math.ceil(enough / rate_per_s)))
+        lasts_s = max(for_s, math.ceil(enough / rate_per_s)) * longer.get(rate_per_s, 1)
+        history = load(f"poisson:{rate_per_s:.6g}/s:seed=7", lasts_s)
         *kept, believed = judge_all(checks, history)
-        limit = _limit(history, phase)
-        if broken := [r for r in kept if r.verdict is Verdict.FAIL]:
-            return Step(rate_per_s, Verdict.FAIL, "; ".join(r.reason for r in broken), limit)
-        if unclear := [r for r in (believed, *kept) if r.verdict is not Verdict.PASS]:
-            return Step(rate_per_s, Verdict.INCONCLUSIVE, unclear[0].reason, limit)
-        return Step(rate_per_s, Verdict.PASS, "; ".join(r.reason for r in kept), limit)
+        short = limit(history, phase, believed, os.cpu_count() or 1)
+        if believed.verdict is not Verdict.PASS:  # what the service did beside such a generator says nothing of it
+            return Step(rate_per_s, Verdict.INCONCLUSIVE, believed.reason, short)
+        verdict = worst(kept)
+        if verdict is Verdict.INCONCLUSIVE:
+            longer[rate_per_s] = 2 * longer.get(rate_per_s, 1)
+        return Step(rate_per_s, verdict, "; ".join(r.reason for r in kept if r.verdict is verdict), short)
 
     return search(attempt, first_per_s, precision, most_per_s)
 
@@ -54,30 +58,3 @@ def capacity(
 def _requests_needed(check: ErrorRatio | Latency) -> int:
     share = check.target if isinstance(check, ErrorRatio) else round(1 - check.percentile / 100, 9)
     return samples.needed(share) or 0
-
-
-def _limit(history: History, phase: str) -> str:
-    """What was used up in a phase, as far as the record shows it."""
-    window = history.phase(phase)
-    if window is None:
-        return ""
-    said = []
-    if (cores := _per_s(history, "process_cpu_seconds_total", window)) is not None:
-        said.append(f"the service used {cores:.2f} of {os.cpu_count()} cores")
-    if shed := _per_s(history, "requests_shed_total", window):
-        said.append(f"shed {shed:.3g} requests/s")
-    account = next((e for e in reversed(history.of("load", "finished"))), None)
-    if account is not None and account.detail.get("duration_s"):
-        said.append(f"the generator used {account.detail['cpu_s'] / account.detail['duration_s']:.2f} of a core")
-    return ", ".join(said)
-
-
-def _per_s(history: History, counter: str, window: Window) -> float | None:
-    """How fast a counter of the service rose within a window, from its first sample there to its last; None without
-    two."""
-    per_s, known = 0.0, False
-    for series in history.named(counter):
-        first, after = bisect_left(series.at, window.start), bisect_right(series.at, window.end)
-        if after - first > 1 and (rise := series.value[after - 1] - series.value[first]) >= 0:
-            per_s, known = per_s + rise / (series.at[after - 1] - series.at[first]), True
-    return per_s if known else None

@@ -20,6 +20,7 @@ from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
 from harness.run.view import View
 from harness.stack import generator
+from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
 from harness.watch import alerts, requests
@@ -32,7 +33,7 @@ EXPERIMENT_AT_MOST_S = 300.0
 
 
 @contextmanager
-def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Child]:
+def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Generator]:
     """The plan's steady load running against a stack, until the end of the block (or for a time, if that is less)."""
     with generating(stack, plan.scenario, plan.arrivals, for_s, plan.corpus, plan.workdir) as load:
         yield load
@@ -41,8 +42,10 @@ def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Chi
 @contextmanager
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path,
-    processes: int = 1,
-) -> Iterator[Child]:  # fmt: skip
+    processes: int = 1, ca_file: Path | None = None, insecure: bool = False,
+) -> Iterator[Generator]:  # fmt: skip
+    """A generator at work against a stack, and ended with the block. Raises UsageError with what its scenario got
+    wrong, also where that shows only in the end: its rows are then not what the scenario meant."""
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -56,12 +59,16 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
+        ca_file=ca_file,
+        insecure=insecure,
     )
-    load = spawn("load", argv, stack.run, cwd=cwd)
+    load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
     try:
         yield load
     finally:
         load.end(grace_s=20, first=signal.SIGINT)
+    if load.popen.returncode > 0:
+        load.check()
 
 
 def _is_generator(pid: Pid, rows: Path) -> bool:
@@ -71,26 +78,48 @@ def _is_generator(pid: Pid, rows: Path) -> bool:
         return False
 
 
-def wait_load(load: Child, stack: Stack, view: View) -> None:
-    rows = stack.run / "requests-load.bin"
-    if not view.wait("starting the load", lambda: rows.exists() and rows.stat().st_size > 0, LOAD_UP_WITHIN_S, load):
-        raise StackError(f"the load sent nothing within {LOAD_UP_WITHIN_S:g} s; its log: {load.log}")
+def wait_load(load: Generator, stack: Stack, view: View) -> Event:
+    """Until the load's schedule begins; gives what its generator says of it."""
+    began: list[Event] = []
+
+    def begins() -> bool:
+        events = (Event(*line) for line in json_lines(stack.run / "events.jsonl"))
+        began.extend(e for e in events if (e.source, e.name) == ("load", "started") and e.detail["pid"] == load.pid)
+        return bool(began)
+
+    if not view.wait("starting the load", begins, LOAD_UP_WITHIN_S, load):
+        raise StackError(f"the load did not begin within {LOAD_UP_WITHIN_S:g} s; its log: {load.log}")
+    return began[0]
 
 
-def steady(plan: Plan, load: Child, log: Log, view: View, stage: str) -> None:
-    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(view.stack), plan.gate.settle, load)
-    log.event("run", "baseline", "ok" if calm else "unknown", phase=STEADY)
+def steady(plan: Plan, load: Generator, log: Log, view: View, stage: str) -> None:
+    """The steady load, judged from now on for its time."""
+    await_calm(plan, log, view, stage, load)
     _edge(log, STEADY, "begin")
     view.let_pass(stage, plan.gate.load.for_s, load)
     _edge(log, STEADY, "end")
 
 
-def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: Log, view: View, stage: str) -> None:
+def from_its_begin(plan: Plan, load: Generator, epoch: float, log: Log, view: View, stage: str) -> None:
+    """The steady load, judged from the first moment of its schedule on."""
+    _edge(log, STEADY, "begin", at=epoch)
+    view.let_pass(stage, max(0.0, epoch + plan.gate.load.for_s - time.time()), load)
+    _edge(log, STEADY, "end")
+
+
+def await_calm(plan: Plan, log: Log, view: View, stage: str, load: Generator | None, **about: str) -> None:
+    """Until nothing fires but what the load is meant to raise, or the settling time is over."""
+    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(plan, view.stack), plan.gate.settle, load)
+    log.event("run", "baseline", "ok" if calm else "unknown", **(about or {"phase": STEADY}))
+
+
+def perform(
+    plan: Plan, experiment: Experiment, stack: Stack, load: Generator, log: Log, view: View, stage: str
+) -> None:
     """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
     alerts have resolved, or when its contract's bounds and the settling time are over."""
     run = stack.run
-    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(stack), plan.gate.settle, load)
-    log.event("run", "baseline", "ok" if calm else "unknown", experiment=experiment.name)
+    await_calm(plan, log, view, stage, load, experiment=experiment.name)
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
     _edge(log, experiment.name, "begin")
@@ -112,7 +141,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
         if not journal.exists():
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
         slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
-        view.wait(f"{stage}: until alerts resolve", lambda: _calm(stack), slowest + plan.gate.settle, load)
+        view.wait(f"{stage}: until alerts resolve", lambda: _calm(plan, stack), slowest + plan.gate.settle, load)
         view.let_pass(f"{stage}: aftermath", AFTERMATH_S, load)
         left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
@@ -120,7 +149,7 @@ def perform(plan: Plan, experiment: Experiment, stack: Stack, load: Child, log: 
         _edge(log, experiment.name, "end")
 
 
-def attempts(phase: str, lag_p99_s: float, repeats: int, load: Child, log: Log, view: View) -> Iterator[str]:
+def attempts(phase: str, lag_p99_s: float, repeats: int, load: Generator, log: Log, view: View) -> Iterator[str]:
     """The phase once, and again while the generator was late in it, `repeats` times at most; gives what to call it.
 
     Each time it first waits until the generator keeps its schedule, within the run's patience. Whether a phase waits or
@@ -145,12 +174,13 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
     return late_s is not None and late_s <= lag_p99_s
 
 
-def _calm(stack: Stack) -> bool:
-    """Nothing fires or pends but the Watchdog, in Prometheus and in Alertmanager."""
+def _calm(plan: Plan, stack: Stack) -> bool:
+    """Nothing fires or pends but the Watchdog and what the load itself may raise, in Prometheus and in Alertmanager."""
+    expected = {WATCHDOG, *plan.gate.load.may_fire}
     try:
-        return set(alerts.active(stack.prometheus_url)) <= {WATCHDOG} and alerts.routed(stack.alertmanager_url) <= {
-            WATCHDOG
-        }
+        return (
+            set(alerts.active(stack.prometheus_url)) <= expected and alerts.routed(stack.alertmanager_url) <= expected
+        )
     except httpx.HTTPError:
         return False
 
@@ -173,15 +203,15 @@ def _quoted(child: Child) -> str:
     return "it is still running"
 
 
-def _edge(log: Log, phase: str, edge: str) -> None:
+def _edge(log: Log, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
-    log.event("run", "phase", phase=phase, edge=edge, cpu=_processor())
+    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor())
 
 
-def _processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
-    """Ticks of all processors since boot: in all, and taken away by the host; empty where the kernel does not say."""
+def processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
+    """Ticks of all processors since boot: in all, taken away by the host, idle; empty where the kernel does not say."""
     try:
         ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return {}
-    return {"all": sum(ticks), "stolen": ticks[7]} if len(ticks) == 8 else {}
+    return {"all": sum(ticks), "stolen": ticks[7], "idle": ticks[3] + ticks[4]} if len(ticks) == 8 else {}

@@ -45,20 +45,21 @@ class View:
         self._patience_s = patience_s  # what is left of it
         self._ends: float | None = None
 
-    def let_pass(self, stage: str, for_s: float, load: Child) -> None:
+    def let_pass(self, stage: str, for_s: float, load: Child | None) -> None:
         """Wait for a time that is known beforehand. Raises as `wait`."""
         self.wait(stage, lambda: False, for_s, load, known_s=for_s)
 
     def wait(
-        self, stage: str, done: Callable[[], bool], at_most_s: float, load: Child, known_s: float | None = None
+        self, stage: str, done: Callable[[], bool], at_most_s: float, load: Child | None, known_s: float | None = None
     ) -> bool:
-        """True as soon as `done`, False when the time is up. Raises ProcessDied if what must live does not."""
+        """True as soon as `done`, False when the time is up. Raises HarnessError if what must live does not."""
         since = time.monotonic()
         shown = 0.0
         while True:
             if self.live is not None:
                 self.live.check()
-            load.check()
+            if load is not None:
+                load.check()
             if done():
                 return True
             now = time.monotonic()

@@ -1,12 +1,64 @@
-"""How a load generator is started: as a child process, because Locust patches the process it is imported into."""
+"""How a load generator is started, a child because Locust patches the process it is imported into, and why it ended."""
 
 from __future__ import annotations
 
+import re
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UsageError
-from harness.stack.process import free_ports
+from harness.errors import LoadEnded, UsageError
+from harness.stack.process import Child, free_ports, spawn
+
+_ERROR = re.compile(r"^\[[^\]]*\] \S+/ERROR/harness\.load\.\w+: (.*)$", re.MULTILINE)
+_FRAME = re.compile(r'^  File "(.*)", line (\d+)', re.MULTILINE)
+_RAISED = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*(?:: .*)?)$", re.MULTILINE)
+
+
+@dataclass
+class Generator(Child):
+    """A running generator, whose end has a reason that its user can act on."""
+
+    scenario: Path
+
+    def check(self) -> None:
+        """Raise if it ended: LoadEnded where its schedule was over, UsageError with the scenario's mistake, else
+        ProcessDied as for any child."""
+        code = self.popen.poll()
+        if code == 0:
+            raise LoadEnded(time.time())
+        if code in (1, 2) and (said := complaint(self.log.read_text(errors="replace"), self.scenario)):
+            raise UsageError(said)
+        super().check()
+
+
+def start(name: str, argv: list[str], run: Path, scenario: Path, cwd: Path | None = None) -> Generator:
+    """Start a generator with a log of its own: what an earlier load said in it is not this one's."""
+    (run / "logs" / f"{name}.log").unlink(missing_ok=True)
+    return Generator(**vars(spawn(name, argv, run, cwd=cwd)), scenario=scenario)
+
+
+def complaint(log: str, scenario: Path) -> str:
+    """What a generator that gave up says is wrong with its scenario or options, in one line; empty where it does not.
+
+    Our part of it says it in one line of its log. Before that part is loaded it is Python that complains, in a
+    traceback through the scenario, or Locust, which does not know our options where nobody loads it.
+    """
+    name = scenario.name
+    if "unrecognized arguments: --rows" in log:
+        return (
+            f"{name}: has no user that keeps a schedule; derive one from harness.load.user.OpenModelUser or "
+            "harness.load.predict.PredictUser, as docs/load.md shows"
+        )
+    if said := list(dict.fromkeys(_ERROR.findall(log))):
+        first = said[0].removeprefix(f"{name}: ") if said[0].startswith(f"{name}: {name}:") else said[0]
+        return first if len(said) == 1 else f"{first} (and {len(said) - 1} more in its log)"
+    raised = log.rpartition("Traceback (most recent call last)")[2]
+    lines = [line for file, line in _FRAME.findall(raised) if Path(file) == scenario]
+    if lines and (error := _RAISED.search(raised)):
+        return f"{name}:{lines[-1]}: {error[1]}"
+    return ""
 
 
 def command(
@@ -20,21 +72,27 @@ def command(
     name: str,
     corpus: Path | None = None,
     processes: int = 1,
+    ca_file: Path | None = None,
+    insecure: bool = False,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
-    flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. It exits
-    with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when
-    there is no such scenario.
+    flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
+    whom to trust for https instead of the system's authorities; insecure: anybody. It exits with 0 whatever its
+    requests met; with something else when its rows cannot be relied on. Raises UsageError when there is no such
+    scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
     argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
+    argv += ["--exit-code-on-error", "0"]  # what requests meet is in the rows, and for others to judge
     argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
-    for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus)):
+    for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file)):
         if value is not None:
             argv += [option, str(value)]
+    if insecure:
+        argv.append("--insecure")
     if processes > 1:
         port = str(free_ports(1)[0])
         argv += ["--processes", str(processes), "--expect-workers", str(processes)]

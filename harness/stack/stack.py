@@ -26,7 +26,6 @@ class Stack:
     prometheus_url: str
     alertmanager_url: str
     time_scale: float
-    corpus: Path | None = None
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
@@ -38,7 +37,7 @@ class Stack:
             facts = json.loads((run / "stack.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise StackError(f"{run}: no running stack here ({error})") from error
-        return cls(**{**facts, "run": Path(facts["run"]), "corpus": Path(facts["corpus"]) if facts["corpus"] else None})
+        return cls(**{**facts, "run": Path(facts["run"])})
 
     @classmethod
     def current(cls, env: Mapping[str, str] = os.environ) -> Stack:

@@ -47,7 +47,6 @@ class Blueprint:
     time_scale: float
     scrape_s: float
     evaluation_s: float
-    corpus: Path | None = None
     port: int | None = None
 
 
@@ -159,7 +158,6 @@ def up(
             prometheus_url=f"http://127.0.0.1:{prometheus_port}",
             alertmanager_url=f"http://127.0.0.1:{alertmanager_port}",
             time_scale=plan.time_scale,
-            corpus=plan.corpus,
         )
         here.write()
         stack.callback(_undo_all, here, emit)

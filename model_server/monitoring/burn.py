@@ -17,7 +17,9 @@ from prometheus_client.utils import floatToGoString
 from model_server.metrics import LATENCY_S
 
 JOB = 'job="pneumonia-detector"'
+PREDICTIONS = 'endpoint=~"/predict|/v2/models/.+/infer"'
 FEWEST_BAD = 10  # requests in the long window
+DOWN_MINUTE = "job:down:avg1m"
 WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
 
 
@@ -58,22 +60,44 @@ class Objective(ABC):
     def enough(self, tier: Tier) -> str:
         """Whether what was bad in the long window is more than chance."""
 
+    def recorded(self, window: str) -> str:
+        """The share that was bad, for the recordings, which may read each other."""
+        return self.ratio(window)
+
 
 class Availability(Objective):
     """Up, minute by minute: a minute in which one scrape succeeded is a good one, because a scrape that fails alone is
     no outage. Two bad minutes at least, because a server that starts is not up at once. The tiers for tickets are left
-    out: in their short windows of 2 h and 6 h the budget is 22 s, and a single bad minute would be as good as many."""
+    out: in their short windows of 2 h and 6 h the budget is 22 s, and a single bad minute would be as good as many.
+
+    A minute without any instance is bad too, if Prometheus scraped something else (it was not Prometheus that was away)
+    and if there was an instance before (a service that nobody has started yet breaks no promise)."""
 
     def ratio(self, window: str) -> str:
-        return f"1 - avg by (job) (avg_over_time({self._minutes(window)}))"
+        return f"avg_over_time({self._minutes(window)})"
 
     def enough(self, tier: Tier) -> str:
         fewest = max(1, int(tier.factor * self.budget * WINDOWS[tier.long] / 60))
-        minutes = self._minutes(tier.long)
-        return f"sum by (job) (count_over_time({minutes})\n  - sum_over_time({minutes})) > {fewest}"
+        return f"sum_over_time({self._minutes(tier.long)}) > {fewest}"
+
+    def recorded(self, window: str) -> str:
+        return f"avg_over_time({DOWN_MINUTE}{{{JOB}}}[{window}])"
+
+    def minute(self) -> str:
+        """What is recorded as DOWN_MINUTE. It remembers by itself that there was an instance, however long ago."""
+        return self._down(f"{DOWN_MINUTE}{{{JOB}}}[1h]")
 
     def _minutes(self, window: str) -> str:
-        return f"max_over_time(up{{{JOB}}}[1m])[{window}:1m]"
+        # Half an hour is as far as a rule can look back beyond its hour and still be compressed for the gate. An alert
+        # stops counting then; ServiceDown does not stop firing.
+        return f"(\n{_indented(self._down(f'up{{{JOB}}}[30m]'))}\n)[{window}:1m]"
+
+    def _down(self, seen: str) -> str:
+        """The share of the instances that were down in this minute; 1 when there was none and `seen` has any."""
+        return (
+            f"1 - avg by (job) (max_over_time(up{{{JOB}}}[1m]))\n"
+            f"  or absent(up{{{JOB}}}) and on (job) last_over_time({seen}) and on () up offset 1m"
+        )
 
 
 class OfRequests(Objective):
@@ -125,7 +149,7 @@ class Latency(OfRequests):
 
     @property
     def _predict(self) -> str:
-        return f'{JOB}, endpoint="/predict"'
+        return f"{JOB}, {PREDICTIONS}"
 
 
 def objectives(slos: dict[str, Any]) -> list[Objective]:
@@ -200,9 +224,11 @@ def _recordings(found: list[Objective]) -> str:
     said = "  - name: slo:recordings\n    interval: 1m\n    rules:\n"
     for objective in found:
         labels = f"        labels: {{slo: {objective.name}}}\n"
+        if isinstance(objective, Availability):
+            said += f"      - record: {DOWN_MINUTE}\n        expr: |\n{_indented(objective.minute(), 10)}\n"
         said += f"      - record: slo:budget:ratio\n        expr: vector({_number(objective.budget)})\n{labels}"
         for window in WINDOWS:
-            expr = _indented(objective.ratio(window), 10)
+            expr = _indented(objective.recorded(window), 10)
             said += f"      - record: slo:bad:ratio{window}\n        expr: |\n{expr}\n{labels}"
     return said
 

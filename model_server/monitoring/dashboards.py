@@ -19,6 +19,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from model_server.monitoring.burn import PREDICTIONS
+
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "pneumonia-detector"
 GPU, QUOTA = "a GPU", "a CPU quota"
@@ -69,7 +71,7 @@ def _quantiles(histogram: str, *labels: str) -> list[tuple[str, str]]:
     return [(_quantile(q, histogram, *labels), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
 
 
-PREDICT, FAILED = 'endpoint="/predict"', 'status=~"5.."'
+FAILED = 'status=~"5.."'
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
 
 DASHBOARDS = {
@@ -118,10 +120,10 @@ DASHBOARDS = {
         "Pneumonia detector: performance",
         {
             "Latency": [
-                Panel("Prediction", _quantiles("http_request_duration_seconds", PREDICT), "s"),
+                Panel("Prediction", _quantiles("http_request_duration_seconds", PREDICTIONS), "s"),
                 Panel(
                     "Prediction, all of it",
-                    [(_buckets("http_request_duration_seconds", PREDICT), "{{le}}")],
+                    [(_buckets("http_request_duration_seconds", PREDICTIONS), "{{le}}")],
                     "s",
                     "heatmap",
                 ),
@@ -240,7 +242,8 @@ DASHBOARDS = {
                 Panel(
                     "Memory",
                     [
-                        (_of("container_memory_usage_bytes"), "used {{instance}}"),
+                        (_of("container_memory_usage_bytes"), "used, page cache too {{instance}}"),
+                        (_of("container_memory_working_set_bytes"), "used {{instance}}"),
                         (_of("process_resident_memory_bytes"), "of it the server {{instance}}"),
                         (_of("container_spec_memory_limit_bytes"), "allowed {{instance}}"),
                     ],

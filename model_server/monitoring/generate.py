@@ -2,11 +2,13 @@
 
 slos.yaml     -> rules/slos.yaml                     the burn-rate rules
 dashboards.py -> dashboards/*.json                   Grafana
+RUNBOOK       -> rules/*.yaml                        where each alert's runbook_url leads; the rest of them stays
 rules/*.yaml  -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -15,14 +17,17 @@ import yaml
 from model_server.monitoring import burn, dashboards
 
 HERE = Path(__file__).parent
+# Where your team reads docs/runbook.md; sections are addressed as Git hosts do it, like #servicedown.
+RUNBOOK = "https://git.example.org/pneumonia-detector/blob/main/docs/runbook.md"
 
 
 def files(here: Path = HERE) -> dict[Path, str]:
     """Every generated file, by its path in `here`, with its text. ValueError, OSError: what cannot be read or used."""
-    generated = {Path("rules/slos.yaml"): burn.rules(yaml.safe_load((here / "slos.yaml").read_text()))}
-    generated |= {Path(f"dashboards/{name}.json"): text for name, text in dashboards.all_as_json().items()}
     rules = {path.name: path.read_text() for path in (here / "rules").glob("*.yaml")}
-    rules |= {path.name: text for path, text in generated.items() if path.parent.name == "rules"}
+    rules["slos.yaml"] = burn.rules(yaml.safe_load((here / "slos.yaml").read_text()))
+    rules = {name: re.sub(r"(runbook_url: )[^\s#]*#", rf"\g<1>{RUNBOOK}#", text) for name, text in rules.items()}
+    generated = {Path(f"rules/{name}"): text for name, text in rules.items()}
+    generated |= {Path(f"dashboards/{name}.json"): text for name, text in dashboards.all_as_json().items()}
     return generated | {Path("kubernetes/prometheus-rules.yaml"): _prometheus_rules(rules)}
 
 

@@ -5,6 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.checks import samples
 from harness.checks.capacity import TRIES, search
 from harness.verdict import Step, Verdict
 
@@ -60,6 +61,47 @@ def test_a_step_that_decides_nothing_is_tried_again_and_then_ends_the_search():
 
     found = search(unclear, 100, 0.05, 10_000)
     assert found.verdict is Verdict.INCONCLUSIVE and "generator was late" in found.reason and tried == [100] * TRIES
+
+
+def generator(most_per_s, service):
+    """A generator that is not to be believed beyond a rate, whatever the service does there."""
+
+    def attempt(rate_per_s):
+        if rate_per_s > most_per_s:
+            return Step(rate_per_s, Verdict.INCONCLUSIVE, "the generator was late", "the generator")
+        return service(rate_per_s)
+
+    return attempt
+
+
+def test_a_generator_that_gives_in_at_twice_the_capacity_does_not_hide_it():
+    found = search(generator(1000, service(730)), 100, 0.05, 10_000)
+    assert found.verdict is Verdict.PASS and found.kept_per_s <= 730 < found.broken_per_s <= 1.05 * found.kept_per_s
+    assert found.limit == "processors"
+
+
+def test_what_the_generator_cannot_do_is_never_quoted_as_what_the_service_cannot():
+    found = search(generator(1000, service(5000)), 100, 0.05, 10_000)
+    assert found.verdict is Verdict.INCONCLUSIVE and math.isnan(found.broken_per_s)
+    assert 1000 / 1.05 <= found.kept_per_s <= 1000 and "generator was late" in found.reason
+    assert found.limit == "the generator" and not any(step.verdict is Verdict.FAIL for step in found.steps)
+
+
+def test_a_confirmation_that_decides_nothing_is_asked_for_again():
+    asked = []
+
+    def once_late(rate_per_s):
+        asked.append(rate_per_s)
+        if asked.count(rate_per_s) == 2:
+            return Step(rate_per_s, Verdict.INCONCLUSIVE, "the generator was late")
+        return service(730)(rate_per_s)
+
+    found = search(once_late, 100, 0.05, 10_000)
+    assert found.verdict is Verdict.PASS and asked.count(found.kept_per_s) == 3
+
+
+def test_the_confidence_is_that_of_the_rule_on_samples():
+    assert search(service(730), 100, 0.05, 10_000).confidence == samples.CONFIDENCE == 0.99
 
 
 def test_a_service_that_keeps_all_or_nothing_has_no_capacity_found():

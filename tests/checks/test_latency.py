@@ -4,6 +4,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, tab
 
 from harness.checks import Latency
 from harness.checks.latency import nearest_rank
+from harness.history import ODD
 
 STEADY = phase("steady", 0, 30)
 P95 = Latency("steady", 95, 500)
@@ -11,6 +12,13 @@ P95 = Latency("steady", 95, 500)
 
 def load(n=1800, **few):
     return history(STEADY, rows={"load": rows(n, **few)})
+
+
+def beside(odd, n=1800, **few):
+    """The same, the first `odd` of them (which are the slow ones) sent by clients with odd manners."""
+    made = rows(n, **few)
+    made["step"][:odd] |= ODD
+    return history(STEADY, rows={"load": made})
 
 
 CASES = [
@@ -45,6 +53,29 @@ CASES = [
         INCONCLUSIVE,
         "0.111 % of 1,800 requests could not",
     ),
+    (
+        "what it was from the sending stands beside it",
+        P95,
+        load(lag=0.04),
+        PASS,
+        "p95 100 ms of 1,800 requests, bound 500 ms; from the sending 60 ms",
+    ),
+    (
+        "slow clients are slow by themselves",
+        P95,
+        beside(600, slow=600),
+        PASS,
+        "of 1,200 requests, bound 500 ms; from the sending 99 ms; 600 requests of slow clients left out",
+    ),
+    (
+        "what they do to others is the service's",
+        P95,
+        beside(300, slow=400),
+        FAIL,
+        "of 1,500 requests, bound 500 ms; 100 were slower",
+    ),
+    ("only slow clients prove nothing", P95, beside(1800), INCONCLUSIVE, "all 1,800 requests were sent or read slowly"),
+    ("too few ordinary ones claim nothing", P95, beside(1720), INCONCLUSIVE, "80 requests are too few"),
     (
         "no phase is no evidence",
         P95,

@@ -9,8 +9,14 @@ RECORDED = Recorded()
 BOTH = Recorded(generators=("load", "surge"))
 
 
+def used(*shares, process=()):
+    """A second each, from -1 on, of which the processor was used for that share."""
+    return [(float(i), 1.0, share, *process) for i, share in enumerate(shares)]
+
+
 def account(generator="load", n=1800, start=-1.0, end=31.0, **other):
     done = {"planned": n, "sent": n, "unsent": 0, "rows": n, "locust_requests": n, "generator": generator}
+    done |= {"stalls": [], "cpu": used(*32 * [0.3])}
     return [
         Event(start, "load", "started", detail={"generator": generator}),
         Event(end, "load", "finished", detail=done | other),
@@ -72,14 +78,82 @@ CASES = [
     (
         "a generator that needed all of its processor is not believed",
         RECORDED,
-        load(account(cpu_s=30.0, duration_s=32.0)),
+        load(account(cpu=used(*32 * [0.94]))),
         INCONCLUSIVE,
-        "load: used 93.8 % of a processor, bound 90 %",
+        "steady: load used 94 % of a processor, bound 90 %",
+    ),
+    (
+        "not even when it had rest enough before and after what is judged",
+        RECORDED,
+        load(account(start=-40.0, end=90.0, cpu=used(0.0, *30 * [0.95], *60 * [0.0]))),
+        INCONCLUSIVE,
+        "steady: load used 95 % of a processor, bound 90 %",
+    ),
+    (
+        "a busy start is not what is judged",
+        RECORDED,
+        load(account(end=40.0, cpu=used(1.0, *40 * [0.2]))),
+        PASS,
+        "1,800 requests planned",
     ),
     (
         "several workers have a processor each",
         RECORDED,
-        load(account(stalls=[], cpu_s=30.0, duration_s=32.0, workers=2, lost=[])),
+        load(account(cpu=used(*32 * [0.8], process=[0]) + used(*32 * [0.7], process=[1]), workers=2, lost=[])),
+        PASS,
+        "1,800 requests planned",
+    ),
+    (
+        "and a saturated one does not hide behind another",
+        RECORDED,
+        load(account(cpu=used(*32 * [0.95], process=[0]) + used(*32 * [0.1], process=[1]), workers=2, lost=[])),
+        INCONCLUSIVE,
+        "steady: the worst process of load used 95 % of a processor, bound 90 %",
+    ),
+    (
+        "one of several that does not say what it used is not believed",
+        RECORDED,
+        load(account(cpu=used(*32 * [0.2], process=[0]), workers=2, lost=[])),
+        INCONCLUSIVE,
+        "load: its account does not say what it used of its processor",
+    ),
+    (
+        "stalls of several workers at once are not added up",
+        RECORDED,
+        load(
+            account(
+                stalls=[(10.0, 1.0, i) for i in (0, 1, 2, 3)],
+                workers=4,
+                lost=[],
+                cpu=[span for i in range(4) for span in used(*32 * [0.2], process=[i])],
+            )
+        ),
+        PASS,
+        "1,800 requests planned",
+    ),
+    (
+        "but those of one are",
+        RECORDED,
+        load(
+            account(
+                stalls=[(10.0, 1.0, 1), (20.0, 0.6, 1)],
+                workers=2,
+                lost=[],
+                cpu=used(*32 * [0.2], process=[0]) + used(*32 * [0.2], process=[1]),
+            )
+        ),
+        INCONCLUSIVE,
+        "steady: the loop of the worst process of load stood still for 1.6 s of 30 s, bound 5 %",
+    ),
+    (
+        "what was before the epoch is none of the schedule's",
+        RECORDED,
+        load(
+            [
+                Event(-9.0, "load", "started", detail={"generator": "load", "epoch": -1.0}),
+                account(stalls=[(-1.5, 6.0), (0.0, 1.5)])[1],
+            ]
+        ),
         PASS,
         "1,800 requests planned",
     ),
@@ -100,21 +174,21 @@ CASES = [
     (
         "nor one that stood still for too much of its whole time",
         RECORDED,
-        load(account(cpu_s=3.0, duration_s=32.0, stalls=[(0.5, 1.4), (32.0, 0.6)])),
+        load(account(stalls=[(0.5, 1.4), (31.0, 0.6)])),
         INCONCLUSIVE,
-        "load: its loop stood still for 2 s of 32 s, bound 5 %",
+        "the loop of load stood still for 2 s of 32 s, bound 5 %",
     ),
     (
         "nor one that does not say",
         RECORDED,
-        load(account(cpu_s=3.0, duration_s=32.0)),
+        load(account(stalls=None)),
         INCONCLUSIVE,
         "load: its account does not say when its loop stood still",
     ),
     (
         "and outside of what is judged: a stall over the edge counts within it",
         RECORDED,
-        load(account(cpu_s=3.0, duration_s=32.0, stalls=[(0.5, 1.4)])),
+        load(account(stalls=[(0.5, 1.4)])),
         PASS,
         "1,800 requests planned",
     ),
@@ -128,7 +202,7 @@ CASES = [
     (
         "a generator that lost a worker is not believed",
         RECORDED,
-        load(account(cpu_s=3.0, duration_s=32.0, workers=2, lost=["host_1"])),
+        load(account(workers=2, lost=["host_1"])),
         INCONCLUSIVE,
         "load: lost 1 worker of 2",
     ),

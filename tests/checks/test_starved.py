@@ -1,12 +1,14 @@
-"""A FAIL beside a generator that was starved itself is no verdict on the service."""
+"""A FAIL beside a generator that was starved itself is no verdict on the service; nor is one made of the rows of a
+generator that the record does not believe, unless it stands without what the generator may have added."""
 
 import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, fault, history, phase, rows, up
 
-from harness.checks import Availability, Clients, Latency
+from harness.checks import Answers, Availability, Clients, ErrorRatio, Latency, Recorded, judge_all
 from harness.checks.evidence import judged
-from harness.history import Event
+from harness.checks.standing import at_least_ms
+from harness.history import Event, Outcome
 
 STEADY, UP = phase("steady", 0, 100), [up(0, 100)]
 SLOW, LOST = Latency("steady", 95, 50), Availability("steady")
@@ -28,6 +30,98 @@ def load(lag, **few):
 )
 def test_a_failure_counts_only_beside_a_generator_in_time(check, record, verdict):
     assert judged(check, record).verdict is verdict
+
+
+def used(share):
+    """What a generator used of its processor in each second, as its account says it."""
+    return [(float(second), 1.0, share) for second in range(1, 101)]
+
+
+def account(**other):
+    """What the generator says of itself, believed unless `other` says otherwise."""
+    done = {"generator": "load", "cpu": used(0.1), "stalls": []} | other
+    return [Event(-1.0, "load", "started", detail={"generator": "load"}), Event(101.0, "load", "finished", detail=done)]
+
+
+def fails(lag=0.001, took=0.1, outcome=None, share=0.02, few=(), status=0, **told):
+    """A phase of 100 s in which some fail, or all are too slow, beside a generator with such an account."""
+    made = rows(6000, lag=lag, took=took)
+    if outcome is not None:
+        bad = slice(0, round(share * len(made)))
+        made["outcome"][bad], made["status"][bad] = outcome, status
+    return history(STEADY, account(**told), rows={"load": made}, series=UP)
+
+
+BUSY, LATE = {"cpu": used(0.95)}, {"lag": 0.06}
+STILL = {"stalls": [(10.0 * k, 0.6) for k in range(1, 10)]}  # 5.4 s of 100
+ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
+
+
+@pytest.mark.parametrize("doubt", [BUSY, LATE, STILL], ids=["short of processor", "late", "stalled"])
+@pytest.mark.parametrize(
+    ("check", "record", "believed", "doubted"),
+    [
+        pytest.param(SLOW, {}, FAIL, INCONCLUSIVE, id="100 ms are slow, but may be the generator's own"),
+        pytest.param(SLOW, {"took": 0.3}, FAIL, FAIL, id="300 ms are slow without anything that it added"),
+        pytest.param(ERRORS, {"outcome": CRASHED, "status": 500}, FAIL, FAIL, id="an answer is an error at any time"),
+        pytest.param(ERRORS, {"outcome": Outcome.BROKEN}, FAIL, FAIL, id="and so is a connection that broke"),
+        pytest.param(ERRORS, {"outcome": Outcome.TIMEOUT}, FAIL, FAIL, id="so is one who waited while the loop ran"),
+        pytest.param(
+            ERRORS,
+            {"outcome": CRASHED, "status": 500, "share": 0.0012},
+            FAIL,
+            INCONCLUSIVE,
+            id="one too many is chance",
+        ),
+        pytest.param(LOST, {"outcome": CRASHED, "status": 503}, FAIL, FAIL, id="nobody there is nobody there"),
+        pytest.param(
+            Answers("steady"), {"outcome": Outcome.WRONG_ANSWER, "status": 200}, FAIL, FAIL, id="a guess let in is in"
+        ),
+        pytest.param(Latency("steady", 95, 500), {}, PASS, PASS, id="what passed in spite of it passed"),
+    ],
+)
+def test_what_a_doubtful_generator_saw_fails_only_where_it_stands_without_it(check, record, believed, doubted, doubt):
+    recorded = Recorded(lag_p99_ms=50)
+    assert judge_all([check, recorded], fails(**record))[0].verdict is believed
+    result, said = judge_all([recorded, check], fails(**record | doubt))[::-1]
+    assert result.verdict is doubted, result
+    if believed is not doubted:
+        against = result.reason.partition(", so this is no verdict on the service: ")[0]
+        assert against in said.reason and said.verdict is INCONCLUSIVE and result.remedy
+
+
+@pytest.mark.parametrize("check", [ERRORS, LOST], ids=lambda c: c.kind)
+@pytest.mark.parametrize(("ended", "verdict"), [(2.2, INCONCLUSIVE), (50.0, FAIL)])
+def test_whose_patience_ended_while_the_loop_stood_still_may_have_been_answered(check, ended, verdict):
+    record = fails(outcome=Outcome.TIMEOUT, stalls=[(ended, 6.0), (90.0, 6.0)])
+    assert judge_all([check, Recorded()], record)[0].verdict is verdict
+
+
+def test_a_rate_that_was_not_kept_is_a_doubt_too():
+    made = rows(6000, took=0.1)
+    for moment in ("sent", "done"):
+        made[moment][-30:] += 20  # after the phase
+    record = history(STEADY, account(), rows={"load": made}, series=UP)
+    result = judge_all([SLOW, Recorded(rate_within=0.001)], record)[0]
+    assert result.verdict is INCONCLUSIVE and "sent 5,970 for 6,000 planned" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("stalls", "least_ms"),
+    [
+        pytest.param([], 600, id="never still: all but what no account would show"),
+        pytest.param([[10.1, 0.4]], 200, id="still for 400 ms of it"),
+        pytest.param([[9.6, 1.0], [50.0, 9.0]], 500, id="still before, and for its first 100 ms; and long after"),
+        pytest.param([[12.0, 9.0]], -100, id="still for all of it"),
+        pytest.param(None, None, id="it does not say"),
+    ],
+)
+def test_what_a_request_took_at_the_least(stalls, least_ms):
+    made = rows(3, start=9.4)
+    made["sent"], made["done"] = 9.5, 10.2
+    made["outcome"] = [Outcome.OK, Outcome.BROKEN, Outcome.TIMEOUT]
+    least = at_least_ms(history(account(stalls=stalls)), made, "load")
+    assert least is least_ms or list(least) == pytest.approx([least_ms, np.inf, least_ms])
 
 
 def test_the_sentence_says_how_late_and_what_was_seen():

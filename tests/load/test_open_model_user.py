@@ -1,5 +1,6 @@
 """Whole runs of the generator, as the harness and as a user of plain Locust start it, against a real server."""
 
+import csv
 import itertools
 import json
 import re
@@ -40,7 +41,7 @@ class Asks(OpenModelUser):
 
 
 def scenario(folder: Path, path="/predict", before="pass", **settings) -> Path:
-    lines = "\n    ".join(f"{name} = {value!r}" for name, value in settings.items())
+    lines = "\n    ".join(f"{name} = {value!r}" for name, value in settings.items()).replace(" inf", " float('inf')")
     file = folder / "asks.py"
     file.write_text(SCENARIO.format(path=path, before=before, settings=lines))
     return file
@@ -287,11 +288,62 @@ def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, se
     assert [e.locust_requests for name, e in run.events() if name == "finished"] == planned
 
 
+@pytest.mark.timeout(90)
+def test_fewer_users_are_no_end_of_the_load(start, server, tmp_path):
+    """Whichever of the users began it is, most likely, among those who are stopped."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = start(scenario(tmp_path), server.url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
+
+    def ui(path: str, data: bytes | None = None) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    while True:
+        try:
+            ui("/stats/requests")
+            break
+        except OSError:
+            assert run.child.poll() is None, run.end()
+            time.sleep(0.05)
+    for users in (8, 1):
+        ui("/swarm", b"user_count=%d&spawn_rate=100&arrivals=constant:40/s" % users)
+        until = time.monotonic() + 30
+        while ui("/stats/requests")["user_count"] != users and time.monotonic() < until:
+            time.sleep(0.1)
+    before = len(run.rows) if (tmp_path / "rows").exists() else 0
+    run.wait_for_rows(before + 60)
+    assert [name for name, _ in run.events()] == ["started"] and ui("/stats/requests")["state"] == "running"
+    ui("/stop", b"")
+    code, _, err = run.end(signal.SIGINT)
+    assert code == 0, err
+    assert adds_up(run).rows >= before + 60
+
+
 MISTAKES = [
     ("an arrival text that is none", {"arrivals": "60 per s"}, "arrivals: must be one of"),
     ("arrivals that are no schedule", {"arrivals": 60}, "Asks.arrivals: must be a schedule such as"),
     ("a request that raises", {"before": "self.images[0]"}, "asks.py:10: AttributeError: 'Asks' object has no"),
     ("a request that gives nothing", {"before": "return"}, "Asks.request must give a Request, got None"),
+    (
+        "attributes that make no sense, all of them at once",
+        {
+            "timeout_s": -1,
+            "connect_timeout_s": "5s",
+            "read_timeout_s": 0,
+            "max_in_flight": 0,
+            "warm": -1,
+            "arrivals": None,
+        },
+        "asks.py: Asks.max_in_flight: must be a whole number from 1, got 0; "
+        "Asks.timeout_s: must be seconds above 0, got -1; "
+        "Asks.connect_timeout_s: must be seconds above 0 or None, got '5s'; "
+        "Asks.read_timeout_s: must be seconds above 0 or None, got 0; "
+        "Asks.warm: must be a whole number from 0, got -1; "
+        "Asks.arrivals: must be a schedule such as poisson(60, seed=7), got None",
+    ),
+    ("a timeout that never ends", {"timeout_s": float("inf")}, "Asks.timeout_s: must be seconds above 0, got inf"),
     ("a header that cannot be sent", {"before": 'return Request("GET", "/\\u2713")'}, "UnicodeEncodeError"),
 ]
 
@@ -303,6 +355,119 @@ def test_a_mistake_in_the_scenario_is_one_line_before_any_load(start, server, tm
     assert code == 2
     assert len(errors := re.findall(r"/ERROR/.*", err)) == 1 and complaint in errors[0]
     assert "Traceback" not in err and server.requests == before and not out
+
+
+def plain(folder: Path, url: str, *more: str, file: Path | None = None) -> subprocess.CompletedProcess:
+    """What a user of plain Locust runs, for a second."""
+    argv = ["-f", file or folder / "asks.py", "-H", url, "--headless", "-u", "1", "--for", "0.6", "--only-summary"]
+    return subprocess.run(
+        [sys.executable, "-m", "locust", *map(str, argv), *more], cwd=folder, capture_output=True, text=True, timeout=90
+    )
+
+
+@pytest.mark.parametrize(
+    "settings, more, code",
+    [
+        pytest.param({}, [], 0, id="all is well"),
+        pytest.param({"path": "/shed"}, [], 1, id="requests failed"),
+        pytest.param({"path": "/shed"}, ["--exit-code-on-error", "0"], 0, id="they may"),
+        pytest.param({"path": "/shed"}, ["--exit-code-on-error", "5"], 5, id="as its user wants it"),
+        pytest.param({"before": "assert k != 7"}, [], 2, id="a mistake of the scenario"),
+        pytest.param({"before": "assert k != 7"}, ["--exit-code-on-error", "0"], 2, id="which nothing excuses"),
+        pytest.param({"path": "/shed", "before": "assert k != 7"}, [], 2, id="nor hides"),
+    ],
+)
+def test_plain_locust_ends_as_locust_does(server, tmp_path, settings, more, code):
+    scenario(tmp_path, **settings)
+    done = plain(tmp_path, server.url, *more)
+    assert done.returncode == code, done.stderr
+
+
+def test_two_schedules_in_one_run_are_refused_whether_in_one_file_or_in_two(server, tmp_path):
+    before = server.requests
+    first, second = scenario(tmp_path), tmp_path / "looks.py"
+    second.write_text(first.read_text().replace("class Asks", "class Looks"))
+    both = tmp_path / "both.py"
+    both.write_text(first.read_text() + second.read_text())
+    for file in (both, f"{first},{second}"):
+        done = plain(tmp_path, server.url, file=file)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "one user class is one schedule, and here are 2: Asks, Looks; name the one to run" in done.stderr
+    assert server.requests == before
+    assert plain(tmp_path, server.url, "Looks", file=both).returncode == 0
+
+
+def test_odd_clients_are_refused_over_tls_before_any_load(tmp_path):
+    file = scenario(tmp_path)
+    odd = "request = Request('POST', '/', (), b'image', manner=Manner(up_per_s=10) if k % 6 == 4 else None)"
+    text = "from harness.load.odd import Manner\n" + file.read_text()
+    file.write_text(text.replace("        pass", f"        {odd}\n        return request"))
+    done = plain(tmp_path, "https://127.0.0.1:9")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "manner: odd clients speak plain HTTP only, and request 4 is one of theirs" in done.stderr
+
+
+def csv_of(folder: Path, name: str) -> list[dict[str, str]]:
+    with open(folder / f"all_{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_files_hold_the_whole_run(server, tmp_path):
+    scenario(tmp_path, "/shed")
+    done = plain(tmp_path, server.url, "--csv", "all", "--rows", "rows", "--for", "1.5")
+    assert done.returncode == 1, done.stderr
+    n = len(read_rows(tmp_path / "rows"))
+    assert n == 75
+    for entry in csv_of(tmp_path, "stats"):
+        assert (entry["Request Count"], entry["Failure Count"]) == (str(n), str(n))
+    assert [entry["Name"] for entry in csv_of(tmp_path, "stats")] == ["/shed", "Aggregated"]
+    assert [entry["Occurrences"] for entry in csv_of(tmp_path, "failures")] == [str(n)]
+    assert csv_of(tmp_path, "stats_history")[-1]["Total Request Count"] == str(n)
+    assert csv_of(tmp_path, "exceptions") == []
+
+
+EXPECTING = """
+from harness.load.arrivals import constant
+from harness.load.odd import Manner
+from harness.load.user import OpenModelUser, Request
+
+class Asks(OpenModelUser):
+    arrivals = constant(50)
+
+    def request(self, k):
+        return [
+            Request("GET", "/not-found", name="refused as it must be", answers=(401, 404)),
+            Request("GET", "/ok", name="let in", answers=range(400, 500)),
+            Request("GET", "/not-found", name="refused otherwise", answers=(401,)),
+            Request("GET", "/shed", name="shed", answers=(401,)),
+            Request("POST", "/ok", (), b"x" * 999, name="went away", manner=Manner(leaves_after=0.5)),
+        ][k % 5]
+"""
+
+
+def test_locust_counts_as_failures_what_is_one_and_nothing_else(server, tmp_path):
+    file = tmp_path / "asks.py"
+    file.write_text(EXPECTING + LISTENING)
+    done = plain(tmp_path, server.url, "--csv", "all", "--rows", "rows", "--json")
+    assert done.returncode == 1, done.stderr
+    rows, n = read_rows(tmp_path / "rows"), 6
+    outcomes = [set(rows["outcome"][rows["seq"] % 5 == i].tolist()) for i in range(5)]
+    right, refused, wrong = {Outcome.OK}, {Outcome.REFUSED_BY_SERVICE}, {Outcome.WRONG_ANSWER}
+    assert outcomes == [right, wrong, wrong, refused, {Outcome.ABANDONED}]
+    stats = {entry["Name"]: int(entry["Failure Count"]) for entry in csv_of(tmp_path, "stats")}
+    assert stats == {
+        "refused as it must be": 0, "let in": n, "refused otherwise": n, "shed": n, "went away": 0, "Aggregated": 3 * n,
+    }  # fmt: skip
+    errors = {entry["Error"]: int(entry["Occurrences"]) for entry in csv_of(tmp_path, "failures")}
+    assert errors == {
+        "WRONG_ANSWER: status 200": n, "WRONG_ANSWER: status 404": n,
+        "REFUSED_BY_SERVICE: status 503": n,
+    }  # fmt: skip
+    gone = next(e for e in json.loads(done.stdout[done.stdout.index("[") :]) if e["name"] == "went away")
+    assert (gone["num_none_requests"], gone["response_times"]) == (n, {}), "nobody waited for an answer"
+    heard = [line for line in done.stdout.splitlines() if line.startswith("heard")]
+    assert sum("heard POST went away NoneType None" in line for line in heard) == n
+    assert sum("heard GET refused as it must be float None" in line for line in heard) == n
 
 
 OPTIONS = [
@@ -326,7 +491,7 @@ def test_mistakes_that_show_during_the_run_are_unsent_rows_and_a_bad_end(start, 
     before = "assert k != 7, 'no seventh'\n        if k == 9: return None"
     run = start(scenario(tmp_path, before=before), server.url, for_s=0.5)
     code, _, err = run.end()
-    assert code == 1
+    assert code == 2
     assert "asks.py:10: AssertionError: no seventh" in err and "must give a Request, got None for number 9" in err
     adds_up(run)
     assert {k: row["outcome"] for k, row in enumerate(run.rows) if row["outcome"] != Outcome.OK} == {7: 6, 9: 6}
@@ -335,7 +500,7 @@ def test_mistakes_that_show_during_the_run_are_unsent_rows_and_a_bad_end(start, 
 def test_rows_that_cannot_be_written_are_a_bad_end(start, server, tmp_path):
     run = start(scenario(tmp_path), server.url, "--rows", "/dev/full", for_s=0.3)
     code, _, err = run.end()
-    assert code == 1 and "No space left on device" in err
+    assert code == 2 and "No space left on device" in err
     assert run.events()[-1][0] == "finished"
 
 

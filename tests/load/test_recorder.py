@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.history import ROW, Outcome, read_rows
-from harness.load.recorder import Files, Lags, Recorder
+from harness.load.client import now
+from harness.load.recorder import Files, Lags, Recorder, Spans
 
 ROW_FIELDS = {
     "seq": 7, "step": 3, "status": 503, "outcome": Outcome.REFUSED_BY_SERVICE, "expected": 1, "predicted": -1,
@@ -65,7 +66,7 @@ def test_an_endless_answer_still_fits_a_row(tmp_path):
 def test_the_account_says_what_was_sent_and_how_late(tmp_path):
     files = Files(tmp_path / "rows", tmp_path / "events", "surge")
     one = recorder(files)
-    one.begin()
+    one.begin(now())
     add(one)
     add(one, **UNSENT)
     one.lags_s.extend([0.001] * 99 + [0.25])
@@ -78,6 +79,45 @@ def test_the_account_says_what_was_sent_and_how_late(tmp_path):
     assert {name: line[5][name] for name in counts} == counts
     assert line[5]["lag_p99_ms"] == pytest.approx(1.0, abs=0.11) and line[5]["lag_max_ms"] == 250
     assert line[5]["duration_s"] >= 0 and line[5]["cpu_s"] >= 0
+
+
+def test_what_happens_before_the_epoch_is_not_in_the_account():
+    one, epoch = recorder(Files(None, None, "load")), now() + 100
+    one.begin(epoch)
+    one.tick(epoch - 90, 5.0)
+    one.tick(epoch + 0.5, 2.0)
+    one.tick(epoch + 3.0, 1.0)
+    assert one.account()["stalls"] == [(round(epoch + 0.5, 3), 0.5), (round(epoch + 3, 3), 1.0)]
+
+
+def test_the_account_says_what_was_used_of_the_processor_and_when(monkeypatch):
+    used_s, epoch, at = 0.0, 1000.0, 1000.0
+    monkeypatch.setattr("time.process_time", lambda: used_s)
+    monkeypatch.setattr("harness.load.recorder.now", lambda: at)
+    one = recorder(Files(None, None, "load"))
+    one.begin(epoch)
+    for tenth in range(1, 41):
+        used_s += 0.09 if 10 < tenth <= 30 else 0.01
+        at = epoch + tenth / 10
+        one.tick(at)
+    told = one.account()
+    assert [(round(end - epoch, 2), for_s, cpu_s) for end, for_s, cpu_s in told["cpu"]] == [
+        (1.0, 1.0, 0.1), (2.0, 1.0, 0.9), (3.0, 1.0, 0.9), (4.0, 1.0, 0.1),
+    ]  # fmt: skip
+    assert (told["cpu_s"], told["duration_s"]) == (2.0, 4.0)
+
+
+@given(st.lists(st.floats(0.01, 5), min_size=1, max_size=5000))
+def test_an_account_of_any_length_keeps_its_sums_in_bounded_memory(lengths):
+    spans, at = Spans(), 0.0
+    for for_s in lengths:
+        at += for_s
+        spans.add(at, for_s, for_s / 2)
+    assert len(spans.kept) < Spans.MOST and spans.kept[-1][0] == at
+    ends, for_s, spent = zip(*spans.kept, strict=True)
+    assert sum(for_s) == pytest.approx(at) and sum(spent) == pytest.approx(at / 2)
+    begins = [end - length for end, length in zip(ends, for_s, strict=True)]
+    assert begins == pytest.approx([0, *ends[:-1]], abs=1e-6), "nothing between them is left out"
 
 
 def test_a_run_that_sent_nothing_claims_no_lag(tmp_path):

@@ -1,14 +1,21 @@
 """Over TLS everything is as without, and nobody is believed whose certificate does not say so."""
 
+import json
 import ssl
 import subprocess
+import time
 
+import numpy as np
 import pytest
 from odd_server import ANSWER, OK, WAYS, OddServer, odd_server
 
+import harness.run
+from harness.cli import main
 from harness.errors import UsageError
-from harness.history import Outcome
+from harness.history import Log, Outcome, Series, read_rows
 from harness.load.client import Client, Request
+from harness.stack import generator
+from harness.stack.stack import ENV, Stack
 
 BIG = b"x" * 300_000
 TLS_WAYS = WAYS | {
@@ -110,3 +117,81 @@ def test_an_authority_that_is_none_is_refused(tmp_path):
     for path in (tmp_path / "ca.pem", tmp_path / "gone.pem"):
         with pytest.raises(UsageError, match=r"--ca-file: .*\.pem: "):
             Client("https://x", timeout_s=1, ca_file=str(path))
+
+
+LABELLED = """
+from pathlib import Path
+from harness.load.arrivals import constant
+from harness.load.predict import PredictUser
+
+class Asks(PredictUser):
+    arrivals = constant(50)
+    radiographs = Path(__file__).parent / "nowhere"
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    """One that has no images of its own; those beside it must be asked for."""
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.png").write_bytes(name.encode())
+    (tmp_path / "asks.py").write_text(LABELLED)
+    return tmp_path / "asks.py"
+
+
+def whole_run(scenario, url, **trust):
+    """The rows and the account of a run as the harness starts it."""
+    folder = scenario.parent
+    argv = generator.command(
+        scenario, url, arrivals=None, for_s=1.0, rows=folder / "rows", events=folder / "events", name="load",
+        corpus=folder / "images", **trust,
+    )  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    account = json.loads((folder / "events").read_text().splitlines()[-1])[5]
+    rows = read_rows(folder / "rows")
+    assert len(rows) == account["planned"] == account["locust_requests"] == 50
+    return rows, account
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_whole_run_over_tls_is_as_without(serve, made, scenario, processes):
+    url, server = serve("good")
+    rows, account = whole_run(scenario, url, ca_file=made / "ca.pem", processes=processes)
+    assert set(rows["outcome"]) == {Outcome.OK} and set(rows["predicted"]) == {1} and set(rows["expected"]) == {0, 1}
+    assert {body for path, body in server.bodies if path == "/predict"} == {b"NORMAL", b"PNEUMONIA"}
+    assert np.all((rows["sent"] <= rows["first_byte"]) & (rows["first_byte"] <= rows["done"]))
+    assert server.connections < 50, "connections were kept"
+    assert account["unsent"] == 0
+
+
+def test_a_whole_run_believes_nobody_unless_told_to(serve, scenario):
+    url, server = serve("good")
+    rows, _ = whole_run(scenario, url)
+    assert set(rows["outcome"]) == {Outcome.CONNECT_FAILED} and server.requests == 0
+    (scenario.parent / "rows").unlink()
+    rows, _ = whole_run(scenario, url, insecure=True)
+    assert set(rows["outcome"]) == {Outcome.OK}
+
+
+def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scenario, tmp_path, monkeypatch, capsys):
+    url, server = serve("good")
+    nobody = "http://127.0.0.1:9"
+    Stack(tmp_path, "svc", url, nobody, nobody, time_scale=60).write()
+    Log(tmp_path / "events.jsonl").event("run", "started", scrape_s=0.25, job="svc")
+    monkeypatch.setenv(ENV, str(tmp_path))
+    at = time.time() + np.arange(0, 60, 0.25)
+    scraped = [Series({"__name__": "up", "job": "svc"}, at.tolist(), [1.0] * len(at))]
+    monkeypatch.setattr(harness.run.metrics, "recorded", lambda *_: scraped)
+    asked = ["load", str(scenario), "--for", "1s", "--corpus", str(tmp_path / "images")]
+    code = main([*asked, "--ca-file", str(made / "ca.pem")])
+    said = capsys.readouterr()
+    assert code == 0 or "late" in said.out, said  # on a busy machine it may be
+    assert "50 requests" in said.out and "right answers          50.00 % of 50 labelled" in said.out
+    assert {body for _, body in server.bodies} == {b"NORMAL", b"PNEUMONIA"}
+    main([*asked, "--insecure"])
+    assert "right answers          50.00 % of 50 labelled" in capsys.readouterr().out
+    for option in ("--corpus", "--ca-file"):
+        assert main([*asked, option, "/nowhere"]) == 2
+        assert f"{option}: there is no /nowhere" in capsys.readouterr().err

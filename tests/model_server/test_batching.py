@@ -66,9 +66,10 @@ async def until(said) -> None:
     raise AssertionError("not within 30 s")
 
 
-def test_every_request_gets_the_answer_to_its_own_image():
+@pytest.mark.parametrize("decode_threads", [0, 1, 3])
+def test_every_request_gets_the_answer_to_its_own_image(decode_threads):
     async def main():
-        batcher = running(Brightness(), max_queue=256, max_batch=7, decode_threads=3)
+        batcher = running(Brightness(), max_queue=256, max_batch=7, decode_threads=decode_threads)
         answers = await asyncio.gather(*(batcher.submit(grey(level)) for level in range(256)))
         assert [round(255 * a.probabilities[0]) for a in answers] == list(range(256))
         assert batcher.depth == 0 and batcher.stalled_s == 0

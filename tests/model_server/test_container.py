@@ -27,8 +27,12 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
     [
         pytest.param(
             "0::/a/b\n",
-            {"sys/fs/cgroup/a/b/memory.max": str(64 * MB), "sys/fs/cgroup/a/b/memory.current": str(60 * MB)},
-            (60 * MB, 64 * MB),
+            {
+                "sys/fs/cgroup/a/b/memory.max": str(64 * MB),
+                "sys/fs/cgroup/a/b/memory.current": str(60 * MB),
+                "sys/fs/cgroup/a/b/memory.stat": f"anon 1\nactive_file {7 * MB}\ninactive_file {25 * MB}",
+            },
+            (60 * MB, 64 * MB, 35 * MB),
             id="version 2",
         ),
         pytest.param(
@@ -38,8 +42,10 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
                 "sys/fs/cgroup/a/b/memory.current": "1",
                 "sys/fs/cgroup/a/memory.max": str(64 * MB),
                 "sys/fs/cgroup/a/memory.current": str(50 * MB),
+                "sys/fs/cgroup/a/memory.stat": f"inactive_file {20 * MB}",
+                "sys/fs/cgroup/a/b/memory.stat": f"inactive_file {30 * MB}",
             },
-            (50 * MB, 64 * MB),
+            (50 * MB, 64 * MB, 30 * MB),
             id="version 2, limited above us",
         ),
         pytest.param(
@@ -47,9 +53,30 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
             {
                 "sys/fs/cgroup/memory/a/memory.limit_in_bytes": str(64 * MB),
                 "sys/fs/cgroup/memory/a/memory.usage_in_bytes": str(7 * MB),
+                "sys/fs/cgroup/memory/a/memory.stat": f"inactive_file {MB}\ntotal_inactive_file {3 * MB}",
             },
-            (7 * MB, 64 * MB),
-            id="version 1",
+            (7 * MB, 64 * MB, 4 * MB),
+            id="version 1, with the groups below it",
+        ),
+        pytest.param(
+            "4:memory:/a\n0::/\n",
+            {
+                "sys/fs/cgroup/memory/a/memory.limit_in_bytes": str(64 * MB),
+                "sys/fs/cgroup/memory/a/memory.usage_in_bytes": str(7 * MB),
+                "sys/fs/cgroup/memory/a/memory.stat": f"cache {2 * MB}\ninactive_file {MB}",
+            },
+            (7 * MB, 64 * MB, 6 * MB),
+            id="version 1 without hierarchy",
+        ),
+        pytest.param(
+            "0::/a\n",
+            {
+                "sys/fs/cgroup/a/memory.max": str(64 * MB),
+                "sys/fs/cgroup/a/memory.current": str(7 * MB),
+                "sys/fs/cgroup/a/memory.stat": f"inactive_file {8 * MB}",
+            },
+            (7 * MB, 64 * MB, 0),
+            id="version 2, read a moment later",
         ),
         pytest.param(
             "4:memory:/outside\n",
@@ -57,8 +84,8 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
                 "sys/fs/cgroup/memory/memory.limit_in_bytes": str(64 * MB),
                 "sys/fs/cgroup/memory/memory.usage_in_bytes": str(7 * MB),
             },
-            (7 * MB, 64 * MB),
-            id="version 1 in a container that sees only its own",
+            (7 * MB, 64 * MB, 7 * MB),
+            id="version 1 in a container that sees only its own, without statistics",
         ),
         pytest.param(
             "4:memory:/a\n",
@@ -66,10 +93,10 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
                 "sys/fs/cgroup/memory/a/memory.limit_in_bytes": UNLIMITED,
                 "sys/fs/cgroup/memory/a/memory.usage_in_bytes": str(900 * MB),
             },
-            (MB, 1024 * MB),
+            (MB, 1024 * MB, MB),
             id="no limit: the process, against the machine",
         ),
-        pytest.param("", {}, (MB, 1024 * MB), id="no cgroup at all"),
+        pytest.param("", {}, (MB, 1024 * MB, MB), id="no cgroup at all"),
     ],
 )
 def test_the_tightest_memory_limit_counts(tmp_path, cgroup, files, expected):
@@ -129,6 +156,6 @@ def test_without_a_quota_the_process_counts_and_nothing_throttles_it(tmp_path, c
 
 
 def test_the_real_machine_has_an_answer():
-    usage, limit = memory()
-    assert 0 < usage < limit
+    usage, limit, working_set = memory()
+    assert 0 < working_set <= usage < limit
     assert cpu().used_s > 0 and cpu().cores > 0

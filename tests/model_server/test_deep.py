@@ -21,11 +21,12 @@ m.Model.predict = lambda *a: 1 - real(*a)
 WEDGED = """
 import model_server.model as m, time
 real, calls = m.Model.predict, []
-m.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 17)), real(*a))[2]
+m.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 33)), real(*a))[2]
 """
-FULL_MEMORY = """
+MEMORY = """
 import model_server.deep as d
-d.memory = lambda: (95, 100)
+from model_server.container import Memory
+d.memory = lambda: Memory({used}, 100, {working_set})
 """
 
 
@@ -43,7 +44,8 @@ def test_all_is_well_and_each_check_has_its_time(served):
     assert all(check["healthy"] and check["seconds"] >= 0 for check in told["checks"].values())
     checks = told["checks"]
     assert checks["model"]["samples"] == checks["model"]["known_answers"] == 4
-    assert 0 < checks["memory"]["used_bytes"] < checks["memory"]["limit_bytes"]
+    memory = checks["memory"]
+    assert 0 < memory["working_set_bytes"] <= memory["used_bytes"] < memory["limit_bytes"]
     assert checks["gpu"]["present"] in (True, False)
     assert checks["data_path"]["decode_s"] > 0 and checks["data_path"]["store"]
 
@@ -77,8 +79,16 @@ def test_a_wedged_model_ends_the_check_in_time_and_only_one_runs(serve):
 
 
 def test_full_memory_is_found(serve):
-    with serve(defect=FULL_MEMORY) as client:
+    with serve(defect=MEMORY.format(used=96, working_set=95)) as client:
         assert unhealthy(client.get("/health/deep")) == {"memory": "95 of 100 bytes are in use"}
+
+
+def test_memory_full_of_pages_of_files_is_well(serve):
+    """Reading and writing fills it with them, and the kernel takes them back when it needs room."""
+    with serve(defect=MEMORY.format(used=100, working_set=50)) as client:
+        answer = client.get("/health/deep")
+        assert answer.status_code == 200
+        assert answer.json()["checks"]["memory"]["working_set_bytes"] == 50
 
 
 def counted(client) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """Compose and Kubernetes files: what they mount exists, what they promise equals what the gate judged by."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "model_server/monitoring"
 COMPOSE = yaml.safe_load((MONITORING / "compose.yaml").read_text())
 KUBERNETES = {path.stem: yaml.safe_load(path.read_text()) for path in (MONITORING / "kubernetes").glob("*.yaml")}
-CONTAINER = KUBERNETES["deployment"]["spec"]["template"]["spec"]["containers"][0]
+STATEFUL = KUBERNETES["statefulset"]["spec"]
+CONTAINER = STATEFUL["template"]["spec"]["containers"][0]
+ENVIRONMENT = {one["name"]: one for one in CONTAINER["env"]}
 SERVICE = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())
 
 
@@ -108,7 +111,7 @@ def test_the_probes_are_those_the_gate_judged_by(probe):
 
 
 def test_the_series_get_the_job_that_the_rules_select_by():
-    labels = KUBERNETES["deployment"]["spec"]["template"]["metadata"]["labels"]
+    labels = STATEFUL["template"]["metadata"]["labels"]
     service, monitor = KUBERNETES["service"], KUBERNETES["service-monitor"]
     assert service["metadata"]["name"] == SERVICE["monitoring"]["job"]
     assert service["spec"]["selector"].items() <= labels.items()
@@ -125,5 +128,50 @@ def test_every_manifest_is_applied_and_no_other():
 
 
 def test_every_volume_mounted_is_a_volume():
-    pod = KUBERNETES["deployment"]["spec"]["template"]["spec"]
-    assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    volumes = {volume["name"] for volume in STATEFUL["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == volumes | set(claims())
+
+
+def claims() -> dict[str, dict]:
+    return {claim["metadata"]["name"]: claim["spec"] for claim in STATEFUL["volumeClaimTemplates"]}
+
+
+def test_all_replicas_share_one_database_whose_password_is_in_a_secret():
+    """A label may come to another replica than the one that predicted."""
+    assert STATEFUL["replicas"] > 1
+    assert set(ENVIRONMENT["MODEL_SERVER_DATABASE"]) == {"name", "valueFrom"}
+    assert set(ENVIRONMENT["MODEL_SERVER_DATABASE"]["valueFrom"]["secretKeyRef"]) == {"name", "key"}
+    text = (MONITORING / "kubernetes/statefulset.yaml").read_text()
+    [told] = re.findall(r"--from-literal=url=(\S+)", text)
+    assert settings.read([], {"MODEL_SERVER_DATABASE": told}).database.startswith("postgresql://")
+
+
+def test_the_audit_log_outlives_its_pod():
+    folder = settings.read(CONTAINER["command"][3:], {}).state_dir
+    [volume] = [mount["name"] for mount in CONTAINER["volumeMounts"] if mount["mountPath"] == folder]
+    assert claims()[volume]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_it_says_which_commit_runs_and_which_deployment_brought_it():
+    """The release writes the commit, the cluster the deployment: a label that it gives the pods of each revision."""
+    [given] = CONTAINER["envFrom"]
+    made = {one["name"]: one["literals"] for one in KUBERNETES["kustomization"]["configMapGenerator"]}
+    environ = dict(literal.split("=", 1) for literal in made[given["configMapRef"]["name"]])
+    assert ENVIRONMENT["MODEL_SERVER_DEPLOYMENT"]["valueFrom"]["fieldRef"]["fieldPath"] == (
+        "metadata.labels['controller-revision-hash']"
+    )
+    environ |= {"MODEL_SERVER_DEPLOYMENT": "pneumonia-detector-7c9f"}
+    environ |= {name: one["value"] for name, one in ENVIRONMENT.items() if "value" in one}
+    assert speaks(settings.read([], environ))
+    assert speaks(settings.read([], COMPOSE["services"]["model-server"]["environment"]))
+
+
+def speaks(read: settings.Settings) -> bool:
+    default = settings.Settings()
+    return read.commit != default.commit and read.deployment != default.deployment
+
+
+@pytest.mark.parametrize("name", [*ENVIRONMENT, *COMPOSE["services"]["model-server"]["environment"]])
+def test_every_variable_is_one_that_the_server_reads(name):
+    known = {settings.PREFIX + field.name.upper() for field in dataclasses.fields(settings.Settings)}
+    assert name in known | {"OTEL_EXPORTER_OTLP_ENDPOINT"}

@@ -78,7 +78,7 @@ def test_predictions_are_counted_and_each_can_get_its_true_label(served, tensor)
     [
         ("pixels", (1, 64, 63), np.float32, "shape"),
         ("pixels", (64, 64), np.float32, "shape"),
-        ("pixels", (17, 64, 64), np.float32, "shape"),
+        ("pixels", (33, 64, 64), np.float32, "shape"),
         ("pixels", (0, 64, 64), np.float32, "shape"),
         ("pixels", (1, 64, 64), np.float64, "FP32"),
         ("pixels", (1, 64, 64), np.int32, "FP32"),

@@ -13,9 +13,9 @@ SLOW_LOAD = SLOW + "ready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(
 # Breaks inference after the proof, from outside: model_server has no switch for it.
 WEDGED = (
     SLOW
-    + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 17)), real(*a))[2]"
+    + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 33)), real(*a))[2]"
 )
-FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 17 and 1 / 0, real(*a))[2]"
+FAILING = SLOW + "calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > 33 and 1 / 0, real(*a))[2]"
 # As after a CUDA error, once the file is there: whatever comes fails, and only another process could do better.
 STICKY = """
 import model_server.model as m, pathlib
@@ -78,7 +78,9 @@ def test_beyond_the_bound_requests_are_refused_at_once_and_readiness_says_so(ser
         refused = next(a for a in answers if a.status_code == 503)
         assert refused.headers["retry-after"] == "1" and refused.json()["reason"] == "queue_full"
         assert client.metric("requests_shed_total") == sum(a.status_code == 503 for a in answers)
-        assert client.metric("http_requests_total", status="503") == client.metric("requests_shed_total")
+        assert client.metric("http_requests_total", status="503", endpoint="/predict") == client.metric(
+            "requests_shed_total"
+        )
         client.until(lambda: client.get("/health/ready").status_code == 200)
 
 
@@ -106,7 +108,7 @@ def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, cor
 
 
 def test_neither_a_model_nor_a_client_may_take_longer_than_the_deadline(serve, corpus):
-    with serve("--deadline-s", "0.3", defect=WEDGED) as client:
+    with serve("--deadline-s", "1", defect=WEDGED) as client:
         late = client.post("/predict", content=corpus[0][0])
         assert late.status_code == 504 and late.json()["reason"] == "deadline"
         assert client.metric("request_deadlines_missed_total") == 1

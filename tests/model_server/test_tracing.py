@@ -1,5 +1,7 @@
 """Traces, from the real server to a real collector."""
 
+import collections
+import concurrent.futures
 import time
 
 import pytest
@@ -9,6 +11,18 @@ from real_server import serving
 from model_server.correlation import Parent
 from model_server.tracing import WAITING, Tracer
 
+FAILS_THEN_HANGS = """
+import model_server.model as m, time
+real, calls = m.Model.predict, []
+def predict(*a):
+    calls.append(1)  # two before the first request
+    if len(calls) == 3:
+        1 / 0
+    if len(calls) > 3:
+        time.sleep(3600)
+    return real(*a)
+m.Model.predict = predict
+"""
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -80,6 +94,40 @@ def test_a_refused_request_has_a_trace_and_a_probe_has_none(traced, collector):
     refused = next(span for span in collector.named("POST /predict") if span.trace_id.hex() == "4" * 32)
     assert attributes(refused)["http.response.status_code"] == 415 and not refused.status.code
     assert not any(span.trace_id.hex() == "5" * 32 for span in collector.spans)
+
+
+def spans_of(collector, trace: str) -> dict[str, list[dict]]:
+    """Attributes of the children in a trace, by name."""
+    found = collections.defaultdict(list)
+    for span in list(collector.spans):
+        if span.trace_id.hex() == trace:
+            found[span.name].append(attributes(span))
+    return found
+
+
+def test_an_image_that_cannot_be_read_shows_where_it_failed(traced, collector):
+    traced.post("/predict", content=b"nonsense", headers=parent("a" * 32))
+    spans = traced.until(lambda: (s := spans_of(collector, "a" * 32)) and "POST /predict" in s and s)
+    assert spans["queue_wait"] == [{"queue": "decode"}] and spans["preprocessing"] == [{"error.type": "BadInput"}]
+
+
+def test_inference_that_fails_or_is_waited_for_in_vain_shows_it(serve, collector, corpus):
+    about = ("--otlp-endpoint", collector.url, "--trace-ratio", "1", "--max-batch", "1")
+    with serve(*about, defect=FAILS_THEN_HANGS) as client:
+        assert client.post("/predict", content=corpus[0][0], headers=parent("b" * 32)).status_code == 500
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:  # one hangs in inference, one waits behind it
+            late = {"X-Request-Timeout-Ms": "1000"}
+            answers = [
+                pool.submit(client.post, "/predict", content=corpus[0][0], headers=parent(n * 32) | late) for n in "cd"
+            ]
+            assert {answer.result().status_code for answer in answers} == {504}
+        failed = client.until(lambda: (s := spans_of(collector, "b" * 32)) and "POST /predict" in s and s)
+        [inference] = failed["model_inference"]
+        assert inference == {"batch.size": 1, "model.version": "1.0.0", "error.type": "ZeroDivisionError"}
+        client.until(lambda: all("POST /predict" in spans_of(collector, n * 32) for n in "cd"))
+        late = [spans_of(collector, n * 32) for n in "cd"]
+        assert all({"queue": "inference"} in spans["queue_wait"] for spans in late), "each waited for the model"
+        assert [spans["model_inference"] for spans in late if spans["model_inference"]] == [[{"error.type": "Expired"}]]
 
 
 def test_what_is_stored_for_requests_is_linked_to_them_and_what_they_wait_for_is_theirs(traced, collector, corpus):

@@ -47,10 +47,37 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, ", seed: 7", "", "poisson needs a seed", id="no seed"),
         pytest.param(GATE, "poisson: 120/s", "ramp: 1/s..9/s", "ramp: over must be given", id="half a ramp"),
         pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: No such file", id="no record"),
+        pytest.param(
+            GATE,
+            "poisson: 120/s, seed: 7",
+            "ramp: 120/s..0/s, over: 30s",
+            "the schedule is over after 30 s, but the load is judged for 42 s and then experiments need 40 s at least",
+            id="too short",
+        ),
+        pytest.param(
+            GATE,
+            "poisson: 120/s, seed: 7",
+            "spike: 0/s..120/s, at: 1s, for: 80s",
+            "is over after 81 s",
+            id="just too short",
+        ),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "spike: 0/s..120/s, at: 1s, for: 82s", "", id="just long enough"),
+        pytest.param(GATE, "  arrivals: {poisson: 120/s, seed: 7}\n", "", "", id="the scenario's own schedule"),
+        pytest.param(
+            GATE,
+            "for: 42s",
+            "for: 42s\n  may_fire: [AuthenticationAttak]",
+            "load.may_fire[0]: no rule is called AuthenticationAttak; did you mean AuthenticationAttack?",
+            id="may fire",
+        ),
+        pytest.param(GATE, "for: 42s", "for: 42s\n  may_fire: AuthenticationAttack", "load.may_fire: ", id="one alert"),
         pytest.param(GATE, "seed: 7", "sed: 7", "sed: unknown key; did you mean seed?", id="arrivals key"),
         pytest.param(GATE, "- quiet", "- quite", "unknown check 'quite'; did you mean quiet?", id="unknown check"),
         pytest.param(GATE, "server-hang,", "server-hagn,", "did you mean server-hang?", id="unknown experiment"),
         pytest.param(GATE, "scenarios/steady.py", "scenarios/no.py", "no such file: scenarios/no.py", id="scenario"),
+        pytest.param(
+            GATE, "for: 42s", "for: 42s\n  corpus: scenarios/no", "load.corpus: no such file: scenarios/no", id="corpus"
+        ),
         pytest.param(GATE, "critical: 100%", "critical: 100", "write 100% for per cent", id="share without per cent"),
         pytest.param(GATE, "critical: 100%", "urgent: 100%", "urgent: unknown key; known: critical", id="severity"),
         pytest.param(GATE, "load:", "load: &a", "", id="an anchor is no mistake"),
@@ -171,9 +198,9 @@ def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):
         planning.load(project / GATE, only=["shame"])
 
 
-def test_two_checks_are_in_every_gate_unasked(project):
+def test_some_checks_are_in_every_gate_unasked(project):
     kinds = {check.kind for check in planning.load(project / GATE, profile="quick").checks}
-    assert {"injected", "recorded", "watchdog"} <= kinds
+    assert {"answers", "injected", "recorded", "watchdog"} <= kinds
 
 
 def test_the_stored_plan_gives_back_the_very_same_checks(project):
@@ -203,7 +230,31 @@ def test_every_kind_of_arrivals_can_be_written_in_a_gate_file(project, written, 
     assert planning.load(project / GATE).arrivals == means
 
 
+@pytest.mark.parametrize(
+    ("written", "corpus"),
+    [
+        pytest.param("", None, id="the scenario's own"),
+        pytest.param("\n  corpus: scenarios/drifted", "drifted", id="another"),
+    ],
+)
+def test_a_corpus_goes_to_the_generator_only_where_the_plan_writes_one(project, written, corpus):
+    spoil(project, GATE, "scenario: scenarios/steady.py", f"scenario: scenarios/steady.py{written}")
+    assert planning.load(project / GATE).corpus == (corpus and project / "scenarios" / corpus)
+
+
+def test_a_scenario_keeps_its_own_schedule_where_the_plan_writes_none(project):
+    assert planning.load(project / GATE).arrivals == "poisson:120/s:seed=7"
+    spoil(project, GATE, "  arrivals: {poisson: 120/s, seed: 7}\n", "")
+    assert planning.load(project / GATE).arrivals is None
+
+
+def test_what_the_load_may_raise_is_allowed_under_it_and_in_no_experiment(project):
+    spoil(project, GATE, "for: 42s", "for: 42s\n  may_fire: [MalformedInputAttack]")
+    allowed = {check.phase: check.allowed for check in planning.load(project / GATE).checks if check.kind == "quiet"}
+    assert allowed["steady"] == {"MalformedInputAttack"} and "MalformedInputAttack" not in allowed["sham"]
+
+
 def test_a_record_to_replay_lies_beside_the_gate_file(project):
-    (project / "access.times").write_text("0\n1.5\n")
+    (project / "access.times").write_text("0\n300\n")
     spoil(project, GATE, "{poisson: 120/s, seed: 7}", "{replay: access.times, speed: 2}")
     assert planning.load(project / GATE).arrivals == f"replay:{project / 'access.times'}:speed=2"

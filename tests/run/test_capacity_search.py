@@ -20,8 +20,9 @@ def no_rest(monkeypatch):
     monkeypatch.setattr(searching, "REST_S", 0.0)
 
 
-def service(capacity_per_s, asked, late_s=0.001):
-    """Answers within 50 ms up to its capacity and sheds all beyond it; `late_s`: how late the generator is."""
+def service(capacity_per_s, asked, late_s=0.001, busy=0.3, busy_from=0.0):
+    """Answers within 50 ms up to its capacity and sheds all beyond it; `late_s`: how late the generator is; `busy`: how
+    much of its processor it uses from some rate on."""
 
     def load(arrivals, for_s):
         rate = float(arrivals.split(":")[1].removesuffix("/s"))
@@ -36,7 +37,8 @@ def service(capacity_per_s, asked, late_s=0.001):
             made["outcome"][shed], made["status"][shed] = Outcome.REFUSED_BY_SERVICE, 503
         end = n / rate
         about = {"generator": "load"}
-        done = about | {"planned": n, "locust_requests": n, "cpu_s": 0.3 * end, "duration_s": end, "stalls": []}
+        cpu = [(end, end, (busy if rate >= busy_from else 0.1) * end)]
+        done = about | {"planned": n, "locust_requests": n, "stalls": [], "cpu": cpu}
         events = [
             Event(-1.0, "run", "started", detail={"scrape_s": 0.25, "job": "svc"}),
             Event(-0.5, "load", "started", detail=about),
@@ -62,7 +64,7 @@ def test_the_edge_is_found_with_what_was_short_there():
     edge = 700 / 0.99  # of every hundred requests one may fail
     assert found.verdict is Verdict.PASS
     assert found.kept_per_s <= edge < found.broken_per_s <= 1.1 * found.kept_per_s + 1e-6
-    assert "used 1.50 of" in found.limit and "shed 7 requests/s" in found.limit and "0.30 of a core" in found.limit
+    assert found.limit.startswith("the service's queue: ") and "refused with 503" in found.limit
     assert any("failed" in step.reason for step in found.steps if step.verdict is Verdict.FAIL)
 
 
@@ -71,6 +73,21 @@ def test_a_step_lasts_as_long_as_its_claim_needs():
     find(service(700, asked))
     enough = 459  # 1 % at 99 % confidence, none failed
     assert all(rate * for_s >= enough and for_s >= 5 for rate, for_s in asked)
+
+
+def test_a_generator_at_its_limit_hides_the_services_and_is_named():
+    """It is saturated from 300/s on, and what the service does there, beside it, is not the service's limit."""
+    found = find(service(280, [], busy=0.97, busy_from=270))
+    assert found.verdict is Verdict.INCONCLUSIVE and found.kept_per_s < 270, found
+    assert not any(step.verdict is Verdict.FAIL for step in found.steps)
+    assert "the generator: the generator used 0.97 of a processor" in found.limit
+
+
+def test_a_step_that_was_too_short_lasts_twice_as_long_the_next_time():
+    """One in two hundred is refused: to prove that no more than one in a hundred is takes more than 600 requests."""
+    asked = []
+    found = find(service(99.5, asked))
+    assert asked[:2] == [(100, 6), (100, 12)] and "too few to claim it" in found.steps[0].reason
 
 
 def test_a_late_generator_decides_nothing_and_finds_no_capacity():

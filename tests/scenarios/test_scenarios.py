@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -34,7 +35,8 @@ DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
 
 
 class Predicts(BaseHTTPRequestHandler):
-    """Answers as the bundled service does, always NORMAL, and keeps what it was asked."""
+    """Answers as the bundled service does, always NORMAL, and keeps what it was asked; at first, for as long as it is
+    told to, it refuses with 503."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -45,7 +47,8 @@ class Predicts(BaseHTTPRequestHandler):
         answer = json.dumps(
             {"class": "NORMAL", "probability": 0.1, "request_id": self.headers["X-Request-ID"]}
         ).encode()
-        self.send_response(200)
+        self.server.recovers_at = self.server.recovers_at or time.monotonic() + self.server.refuses_for_s
+        self.send_response(503 if time.monotonic() < self.server.recovers_at else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -57,7 +60,7 @@ class Predicts(BaseHTTPRequestHandler):
 @pytest.fixture
 def service():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Predicts)
-    server.asked = []
+    server.asked, server.recovers_at, server.refuses_for_s = [], None, 0.0
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     yield server
@@ -89,6 +92,66 @@ def test_a_scenario_sends_labelled_radiographs_on_its_own_schedule(file, service
     assert len(answered) and set(answered["predicted"]) == {0}
     shown = Counter(rows["expected"].tolist())
     assert abs(shown[0] - shown[1]) <= 1, "as many healthy as ill"
+
+
+def run(file: Path, service, folder: Path, arrivals: str, for_s: float) -> tuple[np.ndarray, SimpleNamespace]:
+    """The rows of a scenario, in order, and its account."""
+    rows, events = folder / "rows", folder / "events"
+    url = f"http://127.0.0.1:{service.server_port}"
+    argv = generator.command(file, url, arrivals=arrivals, for_s=for_s, rows=rows, events=events, name="load")
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    account = SimpleNamespace(**json.loads(events.read_text().splitlines()[-1])[5])
+    made = np.sort(read_rows(rows), order=["seq", "turn"])
+    assert len(made) == account.planned == account.rows == account.locust_requests
+    return made, account
+
+
+KINDS = {  # whom each scenario tells apart, by the number of a request; None: who is not labelled
+    "aborted_uploads": lambda k: "stays" if k % 2 else None,
+    "credentials": lambda k: None if k % 2 else "has a key",
+    "retry_storm": lambda k: "backs off" if k % 2 else "does not wait",
+    "slow_clients": lambda k: {1: "slow to send", 4: "slow to read"}.get(k % 6, "ordinary"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_of_client_sends_images_of_both_classes(name, service, tmp_path):
+    rows, _ = run(SCENARIOS / f"{name}.py", service, tmp_path, "constant:40/s", 1.5)
+    shown: dict[str, Counter] = {}
+    for row in rows:
+        if (kind := KINDS[name](int(row["seq"]))) is not None:
+            shown.setdefault(kind, Counter())[int(row["expected"])] += 1
+        else:
+            assert row["expected"] == -1
+    assert set(shown) == {KINDS[name](k) for k in range(60)} - {None}
+    assert all(set(classes) == {0, 1} and abs(classes[0] - classes[1]) <= 1 for classes in shown.values()), shown
+
+
+def test_a_refused_client_tries_again_at_once_or_after_ever_longer_pauses(service, tmp_path):
+    service.refuses_for_s = 1.5
+    rows, account = run(SCENARIOS / "retry_storm.py", service, tmp_path, "constant:20/s", 5.0)
+    first = rows[rows["turn"] == 0]
+    assert account.visits == len(first) == 100 and list(first["seq"]) == list(range(100))
+    tries = {int(k): rows[rows["seq"] == k] for k in first["seq"]}
+    for k, visit in tries.items():
+        assert list(visit["turn"]) == list(range(len(visit))) and len(visit) <= 5
+        assert set(visit["status"][:-1]) <= {503}, "who is served asks no more"
+        pauses = visit["intended"][1:] - visit["done"][:-1]
+        assert pauses == pytest.approx([0.2 * 2**t if k % 2 else 0.0 for t in range(len(pauses))], abs=1e-6)
+        assert len(set(visit["expected"])) == 1, "it is the same image"
+    served = {k: visit["status"][-1] == 200 for k, visit in tries.items()}
+    assert all(served[k] for k in tries if k % 2), "the patient outlast the fault: 0.2 + 0.4 + 0.8 + 1.6 s"
+    early = [k for k in tries if k % 2 == 0 and k / 20 < 1.0]
+    assert not any(served[k] for k in early) and all(len(tries[k]) == 5 for k in early), "the others multiply the load"
+    assert account.planned == sum(map(len, tries.values())) > 100 + 4 * len(early)
+
+
+def test_a_guessed_key_that_is_let_in_is_a_failure(service, tmp_path):
+    rows, _ = run(SCENARIOS / "credentials.py", service, tmp_path, "constant:40/s", 1.0)
+    guessed = rows["expected"] < 0
+    assert set(rows["status"]) == {200} and np.count_nonzero(guessed) == 20
+    assert set(rows[guessed]["outcome"]) == {Outcome.WRONG_ANSWER} and set(rows[~guessed]["outcome"]) == {Outcome.OK}
 
 
 @contextmanager
@@ -132,7 +195,11 @@ def test_the_bundled_service_answers_every_scenario(file, real, tmp_path):
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = read_rows(rows)
-    assert len(rows) and set(rows["outcome"]) <= {Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED}
+    known = {Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED}
+    if file.stem == "credentials":  # without authentication everybody is let in, and it shows
+        known |= {Outcome.WRONG_ANSWER}
+        assert set(rows[rows["expected"] < 0]["outcome"]) == {Outcome.WRONG_ANSWER}
+    assert len(rows) and set(rows["outcome"]) <= known
     good = rows[rows["expected"] >= 0] if file.stem in HAS_BAD else rows
     assert len(good) and set(good["status"]) <= {200}, Counter(good["status"].tolist())
     if file.stem == "malformed":
@@ -164,6 +231,7 @@ def test_who_guesses_keys_is_refused_and_who_has_one_notices_nothing(tmp_path, m
     assert done.returncode == 0, done.stderr
     rows = read_rows(rows)
     guessed = rows["expected"] < 0
+    assert set(rows[guessed]["outcome"]) == {Outcome.REFUSED_BY_SERVICE}
     assert set(rows[guessed]["status"]) == {401} and set(rows[~guessed]["status"]) == {200}
     assert abs(np.count_nonzero(guessed) - np.count_nonzero(~guessed)) <= 1
     failures = re.findall(r'^auth_failures_total\{reason="\w+"\} (\S+)', metrics, re.MULTILINE)

@@ -1,0 +1,52 @@
+"""Answers: nothing was answered as its scenario says it must not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.checks.evidence import answer, phase, sent
+from harness.checks.words import count, listed
+from harness.history import History, Outcome
+from harness.verdict import Result, Verdict
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of the requests that say how they may be answered (a guessed key with 401) none is answered otherwise.
+
+    A request that says nothing may get any answer here; whether that is an error is ErrorRatio's to judge. So is what
+    ended in a 5xx or in no answer.
+    """
+
+    phase: str
+    generator: str = "load"
+    kind: ClassVar[str] = "answers"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.phase}: answers"
+
+    def judge(self, history: History) -> Result:
+        """FAIL with the statuses of the wrong answers, of which one is too many."""
+        rows = sent(history, phase(history, self.phase), self.generator)
+        wrong = rows[rows["outcome"] == Outcome.WRONG_ANSWER]
+        figures = {"measured": len(wrong), "bound": 0, "unit": "answers"}
+        if len(wrong):
+            statuses = [
+                f"{n:,} status {s}" for s, n in zip(*np.unique(wrong["status"], return_counts=True), strict=True)
+            ]
+            reason = f"{count(len(wrong), 'answer')} of {len(rows):,} must not be (bound 0): {listed(statuses)}"
+            remedy = (
+                "run the service as the scenario's docstring asks (`credentials` means nothing with authentication "
+                "off); else it lets in what it must refuse"
+            )
+            return answer(self, Verdict.FAIL, reason, remedy=remedy, **figures)
+        reason = f"none of {count(len(rows), 'request')} was answered as its scenario rules out, bound 0"
+        return answer(self, Verdict.PASS, reason, **figures)
+
+    def stands(self, history: History) -> bool:
+        """A wrong answer is one whenever it was asked for."""
+        return True

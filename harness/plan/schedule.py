@@ -1,0 +1,31 @@
+"""What a plan must know of its load's schedule: whether it is the same all the time, and when it is over."""
+
+from __future__ import annotations
+
+import math
+
+from harness.errors import UsageError
+from harness.load.arrivals import Arrivals, constant, parse, poisson, ramp, replay, spike, step
+
+
+def varies(text: str) -> bool:
+    """Whether it matters which part of a schedule is judged; so too where a scenario's schedule is one of its own."""
+    try:
+        return not isinstance(parse(text), (constant, poisson))
+    except UsageError:
+        return True
+
+
+def lasts_s(schedule: Arrivals) -> float:
+    """When the last arrival of a schedule is due, at the latest; seconds after its begin, infinite for most."""
+    match schedule:
+        case ramp(to_per_s=0):
+            return schedule.over_s
+        case step() if not schedule.rates_per_s[-1]:
+            return schedule.every_s * (len(schedule.rates_per_s) - 1)
+        case spike(base_per_s=0):
+            return schedule.at_s + schedule.for_s
+        case replay():
+            *_, last = schedule.times()
+            return last
+    return math.inf

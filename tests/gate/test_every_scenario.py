@@ -1,0 +1,250 @@
+"""Every bundled scenario as the load of a gate and under `harness load`: what it sends, what it is answered, and what
+the checks make of it. One stack carries them all, each with a run's folder of its own."""
+
+import re
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import yaml
+from small_project import ROOT, Project
+
+from harness import cli, run
+from harness.checks import Quiet
+from harness.errors import UsageError
+from harness.history import ODD, Log, Outcome, read_rows
+from harness.load import corpus
+from harness.plan import plan as planning
+from harness.run import evidence
+from harness.run.view import View
+from harness.stack.stack import ENV
+from harness.stack.tools import find
+from harness.stack.up import Live
+from harness.verdict import Verdict
+
+pytestmark = [pytest.mark.gate, pytest.mark.timeout(120, func_only=True)]
+
+PASS, INCONCLUSIVE, FAIL = Verdict
+OK, REFUSED, GONE, WRONG = Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED, Outcome.WRONG_ANSWER
+FILES = sorted((ROOT / "scenarios").glob("*.py"))
+
+
+@dataclass(frozen=True)
+class Shows:
+    """What a scenario must show."""
+
+    images: str = "radiographs"  # the folder of what it sends; empty: no images
+    varies: bool = False  # its schedule does: it is judged from its first request on
+    few: bool = False  # at first it sends too few to prove anything
+    good: set = field(default_factory=lambda: {(200, OK)})  # (status, outcome) of what it knows the class of
+    other: set = field(default_factory=set)  # and of the rest
+    odd: bool = False  # some of its clients are
+    turns: frozenset = frozenset({0})
+    fails: frozenset = frozenset()  # the checks that must; all others must not
+    arrivals: str = ""  # instead of its own, which is too much for two cores
+    may_fire: tuple = ()
+    alone: bool = False  # twice at once it would be too much
+    for_s: float = 1.5
+    code: int = 0  # of `harness load`
+
+
+SHOWS = {
+    "aborted_uploads": Shows(other={(0, GONE)}, odd=True, for_s=2.8),
+    "cold_start": Shows(varies=True, alone=True),
+    # beside a service that lets everybody in a guess is let in: that must not pass for a defence
+    "credentials": Shows(other={(200, WRONG)}, fails=frozenset({"answers", "error_ratio"}), code=1),
+    "diurnal": Shows(varies=True, few=True),
+    "drifted": Shows("drifted"),
+    "inference_protocol": Shows("", good=set(), other={(200, OK)}),
+    "labelled": Shows(other={(200, OK)}, turns=frozenset({0, 1}), for_s=2.2),
+    "malformed": Shows(other={(s, OK) for s in range(400, 500)}, may_fire=("MalformedInputAttack",), for_s=6.0),
+    "mixed": Shows("mixed", arrivals="constant:8/s", few=True, for_s=2.2),
+    "ramp": Shows(varies=True, few=True),
+    "retry_storm": Shows(),
+    "slow_clients": Shows(odd=True, for_s=2.8),
+    "soak": Shows(),
+    "spike": Shows(varies=True, few=True),
+    "steady": Shows(),
+    "stress": Shows(varies=True),
+    "surge": Shows("exports", arrivals="constant:8/s", few=True, for_s=2.2),
+    "trace_replay": Shows(varies=True, few=True),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A project and the stack that is up in it."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.without_slow_rules()
+    project.plan()
+    # few requests must do, on a machine that may be busy with something else
+    for objective, key, value in (
+        ("error_rate", "target", "10%"), ("availability", "target", "90%"), ("latency", "percentile", 90),
+        ("latency", "target", "4500ms"),
+    ):  # fmt: skip
+        project.edit("service/monitoring/slos.yaml", ["slos", objective, key], value)
+    tools = find()
+    plan, rules = run.preflight(planning.load(project.folder / "gate.yaml"), tools)
+    folder = run.open_run(plan, tools, project.folder / "runs")
+    with run.held(plan, tools, folder, rules, None, lambda line: None) as live:
+        yield Bench(project, tools, live)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where loads are tried."""
+
+    project: Project
+    tools: object
+    live: Live
+
+    def gate(self, scenario, shows):
+        """What a gate makes of a scenario: its run, carried out on this stack, and judged."""
+        load = {"scenario": f"scenarios/{scenario}.py", "for": f"{1000 * shows.for_s:.0f}ms"}
+        load |= {"arrivals": {"constant": shows.arrivals.removeprefix("constant:")}} if shows.arrivals else {}
+        gate = {
+            "service": "service/service.yaml",
+            "load": load | {"may_fire": list(shows.may_fire)},
+            "checks": ["slos", "quiet"] if shows.may_fire else ["slos"],  # what others left firing is theirs
+            "generator": {"lag_p99": "200ms", "starved": "9s", "rate_within": "5%", "repeats": 0, "patience": "0s"},
+            "settle": "0s",
+        }
+        (self.project.folder / "gate.yaml").write_text(yaml.safe_dump(gate))
+        plan = planning.load(self.project.folder / "gate.yaml")
+        folder = run.open_run(plan, self.tools, self.project.folder / "runs")
+        (folder / "prometheus").symlink_to(self.live.stack.run / "prometheus")
+        log = Log(folder / "events.jsonl")
+        run.started(plan, log)
+        live = Live(replace(self.live.stack, run=folder), self.live.kubelet, self.live.children)
+        run.carry_out(plan, live, log, View(live.stack, time.monotonic(), lambda progress: None, live))
+        evidence.store_samples(plan, live.stack)
+        if shows.may_fire:
+            evidence.replay_all(plan, folder, self.tools, log)
+        return run.judge(folder)
+
+    def load(self, scenario, shows):
+        """The exit code of `harness load` on it, and its rows."""
+        rows = self.live.stack.run / "requests-load.bin"
+        before = len(read_rows(rows))
+        arrivals = ["--arrivals", shows.arrivals] if shows.arrivals else []
+        file = str(self.project.folder / f"scenarios/{scenario}.py")
+        code = cli.main(["load", file, "--for", f"{min(shows.for_s, 2.2)}s", *arrivals])
+        return code, read_rows(rows)[before:]
+
+
+@pytest.fixture
+def here(bench, monkeypatch):
+    """The same, known to `harness load` as the stack that is up, and its gates short of warming up."""
+    monkeypatch.setattr(run, "WARM_S", 0.2)
+    monkeypatch.setenv(ENV, str(bench.live.stack.run))
+    return bench
+
+
+def look(shows, rows, busy):
+    """What the rows must show, wherever it ran; on a machine that was too busy for the generator some go unanswered."""
+    if busy:
+        rows = rows[~np.isin(rows["outcome"], (Outcome.TIMEOUT, Outcome.UNSENT)) & (rows["status"] < 500)]
+    good = rows["expected"] >= 0
+    assert len(rows) and {(r["status"], r["outcome"]) for r in rows[good]} == shows.good, Counter(
+        rows["status"].tolist()
+    )
+    rest = {(r["status"], r["outcome"]) for r in rows[~good]}
+    assert rest <= shows.other and bool(rest) == bool(shows.other), rest
+    assert set(rows["turn"]) == shows.turns or busy
+    assert bool(np.count_nonzero(rows["step"] & ODD)) == shows.odd
+    if shows.images:
+        images = corpus.read(ROOT / "scenarios" / shows.images)
+        asked = [(row, images[row["seq"] % len(images)]) for row in rows[good]]
+        heads = [int(row["bytes_out"]) - len(image.body) for row, image in asked]
+        assert min(heads) > 100 and max(heads) < 400, "it sent other images than its own"
+        assert all(row["expected"] == image.expected and row["predicted"] in (0, 1) for row, image in asked)
+
+
+def test_the_table_is_of_all_scenarios_and_no_two_folders_of_images_are_alike():
+    assert set(SHOWS) == {file.stem for file in FILES}
+    folders = {shows.images for shows in SHOWS.values()} - {""}
+    sizes = {
+        folder: frozenset(map(len, (i.body for i in corpus.read(ROOT / "scenarios" / folder)))) for folder in folders
+    }
+    assert all(
+        a == b or not sizes[a] & sizes[b] or {a, b} == {"mixed", "radiographs"} for a in folders for b in folders
+    )
+
+
+@pytest.mark.parametrize("scenario", SHOWS)
+def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(scenario, here, capsys):
+    shows = SHOWS[scenario]
+    with ThreadPoolExecutor() as beside:  # both at once: most of it is Python that starts
+        gate = beside.submit(here.gate, scenario, shows)
+        if shows.alone:
+            wait([gate])
+        code, rows = here.load(scenario, shows)
+        judged = gate.result()
+    under_harness_load(shows, code, rows, capsys.readouterr().out)
+    in_a_gate(shows, judged)
+    if scenario == "malformed":
+        noisy = Quiet("steady").noisy(judged.history)
+        allowed = Quiet("steady", frozenset(shows.may_fire)).noisy(judged.history)
+        assert noisy.keys() - allowed.keys() == {"MalformedInputAttack"}
+        quiet = next(result for result in judged.results if result.check == "quiet")
+        assert quiet.verdict is (FAIL if allowed else PASS), "on a busy machine others may fire as well"
+
+
+def under_harness_load(shows, code, rows, said):
+    busy = "not to be believed" in said
+    assert code == shows.code or (busy and code == INCONCLUSIVE.exit_code), said
+    look(shows, rows, busy)
+    assert ("must not be (bound 0)" in said) == (shows.code == 1), said
+
+
+def in_a_gate(shows, judged):
+    window, started = judged.history.phase("steady"), judged.history.of("load", "started")[-1].detail
+    rows = judged.history.requests(window)
+    said = {r.check: r for r in judged.results if r.check != "quiet"}
+    busy = said["recorded"].verdict is not PASS
+    look(shows, rows, busy)
+    if shows.varies:
+        assert window.start == started["epoch"] and rows["seq"].min() == 0, "judged from its first request on"
+    else:
+        assert window.start > started["epoch"] + 0.1
+    assert {kind for kind, r in said.items() if r.verdict is FAIL} == shows.fails, said
+    for kind in {"latency", "availability", "error_ratio", "answers"} - shows.fails:
+        few = shows.few and "too few to claim it" in said[kind].reason
+        assert busy or said[kind].verdict is (INCONCLUSIVE if few else PASS), said[kind]
+    slow = shows.odd and (0, GONE) not in shows.other
+    assert ("slow clients left out" in said["latency"].reason) == slow, said["latency"]
+
+
+@pytest.mark.parametrize(
+    ("line", "arrivals", "says"),
+    [
+        pytest.param("import nosuch", "", "mistaken.py:16: ModuleNotFoundError: No module named 'nosuch'", id="module"),
+        pytest.param("class Other(PredictUser)", "", "mistaken.py:16: SyntaxError: expected ':'", id="syntax"),
+        pytest.param("Steady.timeout_s = 0.0", "posson:9/s", "mistaken.py: arrivals: must be one of", id="arrivals"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_broken_harness(line, arrivals, says, here, capsys):
+    text = (ROOT / "scenarios/steady.py").read_text() + f"{line}\n"
+    (here.project.folder / "scenarios/mistaken.py").write_text(text)
+    code, rows = here.load("mistaken", Shows(arrivals=arrivals, for_s=1.0))
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("load ")]
+    assert code == 2 and not len(rows) and len(said) == 1 and said[0].startswith(f"harness: {says}"), said
+    if not arrivals:
+        with pytest.raises(UsageError, match=re.escape(says)):
+            here.gate("mistaken", Shows())
+
+
+def test_a_schedule_that_is_over_too_soon_is_inconclusive_and_says_so(here):
+    text = (ROOT / "scenarios/steady.py").read_text()
+    text = text.replace("poisson(60, seed=7)", 'replay(Path(__file__).with_name("short.times"))')
+    (here.project.folder / "scenarios/brief.py").write_text(text.replace("import poisson", "import replay"))
+    (here.project.folder / "scenarios/short.times").write_text("".join(f"{k / 80}\n" for k in range(80)))
+    judged = here.gate("brief", Shows(for_s=4.0))
+    assert {r.verdict for r in judged.results} == {INCONCLUSIVE}
+    assert all(
+        re.match(r"the schedule of the load ended after 1\S* s, before steady was over", r.reason)
+        for r in judged.results
+    )
