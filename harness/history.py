@@ -118,6 +118,8 @@ class Replay(NamedTuple):
     fault_end_s: float | None  # when the fault's effect ended
     fired_before: bool = False  # it was already firing in the baseline
     blind: Sequence[str] = ()  # metrics it reads that have no sample in the record: it could not fire whatever happened
+    pending_before: bool = False  # it was already pending when the fault began, so it may fire sooner than it should
+    sure_s: float | None = None  # when it fires at least its `for` after the fault began, whatever came before
 
 
 class Window(NamedTuple):

@@ -59,6 +59,15 @@ class AlertFires:
             )
         if replay.firing_s is None:
             return self._silent(replay)
+        if replay.pending_before:  # else it would seem faster than it is
+            if replay.sure_s is None:
+                return answer(
+                    self,
+                    INCONCLUSIVE,
+                    "was already pending before the fault began, and too soon over to tell the two apart",
+                    remedy="let the effect of what came before die down, or run again with more processor",
+                )
+            replay = replay._replace(firing_s=replay.sure_s)
         if replay.firing_s > self.fires_within_s:
             reason = f"the production rule fires only after {duration(replay.firing_s)}, bound {fires}"
             return self._fires(

@@ -91,7 +91,7 @@ def replay(
             workdir / f"{name}.test.yaml",
             files,
             stretch(wanted, grid, window, baseline_slots, types or {}, dense_at_s),
-            sorted({rule.name for rule in mine}),
+            {name: min(rule.for_s for rule in mine if rule.name == name) for name in sorted({r.name for r in mine})},
             step_s=grid.step_s,
             evaluation_s=every_s,
             record_s=zero_s,
@@ -231,7 +231,7 @@ def _ask(
     test_file: Path,
     rule_files: Sequence[Path],
     input_series: Sequence[tuple[str, str]],
-    alerts: Sequence[str],
+    alerts: Mapping[str, float],
     *,
     step_s: float,
     evaluation_s: float,
@@ -243,9 +243,10 @@ def _ask(
 ) -> dict[str, Replay]:
     """What promtool says of each alert.
 
-    All moments are seconds of the test: where the record begins, the first evaluation in the fault, the last one, and
-    where the fault begins. Each question is put as an expectation that cannot hold, because what promtool says it got
-    instead is exact. One alert a question, because promtool holds 10,000 samples in a query at most.
+    `alerts` maps each to its `for`, in seconds. All moments are seconds of the test: where the record begins, the first
+    evaluation in the fault, the last one, and where the fault begins. Each question is put as an expectation that
+    cannot hold, because what promtool says it got instead is exact. One alert a question, because promtool holds 10,000
+    samples in a query at most.
     """
     half = evaluation_s / 2  # windows open between evaluations: versions differ on whether their start belongs to them
 
@@ -258,12 +259,14 @@ def _ask(
     before = first_s - half
     questions = [
         text
-        for alert in alerts
+        for alert, for_s in alerts.items()
         for text in (
             question(alert, "pending", before, end_s, "min"),
             question(alert, "firing", before, end_s, "min"),
             question(alert, "firing", before, end_s, "max"),
             question(alert, "firing", record_s - half, before, "max"),
+            question(alert, "pending", record_s - half, before, "max"),
+            question(alert, "firing", min(before + for_s, end_s - half), end_s, "min"),
         )
     ]
     impossible = [{"labels": "nothing", "value": -1}]
@@ -292,7 +295,7 @@ def _ask(
 
     found = {}
     for alert in alerts:
-        pending, first, last, earlier = (next(values) for _ in range(4))
+        pending, first, last, earlier, waited, sure = (next(values) for _ in range(6))
         through = earlier == first_s - evaluation_s and first == first_s
         found[alert] = Replay(
             pending_s=since_fault(pending),
@@ -301,5 +304,7 @@ def _ask(
             ended_s=since_fault(end_s),
             fault_end_s=round(fault_length_s, 3),
             fired_before=earlier is not None,
+            pending_before=waited == first_s - evaluation_s and first_s in (pending, first),
+            sure_s=since_fault(sure if first_s + alerts[alert] <= end_s else None),
         )
     return found

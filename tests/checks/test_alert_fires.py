@@ -37,6 +37,27 @@ CASES = [
         "never fired in 30 min of record",
     ),
     ("a rule that was only pending says so", DOWN, but(firing_s=None), FAIL, "it was pending from 15 s on"),
+    (
+        "what was pending before the fault is timed as if it had not been",
+        DOWN,
+        but(firing_s=15, pending_before=True, sure_s=75),
+        PASS,
+        "fires after 1 min 15 s (bound 2 min)",
+    ),
+    (
+        "and is late when it is late without that head start",
+        DOWN,
+        but(firing_s=15, pending_before=True, sure_s=150),
+        FAIL,
+        "fires only after 2 min 30 s, bound 2 min",
+    ),
+    (
+        "and proves nothing where it stopped too soon",
+        DOWN,
+        but(firing_s=15, pending_before=True, sure_s=None),
+        INCONCLUSIVE,
+        "was already pending before the fault began",
+    ),
     ("firing late is late", DOWN, but(firing_s=135), FAIL, "fires only after 2 min 15 s, bound 2 min"),
     ("firing just in time is in time", DOWN, but(firing_s=120), PASS, "fires after 2 min"),
     (

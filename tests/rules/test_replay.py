@@ -125,6 +125,15 @@ def test_the_repeated_baseline_is_thinned_only_for_rules_that_need_the_ends_of_w
     assert ("_ _ _ _" in (tmp_path / "reach-86400.test.yaml").read_text()) == sparse
 
 
+def test_what_was_pending_before_the_fault_fires_no_sooner_than_its_wait_allows(tmp_path):
+    found = replayed(up(range(FAULT - 2, 80)), workdir=tmp_path)["ServiceDown"]
+    assert (found.firing_s, found.pending_before, found.sure_s) == (30, True, 60)
+    found = replayed(up(range(FAULT, 80)), workdir=tmp_path)["ServiceDown"]
+    assert (found.firing_s, found.pending_before, found.sure_s) == (60, False, 60)
+    found = replayed(up([*range(FAULT - 9, FAULT - 7), *range(FAULT, 80)]), workdir=tmp_path)["ServiceDown"]
+    assert (found.firing_s, found.pending_before) == (60, False), "it had been forgotten by then"
+
+
 def test_two_rules_of_one_name_are_one_alert_however_far_each_looks_back(tmp_path):
     file = rules(
         tmp_path,
