@@ -42,9 +42,7 @@ OTHERS_S = 0.02  # how long everything else in this process may have to wait
 DUE_AT_ONCE = 32  # sent before answers are looked at again
 KEPT_REQUESTS = 4096
 PAUSE_S = 0.01  # of a client that asks as fast as it can, after a failure
-MISTAKEN = (
-    2  # what a process ends with whose rows are not what its scenario meant; Locust's 1 stands for failed requests
-)
+MISTAKEN = 2  # a process whose rows are not what its scenario meant ends with this; 1 is Locust's for failed requests
 
 Visit = Generator[Request, Answer, None]
 _NOTHING = (None, Prepared(b"", b""), 0)
