@@ -34,7 +34,8 @@ from harness.history import Outcome, read_rows  # noqa: E402
 CONNECTIONS = 64
 FOR_S = 3
 AS_MEANT = ["--auth", "off"]  # the peers look at no keys either; all that is on by default stays on
-UNWATCHED = [*AS_MEANT, "--metrics", "off", "--log-level", "OFF", "--audit", "off", "--database", "off"]
+UNWATCHED = [*AS_MEANT, "--metrics", "off", "--log-level", "OFF", "--audit", "off"]  # the database is no watching
+BARE = [*UNWATCHED, "--database", "off"]
 Rounds = dict[str, list[float]]
 
 
@@ -92,6 +93,7 @@ def throughput(rounds: int, scratch: Path, collector: Collector) -> None:
         litserve(scratch),
         bentoml(scratch),
         ours(scratch, *UNWATCHED, name="ours, unwatched"),
+        ours(scratch, *BARE, name="ours, bare"),
         ours(scratch, *AS_MEANT, *traced, "--trace-ratio", "1", name="ours, all traced"),
     ]
     answers = {(server.answer["class"], round(server.answer["probability"], 4)) for server in servers}
@@ -123,6 +125,7 @@ def throughput(rounds: int, scratch: Path, collector: Collector) -> None:
         for peer, target in (("LitServe", 1.3), ("BentoML", 1.7)):
             show(f"ours / {peer}, {kind} (target >= {target})", ratios(figures, "ours", peer))
         show(f"watched / unwatched, {kind} (target >= 0.95)", ratios(figures, "ours", "ours, unwatched"))
+        show(f"watched / bare: neither watched nor kept, {kind}", ratios(figures, "ours", "ours, bare"))
         show(f"all traced / unwatched, {kind} (target >= 0.88)", ratios(figures, "ours, all traced", "ours, unwatched"))
     show("ours / limit, /cpu-s (target >= 0.75)", ratios(cpu, "ours", "limit"))
 
