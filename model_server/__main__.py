@@ -13,7 +13,7 @@ import uvicorn
 
 from model_server import __version__, logs, settings
 from model_server.app import application
-from model_server.direct import Direct
+from model_server.direct import Call
 from model_server.durable import CannotStart
 from model_server.process import watch_event_loop
 from model_server.service import Service
@@ -91,7 +91,7 @@ def main() -> int:
                 max_head_bytes=options.max_head_bytes,
                 head_within_s=options.deadline_s,
                 refused=service.durable.guard.malformed,
-                direct=Direct(service),
+                call=functools.partial(Call, service),
             ),
             ws="none",
             lifespan="off",

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE, deadline, oip, openapi
+from model_server.direct import ROUTES
 from model_server.durable import REQUEST_ID
 from model_server.head import head_of
 from model_server.images import CLASSES
@@ -23,7 +24,9 @@ from model_server.storage.records import Unavailable
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
     endpoints, guard = Endpoints(service), service.durable.guard
-    service.metrics.serves("/feedback")
+    for route in (*ROUTES, "/feedback"):
+        guard.protects(route)
+        service.metrics.serves(route)
     app = Starlette(
         routes=[
             guard.route("/feedback", endpoints.feedback, "feedback", methods=["POST"]),

@@ -125,8 +125,8 @@ class Batcher:
         self._decoded: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._held: Job | None = None  # was taken to join a batch, and did not fit
         self._broken = False
-        # With a thread of its own, decoding goes on beside inference; on one core the two only take turns, at some 10 %
-        # of what an image costs.
+        # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
+        # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")

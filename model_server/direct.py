@@ -1,7 +1,8 @@
 """Requests for inference, answered in the protocol itself: no task, no routing, no wrapping of one layer in another.
 
 They are what the service is for, and nearly all of its requests; the rest goes the usual way through the application.
-Here a request costs the event loop a fifth of what it costs there, and a refusal less still.
+Here a request costs the event loop about half of what it costs there (150 to 210 us against 350, unwatched, in a
+loaded server; docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -67,20 +68,6 @@ def target(url: bytes) -> Target | None:
     return None
 
 
-class Direct:
-    """Answers such requests for a service."""
-
-    def __init__(self, service: Service):
-        self.service = service
-        for route in ROUTES:
-            service.durable.guard.protects(route)
-            service.metrics.serves(route)
-
-    def call(self, wire: BoundedProtocol, at: Target) -> Call:
-        """The request whose head a protocol has just read."""
-        return Call(self.service, wire, at)
-
-
 class _Unheard:
     """For uvicorn's protocol, which wakes a task that waits for a request's body. Here none does."""
 
@@ -88,7 +75,8 @@ class _Unheard:
 
 
 class Call:
-    """One request, from its head to its answer. It begins when those before it on its connection are answered.
+    """One request for inference, whose head a protocol has just read, from there to its answer. It begins when those
+    before it on its connection are answered.
 
     It is told what comes (`add`, `complete`, `left`) and stands where uvicorn's protocol keeps the request it is busy
     with, so it has the attributes that are looked at there.
@@ -309,4 +297,4 @@ class Call:
         if not self.disconnected:
             if not self.keep_alive:
                 wire.hang_up(unread=self.more_body)
-            wire.answered()
+            wire.answered(self)

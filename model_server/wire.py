@@ -12,7 +12,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model_server import problems
-from model_server.direct import Call, Direct, target
+from model_server.direct import Call, Target, target
 from model_server.problems import BadInput, Problem
 
 LINGER_S = 2.0
@@ -23,13 +23,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(
         self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None],
-        direct: Direct, **kwargs,
+        call: Callable[[BoundedProtocol, Target], Call], **kwargs,
     ):  # fmt: skip
-        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `direct` answers
-        the requests for inference."""
+        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `call` makes the
+        requests for inference, which are answered here."""
         super().__init__(*args, **kwargs)
         self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
-        self._direct = direct
+        self._call = call
+        self._calls: set[Call] = set()  # not answered yet: one begun, and those behind it
         self._in_head, self._has_body, self._refused = False, False, False
         self._draining: asyncio.Task | None = None
         self._data_bytes = 0  # of the piece that is being read
@@ -74,7 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if at is None:
             super().on_headers_complete()
             return
-        before, self.cycle = self.cycle, self._direct.call(self, at)
+        before, self.cycle = self.cycle, self._call(self, at)
+        self._calls.add(self.cycle)
         if before is None or before.response_complete:
             self.cycle.begin()
         else:
@@ -107,8 +109,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The headers that every answer has."""
         return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
 
-    def answered(self) -> None:
-        """The direct request that this connection was busy with is: go on, but not faster than answers are read."""
+    def answered(self, call: Call) -> None:
+        """A request for inference is: go on, but not faster than answers are read."""
+        self._calls.discard(call)
         if not self.flow.write_paused:
             self.on_response_complete()
         elif self._draining is None or self._draining.done():
@@ -141,12 +144,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """Nobody is there for what is being answered, or waits to be."""
-        for cycle, _ in self.pipeline:
-            if type(cycle) is Call:
-                cycle.left()
-        if type(self.cycle) is Call:
-            self.cycle.left()
-        elif self.cycle is not None and not self.cycle.response_complete:
+        for call in self._calls:
+            call.left()
+        self._calls.clear()
+        if self.cycle is not None and type(self.cycle) is not Call and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 

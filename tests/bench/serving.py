@@ -69,7 +69,8 @@ def scheduled(server: Server, per_s: float, for_s: float, scratch: Path, while_i
     environment = {"BODIES": str(server.bodies), "CONTENT_TYPE": server.content_type, "PYTHONPATH": str(ROOT)}
     with server.awake():
         argv = [sys.executable, "-m", "locust", "-f", HERE / "open_loop.py", "-H", server.url(""), "--headless"]
-        argv += ["--only-summary", "--exit-code-on-error", "0", "-u", "1", "--arrivals", f"constant:{per_s:.0f}/s", "--for", str(for_s)]
+        argv += ["--only-summary", "--exit-code-on-error", "0", "-u", "1", "--for", str(for_s)]
+        argv += ["--arrivals", f"constant:{per_s:.0f}/s"]
         run = threading.Thread(target=_client, args=([*argv, "--rows", rows], environment))
         run.start()
         while run.is_alive():

@@ -266,12 +266,12 @@ def test_a_signal_while_the_last_requests_are_waited_for_changes_nothing(start, 
     assert json.loads(out)[0]["num_requests"] == 20
 
 
-@pytest.mark.timeout(60)
-def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, server, tmp_path):
+def with_pages(start, tmp_path, url):
+    """A run with Locust's web pages, and what asks them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run = start(scenario(tmp_path), server.url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
+    run = start(scenario(tmp_path), url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
 
     def ui(path: str, data: bytes | None = None) -> dict:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
@@ -280,10 +280,15 @@ def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, se
     while True:
         try:
             ui("/stats/requests")
-            break
+            return run, ui
         except OSError:
             assert run.child.poll() is None, run.end()
             time.sleep(0.05)
+
+
+@pytest.mark.timeout(60)
+def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, server, tmp_path):
+    run, ui = with_pages(start, tmp_path, server.url)
     for seen in (0, 1):
         ui("/swarm", b"user_count=2&spawn_rate=1&arrivals=constant:40/s")
         while len(run.events()) < 2 * seen + 1:
@@ -304,22 +309,7 @@ def test_the_web_ui_starts_and_stops_it_twice_and_counts_every_request(start, se
 @pytest.mark.timeout(90)
 def test_fewer_users_are_no_end_of_the_load(start, server, tmp_path):
     """Whichever of the users began it is, most likely, among those who are stopped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run = start(scenario(tmp_path), server.url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
-
-    def ui(path: str, data: bytes | None = None) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
-            return json.loads(answer.read())
-
-    while True:
-        try:
-            ui("/stats/requests")
-            break
-        except OSError:
-            assert run.child.poll() is None, run.end()
-            time.sleep(0.05)
+    run, ui = with_pages(start, tmp_path, server.url)
     for users in (8, 1):
         ui("/swarm", b"user_count=%d&spawn_rate=100&arrivals=constant:40/s" % users)
         until = time.monotonic() + 30

@@ -45,6 +45,35 @@ class Served(httpx.Client):
         raise AssertionError(f"nothing after {within_s} s; log: {self.log_path.read_text()[-2000:]}")
 
 
+class Connection:
+    """Bytes to a server, and the answers that come back."""
+
+    def __init__(self, port: int):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._file = self.socket.makefile("rb")
+
+    def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def answer(self, has_body: bool = True) -> tuple[int, dict[str, str], bytes]:
+        """The next answer: status, headers, body. Raises IndexError when the server has closed."""
+        status = int(self._file.readline().split()[1])
+        lines = iter(lambda: self._file.readline().strip().decode(), "")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return status, headers, self._file.read(int(headers.get("content-length", 0))) if has_body else b""
+
+    def ended(self) -> bool:
+        """Whether the server sends nothing more; waits until it has closed."""
+        return self._file.read() == b""
+
+    def leave(self) -> None:
+        """Close, for certain: nothing of it is kept open here."""
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self._file.close()
+        self.socket.close()
+
+
 @contextlib.contextmanager
 def serving(folder: Path, *flags: str, defect: str = "", wait: bool = True, stdout: int | None = None):
     """A running server, open to all unless the flags name keys; `defect` is Python run in it before it starts, to break

@@ -9,6 +9,7 @@ import sqlite3
 
 import psycopg
 import pytest
+from test_served_health import WEDGED
 
 from model_server import deep
 from model_server.storage.database import Database
@@ -17,11 +18,6 @@ ANOTHER_MODEL = """
 import model_server.model as m
 real = m.Model.predict
 m.Model.predict = lambda *a: 1 - real(*a)
-"""
-WEDGED = """
-import model_server.model as m, time
-real, calls = m.Model.predict, []
-m.Model.predict = lambda *a: (calls.append(1), time.sleep(3600 * (len(calls) > 33)), real(*a))[2]
 """
 MEMORY = """
 import model_server.deep as d

@@ -5,32 +5,21 @@ import json
 import socket
 
 import pytest
-from real_server import serving
-from test_served_health import SLUGGISH
+from real_server import Connection, serving
+from test_served_health import SLOW
 
+HELD = (
+    SLOW
+    + """
+import pathlib
+def held(*a):
+    while pathlib.Path({file!r}).exists():
+        time.sleep(0.01)
+    return real(*a)
+m.Model.predict = held
+"""
+)
 ABOUT = {"method": "POST", "endpoint": "/predict"}
-
-
-class Connection:
-    """Bytes to a server, and the answers that come back."""
-
-    def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self._file = self.socket.makefile("rb")
-
-    def send(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self.socket.sendall(piece)
-
-    def answer(self, has_body: bool = True) -> tuple[int, dict[str, str], bytes]:
-        """The next answer. Raises IndexError when the server has closed."""
-        status = int(self._file.readline().split()[1])
-        lines = iter(lambda: self._file.readline().strip().decode(), "")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return status, headers, self._file.read(int(headers.get("content-length", 0))) if has_body else b""
-
-    def ended(self) -> bool:
-        return self._file.read() == b""
 
 
 @pytest.fixture
@@ -142,35 +131,54 @@ def test_a_reader_who_does_not_read_stops_being_read(served):
 
 
 @pytest.fixture(scope="module")
-def sluggish(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("sluggish"), "--max-batch", "1", defect=SLUGGISH) as client:
-        yield client
+def held(tmp_path_factory):
+    """A server, and a file: while it is there, inference waits."""
+    folder = tmp_path_factory.mktemp("held")
+    with serving(folder, "--max-batch", "1", defect=HELD.format(file=str(folder / "hold"))) as client:
+        yield client, folder / "hold"
 
 
-def test_who_leaves_while_waiting_costs_no_inference_and_is_counted_so(sluggish, corpus):
-    image = corpus[0][0]
+def busy(client, asked: bytes) -> Connection:
+    """One whose request the model has taken, and holds."""
+    batches, connection = client.metric("inference_batch_size_count"), Connection(client.port)
+    connection.send(asked)
+    client.until(lambda: client.metric("inference_batch_size_count") == batches + 1)
+    return connection
 
-    def counted() -> list[float]:
-        return [
-            sluggish.metric("http_requests_total", status="499", **ABOUT) or 0,
-            sluggish.metric("inference_jobs_dropped_total") or 0,
-            sluggish.metric("http_requests_in_flight"),
-            sluggish.metric("request_bodies_held_bytes"),
-        ]
 
-    left, dropped, *_ = counted()
-    waiting = [Connection(sluggish.port) for _ in range(8)]
+def counted(client) -> tuple[float, float]:
+    """Requests whose clients had left, and those of them that the model never saw."""
+    left = client.metric("http_requests_total", status="499", **ABOUT) or 0
+    return left, client.metric("inference_jobs_dropped_total")
+
+
+def test_who_leaves_while_waiting_costs_no_inference_and_is_counted_so(held, corpus):
+    client, hold = held
+    asked, (left, dropped) = head(length=len(corpus[0][0])) + corpus[0][0], counted(client)
+    hold.touch()
+    waiting = [busy(client, asked), *(Connection(client.port) for _ in range(7))]
+    for connection in waiting[1:]:
+        connection.send(asked)
+    client.until(lambda: client.metric("inference_queue_depth") == 8)
     for connection in waiting:
-        connection.send(head(length=len(image)) + image)
-    sluggish.until(lambda: sluggish.metric("inference_queue_depth") == 8)
-    for connection in waiting:
-        connection.socket.shutdown(socket.SHUT_RDWR)
-        connection.socket.close()
-    sluggish.until(lambda: sluggish.metric("inference_queue_depth") == 0)
-    after = counted()
-    assert after[0] + (sluggish.metric("http_requests_total", status="200", **ABOUT) or 0) >= left + 8
-    assert after[1] - dropped >= 4, "most had not reached the model when they left"
-    assert after[2:] == [0, 0]
+        connection.leave()
+    client.until(lambda: client.metric("http_connections_open") <= 1)
+    hold.unlink()
+    client.until(lambda: client.metric("inference_queue_depth") == 0)
+    assert counted(client) == (left + 8, dropped + 7), "one was with the model already"
+    assert client.metric("http_requests_in_flight") == client.metric("request_bodies_held_bytes") == 0
+
+
+def test_what_is_no_http_ends_all_that_was_asked_before_it_with_one_answer(held, corpus):
+    client, hold = held
+    asked, (left, dropped) = head(length=len(corpus[0][0])) + corpus[0][0], counted(client)
+    hold.touch()
+    first, connection = busy(client, asked), Connection(client.port)
+    connection.send(asked * 2 + b"nonsense\r\n\r\n")
+    assert connection.answer()[0] == 400
+    hold.unlink()
+    assert first.answer()[0] == 200 and connection.ended(), "no answer comes after that one"
+    assert counted(client) == (left + 1, dropped + 1)
 
 
 def test_who_leaves_in_the_middle_of_a_body_is_counted_so(served, corpus):
@@ -178,8 +186,7 @@ def test_who_leaves_in_the_middle_of_a_body_is_counted_so(served, corpus):
     connection = Connection(served.port)
     connection.send(head(length=100_000) + b"x" * 1000)
     served.until(lambda: served.metric("http_requests_in_flight") == 1)
-    connection.socket.close()
-    connection._file.close()
+    connection.leave()
     served.until(lambda: served.metric("http_requests_total", status="499", **ABOUT) == left + 1)
     assert served.metric("request_bodies_held_bytes") == 0
 

@@ -2,11 +2,10 @@
 
 import json
 import re
-import socket
 
 import pytest
 from collector import attributes
-from real_server import serving
+from real_server import Connection, serving
 from test_served_health import WEDGED
 
 DEADLINE_S = 3  # no stall of a machine should be taken for a client that waits
@@ -32,34 +31,11 @@ def head(path: str = "/predict", *more: str, length: int | None = 5) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-class Connection:
-    """Bytes to a server, and the answers that come back."""
-
-    def __init__(self, port: int):
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
-        self._file = self._socket.makefile("rb")
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def answer(self) -> tuple[int, dict[str, str], dict]:
-        """The next answer: status, headers, JSON. Raises IndexError when the server has closed."""
-        status = int(self._file.readline().split()[1])
-        lines = iter(lambda: self._file.readline().strip().decode(), "")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return status, headers, json.loads(self._file.read(int(headers["content-length"])))
-
-    def lives(self) -> bool:
-        """Whether the next request on this connection is answered for itself."""
-        self.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
-        return "openapi" in self.answer()[2]
-
-
 @pytest.fixture
 def connection(full):
     connection = Connection(full.port)
     yield connection
-    connection._socket.close()
+    connection.socket.close()
 
 
 SENT = {
@@ -77,13 +53,15 @@ SENT = {
 def test_the_answer_is_whole_and_the_connection_goes_on(full, connection, pieces):
     connection.send(pieces[0])
     status, headers, told = connection.answer()
+    told = json.loads(told)
     assert (status, headers["content-type"], headers["retry-after"]) == (503, "application/problem+json", "1")
     assert "date" in headers and headers["x-request-id"] == told["request_id"]
     assert (told["status"], told["reason"]) == (503, "queue_full") and "2 requests are waiting" in told["detail"]
     assert ("error" in told) == (INFER.encode() in pieces[0]), "where clients of that protocol look for it"
     for piece in pieces[1:]:
         connection.send(piece)
-    assert connection.lives()
+    connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"openapi" in connection.answer()[2]
 
 
 def test_requests_behind_each_other_are_each_answered_in_order(connection):
