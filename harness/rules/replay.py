@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -206,6 +207,7 @@ class _Promtool:
         with subprocess.Popen(
             [*self._argv, "test", "rules", str(file)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": str(file.parent)},  # its storage, which it leaves when it is killed
         ) as process:  # fmt: skip
             self._running.add(process)
             if self._over:

@@ -252,13 +252,14 @@ def test_a_rule_reaches_as_far_back_as_what_it_reads_and_as_it_waits():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["INT", "KILL"])
 def test_a_promtool_that_still_works_ends_with_us(tmp_path, number):
     promtool = tmp_path / "promtool"
-    promtool.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/pids\nexec sleep 600\n")
+    promtool.write_text(f'#!/bin/sh\nmkdir -p "$TMPDIR/storage"\necho $$ >> {tmp_path}/pids\nexec sleep 600\n')
     promtool.chmod(0o755)
     asks = (
         f"import recording as r; r.PROMTOOL = {str(promtool)!r}; r.replayed(r.up(), workdir=r.Path({str(tmp_path)!r}))"
     )
     paths = os.pathsep.join(map(str, (Path(__file__).parent, *Path(__file__).parents)))
-    env = {**os.environ, "PYTHONPATH": paths}
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    env = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(elsewhere)}
     child = subprocess.Popen([sys.executable, "-c", asks], env=env, stderr=subprocess.PIPE)
     try:
         pids = until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().split())
@@ -268,3 +269,4 @@ def test_a_promtool_that_still_works_ends_with_us(tmp_path, number):
         child.kill()
     assert child.returncode == (-number if number == signal.SIGKILL else -signal.SIGINT)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    assert not list(elsewhere.iterdir()), "what it leaves lies where we work"
