@@ -38,12 +38,13 @@ def memory(root: Path = ROOT) -> Memory:
         )
         try:
             used, allowed = int((folder / usage).read_text()), int((folder / limit).read_text())
-            limited.append(Memory(used, allowed, max(0, used - _inactive(folder))))
         except (OSError, ValueError):  # not visible from here, or "max"
             continue
-    limited = [found for found in limited if found.limit_bytes < machine]
+        if allowed < machine:
+            limited.append((allowed, used, folder))
     if limited:
-        return min(limited, key=lambda found: found.limit_bytes)
+        allowed, used, folder = min(limited, key=lambda found: found[0])
+        return Memory(used, allowed, max(0, used - _inactive(folder)))  # the kernel takes long to add these up
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if address_space != resource.RLIM_INFINITY:
         used = _kilobytes(root / "proc/self/status", "VmSize:")

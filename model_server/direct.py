@@ -7,7 +7,6 @@ loaded server; docs/benchmarks.md).
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import re
 import time
@@ -40,8 +39,17 @@ ROLE = "predict"
 PREDICT, INFER, INFER_VERSION = "/predict", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 ROUTES = (PREDICT, INFER, INFER_VERSION)  # each takes POST
 NAMES_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-IS_JSON = {"content-type": "application/json"}
+
+
+def fields(headers: Mapping[str, str]) -> bytes:
+    """Headers as they are sent."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+IS_JSON = fields({"content-type": "application/json"})
+SHED = fields({"content-type": MEDIA_TYPE, **RETRY})
+CLOSE = fields({"connection": "close"})
 
 
 class Target(NamedTuple):
@@ -84,7 +92,7 @@ class Call:
 
     __slots__ = (
         "_answers", "_at", "_began", "_body", "_early", "_expects", "_expires", "_head", "_headers", "_job", "_method",
-        "_principal", "_service", "_timer", "_trace", "_wire",
+        "_principal", "_service", "_trace", "_wire",
         "disconnected", "keep_alive", "more_body", "response_complete",
     )  # fmt: skip
     message_event = _Unheard()
@@ -101,7 +109,6 @@ class Call:
         self._body: Body | None = None
         self._early: list[bytes] | None = None  # what came before it was this request's turn
         self._job: Job | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """It is this request's turn."""
@@ -115,6 +122,10 @@ class Call:
         self._head = Head(self._method, self._at.path, self._headers, headers, address, ids)
         self._trace = service.tracer.sampled(ids, parent)
         service.metrics.in_flight += 1
+        if service.batcher.full and self._method == "POST":  # before anything that costs more
+            service.batcher.saturated()
+            self._shed()
+            return
         try:
             self._admit()
             for chunk in self._early or ():
@@ -156,8 +167,6 @@ class Call:
         service, head = self._service, self._head
         if self._method != "POST":
             raise Problem(405, "wrong_method", "Method Not Allowed", {"Allow": "POST"})
-        if service.batcher.full:  # before anything that costs more
-            raise service.batcher.saturated()
         guard = service.durable.guard
         key = guard.caller(head)
         self._principal = name_of(key)
@@ -166,7 +175,7 @@ class Call:
         service.check_model(self._at.name, self._at.version)
         self._expires = deadline.expiry(head.field(deadline.FIELD), service.settings.deadline_s)
         self._body = service.bodies.expect(head)
-        self._timer = self._wire.loop.call_later(self._expires - time.monotonic(), self._late)
+        self._wire.deadline.set(self._expires, self._late)
         if self._expects and self.more_body:
             self._wire.transport.write(CONTINUE)
 
@@ -206,7 +215,7 @@ class Call:
         """Whether nobody waits for the answer any more."""
         return self.disconnected or self.response_complete
 
-    def _predicted(self, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
+    def _predicted(self, answer: Answer) -> tuple[bytes, bytes]:
         """Of a picture, as JSON: class, probability of pneumonia, version, request id."""
         [probability] = answer.probabilities
         told = {
@@ -217,18 +226,25 @@ class Call:
         }
         return orjson.dumps(told), IS_JSON
 
-    def _inferred(self, asked: oip.Inference, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
+    def _inferred(self, asked: oip.Inference, answer: Answer) -> tuple[bytes, bytes]:
         """Of tensors, as they asked for it."""
-        return asked.answer(answer.probabilities, self._service.model.version, self._head.ids["request_id"])
+        version, request_id = self._service.model.version, self._head.ids["request_id"]
+        content, headers = asked.answer(answer.probabilities, version, request_id)
+        return content, fields(headers)
 
     def _late(self) -> None:
         """No time is left."""
-        self._timer = None
         if self._job is None:
             self._fail(slow())
         else:
             self._job.gave_up()
             self._fail(Expired())
+
+    def _shed(self) -> None:
+        """Refuse for want of room, as cheaply as can be."""
+        shedding = self._service.shedding
+        shedding.log()
+        self._finish(503, shedding.content(self._head.ids["request_id"], self._at.path), SHED)
 
     def _fail(self, error: Exception) -> None:
         """Count, log, record and answer what went wrong."""
@@ -237,9 +253,7 @@ class Call:
         try:
             match error:
                 case Saturated():
-                    service.shedding.log()
-                    told = service.shedding.content(ids["request_id"], self._at.path)
-                    self._finish(503, told, {"content-type": MEDIA_TYPE, **RETRY})
+                    self._shed()
                     return
                 case Expired():
                     service.metrics.expired.inc()
@@ -260,20 +274,20 @@ class Call:
         finally:
             tracing.CURRENT.reset(token)
         if self.disconnected:
-            self._finish(problem.status, b"", {})
+            self._finish(problem.status, b"", b"")
             return
         told = body(problem, ids["request_id"], self._at.path)
         headers = {"content-type": MEDIA_TYPE, **(problem.headers or {})}
-        self._finish(problem.status, orjson.dumps(told), headers)
+        if headers.pop("Connection", None):  # only ever to close it
+            self.keep_alive = False
+        self._finish(problem.status, orjson.dumps(told), fields(headers))
 
-    def _finish(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+    def _finish(self, status: int, content: bytes, headers: bytes) -> None:
         """Answer, if anybody is there to be told, and give back what the request held."""
         service, wire, head = self._service, self._wire, self._head
         self.response_complete = True
         received = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        wire.deadline.clear()
         if self._body is not None:
             received = self._body.size
             self._body.release()
@@ -282,14 +296,13 @@ class Call:
         if self.disconnected:
             status, content = LEFT, b""
         elif not wire.transport.is_closing():
-            if "Connection" in headers:  # only ever to close it
-                self.keep_alive = False
-            fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-            if not self.keep_alive and "Connection" not in headers:
-                fields += "connection: close\r\n"
-            fields += f"content-length: {len(content)}\r\nx-request-id: {head.ids['request_id']}\r\n\r\n"
-            shown = content if self._method != "HEAD" else b""
-            wire.transport.write(b"".join((STATUS_LINE[status], wire.date, fields.encode("latin-1"), shown)))
+            wire.transport.write(
+                b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+                % (
+                    STATUS_LINE[status], wire.date, headers, b"" if self.keep_alive else CLOSE, len(content),
+                    head.ids["request_id"].encode(), content if self._method != "HEAD" else b"",
+                )
+            )  # fmt: skip
         method = self._method if self._method in METHODS else "other"
         service.answers.ended(
             method, self._at.route, status, head.ids, self._trace, self._began, received, len(content)

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from model_server import __version__, container, exposition, gpu, network, process, tally
 from model_server.drift import Drift
 from model_server.images import CLASSES
-from model_server.readings import Fixed, Reading, Readings, Sampled
+from model_server.readings import Fixed, Reading, Readings, Sampled, together
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -134,22 +134,24 @@ NOTHING = Nothing()
 
 
 def _machine_readings() -> dict[str, Reading]:
+    memory, cpu, interfaces = together(container.memory), together(container.cpu), together(network.traffic)
+
     def traffic(way: str) -> Callable[[], dict[tuple[str], int]]:
-        return lambda: {(name,): getattr(seen, way) for name, seen in network.traffic().items()}
+        return lambda: {(name,): getattr(seen, way) for name, seen in interfaces().items()}
 
     return {
         "process_threads": ("Threads of this process.", process.threads),
-        "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
+        "container_memory_usage_bytes": ("Memory in use.", lambda: memory().used_bytes),
         "container_memory_working_set_bytes": (
             "Memory in use, without page cache that nobody has used lately.",
-            lambda: container.memory().working_set_bytes,
+            lambda: memory().working_set_bytes,
         ),
-        "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
-        "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
-        "container_cpu_quota_cores": ("Cores allowed.", lambda: container.cpu().cores),
+        "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: memory().limit_bytes),
+        "container_cpu_usage_seconds_total": ("CPU time used.", lambda: cpu().used_s),
+        "container_cpu_quota_cores": ("Cores allowed.", lambda: cpu().cores),
         "container_cpu_throttled_seconds_total": (
             "Time kept from running by the quota.",
-            lambda: container.cpu().throttled_s,
+            lambda: cpu().throttled_s,
         ),
         "network_receive_bytes_total": ("Bytes received.", traffic("received_bytes"), ("interface",)),
         "network_transmit_bytes_total": ("Bytes sent.", traffic("sent_bytes"), ("interface",)),

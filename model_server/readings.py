@@ -33,6 +33,20 @@ class Readings:
             yield family
 
 
+def together(read: Callable[[], Any], within_s: float = 0.1) -> Callable[[], Any]:
+    """`read`, asked once for all figures that are taken from it in one go: each file is read once, and they agree."""
+    read_at, value = float("-inf"), None
+
+    def latest() -> Any:
+        nonlocal read_at, value
+        if time.monotonic() - read_at > within_s:
+            value = read()
+            read_at = time.monotonic()
+        return value
+
+    return latest
+
+
 class Fixed:
     """A metric that never changes."""
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http
 import json
 import random
-from asyncio.events import TimerHandle
+import time
 from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model_server import problems
+from model_server.alarm import Alarm
 from model_server.direct import Call, Target, target
 from model_server.problems import BadInput, Problem
 
 LINGER_S = 2.0
+
+
+@functools.lru_cache(1)  # they change once a second
+def _written(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -35,16 +42,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._draining: asyncio.Task | None = None
         self._data_bytes = 0  # of the piece that is being read
         self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
-        self._late: TimerHandle | None = None
+        self._late, self._silence = Alarm(self.loop), Alarm(self.loop)
+        self.deadline = Alarm(self.loop)  # of the request for inference that is being answered
         self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._unset_keepalive_if_required()
-        self._punctual()
+        for alarm in (self._late, self._silence, self.deadline):
+            alarm.close()
         self._leave()
         super().connection_lost(exc)
 
@@ -58,22 +66,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parsed_bytes = 0 if self._has_body else self._parsed_bytes + len(data)
         if self._parsed_bytes > self._max_head_bytes:
             self._refuse(self._too_large)
-        elif self._late is None and (self._in_head or self._is_answered_early()):
+        elif not self._late.on and (self._in_head or self._is_answered_early()):
             late = self._on_late if self._in_head else self.transport.close
-            self._late = self.loop.call_later(self._head_within_s, late)
+            self._late.set(time.monotonic() + self._head_within_s, late)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._parsed_bytes = True, 0
 
     def on_headers_complete(self) -> None:
         self._in_head, self._has_body = False, True
-        self._punctual()
+        self._late.clear()
         if self._parsed_bytes + self._data_bytes > self._max_head_bytes < self._head_bytes():
             raise self._too_large  # the parser stops and calls for the answer below
         at = target(self.url)
         if at is None:
-            super().on_headers_complete()
+            self._for_the_application()
             return
         before, self.cycle = self.cycle, self._call(self, at)
         self._calls.add(self.cycle)
@@ -98,16 +106,23 @@ class BoundedProtocol(HttpToolsProtocol):
         was_answered = self.cycle.response_complete
         self.cycle.complete()
         if was_answered:  # and the rest of its body has come now
-            self._punctual()
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._late.clear()
+            self._await_request()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._await_request()
 
     @property
     def date(self) -> bytes:
         """The headers that every answer has."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        return _written(tuple(self.server_state.default_headers))
 
     def answered(self, call: Call) -> None:
         """A request for inference is: go on, but not faster than answers are read."""
@@ -127,6 +142,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _for_the_application(self) -> None:
+        """Go the usual way with the request whose head is read."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # which makes much that inference needs nothing of
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _await_request(self) -> None:
+        """Close, unless something comes in time."""
+        self._silence.set(time.monotonic() + self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._silence.clear()
 
     async def _drain(self) -> None:
         await self.flow.drain()
@@ -165,17 +195,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _on_late(self) -> None:
         self._refuse(BadInput(408, "slow_head", f"the headers did not come within {self._head_within_s:g} s"))
 
-    def _punctual(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-
     def _refuse(self, problem: BadInput) -> None:
         """Answer, and close once that can have been read: to close while bytes come in would throw it away.
 
         A request that is being answered on this connection ends with it.
         """
-        self._punctual()
+        self._late.clear()
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
