@@ -6,7 +6,7 @@ from typing import TextIO
 
 import numpy as np
 
-from harness.history import ODD, History, Outcome
+from harness.history import CHOOSY, ODD, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
 from harness.verdict import Result, Verdict
 
@@ -69,8 +69,8 @@ def _worst(rows: np.ndarray) -> list[str]:
 
 
 def _step(step: int) -> str:
-    """A step by its number, and whether its clients were odd."""
-    return f"{step - ODD} odd" if step & ODD else str(step)
+    """A step by its number, whether its clients were odd, and whether they said how they may be answered."""
+    return f"{step & ~(ODD | CHOOSY)}" + " odd" * bool(step & ODD) + " choosy" * bool(step & CHOOSY)
 
 
 def _length(rows: np.ndarray) -> float:
