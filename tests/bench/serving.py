@@ -1,6 +1,6 @@
 """How fast the service is: beside its peers, beside its own limit, and what watching it costs.
 
-    python tests/bench/serving.py [ROUNDS] [PART ...]        parts: throughput latency probes overload start
+    python tests/bench/serving.py [ROUNDS] [PART ...]        parts: throughput latency probes overload start large
 
 The server has one core and the client the other. Everything is measured in rounds, each server in turn, so that a
 machine whose host takes processors away does so to all of them; all rounds count. `/s` is by the clock; `/cpu-s` is per
@@ -30,6 +30,7 @@ from collector import Collector  # noqa: E402
 from servers import CLIENT_CORE, HERE, ROOT, SERVER_CORE, Server, bentoml, litserve, ours, peers  # noqa: E402
 
 from harness.history import Outcome, read_rows  # noqa: E402
+from model_server.settings import WEIGHTS  # noqa: E402
 
 CONNECTIONS = 64
 FOR_S = 3
@@ -39,7 +40,7 @@ BARE = [*UNWATCHED, "--database", "off"]
 Rounds = dict[str, list[float]]
 
 
-def asked(server: Server, for_s: float = FOR_S) -> dict[str, float]:
+def asked(server: Server, for_s: float = FOR_S, connections: int = CONNECTIONS) -> dict[str, float]:
     """Ask as fast as it answers, over many connections: wrk's figures, and per processor second."""
     with server.awake():
         used = server.cpu_s
@@ -48,7 +49,7 @@ def asked(server: Server, for_s: float = FOR_S) -> dict[str, float]:
             "--timeout",
             "10s",
             "-t1",
-            f"-c{CONNECTIONS}",
+            f"-c{connections}",
             f"-d{for_s}s",
             "-s",
             HERE / "bodies.lua",
@@ -79,9 +80,9 @@ def scheduled(server: Server, per_s: float, for_s: float, scratch: Path, while_i
     return read_rows(rows)
 
 
-def limit(for_s: float = FOR_S) -> float:
+def limit(for_s: float = FOR_S, weights: Path = WEIGHTS) -> float:
     """Images per processor second of decode and forward in a bare loop on the server's core, at the best batch."""
-    argv = ["taskset", "-c", SERVER_CORE, sys.executable, HERE / "bare_loop.py", str(for_s)]
+    argv = ["taskset", "-c", SERVER_CORE, sys.executable, HERE / "bare_loop.py", str(for_s), weights]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return float(subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout)
 
@@ -208,6 +209,44 @@ def overload(rounds: int, scratch: Path, collector: Collector) -> None:
     show("resident MB over the rounds (flat)", memory)
 
 
+def large(rounds: int, scratch: Path, collector: Collector) -> None:
+    """The network of the guide, DenseNet-121 at 224 x 224, with weights nobody trained: limit, watching, overload."""
+    weights, for_s, waiting = scratch / "densenet.safetensors", 8, 4
+    make = "import sys, pathlib; from model_server import densenet, train; "
+    make += "train.write(densenet.DenseNet121(), pathlib.Path(sys.argv[1]), '0.1-random')"
+    subprocess.run([sys.executable, "-c", make, weights], cwd=ROOT, check=True)
+    # A queue of what it answers in about 0.4 s: with the default's 128 whoever is admitted at last waits for 10 s.
+    flags = ["--weights", str(weights), "--max-batch", "2", "--max-queue", str(waiting)]
+    traced = ["--otlp-endpoint", collector.url]
+    servers = [
+        ours(scratch, *flags, *AS_MEANT, *traced),
+        ours(scratch, *flags, *UNWATCHED, name="ours, unwatched"),
+        ours(scratch, *flags, *AS_MEANT, *traced, "--trace-ratio", "1", name="ours, all traced"),
+    ]
+    cpu, goodput = defaultdict(list), []
+    try:
+        for server in servers:
+            asked(server, 2, waiting)
+        for _ in range(rounds):
+            for server in servers:
+                figures = asked(server, for_s, waiting)
+                cpu[server.name].append(figures["/cpu-s"])
+                if server is servers[0]:
+                    rows = scheduled(server, max(2, 3 * figures["/s"]), for_s, scratch)
+                    good = rows[(rows["status"] == 200) & (rows["done"] - rows["intended"] <= 0.5)]
+                    goodput.append(len(good) / for_s / figures["/s"])
+            cpu["limit"].append(limit(for_s, weights))
+    finally:
+        for server in servers:
+            server.stop()
+    for name, values in cpu.items():
+        show(f"{name}, /cpu-s", values)
+    show("ours / limit, /cpu-s (target >= 0.75)", ratios(cpu, "ours", "limit"))
+    show("watched / unwatched, /cpu-s (target >= 0.95)", ratios(cpu, "ours", "ours, unwatched"))
+    show("all traced / unwatched, /cpu-s (target >= 0.88)", ratios(cpu, "ours, all traced", "ours, unwatched"))
+    show("goodput within 500 ms at 3 x capacity / capacity (target >= 0.9)", goodput)
+
+
 def start(rounds: int, scratch: Path, collector: Collector) -> None:
     """From the start of the process to ready; what of it is not the runtime's import, as /health/startup says."""
     whole, after = [], []
@@ -245,7 +284,7 @@ def _processor() -> tuple[int, int]:
     return sum(ticks), ticks[7]
 
 
-PARTS = {"throughput": throughput, "latency": latency, "probes": probes, "overload": overload, "start": start}
+PARTS = {part.__name__: part for part in (throughput, latency, probes, overload, start, large)}
 
 
 def main(rounds: int, parts: Sequence[str]) -> None:

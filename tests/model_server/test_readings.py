@@ -5,7 +5,7 @@ import time
 
 from prometheus_client.core import GaugeMetricFamily
 
-from model_server.readings import Readings, Sampled
+from model_server.readings import Readings, Sampled, together
 
 
 def samples(collector) -> dict[str, float]:
@@ -34,6 +34,25 @@ def test_what_cannot_be_read_is_absent_and_the_rest_is_not():
         {"gone": ("x", gone), "none": ("x", lambda: None), "n": ("x", lambda: {}, ("a",)), "b": ("x", int)}
     )
     assert samples(readings) == {"b": 0}
+
+
+def test_figures_of_one_source_are_of_one_reading_and_the_next_ones_of_another():
+    asked = []
+    source = together(lambda: asked.append(1) or len(asked), within_s=60)
+    readings = Readings({"a": ("x", source), "b": ("x", lambda: 10 * source())})
+    assert samples(readings) == {"a": 1, "b": 10}
+    source = together(lambda: asked.append(1) or len(asked), within_s=0)
+    assert source() < source()
+
+
+def test_a_source_that_failed_is_asked_again():
+    def gone():
+        asked.append(1)
+        raise FileNotFoundError("/proc/gone")
+
+    asked: list[int] = []
+    source = together(gone)
+    assert samples(Readings({"a": ("x", source), "b": ("x", source)})) == {} and len(asked) == 2
 
 
 class Slow:
