@@ -72,6 +72,11 @@ class AlertDelivered:
         said = f"{self.receiver} was told after {duration(took_s)} (bound {self._bound(scale)})"
         if took_s > within_s:
             return self._says(FAIL, said, "LATE", "shorten group_wait, or `for` and window of the rule", **figures)
+        if ahead_s := scale * self._ahead(history, moments):  # of its `for`, which the fault then did not wait for
+            said += f", and at most {duration(took_s + ahead_s)} had it not been pending before the fault began"
+            if took_s + ahead_s > within_s:
+                remedy = "let the effect of what came before die down, or run again with more processor"
+                return self._says(INCONCLUSIVE, said, remedy=remedy, **figures)
         if problems := told.problems + (over.problems if over else ()):
             reason = f"{said}, but {told.integration} would not have taken it: {'; '.join(problems)}"
             return self._says(FAIL, reason, "REJECTED", "mend the receiver's configuration or template", **figures)
@@ -172,6 +177,11 @@ class AlertDelivered:
             n for n in self._to_receiver(history, moments, "resolved") if told and n.at >= max(told.at, moments.gone)
         ]
         return told, over[0] if over else None
+
+    def _ahead(self, history: History, moments: Effect) -> float:
+        """For how long the alert had been pending live when the fault began, in seconds of the gate."""
+        spans = [span for _, span in history.alert_spans(self.alert, "pending")]
+        return max((moments.start - s.start for s in spans if s.start < moments.start <= s.end), default=0.0)
 
     def _to_receiver(self, history: History, moments: Effect, status: str) -> list[Notification]:
         during = self._during(history, moments)

@@ -92,9 +92,9 @@ def up(start: float, end: float, down: tuple[float, float] = (0, 0), without: tu
     return Series({"__name__": "up", "job": "svc"}, at.tolist(), value.tolist())
 
 
-def firing(alert: str, *spans: tuple[float, float]) -> Series:
+def firing(alert: str, *spans: tuple[float, float], state: str = "firing") -> Series:
     at = np.concatenate([np.arange(start, end + 0.001, SCRAPE_S) for start, end in spans]).tolist()
-    return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": "firing"}, at, [1.0] * len(at))
+    return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": state}, at, [1.0] * len(at))
 
 
 def told(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:

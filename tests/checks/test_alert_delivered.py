@@ -95,6 +95,27 @@ CASES = [
         "after 4 min (b",
     ),
     (
+        "pending before the fault began, yet in time either way",
+        CALL,
+        sent(FIRING, OVER, series=[WATCHDOG, DOWN, firing("ServiceDown", (19, 21), state="pending")]),
+        PASS,
+        "after 2 min (bound 4 min 10 s: contract 2 min, group_wait 10 s, delivery 2 min), and at most 3 min had it not",
+    ),
+    (
+        "pending for so long before the fault that it may be slower than it seems",
+        CALL,
+        sent(FIRING, OVER, series=[WATCHDOG, DOWN, firing("ServiceDown", (17, 21), state="pending")]),
+        INCONCLUSIVE,
+        "and at most 5 min had it not been pending before the fault began",
+    ),
+    (
+        "pending and over before the fault began",
+        CALL,
+        sent(FIRING, OVER, series=[WATCHDOG, DOWN, firing("ServiceDown", (5, 19), state="pending")]),
+        PASS,
+        "2 min), and that it was over",
+    ),
+    (
         "only the all-clear told, and to another receiver",
         CALL,
         sent(told(32, "slack", "resolved", "ServiceDown")),
