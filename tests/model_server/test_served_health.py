@@ -30,7 +30,7 @@ SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
 
 
 def test_startup_is_answered_and_scraped_while_the_model_loads_and_passes_only_after(serve, corpus):
-    with serve(defect=SLOW_LOAD, wait=False) as client:
+    with serve(defect=SLOW_LOAD, wait=False, fresh=True) as client:
         first = client.until(lambda: client.get("/health/startup"))
         assert first.status_code == 503 and first.json()["status"] == "starting"
         assert client.get("/health/live").status_code == 200
