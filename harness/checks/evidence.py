@@ -20,7 +20,10 @@ UNSENT_AT_MOST = 0.001
 STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
 UNSEEN_REMEDY = "mend the fault first: see the experiment's log, and whether its target is what it should be"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
+NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
 STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
+
+CROWDED_REMEDY = "run again while nothing else runs here, or allow for it: generator.neighbours in gate.yaml"
 
 
 class NoEvidence(Exception):
@@ -55,10 +58,11 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
     """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it.
 
     A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
-    service, or Prometheus, beside it. Nor is one of an experiment whose fault nobody saw: what did not happen need not
-    raise an alert. Nor is one that a check makes of the rows of a generator that the record does not believe, unless
-    the check says that it stands all the same (checks/standing.py); alerts and probes are seen by others than the
-    generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
+    service, or Prometheus, beside it. Nor is one of a phase in which others had much of the processors: a service that
+    waits for one is slow, and a scrape too late, without any fault of its own. Nor is one of an experiment whose fault
+    nobody saw: what did not happen need not raise an alert. Nor is one that a check makes of the rows of a generator
+    that the record does not believe, unless the check says that it stands all the same (checks/standing.py); alerts and
+    probes are seen by others than the generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
     """
     try:
         if why := cut_short(history, _about(check)):
@@ -67,6 +71,7 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
         if result.verdict is Verdict.FAIL:
             for against, remedy in (
                 (starved(check, history), STARVED_REMEDY),
+                (crowded(check, history), CROWDED_REMEDY),
                 (unseen(check, history), UNSEEN_REMEDY),
                 (_doubts(check, history, record), STARVED_REMEDY),
             ):
@@ -85,10 +90,8 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
 
 def starved(check: Check, history: History, generator: str = "load") -> str:
     """How late the generator was in the phase a check is about (in any, where it is about all); empty when in time."""
-    about = _about(check)
     bound_ms = history.setting("starved_ms", STARVED_MS)
-    known = dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))
-    for name in [about] if about else known:
+    for name in _phases(check, history):
         window = history.phase(name)
         rows = history.requests(window, generator) if window else np.empty(0)
         late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
@@ -97,6 +100,25 @@ def starved(check: Check, history: History, generator: str = "load") -> str:
             late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
             return f"{late}{stolen(history, name)})"
     return ""
+
+
+def crowded(check: Check, history: History) -> str:
+    """Which share of the processors others had in the phase a check is about (in any, where it is about all): processes
+    that are not of the run, and the host. Empty when it was little, or nobody noted it."""
+    bound = history.setting("neighbours", NEIGHBOURS)
+    for name in _phases(check, history):
+        used = spent(history, name)
+        if used and "own" in used and (used["busy"] - used["own"] + used["stolen"]) / used["all"] > bound:
+            others = percent(round(max(0, used["busy"] - used["own"]) / used["all"], 2))
+            host = f" and the host {percent(round(used['stolen'] / used['all'], 2))}" if used["stolen"] else ""
+            return f"in {name} other processes had {others}{host} of the processors (bound {percent(bound)})"
+    return ""
+
+
+def _phases(check: Check, history: History) -> list[str]:
+    """The phases that a check is about."""
+    about = _about(check)
+    return [about] if about else [*dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))]
 
 
 def _doubts(check: Check, history: History, record: Record | None) -> str:
@@ -124,12 +146,20 @@ def unseen(check: Check, history: History) -> str:
 
 def stolen(history: History, name: str) -> str:
     """What share of the processors the host took away in a phase, as an addition to a sentence; empty below 5 %."""
-    edges = {e.detail["edge"]: e.detail.get("cpu") for e in history.of("run", "phase") if e.detail.get("phase") == name}
-    begin, end = edges.get("begin"), edges.get("end")
-    if not begin or not end or end["all"] <= begin["all"]:
-        return ""
-    share = (end["stolen"] - begin["stolen"]) / (end["all"] - begin["all"])
+    used = spent(history, name)
+    share = used["stolen"] / used["all"] if used else 0.0
     return f"; the host took {percent(round(share, 2))} of the processors away" if share >= 0.05 else ""
+
+
+def spent(history: History, phase: str) -> dict[str, int]:
+    """Ticks of the processors within a phase, by what they were for (harness/watch/processors.py); empty where they
+    were not noted."""
+    edges = {
+        e.detail["edge"]: e.detail.get("cpu") for e in history.of("run", "phase") if e.detail.get("phase") == phase
+    }
+    begin, end = edges.get("begin") or {}, edges.get("end") or {}
+    used = {name: end[name] - begin[name] for name in end if name in begin}
+    return used if used.get("all", 0) > 0 else {}
 
 
 def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:

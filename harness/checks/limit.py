@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.checks import strain
+from harness.checks.evidence import NEIGHBOURS, spent
 from harness.checks.words import count, duration, percent
 from harness.history import History, Outcome, Window
 from harness.verdict import Result
@@ -22,7 +23,9 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
     if window is None:
         return "unknown: nothing is recorded"
     used = _used_cores(history, window)
-    took, idle = (_share(history, phase, of) for of in ("stolen", "idle"))
+    ticks = spent(history, phase)
+    took, idle = (ticks[of] / ticks["all"] if of in ticks else None for of in ("stolen", "idle"))
+    others = (ticks["busy"] - ticks["own"]) / ticks["all"] if "own" in ticks else None
     rows = history.requests(window, generator)
     shed = int(np.count_nonzero((rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & (rows["status"] == 503)))
     busy = max((strain.busy(e.detail, window) for e in history.of("load", "finished")), default=0.0)
@@ -31,7 +34,10 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
     host = "" if took is None else f"the host took {percent(round(took, 2))} of them away"
     queue = f"{shed:,} of {count(len(rows), 'request')} were refused with 503"
     ours = f"the generator used {busy:.2f} of a processor"
+    beside = "" if others is None else f"other processes used {percent(max(0.0, round(others, 2)))}"
     short = []
+    if others is not None and others >= NEIGHBOURS:
+        short.append(f"neighbours: {beside}")
     if took is not None and took >= HOST_TOOK:
         short.append(f"the host: {host}")
     if busy >= GENERATOR_BUSY:
@@ -41,7 +47,7 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
         short.append(f"the service's processor: {', '.join(filter(None, (own, rest)))}")
     if shed:
         short.append(f"the service's queue: {queue}")
-    return "; ".join(short) or f"unknown: {', '.join(filter(None, (own, rest, host, queue, ours)))}"
+    return "; ".join(short) or f"unknown: {', '.join(filter(None, (own, rest, beside, host, queue, ours)))}"
 
 
 def _exhausted(used: float, idle: float | None, busy: float, cores: int) -> bool:
@@ -68,14 +74,3 @@ def _used_cores(history: History, window: Window) -> float | None:
         if after - first > 1 and (rise := series.value[after - 1] - series.value[first]) >= 0:
             per_s, known = per_s + rise / (series.at[after - 1] - series.at[first]), True
     return per_s if known else None
-
-
-def _share(history: History, phase: str, of: str) -> float | None:
-    """A share of all processors over a phase, of the ticks at its edges; None where these were not noted."""
-    edges = {
-        e.detail["edge"]: e.detail.get("cpu") for e in history.of("run", "phase") if e.detail.get("phase") == phase
-    }
-    begin, end = edges.get("begin") or {}, edges.get("end") or {}
-    if of not in begin or of not in end or end["all"] <= begin["all"]:
-        return None
-    return (end[of] - begin[of]) / (end["all"] - begin["all"])

@@ -75,11 +75,12 @@ class LoadSpec(Strict):
 
 
 class GeneratorBounds(Strict):
-    """How far the generator may be off before nothing it measured counts."""
+    """How far the generator, and the machine under it, may be off before nothing that was measured counts."""
 
     lag_p99: Duration = 0.05  # a tenth of the usual latency bound: lag only ever adds to the latency that is judged
     lag_p99_under_fault: Duration = 0.1
     starved: Duration = 0.1  # beyond it in a phase, nothing that failed there is a verdict on the service
+    neighbours: Share = 0.2  # of all processors, to other processes and the host; beyond it the same
     rate_within: Share = 0.01
     patience: Duration = 120  # what a run waits in all, before its phases, for the generator to keep its schedule
     repeats: int = Field(3, ge=0, le=5)  # of a phase in which the generator was late; what it met there does not matter

@@ -148,7 +148,7 @@ def load_once(
     generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor()
+    view, began, ticks = View(stack, time.monotonic(), watch, None), time.time(), processor(stack.run)
     here = (corpus, Path.cwd(), processes, ca_file, insecure)
     with generating(stack, scenario, arrivals, for_s, *here) as load:
         until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
@@ -163,7 +163,10 @@ def load_once(
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
-        begin, end = ("begin", rows["intended"].min(), ticks), ("end", rows["intended"].max() + 1e-6, processor())
+        begin, end = (
+            ("begin", rows["intended"].min(), ticks),
+            ("end", rows["intended"].max() + 1e-6, processor(stack.run)),
+        )
         for edge, at, cpu in (begin, end):
             log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
@@ -217,6 +220,7 @@ def started(plan: Plan, log: Log) -> None:
         evaluation_s=plan.evaluation_s,
         job=plan.service.monitoring.job,
         starved_ms=1000 * plan.gate.generator.starved,
+        neighbours=plan.gate.generator.neighbours,
         group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
         harness=harness.__version__,
         pid=os.getpid(),

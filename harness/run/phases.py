@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -23,7 +25,7 @@ from harness.stack import generator
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
-from harness.watch import alerts, requests
+from harness.watch import alerts, processors, requests
 
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
@@ -95,16 +97,16 @@ def wait_load(load: Generator, stack: Stack, view: View) -> Event:
 def steady(plan: Plan, load: Generator, log: Log, view: View, stage: str) -> None:
     """The steady load, judged from now on for its time."""
     await_calm(plan, log, view, stage, load)
-    _edge(log, STEADY, "begin")
+    _edge(log, view.stack.run, STEADY, "begin")
     view.let_pass(stage, plan.gate.load.for_s, load)
-    _edge(log, STEADY, "end")
+    _edge(log, view.stack.run, STEADY, "end")
 
 
 def from_its_begin(plan: Plan, load: Generator, epoch: float, log: Log, view: View, stage: str) -> None:
     """The steady load, judged from the first moment of its schedule on."""
-    _edge(log, STEADY, "begin", at=epoch)
+    _edge(log, view.stack.run, STEADY, "begin", at=epoch)
     view.let_pass(stage, max(0.0, epoch + plan.gate.load.for_s - time.time()), load)
-    _edge(log, STEADY, "end")
+    _edge(log, view.stack.run, STEADY, "end")
 
 
 def await_calm(plan: Plan, log: Log, view: View, stage: str, load: Generator | None, **about: str) -> None:
@@ -122,7 +124,7 @@ def perform(
     await_calm(plan, log, view, stage, load, experiment=experiment.name)
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
-    _edge(log, experiment.name, "begin")
+    _edge(log, run, experiment.name, "begin")
     try:
         view.let_pass(f"{stage}: baseline", BASELINE_S, load)
         child = spawn(
@@ -146,7 +148,7 @@ def perform(
         left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
-        _edge(log, experiment.name, "end")
+        _edge(log, run, experiment.name, "end")
 
 
 def attempts(phase: str, lag_p99_s: float, repeats: int, load: Generator, log: Log, view: View) -> Iterator[str]:
@@ -203,15 +205,15 @@ def _quoted(child: Child) -> str:
     return "it is still running"
 
 
-def _edge(log: Log, phase: str, edge: str, at: float | None = None) -> None:
-    """A phase begins or ends; with it what the processors did so far, because a stolen processor explains much."""
-    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor())
+def _edge(log: Log, run: Path, phase: str, edge: str, at: float | None = None) -> None:
+    """A phase begins or ends; with it what the processors did so far, because one that others had explains much."""
+    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(run))
 
 
-def processor(stat: Path = Path("/proc/stat")) -> dict[str, int]:
-    """Ticks of all processors since boot: in all, taken away by the host, idle; empty where the kernel does not say."""
-    try:
-        ticks = [int(n) for n in stat.read_text().split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
-        return {}
-    return {"all": sum(ticks), "stolen": ticks[7], "idle": ticks[3] + ticks[4]} if len(ticks) == 8 else {}
+def processor(run: Path) -> dict[str, int]:
+    """What the processors did so far, and how much of it for a run: for this process, for whoever holds its stack up,
+    and for all that they started."""
+    roots = {os.getpid(), *(pid.pid for pid in processes_of(run))}
+    with suppress(OSError, ValueError, KeyError):
+        roots.add(int(json.loads((run / "owner.json").read_text())["pid"]))
+    return processors.ticks(roots)

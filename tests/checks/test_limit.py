@@ -12,9 +12,9 @@ BELIEVED = Result("recorded", "the record", PASS, "", measured=1.0, bound=25.0, 
 LATE = Result("recorded", "the record", INCONCLUSIVE, "", measured=40.0, bound=25.0, unit="ms")
 
 
-def load(cores=0.3, busy=0.2, idle=60, stolen=0, believed=BELIEVED, **few):
+def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **few):
     """Ten seconds of 60 requests each, on four processors of which so many per cent were idle."""
-    ticks = {"all": 4000, "stolen": 40 * stolen, "idle": 40 * idle}
+    ticks = {"all": 4000, "stolen": 40 * stolen, "idle": 40 * idle, "busy": 1000 + 40 * others, "own": 1000}
     edges = [
         Event(at, "run", "phase", detail={"phase": "load", "edge": edge, "cpu": cpu})
         for at, edge, cpu in ((0, "begin", dict.fromkeys(ticks, 0)), (10, "end", ticks))
@@ -31,8 +31,9 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, believed=BELIEVED, **few):
     [
         pytest.param(
             load(),
-            "unknown: the service used 0.30 of 4 processors, 60 % of all were idle, the host took 0 % of them away, "
-            "0 of 600 requests were refused with 503, the generator used 0.20 of a processor",
+            "unknown: the service used 0.30 of 4 processors, 60 % of all were idle, other processes used 0 %, "
+            "the host took 0 % of them away, 0 of 600 requests were refused with 503, the generator used 0.20 of a "
+            "processor",
             id="nothing was",
         ),
         pytest.param(
@@ -54,6 +55,7 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, believed=BELIEVED, **few):
             "the service's queue: 40 of 600 requests were refused with 503",
             id="its queue, for want of processors",
         ),
+        pytest.param(load(others=30), "neighbours: other processes used 30 %", id="others'"),
         pytest.param(load(stolen=12), "the host: the host took 12 % of them away", id="the host's"),
         pytest.param(load(busy=0.95), "the generator: the generator used 0.95 of a processor", id="the generator's"),
         pytest.param(

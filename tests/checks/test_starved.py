@@ -142,6 +142,51 @@ def test_a_host_that_took_the_processor_away_is_named():
     assert "bound 100 ms; the host took 30 % of the processors away)" in result.reason
 
 
+def shared(others=0, stolen=0, own=300, **known):
+    """A phase of a thousand ticks of the processors."""
+    begin = {"all": 5000, "stolen": 7, "idle": 90, "busy": 1000, "own": 400}
+    spent = {"all": 1000, "stolen": stolen, "idle": 1000 - own - others - stolen, "busy": own + others, "own": own}
+    end = {name: begin[name] + spent[name] for name in begin} | known
+    return [
+        Event(at, "run", "phase", detail={"phase": "steady", "edge": edge, "cpu": cpu})
+        for at, edge, cpu in ((0.0, "begin", begin), (100.0, "end", end))
+    ]
+
+
+CROWDED = [
+    pytest.param(shared(others=190), FAIL, "", id="little"),
+    pytest.param(
+        shared(others=430),
+        INCONCLUSIVE,
+        "other processes had 43 % of the processors (bound 20 %)",
+        id="others",
+    ),
+    pytest.param(
+        shared(others=30, stolen=250),
+        INCONCLUSIVE,
+        "had 3 % and the host 25 % of the processors",
+        id="the host",
+    ),
+    pytest.param(shared(own=900), FAIL, "", id="its own"),
+    pytest.param(
+        [e._replace(detail=e.detail | {"cpu": {"all": e.at, "stolen": 0}}) for e in shared()], FAIL, "", id="not noted"
+    ),
+    pytest.param(
+        [*shared(others=430), Event(0, "run", "started", detail={"neighbours": 0.5})], FAIL, "", id="as it was allowed"
+    ),
+]
+
+
+@pytest.mark.parametrize(("edges", "verdict", "says"), CROWDED)
+def test_what_fails_while_others_have_the_processors_is_no_verdict(edges, verdict, says):
+    slow = rows(6000, slow=600)
+    result = judged(SLOW, history(edges, rows={"load": slow}, series=UP))
+    assert result.verdict is verdict and says in result.reason
+    assert verdict is FAIL or "generator.neighbours" in result.remedy
+    good = judged(SLOW, history(edges, rows={"load": rows(6000, took=0.01)}, series=UP))
+    assert good.verdict is PASS, "what is good enough even so is good"
+
+
 @pytest.mark.parametrize(("witness", "verdict"), [("ok", FAIL), ("unknown", INCONCLUSIVE)])
 def test_what_follows_from_a_fault_that_nobody_saw_is_no_verdict(witness, verdict):
     crash = [phase("crash", 0, 100), fault("crash", 20, 30, witness=witness)]

@@ -81,6 +81,7 @@ def test_what_is_not_there(planned, args, says):
 
 
 @pytest.mark.gate
+@pytest.mark.calm
 def test_up_load_and_chaos_work_together_and_ctrl_c_ends_them(project):
     project.plan(["sham"])
     up = subprocess.Popen(

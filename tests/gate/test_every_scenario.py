@@ -14,11 +14,12 @@ from small_project import ROOT, Project
 
 from harness import cli, run
 from harness.checks import Quiet
+from harness.checks.evidence import NEIGHBOURS, spent
 from harness.errors import UsageError
-from harness.history import ODD, Log, Outcome, read_rows
+from harness.history import ODD, History, Log, Outcome, read_rows
 from harness.load import corpus
 from harness.plan import plan as planning
-from harness.run import evidence
+from harness.run import LOADED, evidence
 from harness.run.view import View
 from harness.stack.stack import ENV
 from harness.stack.tools import find
@@ -126,13 +127,13 @@ class Bench:
         return run.judge(folder)
 
     def load(self, scenario, shows):
-        """The exit code of `harness load` on it, and its rows."""
+        """The exit code of `harness load` on it, its rows, and whether others had the processors meanwhile."""
         rows = self.live.stack.run / "requests-load.bin"
         before = len(read_rows(rows))
         arrivals = ["--arrivals", shows.arrivals] if shows.arrivals else []
         file = str(self.project.folder / f"scenarios/{scenario}.py")
         code = cli.main(["load", file, "--for", f"{min(shows.for_s, 2.2)}s", *arrivals])
-        return code, read_rows(rows)[before:]
+        return code, read_rows(rows)[before:], crowded(History.read(self.live.stack.run), LOADED)
 
 
 @pytest.fixture
@@ -143,8 +144,14 @@ def here(bench, monkeypatch):
     return bench
 
 
+def crowded(history, phase):
+    """Whether others had so much of the processors that what fails is no verdict."""
+    used = spent(history, phase)
+    return (used["busy"] - used["own"] + used["stolen"]) / used["all"] > NEIGHBOURS
+
+
 def look(shows, rows, busy):
-    """What the rows must show, wherever it ran; on a machine that was too busy for the generator some go unanswered."""
+    """What the rows must show, wherever it ran; on a machine that was busy with other things some go unanswered."""
     if busy:
         rows = rows[~np.isin(rows["outcome"], (Outcome.TIMEOUT, Outcome.UNSENT)) & (rows["status"] < 500)]
     good = rows["expected"] >= 0
@@ -182,9 +189,9 @@ def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(sc
         gate = beside.submit(here.gate, scenario, shows)
         if shows.alone:
             wait([gate])
-        code, rows = here.load(scenario, shows)
+        code, rows, was_crowded = here.load(scenario, shows)
         judged = gate.result()
-    under_harness_load(shows, code, rows, capsys.readouterr().out)
+    under_harness_load(shows, code, rows, was_crowded, capsys.readouterr().out)
     in_a_gate(shows, judged)
     if scenario == "malformed":
         noisy = Quiet("steady").noisy(judged.history)
@@ -194,8 +201,8 @@ def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(sc
         assert quiet.verdict is (FAIL if allowed else PASS), "on a busy machine others may fire as well"
 
 
-def under_harness_load(shows, code, rows, said):
-    busy = "not to be believed" in said
+def under_harness_load(shows, code, rows, was_crowded, said):
+    busy = "not to be believed" in said or was_crowded
     assert code == shows.code or (busy and code == INCONCLUSIVE.exit_code), said
     look(shows, rows, busy)
     assert ("must not be (bound 0)" in said) == (shows.code == 1), said
@@ -207,13 +214,14 @@ def in_a_gate(shows, judged):
     # a scrape that a busy machine delayed by a quarter of a second is no downtime where every client was answered
     unscraped = [r for r in judged.results if r.check == "availability" and r.verdict is FAIL and r.measured == 1]
     said = {r.check: r for r in judged.results if r.check != "quiet" and r not in unscraped}
-    busy = said["recorded"].verdict is not PASS
+    busy = said["recorded"].verdict is not PASS or crowded(judged.history, "steady")
     look(shows, rows, busy)
     if shows.varies:
         assert window.start == started["epoch"] and rows["seq"].min() == 0, "judged from its first request on"
     else:
         assert window.start > started["epoch"] + 0.1
-    assert {kind for kind, r in said.items() if r.verdict is FAIL} == shows.fails, said
+    failed = {kind for kind, r in said.items() if r.verdict is FAIL}
+    assert failed == shows.fails or (busy and failed <= shows.fails), said
     for kind in said.keys() & {"latency", "availability", "error_ratio", "answers"} - shows.fails:
         few = shows.few and "too few to claim it" in said[kind].reason
         assert busy or said[kind].verdict is (INCONCLUSIVE if few else PASS), said[kind]

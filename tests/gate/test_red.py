@@ -15,13 +15,14 @@ RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/ale
 
 
 # A defect must be found on a machine that is busy with something else, too: there a late generator is no excuse here.
-BUSY = {"starved": "9s", "repeats": 0, "patience": "0s"}
+BUSY = {"starved": "9s", "neighbours": 1, "repeats": 0, "patience": "0s"}
 
 
 def verdicts(project):
     return {key: r["verdict"] for key, r in project.results().items() if r["verdict"] != "PASS"}
 
 
+@pytest.mark.calm
 @pytest.mark.timeout(500, func_only=True)
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project):
     project = whole_project
@@ -79,6 +80,7 @@ def test_600_ms_added_to_inference_break_the_latency_slo(project):
     assert latency["verdict"] == "FAIL" and latency["measured"] > 600
 
 
+@pytest.mark.calm
 def test_a_fault_whose_action_silently_does_nothing_is_inconclusive(project):
     project.plan(["server-crash"])
     project.replace("experiments/server-crash.yaml", "harness.chaos.actions, func: kill", "silent_actions, func: kill")
@@ -89,6 +91,7 @@ def test_a_fault_whose_action_silently_does_nothing_is_inconclusive(project):
     assert "witness" in project.results()["injected", "server-crash: injected"]["reason"]
 
 
+@pytest.mark.calm
 def test_a_generator_that_cannot_keep_its_schedule_is_inconclusive(project):
     project.plan(scenario="scenarios/blocked.py", checks=["quiet"], repeats=0, patience="0s")
     (project.folder / "scenarios/blocked.py").write_text((HERE / "blocked_generator.py").read_text())

@@ -82,7 +82,7 @@ def test_weights_that_are_gone_and_come_back(client, folder, corpus):
     client.until(lambda: failing(client) == {"storage_accessible"})
     works(client, corpus[0][0], "gone")
     assert errors(client, "model", "read") > before
-    assert str(weights) in logged(client, "Storage does not work")[-1]["reason"]
+    client.until(lambda: any(str(weights) in told["reason"] for told in logged(client, "Storage does not work")))
     (folder / "away").rename(weights)
     client.until(lambda: failing(client) == set())
     client.until(lambda: logged(client, "Storage works again"))
@@ -98,7 +98,7 @@ def test_weights_that_hang_are_counted_and_logged_though_who_reads_them_is_stuck
     client.until(lambda: failing(client) == {"storage_accessible"})
     works(client, corpus[0][0], "hanging")
     client.until(lambda: errors(client, "model", "read") >= before + 2)
-    assert len(logged(client, "Storage hangs", store="model", operation="read")) == 1
+    client.until(lambda: len(logged(client, "Storage hangs", store="model", operation="read")) == 1)
     (folder / "good").replace(weights)
     os.close(os.open(folder / "way-out", os.O_WRONLY))  # and who reads it goes on
     client.until(lambda: failing(client) == set())
@@ -114,7 +114,7 @@ def test_a_state_folder_that_is_moved_away_and_back(client, folder, corpus):
     works(client, corpus[0][0], "moved")
     client.until(lambda: errors(client, "audit", "write") and errors(client, "state", "write") >= before + 2)
     assert client.metric("audit_write_failures_total") >= 1 and not state.exists()
-    assert len(logged(client, "Audit log cannot be written")) == 1  # not at every try
+    client.until(lambda: len(logged(client, "Audit log cannot be written")) == 1)  # not at every try
     (folder / "elsewhere").rename(state)
     client.until(lambda: failing(client) == set())
     kept(client, folder, "moved")

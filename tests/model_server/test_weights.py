@@ -1,8 +1,6 @@
 """Weights load whole and as described, or not at all."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -70,14 +68,13 @@ def test_damaged_weights_are_refused_with_the_reason(copy, damage, said):
         pytest.param(lambda p: None, ("--weights-sha256", "0" * 64), "--weights-sha256 says 000", id="another hash"),
     ],
 )
-def test_a_server_whose_weights_are_not_what_they_should_be_does_not_start(copy, damage, flags, said):
+def test_a_server_whose_weights_are_not_what_they_should_be_does_not_start(serve, copy, damage, flags, said):
     damage(copy)
-    command = [sys.executable, "-m", "model_server", "--auth", "off", "--port", "0", "--weights", str(copy), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    errors = [json.loads(line) for line in done.stdout.splitlines() if '"ERROR"' in line]
-    (reason,) = [e["context"]["reason"] for e in errors if e["message"] == "Service cannot start"]
-    assert said in reason and str(copy) in reason and "Service started" not in done.stdout
+    with serve("--weights", str(copy), *flags, wait=False) as client:
+        assert client.process.wait(120) == 1
+        told = [(line["message"], line["context"].get("reason", "")) for line in client.log]
+    (reason,) = [reason for message, reason in told if message == "Service cannot start"]
+    assert said in reason and str(copy) in reason and "Service started" not in dict(told)
 
 
 def test_a_model_that_answers_nonsense_is_not_ready(copy):

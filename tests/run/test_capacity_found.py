@@ -123,10 +123,10 @@ def for_real(url, folder):
         argv = generator.command(
             folder / "asks.py", url, arrivals=arrivals, for_s=for_s, rows=rows, events=events, name="load"
         )
-        before = processor()
+        before = processor(folder)
         subprocess.run(argv, capture_output=True, check=True, timeout=60)
         told = [Event(*line) for line in json_lines(events)]
-        return history(read_rows(rows), told, (before, processor()))
+        return history(read_rows(rows), told, (before, processor(folder)))
 
     return load
 

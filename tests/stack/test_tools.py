@@ -119,7 +119,7 @@ def archive(folder: Path, product: str, *programs: str) -> str:
     folder.mkdir(parents=True)
     with tarfile.open(folder / f"{stem}.tar.gz", "w:gz") as tar:
         for name in programs:
-            content = f"#!/bin/sh\necho '{name}, version 9.9'\n".encode() + os.urandom(20_000)
+            content = f"#!/bin/sh\necho '{name}, version 9.9'\nexit\n".encode() + os.urandom(20_000)
             info = tarfile.TarInfo(f"{stem}/{name}")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
