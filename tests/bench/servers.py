@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 IMAGES = ROOT / "scenarios/radiographs"
@@ -22,6 +24,7 @@ PEERS = ROOT / ".cache/peers"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 BOUNDARY = "radiograph"
 TICKS = os.sysconf("SC_CLK_TCK")
+RUNNING: list[Server] = []  # to be ended whatever happens, for a server that is left uses the next one's core
 
 
 class Server:
@@ -47,6 +50,7 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 self.stop()
             raise
+        RUNNING.append(self)
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def url(self, path: str = "/predict") -> str:
@@ -76,13 +80,21 @@ class Server:
             os.killpg(self._process.pid, signal.SIGSTOP)
 
     def stop(self) -> None:
+        """End it and all that it started: some leave workers behind."""
+        with contextlib.suppress(ValueError):
+            RUNNING.remove(self)
+        started = [psutil.Process(pid) for pid in self._pids()[1:]]
         os.killpg(self._process.pid, signal.SIGCONT)
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(started, 10)
 
     def _pids(self) -> list[int]:
         pids = [self._process.pid]

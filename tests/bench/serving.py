@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "model_server")]
 from collector import Collector  # noqa: E402
-from servers import CLIENT_CORE, HERE, ROOT, SERVER_CORE, Server, bentoml, litserve, ours, peers  # noqa: E402
+from servers import CLIENT_CORE, HERE, ROOT, RUNNING, SERVER_CORE, Server, bentoml, litserve, ours, peers  # noqa: E402
 
 from harness.history import Outcome, read_rows  # noqa: E402
 from model_server.settings import WEIGHTS  # noqa: E402
@@ -60,7 +60,8 @@ def asked(server: Server, for_s: float = FOR_S, connections: int = CONNECTIONS) 
     figures = json.loads(said.splitlines()[-1])
     if figures["not_2xx"] or figures["broken"]:
         print(f"  {server.name}: {figures['not_2xx']} answers not 2xx, {figures['broken']} broken", flush=True)
-    return {"/s": figures["requests"] / figures["seconds"], "/cpu-s": figures["requests"] / used, **figures}
+    good = figures["requests"] - figures["not_2xx"]
+    return {"/s": good / figures["seconds"], "/cpu-s": good / used, **figures}
 
 
 def scheduled(server: Server, per_s: float, for_s: float, scratch: Path, while_it_runs: Callable = lambda: None):
@@ -211,12 +212,12 @@ def overload(rounds: int, scratch: Path, collector: Collector) -> None:
 
 def large(rounds: int, scratch: Path, collector: Collector) -> None:
     """The network of the guide, DenseNet-121 at 224 x 224, with weights nobody trained: limit, watching, overload."""
-    weights, for_s, waiting = scratch / "densenet.safetensors", 8, 4
+    weights, for_s, asking = scratch / "densenet.safetensors", 8, 4
     make = "import sys, pathlib; from model_server import densenet, train; "
     make += "train.write(densenet.DenseNet121(), pathlib.Path(sys.argv[1]), '0.1-random')"
     subprocess.run([sys.executable, "-c", make, weights], cwd=ROOT, check=True)
     # A queue of what it answers in about 0.4 s: with the default's 128 whoever is admitted at last waits for 10 s.
-    flags = ["--weights", str(weights), "--max-batch", "2", "--max-queue", str(waiting)]
+    flags = ["--weights", str(weights), "--max-batch", "2", "--max-queue", str(asking)]
     traced = ["--otlp-endpoint", collector.url]
     servers = [
         ours(scratch, *flags, *AS_MEANT, *traced),
@@ -226,15 +227,17 @@ def large(rounds: int, scratch: Path, collector: Collector) -> None:
     cpu, goodput = defaultdict(list), []
     try:
         for server in servers:
-            asked(server, 2, waiting)
+            asked(server, 2, asking)
         for _ in range(rounds):
             for server in servers:
-                figures = asked(server, for_s, waiting)
+                figures = asked(server, for_s, asking)
                 cpu[server.name].append(figures["/cpu-s"])
                 if server is servers[0]:
                     rows = scheduled(server, max(2, 3 * figures["/s"]), for_s, scratch)
                     good = rows[(rows["status"] == 200) & (rows["done"] - rows["intended"] <= 0.5)]
                     goodput.append(len(good) / for_s / figures["/s"])
+                    with server.awake():
+                        time.sleep(1)  # for what is still in its queue
             cpu["limit"].append(limit(for_s, weights))
     finally:
         for server in servers:
@@ -296,7 +299,11 @@ def main(rounds: int, parts: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             ticks, stolen = _processor()
             print(f"\n{part}: {PARTS[part].__doc__}\n| figure | median of {rounds} | least | most |\n|---|---|---|---|")
-            PARTS[part](rounds, Path(scratch), collector)
+            try:
+                PARTS[part](rounds, Path(scratch), collector)
+            finally:
+                for server in [*RUNNING]:
+                    server.stop()
             now_ticks, now_stolen = _processor()
             print(f"processor taken by the host meanwhile: {100 * (now_stolen - stolen) / (now_ticks - ticks):.0f} %")
     collector.close()
