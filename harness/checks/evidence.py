@@ -21,6 +21,7 @@ STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 
 UNSEEN_REMEDY = "mend the fault first: see the experiment's log, and whether its target is what it should be"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
+IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
 STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
 
 CROWDED_REMEDY = "run again while nothing else runs here, or allow for it: generator.neighbours in gate.yaml"
@@ -71,7 +72,7 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
         if result.verdict is Verdict.FAIL:
             for against, remedy in (
                 (starved(check, history), STARVED_REMEDY),
-                (crowded(check, history), CROWDED_REMEDY),
+                ("; ".join(filter(None, (crowded(history, name) for name in _phases(check, history)))), CROWDED_REMEDY),
                 (unseen(check, history), UNSEEN_REMEDY),
                 (_doubts(check, history, record), STARVED_REMEDY),
             ):
@@ -102,17 +103,17 @@ def starved(check: Check, history: History, generator: str = "load") -> str:
     return ""
 
 
-def crowded(check: Check, history: History) -> str:
-    """Which share of the processors others had in the phase a check is about (in any, where it is about all): processes
-    that are not of the run, and the host. Empty when it was little, or nobody noted it."""
-    bound = history.setting("neighbours", NEIGHBOURS)
-    for name in _phases(check, history):
-        used = spent(history, name)
-        if used and "own" in used and (used["busy"] - used["own"] + used["stolen"]) / used["all"] > bound:
-            others = percent(round(max(0, used["busy"] - used["own"]) / used["all"], 2))
-            host = f" and the host {percent(round(used['stolen'] / used['all'], 2))}" if used["stolen"] else ""
-            return f"in {name} other processes had {others}{host} of the processors (bound {percent(bound)})"
-    return ""
+def crowded(history: History, phase: str) -> str:
+    """Which share of the processors others had in a phase, processes that are not of the run and the host; empty when
+    it was little, when enough was idle all the same (a large node has many tenants), or where nobody noted it."""
+    bound, used = history.setting("neighbours", NEIGHBOURS), spent(history, phase)
+    if "own" not in used or used["idle"] > IDLE_ENOUGH * used["all"]:
+        return ""
+    others, host = max(0, used["busy"] - used["own"]) / used["all"], used["stolen"] / used["all"]
+    if others + host <= bound:
+        return ""
+    had = percent(round(others, 2)) + (f" and the host {percent(round(host, 2))}" if host else "")
+    return f"in {phase} other processes had {had} of the processors (bound {percent(bound)})"
 
 
 def _phases(check: Check, history: History) -> list[str]:

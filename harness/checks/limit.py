@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.checks import strain
-from harness.checks.evidence import NEIGHBOURS, spent
+from harness.checks.evidence import crowded, spent
 from harness.checks.words import count, duration, percent
 from harness.history import History, Outcome, Window
 from harness.verdict import Result
@@ -36,7 +36,7 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
     ours = f"the generator used {busy:.2f} of a processor"
     beside = "" if others is None else f"other processes used {percent(max(0.0, round(others, 2)))}"
     short = []
-    if others is not None and others >= NEIGHBOURS:
+    if crowded(history, phase):
         short.append(f"neighbours: {beside}")
     if took is not None and took >= HOST_TOOK:
         short.append(f"the host: {host}")

@@ -55,7 +55,7 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **
             "the service's queue: 40 of 600 requests were refused with 503",
             id="its queue, for want of processors",
         ),
-        pytest.param(load(others=30), "neighbours: other processes used 30 %", id="others'"),
+        pytest.param(load(others=30, idle=20), "neighbours: other processes used 30 %", id="others'"),
         pytest.param(load(stolen=12), "the host: the host took 12 % of them away", id="the host's"),
         pytest.param(load(busy=0.95), "the generator: the generator used 0.95 of a processor", id="the generator's"),
         pytest.param(

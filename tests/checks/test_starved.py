@@ -162,12 +162,13 @@ CROWDED = [
         id="others",
     ),
     pytest.param(
-        shared(others=30, stolen=250),
+        shared(others=30, stolen=250, own=500),
         INCONCLUSIVE,
         "had 3 % and the host 25 % of the processors",
         id="the host",
     ),
     pytest.param(shared(own=900), FAIL, "", id="its own"),
+    pytest.param(shared(others=430, own=200), FAIL, "", id="others, and much was idle"),
     pytest.param(
         [e._replace(detail=e.detail | {"cpu": {"all": e.at, "stolen": 0}}) for e in shared()], FAIL, "", id="not noted"
     ),

@@ -14,7 +14,7 @@ from small_project import ROOT, Project
 
 from harness import cli, run
 from harness.checks import Quiet
-from harness.checks.evidence import NEIGHBOURS, spent
+from harness.checks.evidence import crowded
 from harness.errors import UsageError
 from harness.history import ODD, History, Log, Outcome, read_rows
 from harness.load import corpus
@@ -144,12 +144,6 @@ def here(bench, monkeypatch):
     return bench
 
 
-def crowded(history, phase):
-    """Whether others had so much of the processors that what fails is no verdict."""
-    used = spent(history, phase)
-    return (used["busy"] - used["own"] + used["stolen"]) / used["all"] > NEIGHBOURS
-
-
 def look(shows, rows, busy):
     """What the rows must show, wherever it ran; on a machine that was busy with other things some go unanswered."""
     if busy:
@@ -189,9 +183,9 @@ def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(sc
         gate = beside.submit(here.gate, scenario, shows)
         if shows.alone:
             wait([gate])
-        code, rows, was_crowded = here.load(scenario, shows)
+        code, rows, others = here.load(scenario, shows)
         judged = gate.result()
-    under_harness_load(shows, code, rows, was_crowded, capsys.readouterr().out)
+    under_harness_load(shows, code, rows, others, capsys.readouterr().out)
     in_a_gate(shows, judged)
     if scenario == "malformed":
         noisy = Quiet("steady").noisy(judged.history)
@@ -201,8 +195,8 @@ def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(sc
         assert quiet.verdict is (FAIL if allowed else PASS), "on a busy machine others may fire as well"
 
 
-def under_harness_load(shows, code, rows, was_crowded, said):
-    busy = "not to be believed" in said or was_crowded
+def under_harness_load(shows, code, rows, others, said):
+    busy = "not to be believed" in said or others
     assert code == shows.code or (busy and code == INCONCLUSIVE.exit_code), said
     look(shows, rows, busy)
     assert ("must not be (bound 0)" in said) == (shows.code == 1), said

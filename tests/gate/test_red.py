@@ -1,6 +1,8 @@
 """The gate goes red: defects sown into the service, its monitoring, the experiment and the generator, each found for
 the right reason by the whole gate with its real parts; and without them the same gate passes."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -78,6 +80,23 @@ def test_600_ms_added_to_inference_break_the_latency_slo(project):
     assert done.returncode == 1, done.stdout + done.stderr
     latency = project.results()["latency", "steady: latency p95"]
     assert latency["verdict"] == "FAIL" and latency["measured"] > 600
+
+
+def test_what_is_slow_while_others_have_the_processors_is_inconclusive(project):
+    project.plan(**BUSY | {"neighbours": 0.2})
+    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} slow-inference")
+    spin = "import time\nend = time.monotonic() + 250\nwhile time.monotonic() < end: pass"
+    neighbours = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(2 * len(os.sched_getaffinity(0)))]
+    try:
+        done = project.harness("gate")
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
+    assert done.returncode == 3, done.stdout + done.stderr
+    latency = project.results()["latency", "steady: latency p95"]
+    assert latency["verdict"] == "INCONCLUSIVE" and latency["measured"] > 600
+    assert "in steady other processes had" in latency["reason"] and "generator.neighbours" in latency["remedy"]
 
 
 @pytest.mark.calm
