@@ -18,13 +18,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import harness
-from harness.errors import HarnessError, Interrupted, PlanError, StackError, UsageError
+from harness.errors import HarnessError, Interrupted, PlanError, PushError, StackError, UsageError
 
 if TYPE_CHECKING:
     from harness import run as running
     from harness.report.summary import Summary
 
 RUNS = Path("runs")
+PUSH_TO = "HARNESS_PUSH_TO"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument(
         "--only", action="append", default=[], metavar="EXPERIMENT", help="only this experiment; repeatable"
     )
+    gate.add_argument("--push-to", metavar="URL", help=f"a Pushgateway that is told how it ended (default: ${PUSH_TO})")
     check = command("check", _check, "Judge a stored run again.")
     check.add_argument("run", type=Path, help="a folder under runs/")
     up = command("up", _up, "Hold a stack up until Ctrl-C, for `harness load`, `harness chaos`, locust and chaos.")
@@ -100,6 +102,15 @@ def _parser() -> argparse.ArgumentParser:
     chaos = command("chaos", _chaos, "Run one experiment, under load, against the stack of `harness up`, and judge it.")
     with_plan(chaos)
     chaos.add_argument("experiment", type=Path)
+    push = command("push", _push, "Tell a Pushgateway how a build, gate, deployment or rollback ended.")
+    push.add_argument("what", choices=["build", "gate", "deployment", "rollback"])
+    push.add_argument("run", type=Path, nargs="?", help="gate: its folder under runs/")
+    push.add_argument("--to", metavar="URL", help=f"the Pushgateway (default: ${PUSH_TO})")
+    push.add_argument("--service", help="its name (default: as gate.yaml has it)")
+    push.add_argument("--took", metavar="TIME", help="build: like 5m12s")
+    push.add_argument("--failed", action="store_true", help="build: it did not succeed")
+    push.add_argument("--commit", default="HEAD", help="deployment: what is in production now (default: HEAD)")
+    push.add_argument("--environment", default="production", help="deployment, rollback: where (default: production)")
     heal = command("heal", _heal, "Undo whatever a killed run left behind.")
     heal.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs (default: runs)")
     return parser
@@ -117,7 +128,52 @@ def _gate(args: argparse.Namespace) -> int:
     run = running.open_run(plan, tools, RUNS)
     with _screen() as watch:
         running.gate(plan, tools, run, rules, watch)
-    return _report(run)
+    code = _report(run)
+    if to := args.push_to or os.environ.get(PUSH_TO):
+        try:
+            _push_gate(run, to)
+        except PushError as error:  # which is no verdict
+            _complain(f"{error}\n  once there is: harness push gate {_near(run)} --to {to}")
+    return code
+
+
+def _push(args: argparse.Namespace) -> int:
+    from harness.plan.plan import load
+    from harness.plan.units import duration
+    from harness.report import delivery
+    from harness.run.folder import committed_at
+
+    if not (to := args.to or os.environ.get(PUSH_TO)):
+        raise UsageError(f"push: to which Pushgateway? give --to URL, or set {PUSH_TO}")
+    if (args.run is not None) != (args.what == "gate"):
+        raise UsageError("push: `harness push gate runs/ID` takes the folder of a run, and nothing else does")
+    if args.run is not None:
+        _push_gate(args.run, to)
+        return 0
+    service = args.service or load(Path("gate.yaml")).service.name
+    now, environment = time.time(), args.environment
+    if args.what == "build":
+        try:
+            made, environment = delivery.of_build(now, duration(args.took or ""), not args.failed), ""
+        except ValueError as error:
+            raise UsageError(f"push build: --took {error}") from error
+    elif args.what == "deployment":
+        committed = committed_at(Path.cwd(), args.commit)
+        if committed is None and args.commit != "HEAD":
+            raise UsageError(f"push deployment: git knows no commit {args.commit!r} here")
+        made = delivery.of_deployment(now, committed)
+    else:
+        made = delivery.of_rollback(now)
+    delivery.push(made, to, service, environment)
+    return 0
+
+
+def _push_gate(run: Path, to: str) -> None:
+    from harness import run as running
+    from harness.report import delivery
+
+    summary = _summary(running.judge(run))
+    delivery.push(delivery.of_gate(summary), to, summary.service)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@ HarnessError            anything the command line turns into one message instead
 │   ├── ProcessDied     a child ended by itself; carries its last lines
 │   └── LoadEnded       the load had sent its whole schedule before the run was over
 ├── FaultError          a fault could not be started or undone
-└── EvidenceError       a stored run cannot be read
+├── EvidenceError       a stored run cannot be read
+└── PushError           nobody takes the metrics of a delivery
 Interrupted             the user or CI asked us to stop; not an error, but the run ends here
 """
 
@@ -65,6 +66,10 @@ class EvidenceError(HarnessError):
     """A stored run cannot be read."""
 
     exit_code = 2
+
+
+class PushError(HarnessError):
+    """Nobody takes the metrics of a delivery."""
 
 
 class Interrupted(BaseException):

@@ -1,6 +1,14 @@
 """How the tests are shared out among processes (`pytest -n 3 --dist loadgroup`)."""
 
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+
 import pytest
+
+from harness.stack.tools import apt_install
 
 SHARES_NOTHING = {"test_red", "test_bad_input", "test_interrupted"}  # and each test goes where there is room
 
@@ -8,3 +16,26 @@ SHARES_NOTHING = {"test_red", "test_bad_input", "test_interrupted"}  # and each 
 def pytest_itemcollected(item):
     """The tests of one file go together, for they share servers. (Later would be too late for pytest-xdist.)"""
     item.add_marker(pytest.mark.xdist_group(item.name if item.path.stem in SHARES_NOTHING else item.path.stem))
+
+
+@pytest.fixture
+def pushgateway(tmp_path):
+    """The address of a Pushgateway of the test's own; the package is installed where it is missing."""
+    if not shutil.which("prometheus-pushgateway"):
+        apt_install("prometheus-pushgateway")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    with (tmp_path / "pushgateway.log").open("w") as log:
+        process = subprocess.Popen(["prometheus-pushgateway", f"--web.listen-address={address}"], stderr=log)
+    end = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{address}/-/ready", timeout=5).close()
+            break
+        except OSError:
+            assert process.poll() is None and time.monotonic() < end, (tmp_path / "pushgateway.log").read_text()
+            time.sleep(0.05)
+    yield f"http://{address}"
+    process.kill()
+    process.wait()

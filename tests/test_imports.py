@@ -24,7 +24,7 @@ MAY_IMPORT = {  # within harness; every layer may import itself
     "watch": {"history", "errors"},
     "load": {"history", "errors"},
     "chaos": {"faults", "stack", "watch", "errors"},
-    "report": {"verdict", "history"},
+    "report": {"verdict", "history", "errors"},
     "run": LAYERS,
     "screen": {"run"},  # what a run's progress looks like, for cli to print
     "cli": LAYERS | {"report", "run", "screen"},

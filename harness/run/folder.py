@@ -55,6 +55,16 @@ def commit(where: Path) -> str:
     return found.stdout.strip()
 
 
+def committed_at(where: Path, revision: str) -> float | None:
+    """When a commit was made, in Unix seconds; None where git knows no such one."""
+    ask = ["git", "-C", str(where), "show", "--no-patch", "--format=%ct", "--end-of-options", f"{revision}^{{commit}}"]
+    try:
+        found = subprocess.run(ask, capture_output=True, text=True, timeout=5)
+    except OSError:
+        return None
+    return float(found.stdout.split()[-1]) if found.returncode == 0 else None
+
+
 def _environment(plan: Plan, tools: Tools) -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],

@@ -106,6 +106,9 @@ def get(environ: Mapping[str, str] = os.environ, ways: Sequence[Way] | None = No
 
 
 _APT = """set -e
+mkdir -p /run/lock
+exec 9> /run/lock/harness-apt.lock
+flock 9  # one at a time: apt itself does not wait for another that fetches lists
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
     trap 'rm -f $policy' EXIT

@@ -4,6 +4,7 @@ the right reason by the whole gate with its real parts; and without them the sam
 import os
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from small_project import HERE, leftovers
@@ -26,12 +27,14 @@ def verdicts(project):
 
 @pytest.mark.calm
 @pytest.mark.timeout(500, func_only=True)
-def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project):
+def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project, pushgateway):
     project = whole_project
     project.plan(["server-crash", "overload"])
-    done = project.harness("gate", timeout_s=480)
+    done = project.harness("gate", "--push-to", pushgateway, timeout_s=480)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
+    told = urllib.request.urlopen(f"{pushgateway}/metrics").read().decode()
+    assert 'service="pneumonia-detector",verdict="pass"} 1' in told, told
     first = (project.run / "results.json").read_bytes()
     again = project.harness("check", str(project.run))
     assert again.returncode == 0 and (project.run / "results.json").read_bytes() == first
@@ -57,8 +60,9 @@ def test_a_renamed_receiver_is_misrouting(project):
     project.plan(["server-crash"], **BUSY)
     project.replace(ROUTES, "pagerduty", "pager-duty")
     project.replace(ROUTES, "pager-duty_", "pagerduty_")  # the kind of receiver keeps its name
-    done = project.harness("gate")
+    done = project.harness("gate", "--push-to", "http://127.0.0.1:9")
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "127.0.0.1:9 does not take the metrics" in done.stderr and "harness push gate runs/" in done.stderr
     found = project.results()
     delivered = found["alert_delivered", "server-crash: ServiceDown to pagerduty"]
     assert delivered["verdict"] == "FAIL" and "pager-duty" in delivered["reason"]
