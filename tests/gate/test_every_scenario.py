@@ -153,7 +153,7 @@ def look(shows, rows, busy):
         rows["status"].tolist()
     )
     rest = {(r["status"], r["outcome"]) for r in rows[~good]}
-    assert rest <= shows.other and bool(rest) == bool(shows.other), rest
+    assert rest <= shows.other and (busy or bool(rest) == bool(shows.other)), rest
     assert set(rows["turn"]) == shows.turns or busy
     assert bool(np.count_nonzero(rows["step"] & ODD)) == shows.odd
     if shows.images:
@@ -192,7 +192,8 @@ def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(sc
         allowed = Quiet("steady", frozenset(shows.may_fire)).noisy(judged.history)
         assert noisy.keys() - allowed.keys() == {"MalformedInputAttack"}
         quiet = next(result for result in judged.results if result.check == "quiet")
-        assert quiet.verdict is (FAIL if allowed else PASS), "on a busy machine others may fire as well"
+        crowd = crowded(judged.history, "steady")
+        assert quiet.verdict is ((INCONCLUSIVE if crowd else FAIL) if allowed else PASS), quiet
 
 
 def under_harness_load(shows, code, rows, others, said):
@@ -234,7 +235,7 @@ def in_a_gate(shows, judged):
 def test_a_mistake_is_one_line_and_no_broken_harness(line, arrivals, says, here, capsys):
     text = (ROOT / "scenarios/steady.py").read_text() + f"{line}\n"
     (here.project.folder / "scenarios/mistaken.py").write_text(text)
-    code, rows = here.load("mistaken", Shows(arrivals=arrivals, for_s=1.0))
+    code, rows, _ = here.load("mistaken", Shows(arrivals=arrivals, for_s=1.0))
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("load ")]
     assert code == 2 and not len(rows) and len(said) == 1 and said[0].startswith(f"harness: {says}"), said
     if not arrivals:

@@ -30,8 +30,13 @@ def prometheus(served, tmp_path_factory):
             f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage", "--log.level=error",
         ]
     )  # fmt: skip
+
+    def ask(path, **query):
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=query)
+        return answer.json()["data"] if answer.status_code != 503 else []  # it is starting
+
     try:
-        yield lambda path, **query: httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=query).json()["data"]
+        yield ask
     finally:
         process.kill()
         process.wait()

@@ -137,6 +137,7 @@ def find(load):
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.calm
 def test_the_edge_comes_out_within_the_precision_asked_for(service, tmp_path):
     known = find(on_paper)
     assert known.verdict is Verdict.PASS and 30 < known.kept_per_s < 50 < 1.3 * known.kept_per_s
@@ -144,7 +145,8 @@ def test_the_edge_comes_out_within_the_precision_asked_for(service, tmp_path):
         found = find(for_real(service, tmp_path))
         if found.verdict is Verdict.PASS:
             break
-        assert "late" in found.reason or "used" in found.reason or "stood still" in found.reason, found
+        doubts = ("late", "used", "stood still", "other processes had")
+        assert any(doubt in found.reason for doubt in doubts), found
     assert found.verdict is Verdict.PASS, found
     off = max(found.kept_per_s / known.kept_per_s, known.kept_per_s / found.kept_per_s)
     assert off <= 1 + PRECISION + 1e-9, (found, known)
