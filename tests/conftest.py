@@ -1,4 +1,4 @@
-"""How the tests are shared out among processes (`pytest -n 3 --dist loadgroup`)."""
+"""How the tests are shared out among processes (`pytest -n 2 --dist loadgroup`)."""
 
 import shutil
 import socket

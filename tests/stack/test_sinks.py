@@ -363,13 +363,21 @@ def test_every_receiver_of_a_real_alertmanager_is_told_firing_then_resolved(sink
         lines = (line for line in sinks.got() if line["status"] == status)
         return {(line["receiver"], line["integration"], " ".join(sorted(line["alerts"]))) for line in lines}
 
+    def others(status: str) -> set[tuple[str, str]]:
+        """Who else was told; a busy Alertmanager may tell of one alert of a group before it tells of both."""
+        return {
+            (r, integration)
+            for r, integration, about in told(status) - expected - {refused}
+            if (r, about) not in {("prose", "One"), ("prose", "Two")}
+        }
+
     with alertmanager_for(sinks, tmp_path) as url:
         tell(url, False, *alerts)
-        until(lambda: told("firing") == expected | {refused})
-        assert told("resolved") == set()
+        until(lambda: told("firing") >= expected | {refused})
+        assert told("resolved") == others("firing") == set()
         tell(url, True, *alerts)
         until(lambda: told("resolved") >= expected)
-    assert told("resolved") == expected
+    assert refused not in told("resolved") and others("resolved") == set()
     assert {(line["receiver"], line["integration"]) for line in sinks.got() if line["problems"]} == {refused[:2]}
     assert "Something is up" in "".join(line["text"] for line in sinks.got()), "the production texts were lost"
 
