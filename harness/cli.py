@@ -128,13 +128,13 @@ def _gate(args: argparse.Namespace) -> int:
     run = running.open_run(plan, tools, RUNS)
     with _screen() as watch:
         running.gate(plan, tools, run, rules, watch)
-    code = _report(run)
+    summary = _report(run)
     if to := args.push_to or os.environ.get(PUSH_TO):
         try:
-            _push_gate(run, to)
+            _push_gate(summary, to)
         except PushError as error:  # which is no verdict
             _complain(f"{error}\n  once there is: harness push gate {_near(run)} --to {to}")
-    return code
+    return summary.exit_code
 
 
 def _push(args: argparse.Namespace) -> int:
@@ -148,7 +148,7 @@ def _push(args: argparse.Namespace) -> int:
     if (args.run is not None) != (args.what == "gate"):
         raise UsageError("push: `harness push gate runs/ID` takes the folder of a run, and nothing else does")
     if args.run is not None:
-        _push_gate(args.run, to)
+        _push_gate(_summary(_judged(args.run)), to)
         return 0
     service = args.service or load(Path("gate.yaml")).service.name
     now, environment = time.time(), args.environment
@@ -168,16 +168,14 @@ def _push(args: argparse.Namespace) -> int:
     return 0
 
 
-def _push_gate(run: Path, to: str) -> None:
-    from harness import run as running
+def _push_gate(summary: Summary, to: str) -> None:
     from harness.report import delivery
 
-    summary = _summary(running.judge(run))
     delivery.push(delivery.of_gate(summary), to, summary.service)
 
 
 def _check(args: argparse.Namespace) -> int:
-    return _report(args.run)
+    return _report(args.run).exit_code
 
 
 def _up(args: argparse.Namespace) -> int:
@@ -286,7 +284,7 @@ def _chaos(args: argparse.Namespace) -> int:
     stack = Stack.current()
     with _screen() as watch:
         running.experiment_once(plan, stack, tools, watch)
-    return _report(stack.run)
+    return _report(stack.run).exit_code
 
 
 def _heal(args: argparse.Namespace) -> int:
@@ -301,18 +299,23 @@ def _heal(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(run: Path) -> int:
+def _judged(run: Path) -> running.Judged:
     from harness import run as running
+
+    return running.judge(run)
+
+
+def _report(run: Path) -> Summary:
     from harness.report import json as as_json
     from harness.report import junit, text
 
-    summary = _summary(running.judge(run))
+    summary = _summary(_judged(run))
     for name, report in (("results.json", as_json.write), ("junit.xml", junit.write)):
         with open(run / name, "w") as out:
             report(summary, out)
     with _whoever_reads() as out:
         text.write(summary, out, color=_colour())
-    return summary.exit_code
+    return summary
 
 
 def _summary(judged: running.Judged) -> Summary:

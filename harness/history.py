@@ -54,13 +54,13 @@ class Outcome(IntEnum):
 
 WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.WRONG_ANSWER)  # a complete answer came
 ODD = 1 << 15  # in the step of a row: its client had odd manners, so how long it took is its own doing
-CHOOSY = 1 << 14  # in the step of a row: its request says with which statuses it may be answered
+STATED = 1 << 14  # in the step of a row: its request says with which statuses it may be answered
 
 
 ROW = np.dtype(
     [
         ("seq", "<u4"),  # position in the schedule, from 0; all requests of one visit share it
-        ("step", "<u2"),  # which of the scenario's requests it is, from 0; ODD and CHOOSY may be added
+        ("step", "<u2"),  # which of the scenario's requests it is, from 0; ODD and STATED may be added
         ("status", "<u2"),  # HTTP status, 0 when there was none
         ("outcome", "u1"),  # Outcome
         ("expected", "i1"),  # class the input was made with, -1 unknown

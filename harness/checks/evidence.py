@@ -7,6 +7,7 @@ check is silent by mistake (a missing phase, series, setting) ends as "we do not
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -23,7 +24,6 @@ CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
 IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
 STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
-
 CROWDED_REMEDY = "run again while nothing else runs here, or allow for it: generator.neighbours in gate.yaml"
 
 
@@ -60,19 +60,21 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
 
     A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
     service, or Prometheus, beside it. Nor is one of a phase in which others had much of the processors: a service that
-    waits for one is slow, and a scrape too late, without any fault of its own. Nor is one of an experiment whose fault
-    nobody saw: what did not happen need not raise an alert. Nor is one that a check makes of the rows of a generator
-    that the record does not believe, unless the check says that it stands all the same (checks/standing.py); alerts and
-    probes are seen by others than the generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
+    waits for one is slow, and a scrape too late, without any fault of its own. (A check that says of itself
+    `at_any_pace` fails all the same.) Nor is one of an experiment whose fault nobody saw: what did not happen need not
+    raise an alert. Nor is one that a check makes of the rows of a generator that the record does not believe, unless
+    the check says that it stands all the same (checks/standing.py); alerts and probes are seen by others than the
+    generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
     """
     try:
         if why := cut_short(history, _about(check)):
             return answer(check, Verdict.INCONCLUSIVE, why, remedy=CUT_SHORT_REMEDY)
         result = check.judge(history)
         if result.verdict is Verdict.FAIL:
+            paced = [] if getattr(check, "at_any_pace", False) else _phases(check, history)
             for against, remedy in (
-                (starved(check, history), STARVED_REMEDY),
-                ("; ".join(filter(None, (crowded(history, name) for name in _phases(check, history)))), CROWDED_REMEDY),
+                (starved(history, paced), STARVED_REMEDY),
+                (next(filter(None, (crowded(history, phase) for phase in paced)), ""), CROWDED_REMEDY),
                 (unseen(check, history), UNSEEN_REMEDY),
                 (_doubts(check, history, record), STARVED_REMEDY),
             ):
@@ -89,10 +91,10 @@ def judged(check: Check, history: History, record: Record | None = None) -> Resu
         )
 
 
-def starved(check: Check, history: History, generator: str = "load") -> str:
-    """How late the generator was in the phase a check is about (in any, where it is about all); empty when in time."""
+def starved(history: History, phases: Sequence[str], generator: str = "load") -> str:
+    """How late the generator was in the first of some phases in which it was; empty when in time."""
     bound_ms = history.setting("starved_ms", STARVED_MS)
-    for name in _phases(check, history):
+    for name in phases:
         window = history.phase(name)
         rows = history.requests(window, generator) if window else np.empty(0)
         late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
@@ -117,7 +119,7 @@ def crowded(history: History, phase: str) -> str:
 
 
 def _phases(check: Check, history: History) -> list[str]:
-    """The phases that a check is about."""
+    """The phases that a check is about; all, where it is about several or none."""
     about = _about(check)
     return [about] if about else [*dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))]
 

@@ -24,7 +24,7 @@ import gevent.pool
 import locust.stats
 
 from harness.errors import HarnessError, UsageError
-from harness.history import CHOOSY, ODD, WHOLE, Outcome
+from harness.history import ODD, STATED, WHOLE, Outcome
 from harness.load.arrivals import Arrivals
 from harness.load.client import Answer, Client, Prepared, Request, now
 from harness.load.odd import exchange
@@ -212,8 +212,8 @@ class Dispatch:
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
-        if not 0 <= request.step < CHOOSY:
-            raise UsageError(f"step: must be from 0 to {CHOOSY - 1}, got {request.step!r}")
+        if not 0 <= request.step < STATED:
+            raise UsageError(f"step: must be from 0 to {STATED - 1}, got {request.step!r}")
         kind = self._recorder.tally.kind(request.method, request.name or request.path)
         if request.manner is not None:
             request.manner.check()
@@ -249,7 +249,7 @@ class Dispatch:
         if request.manner is not None:
             step |= ODD
         if request.answers:
-            step |= CHOOSY
+            step |= STATED
         try:
             self._recorder.row(
                 seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,

@@ -7,11 +7,12 @@ that frequency, lead time and the share of deployments that were rolled back are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
 
 from harness.errors import PushError
-from harness.report.summary import Summary
+from harness.report.summary import Summary, printable
 from harness.verdict import Verdict
 
 JOB = "ci"
@@ -60,8 +61,9 @@ def push(made: CollectorRegistry, to: str, service: str, environment: str = "") 
     group = {"service": service} | ({"environment": environment} if environment else {})
     try:
         pushadd_to_gateway(to, JOB, made, group, WITHIN_S)
-    except (OSError, ValueError) as error:
-        raise PushError(f"{to} does not take the metrics: {error}; is a Prometheus Pushgateway there?") from None
+    except (OSError, ValueError, HTTPException) as error:  # the last where what answers speaks no HTTP
+        said = printable(str(error))
+        raise PushError(f"{to} does not take the metrics: {said}; is a Prometheus Pushgateway there?") from None
 
 
 def _moment(name: str, about: str, at: float) -> CollectorRegistry:

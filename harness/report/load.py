@@ -6,7 +6,7 @@ from typing import TextIO
 
 import numpy as np
 
-from harness.history import CHOOSY, ODD, History, Outcome
+from harness.history import ODD, STATED, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
 from harness.verdict import Result, Verdict
 
@@ -70,7 +70,7 @@ def _worst(rows: np.ndarray) -> list[str]:
 
 def _step(step: int) -> str:
     """A step by its number, whether its clients were odd, and whether they said how they may be answered."""
-    return f"{step & ~(ODD | CHOOSY)}" + " odd" * bool(step & ODD) + " choosy" * bool(step & CHOOSY)
+    return f"{step & ~(ODD | STATED)}" + " odd" * bool(step & ODD) + " stated" * bool(step & STATED)
 
 
 def _length(rows: np.ndarray) -> float:

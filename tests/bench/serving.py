@@ -237,7 +237,11 @@ def large(rounds: int, scratch: Path, collector: Collector) -> None:
                     good = rows[(rows["status"] == 200) & (rows["done"] - rows["intended"] <= 0.5)]
                     goodput.append(len(good) / for_s / figures["/s"])
                     with server.awake():
-                        time.sleep(1)  # for what is still in its queue
+                        while (
+                            b"\ninference_queue_depth 0.0\n"
+                            not in urllib.request.urlopen(server.url("/metrics")).read()
+                        ):
+                            time.sleep(0.1)  # else its leftovers are the next one's 503s
             cpu["limit"].append(limit(for_s, weights))
     finally:
         for server in servers:

@@ -4,15 +4,15 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, tab
 from harness.checks import Answers, ErrorRatio, Latency
 from harness.checks.availability import answered
 from harness.checks.evidence import judged
-from harness.history import CHOOSY, Outcome
+from harness.history import STATED, Outcome
 
 STEADY = phase("steady", 0, 30)
 ANSWERS = Answers("steady")
 
 
-def load(wrong=0, status=200, choosy=1800, **few):
+def load(wrong=0, status=200, stated=1800, **few):
     made = rows(1800, **few)
-    made["step"][1800 - choosy :] |= CHOOSY
+    made["step"][1800 - stated :] |= STATED
     made["outcome"][-wrong or 1800 :], made["status"][-wrong or 1800 :] = Outcome.WRONG_ANSWER, status
     return history(STEADY, rows={"load": made})
 
@@ -28,11 +28,11 @@ CASES = [
     (
         "none says how",
         ANSWERS,
-        load(choosy=0),
+        load(stated=0),
         PASS,
         "none of 1,800 requests says how it may be answered, so none was answered otherwise",
     ),
-    ("one guess let in", ANSWERS, load(1, choosy=300), FAIL, "1 answer of 300 must not be (bound 0): 1 status 200"),
+    ("one guess let in", ANSWERS, load(1, stated=300), FAIL, "1 answer of 300 must not be (bound 0): 1 status 200"),
     ("all of them", ANSWERS, load(900, 202), FAIL, "900 answers of 1,800 must not be (bound 0): 900 status 202"),
     ("a shed one was not let in", ANSWERS, load(status_503=900), PASS, "none of 1,800"),
     ("nobody asked", ANSWERS, history(STEADY), INCONCLUSIVE, "no request of 'load'"),

@@ -184,6 +184,9 @@ def test_what_fails_while_others_have_the_processors_is_no_verdict(edges, verdic
     result = judged(SLOW, history(edges, rows={"load": slow}, series=UP))
     assert result.verdict is verdict and says in result.reason
     assert verdict is FAIL or "generator.neighbours" in result.remedy
+    let_in = rows(6000)
+    let_in["outcome"][-1] = Outcome.WRONG_ANSWER
+    assert judged(Answers("steady"), history(edges, rows={"load": let_in}, series=UP)).verdict is FAIL, "at any pace"
     good = judged(SLOW, history(edges, rows={"load": rows(6000, took=0.01)}, series=UP))
     assert good.verdict is PASS, "what is good enough even so is good"
 
@@ -193,6 +196,12 @@ def test_what_follows_from_a_fault_that_nobody_saw_is_no_verdict(witness, verdic
     crash = [phase("crash", 0, 100), fault("crash", 20, 30, witness=witness)]
     check = Clients("crash", errors_at_most=0.01, recovered_within_s=5)
     assert judged(check, history(*crash, rows={"load": rows(6000, timeout=600)}, series=UP)).verdict is verdict
+
+
+def test_a_guess_that_was_let_in_is_in_however_late_the_generator_was():
+    let_in = rows(6000, lag=0.15)
+    let_in["outcome"][-1] = Outcome.WRONG_ANSWER
+    assert judged(Answers("steady"), history(STEADY, rows={"load": let_in}, series=UP)).verdict is FAIL
 
 
 def test_requests_that_were_never_sent_do_not_count_as_in_time():

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.history import CHOOSY, ODD, Outcome, read_rows
+from harness.history import ODD, STATED, Outcome, read_rows
 from harness.stack import generator
 
 SCENARIO = """
@@ -34,10 +34,10 @@ class Asks(OpenModelUser):
 """
 
 SAID = [  # for each kind: status, outcome, step
-    (401, Outcome.OK, CHOOSY),
-    (200, Outcome.WRONG_ANSWER, CHOOSY),
-    (404, Outcome.WRONG_ANSWER, CHOOSY),
-    (503, Outcome.REFUSED_BY_SERVICE, CHOOSY),
+    (401, Outcome.OK, STATED),
+    (200, Outcome.WRONG_ANSWER, STATED),
+    (404, Outcome.WRONG_ANSWER, STATED),
+    (503, Outcome.REFUSED_BY_SERVICE, STATED),
     (401, Outcome.REFUSED_BY_SERVICE, 0),
     (200, Outcome.OK, ODD),
     (200, Outcome.OK, ODD | 7),

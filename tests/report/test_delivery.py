@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -144,6 +145,23 @@ def test_a_mistake_is_one_sentence(words, says, capsys, monkeypatch):
     assert cli.main(["push", *words, "--service", "svc"]) == 2
     said = capsys.readouterr().err
     assert says in said and len(said.splitlines()) == 1
+
+
+def test_what_speaks_no_http_is_one_sentence(monkeypatch, capsys):
+    """And no traceback, after which a gate would not end with its verdict."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            client, _ = listener.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"220 this is mail\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("HARNESS_PUSH_TO", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert cli.main(["push", "rollback", "--service", "svc"]) == PushError.exit_code
+    said = capsys.readouterr().err
+    assert "does not take the metrics: " in said and len(said.splitlines()) == 1
 
 
 def test_nobody_there_is_one_sentence(monkeypatch, capsys):
