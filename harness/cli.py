@@ -102,15 +102,25 @@ def _parser() -> argparse.ArgumentParser:
     chaos = command("chaos", _chaos, "Run one experiment, under load, against the stack of `harness up`, and judge it.")
     with_plan(chaos)
     chaos.add_argument("experiment", type=Path)
-    push = command("push", _push, "Tell a Pushgateway how a build, gate, deployment or rollback ended.")
-    push.add_argument("what", choices=["build", "gate", "deployment", "rollback"])
-    push.add_argument("run", type=Path, nargs="?", help="gate: its folder under runs/")
-    push.add_argument("--to", metavar="URL", help=f"the Pushgateway (default: ${PUSH_TO})")
-    push.add_argument("--service", help="its name (default: as gate.yaml has it)")
-    push.add_argument("--took", metavar="TIME", help="build: like 5m12s")
-    push.add_argument("--failed", action="store_true", help="build: it did not succeed")
-    push.add_argument("--commit", default="HEAD", help="deployment: what is in production now (default: HEAD)")
-    push.add_argument("--environment", default="production", help="deployment, rollback: where (default: production)")
+    push = commands.add_parser("push", help="Tell a Pushgateway how a build, gate, deployment or rollback ended.")
+    kinds = push.add_subparsers(required=True, metavar="WHAT")
+
+    def pushed(name: str, does: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=about, description=about)
+        sub.set_defaults(command=does)
+        sub.add_argument("--to", metavar="URL", help=f"the Pushgateway (default: ${PUSH_TO})")
+        if does is not _push_run:
+            sub.add_argument("--service", help="its name (default: as gate.yaml has it)")
+        return sub
+
+    pushed("gate", _push_run, "A stored run.").add_argument("run", type=Path, help="a folder under runs/")
+    build = pushed("build", _push_build, "A build that has ended.")
+    build.add_argument("--took", metavar="TIME", required=True, help="like 5m12s")
+    build.add_argument("--failed", action="store_true", help="it did not succeed")
+    deployment = pushed("deployment", _push_deployment, "A release that is in production now.")
+    deployment.add_argument("--commit", default="HEAD", help="what was deployed (default: HEAD)")
+    for released in (deployment, pushed("rollback", _push_rollback, "A release that was taken back.")):
+        released.add_argument("--environment", default="production", help="where (default: production)")
     heal = command("heal", _heal, "Undo whatever a killed run left behind.")
     heal.add_argument("--runs", type=Path, default=RUNS, help="the folder of runs (default: runs)")
     return parser
@@ -137,35 +147,53 @@ def _gate(args: argparse.Namespace) -> int:
     return summary.exit_code
 
 
-def _push(args: argparse.Namespace) -> int:
-    from harness.plan.plan import load
+def _push_run(args: argparse.Namespace) -> int:
+    to = _pushgateway(args)
+    _push_gate(_summary(_judged(args.run)), to)
+    return 0
+
+
+def _push_build(args: argparse.Namespace) -> int:
     from harness.plan.units import duration
+    from harness.report import delivery
+
+    try:
+        took_s = duration(args.took)
+    except ValueError as error:
+        raise UsageError(f"push build: --took {error}") from error
+    delivery.push(delivery.of_build(time.time(), took_s, not args.failed), _pushgateway(args), _service(args))
+    return 0
+
+
+def _push_deployment(args: argparse.Namespace) -> int:
     from harness.report import delivery
     from harness.run.folder import committed_at
 
+    committed = committed_at(Path.cwd(), args.commit)
+    if committed is None and args.commit != "HEAD":  # without git there is a deployment, and no lead time
+        raise UsageError(f"push deployment: git knows no commit {args.commit!r} here")
+    made = delivery.of_deployment(time.time(), committed)
+    delivery.push(made, _pushgateway(args), _service(args), args.environment)
+    return 0
+
+
+def _push_rollback(args: argparse.Namespace) -> int:
+    from harness.report import delivery
+
+    delivery.push(delivery.of_rollback(time.time()), _pushgateway(args), _service(args), args.environment)
+    return 0
+
+
+def _pushgateway(args: argparse.Namespace) -> str:
     if not (to := args.to or os.environ.get(PUSH_TO)):
         raise UsageError(f"push: to which Pushgateway? give --to URL, or set {PUSH_TO}")
-    if (args.run is not None) != (args.what == "gate"):
-        raise UsageError("push: `harness push gate runs/ID` takes the folder of a run, and nothing else does")
-    if args.run is not None:
-        _push_gate(_summary(_judged(args.run)), to)
-        return 0
-    service = args.service or load(Path("gate.yaml")).service.name
-    now, environment = time.time(), args.environment
-    if args.what == "build":
-        try:
-            made, environment = delivery.of_build(now, duration(args.took or ""), not args.failed), ""
-        except ValueError as error:
-            raise UsageError(f"push build: --took {error}") from error
-    elif args.what == "deployment":
-        committed = committed_at(Path.cwd(), args.commit)
-        if committed is None and args.commit != "HEAD":
-            raise UsageError(f"push deployment: git knows no commit {args.commit!r} here")
-        made = delivery.of_deployment(now, committed)
-    else:
-        made = delivery.of_rollback(now)
-    delivery.push(made, to, service, environment)
-    return 0
+    return to
+
+
+def _service(args: argparse.Namespace) -> str:
+    from harness.plan.plan import load
+
+    return args.service or load(Path("gate.yaml")).service.name
 
 
 def _push_gate(summary: Summary, to: str) -> None:

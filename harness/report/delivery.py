@@ -27,7 +27,7 @@ def of_gate(summary: Summary) -> CollectorRegistry:
     _gauge(made, "ci_gate_verdict", "1 for the verdict of the latest gate.", verdicts, "verdict")
     counts = {verdict.name.lower(): len(summary.of(verdict)) for verdict in Verdict}
     _gauge(made, "ci_gate_results", "Results of the latest gate.", counts, "verdict")
-    shares = {severity: of["proven"] / of["applicable"] for severity, of in summary.coverage.items()}
+    shares = {name: of["proven"] / of["applicable"] for name, of in summary.coverage.items() if of["applicable"]}
     _gauge(made, "ci_gate_alert_coverage_ratio", "Share of the alert rules that it proved.", shares, "severity")
     info = Gauge("ci_gate_info", "What the latest gate judged.", ["commit"], registry=made)
     info.labels(summary.commit).set(1)

@@ -60,7 +60,7 @@ def committed_at(where: Path, revision: str) -> float | None:
     ask = ["git", "-C", str(where), "show", "--no-patch", "--format=%ct", "--end-of-options", f"{revision}^{{commit}}"]
     try:
         found = subprocess.run(ask, capture_output=True, text=True, timeout=5)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return float(found.stdout.split()[-1]) if found.returncode == 0 else None
 

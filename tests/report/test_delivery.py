@@ -131,11 +131,9 @@ def test_a_build_says_what_it_took_and_whether_it_succeeded_and_leaves_the_rest(
 
 
 MISTAKES = [
-    (("build", "--to", "http://127.0.0.1:9"), "push build: --took"),
+    (("build", "--took", "soon"), "push build: --took must be a duration with its unit"),
     (("deployment", "--commit", "nosuch", "--to", "http://127.0.0.1:9"), "git knows no commit 'nosuch' here"),
     (("deployment",), "to which Pushgateway? give --to URL, or set HARNESS_PUSH_TO"),
-    (("gate", "--to", "http://127.0.0.1:9"), "`harness push gate runs/ID` takes the folder of a run"),
-    (("rollback", "runs/1", "--to", "http://127.0.0.1:9"), "`harness push gate runs/ID` takes the folder of a run"),
 ]
 
 
@@ -145,6 +143,23 @@ def test_a_mistake_is_one_sentence(words, says, capsys, monkeypatch):
     assert cli.main(["push", *words, "--service", "svc"]) == 2
     said = capsys.readouterr().err
     assert says in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("gate",), ("build",), ("rollback", "--failed"), ("deployment", "--took", "5s"), ("rollback", "runs/1")],
+)
+def test_what_a_kind_does_not_have_is_no_option_of_it(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["push", *words])
+    assert ended.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_a_severity_of_which_nothing_applies_here_has_no_share():
+    gpu_only = replace(GREEN, coverage={"high": {"proven": 0, "applicable": 0}, "low": {"proven": 1, "applicable": 2}})
+    made = delivery.of_gate(gpu_only)
+    assert made.get_sample_value("ci_gate_alert_coverage_ratio", {"severity": "high"}) is None
+    assert made.get_sample_value("ci_gate_alert_coverage_ratio", {"severity": "low"}) == 0.5
 
 
 def test_what_speaks_no_http_is_one_sentence(monkeypatch, capsys):
