@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
+import socket
 import sys
 
 import structlog
@@ -21,6 +23,7 @@ from model_server.wire import BoundedProtocol
 
 KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
 DRAIN_S = 4
+LISTENERS = 16
 
 
 class Server(uvicorn.Server):
@@ -37,8 +40,25 @@ class Server(uvicorn.Server):
         except SystemExit as ended:  # how uvicorn ends when it cannot listen
             self._cannot_start(f"cannot listen on {self.config.host}:{self.config.port}: {ended.__context__}")
             return
+        await self._listen_more()
         self._loading = asyncio.create_task(self._load())
         self._watching = asyncio.create_task(watch_event_loop(self._service.metrics.loop_lag))
+
+    async def _listen_more(self) -> None:
+        """Let more listeners take connections from the queues that the first ones take theirs from."""
+        protocol = functools.partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for listening in [listening for server in self.servers for listening in server.sockets]:
+            for _ in range(LISTENERS - 1):
+                again = socket.socket(fileno=os.dup(listening.fileno()))
+                server = await asyncio.get_running_loop().create_server(
+                    protocol, sock=again, backlog=self.config.backlog
+                )
+                self.servers.append(server)
 
     async def _load(self) -> None:
         try:
@@ -92,6 +112,7 @@ def main() -> int:
                 head_within_s=options.deadline_s,
                 refused=service.durable.guard.malformed,
                 call=functools.partial(Call, service),
+                came=service.batcher.came,
             ),
             ws="none",
             lifespan="off",

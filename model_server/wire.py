@@ -30,13 +30,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(
         self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None],
-        call: Callable[[BoundedProtocol, Target], Call], **kwargs,
+        call: Callable[[BoundedProtocol, Target], Call], came: Callable[[], None], **kwargs,
     ):  # fmt: skip
         """`refused` is told of each refusal: the problem, the sender's address, the request id given. `call` makes the
-        requests for inference, which are answered here."""
+        requests for inference, which are answered here. `came` is told that a connection is there."""
         super().__init__(*args, **kwargs)
         self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
-        self._call = call
+        self._call, self._came = call, came
         self._calls: set[Call] = set()  # not answered yet: one begun, and those behind it
         self._in_head, self._has_body, self._refused = False, False, False
         self._draining: asyncio.Task | None = None
@@ -48,6 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
+        self._came()
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:

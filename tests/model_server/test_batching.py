@@ -10,11 +10,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model_server import batching
 from model_server.batching import Batcher, Expired, Saturated
 from model_server.images import decode
 from model_server.metrics import Metrics
 from model_server.problems import BadInput
 from model_server.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def on_cores(request, monkeypatch) -> int:
+    """How many cores the service seems to have: on one, the event loop and the inference thread take turns."""
+    cores = getattr(request, "param", 2)
+    monkeypatch.setattr(batching, "cores", lambda: cores)
+    return cores
+
+
+on_one_and_on_two = pytest.mark.parametrize("on_cores", [1, 2], indirect=True, ids=["one core", "two cores"])
+
+
+def waiting(batcher: Batcher) -> int:
+    """Jobs that wait for the network."""
+    return batcher._decoded.qsize() + batcher._unread.qsize() * (batcher._turns is not None)
 
 
 class Brightness:
@@ -66,6 +83,7 @@ async def until(said) -> None:
     raise AssertionError("not within 30 s")
 
 
+@on_one_and_on_two
 @pytest.mark.parametrize("decode_threads", [0, 1, 3])
 def test_every_request_gets_the_answer_to_its_own_image(decode_threads):
     async def main():
@@ -77,6 +95,7 @@ def test_every_request_gets_the_answer_to_its_own_image(decode_threads):
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_what_gathers_while_the_model_is_busy_runs_together_up_to_the_bound():
     async def main():
         model = Brightness(is_open=False)
@@ -84,7 +103,7 @@ def test_what_gathers_while_the_model_is_busy_runs_together_up_to_the_bound():
         jobs = [batcher.submit(grey(1))]
         await until(lambda: model.batches == [1])
         jobs += [batcher.submit(grey(1)) for _ in range(20)]
-        await until(lambda: batcher._decoded.qsize() == 20)
+        await until(lambda: waiting(batcher) == 20)
         model.gate.set()
         await asyncio.gather(*jobs)
         assert model.batches == [1, 8, 8, 4]
@@ -92,6 +111,7 @@ def test_what_gathers_while_the_model_is_busy_runs_together_up_to_the_bound():
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
     async def main():
         model = Brightness(is_open=False)
@@ -108,6 +128,7 @@ def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_a_bad_image_fails_alone():
     async def main():
         batcher = running(Brightness())
@@ -161,6 +182,7 @@ def test_bad_images_that_take_long_are_no_stall():
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_an_abandoned_request_keeps_its_place_until_it_is_through_so_that_the_bound_holds():
     async def main():
         model = Brightness(is_open=False)
@@ -205,6 +227,7 @@ def test_slow_work_is_no_stall_however_long_the_queue():
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_batches():
     async def main():
         model = Brightness(is_open=False)
@@ -212,7 +235,7 @@ def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_
         first = batcher.submit(grey(1))
         await until(lambda: model.batches == [1])
         jobs = [batcher.submit(read) for read in (greys(0, 255, 0), greys(255, 0), grey(255), greys(255, 255, 0, 0))]
-        await until(lambda: batcher._decoded.qsize() == 4)
+        await until(lambda: waiting(batcher) == 4)
         model.gate.set()
         await first
         answers = [(await job).probabilities for job in jobs]
@@ -222,6 +245,7 @@ def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counted():
     async def main():
         now, model, metrics = [0.0], Brightness(is_open=False), Metrics()
@@ -230,7 +254,7 @@ def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counte
         running_one = batcher.submit(grey(1), expires=10)
         await until(lambda: model.batches == [1])
         expired, abandoned, good = batcher.submit(grey(2), 5), batcher.submit(grey(3), 99), batcher.submit(grey(4), 99)
-        await until(lambda: batcher._decoded.qsize() == 3)
+        await until(lambda: waiting(batcher) == 3)
         abandoned.cancel()
         now[0] = 6
         model.gate.set()
@@ -244,6 +268,7 @@ def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counte
     asyncio.run(main())
 
 
+@on_one_and_on_two
 def test_what_has_expired_is_not_even_read():
     async def main():
         batcher = running(Brightness())
@@ -263,6 +288,7 @@ class Broken(Brightness):
         return False
 
 
+@on_one_and_on_two
 def test_a_device_that_is_broken_for_good_is_not_alive():
     async def main():
         batcher = running(Broken())
