@@ -159,7 +159,8 @@ class Batcher:
         queue is full.
         """
         if self.full:
-            raise self.saturated()
+            self.saturated()
+            raise self.refusal()
         job = Job(read, settled, gone, self._clock(), expires, trace)
         self._pending[job] = None
         self._unread.put(job)
@@ -183,12 +184,11 @@ class Batcher:
         self.admit(read, settled, future.cancelled, expires, tracing.CURRENT.get())
         return future
 
-    def saturated(self) -> Saturated:
-        """Note that a request is refused; gives what to raise."""
+    def saturated(self) -> None:
+        """Note that a request is refused."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
         self.came()
-        return self.refusal()
 
     def came(self) -> None:
         """Something was read that may be followed by more, as a connection by its first request."""

@@ -91,8 +91,8 @@ class Call:
     """
 
     __slots__ = (
-        "_answers", "_at", "_began", "_body", "_early", "_expects", "_expires", "_head", "_headers", "_job", "_method",
-        "_principal", "_service", "_trace", "_wire",
+        "_answers", "_at", "_began", "_body", "_early", "_expects", "_expires", "_head", "_headers", "_ids", "_job",
+        "_method", "_principal", "_service", "_trace", "_wire",
         "disconnected", "keep_alive", "more_body", "response_complete",
     )  # fmt: skip
     message_event = _Unheard()
@@ -116,16 +116,16 @@ class Call:
             return
         service = self._service
         self._began = time.perf_counter()
-        headers = fields_of(self._headers)
-        ids, parent = correlation(headers)
-        address = self._wire.client[0] if self._wire.client else ""
-        self._head = Head(self._method, self._at.path, self._headers, headers, address, ids)
-        self._trace = service.tracer.sampled(ids, parent)
+        fields = fields_of(self._headers)
+        self._ids, parent = correlation(fields)
+        self._trace = service.tracer.sampled(self._ids, parent)
         service.metrics.in_flight += 1
         if service.batcher.full and self._method == "POST":  # before anything that costs more
             service.batcher.saturated()
             self._shed()
             return
+        address = self._wire.client[0] if self._wire.client else ""
+        self._head = Head(self._method, self._at.path, self._headers, fields, address, self._ids)
         try:
             self._admit()
             for chunk in self._early or ():
@@ -203,7 +203,7 @@ class Call:
                 return
             token = tracing.CURRENT.set(self._trace)
             try:
-                self._service.predicted(self._head.ids, outcome, self._body.size)
+                self._service.predicted(self._ids, outcome, self._body.size)
                 self._service.durable.guard.ended(self._head, ROLE, self._principal)
             finally:
                 tracing.CURRENT.reset(token)
@@ -222,13 +222,13 @@ class Call:
             "class": CLASSES[probability > 0.5],
             "probability": round(probability, 6),
             "model_version": self._service.model.version,
-            "request_id": self._head.ids["request_id"],
+            "request_id": self._ids["request_id"],
         }
         return orjson.dumps(told), IS_JSON
 
     def _inferred(self, asked: oip.Inference, answer: Answer) -> tuple[bytes, bytes]:
         """Of tensors, as they asked for it."""
-        version, request_id = self._service.model.version, self._head.ids["request_id"]
+        version, request_id = self._service.model.version, self._ids["request_id"]
         content, headers = asked.answer(answer.probabilities, version, request_id)
         return content, fields(headers)
 
@@ -244,11 +244,11 @@ class Call:
         """Refuse for want of room, as cheaply as can be."""
         shedding = self._service.shedding
         shedding.log()
-        self._finish(503, shedding.content(self._head.ids["request_id"], self._at.path), SHED)
+        self._finish(503, shedding.content(self._ids["request_id"], self._at.path), SHED)
 
     def _fail(self, error: Exception) -> None:
         """Count, log, record and answer what went wrong."""
-        service, ids = self._service, self._head.ids
+        service, ids = self._service, self._ids
         token = tracing.CURRENT.set(self._trace)
         try:
             match error:
@@ -284,7 +284,7 @@ class Call:
 
     def _finish(self, status: int, content: bytes, headers: bytes) -> None:
         """Answer, if anybody is there to be told, and give back what the request held."""
-        service, wire, head = self._service, self._wire, self._head
+        service, wire, ids = self._service, self._wire, self._ids
         self.response_complete = True
         received = 0
         wire.deadline.clear()
@@ -300,13 +300,11 @@ class Call:
                 b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
                 % (
                     STATUS_LINE[status], wire.date, headers, b"" if self.keep_alive else CLOSE, len(content),
-                    head.ids["request_id"].encode(), content if self._method != "HEAD" else b"",
+                    ids["request_id"].encode(), content if self._method != "HEAD" else b"",
                 )
             )  # fmt: skip
         method = self._method if self._method in METHODS else "other"
-        service.answers.ended(
-            method, self._at.route, status, head.ids, self._trace, self._began, received, len(content)
-        )
+        service.answers.ended(method, self._at.route, status, ids, self._trace, self._began, received, len(content))
         if not self.disconnected:
             if not self.keep_alive:
                 wire.hang_up(unread=self.more_body)

@@ -35,7 +35,7 @@ class Settings:
     weights_sha256: str = _setting("", "SHA-256 the weights must have; empty: the one on their model card")
     device: str = _setting("auto", "cpu, cuda, or auto: CUDA where there is some")
     max_batch: int = _setting(32, "requests inferred together at most")
-    max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch")
+    max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch; on one core for none")
     max_queue: int = _setting(128, "requests admitted and not yet answered; one more is answered 503 at once")
     decode_threads: int = _setting(
         -1, "threads that decode images; 0: the inference thread does it; -1: one where there is a second core, else 0"

@@ -108,7 +108,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.complete()
         if was_answered:  # and the rest of its body has come now
             self._late.clear()
-            self._await_request()
+            if not self._silence.on:
+                self._await_request()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

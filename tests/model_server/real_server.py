@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+ONE_CORE = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"  # a defect that breaks nothing
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["imported"])
 

@@ -2,6 +2,12 @@
 
 import concurrent.futures
 
+import httpx
+import pytest
+from real_server import ONE_CORE
+
+from model_server.batching import cores
+
 # Inference stands still while the file is there.
 GATED = """
 import model_server.model as m, pathlib, time
@@ -37,6 +43,36 @@ def test_what_waits_together_is_inferred_together_up_to_the_largest_batch(serve,
         assert client.metric("inference_batch_size_bucket", le="8.0") == made
 
 
+def test_on_one_core_a_batch_that_takes_long_stops_neither_refusals_nor_probes_and_what_waits_is_next(
+    serve, corpus, tmp_path
+):
+    gate = tmp_path / "gate"
+    flags = ("--max-batch", "8", "--max-queue", "7", "--deadline-s", "300")
+    defect = ONE_CORE + GATED.format(gate=str(gate))
+    with serve(*flags, defect=defect) as client, concurrent.futures.ThreadPoolExecutor(7) as pool:
+        count, images = batches(client)
+        gate.touch()
+        first = pool.submit(client.post, "/predict", content=corpus[0][0])
+        client.until(lambda: batches(client) == (count + 1, images + 1))
+        others = [pool.submit(client.post, "/predict", content=corpus[i][0]) for i in range(6)]
+        client.until(lambda: client.metric("inference_queue_depth") == 7)
+        for _ in range(3):
+            assert client.post("/predict", content=corpus[0][0]).json()["reason"] == "queue_full"
+            assert client.get("/health/live").status_code == 200
+        assert client.metric("requests_shed_total") == 3
+        assert client.metric("http_requests_total", endpoint="/predict", status="503") == 3
+        gate.unlink()
+        assert {answer.result().status_code for answer in (first, *others)} == {200}
+        assert batches(client) == (count + 2, images + 7)
+
+
+def test_on_one_core_many_connections_at_once_are_all_taken(serve, corpus):
+    with serve(defect=ONE_CORE) as client, concurrent.futures.ThreadPoolExecutor(64) as pool:
+        alone = [pool.submit(httpx.post, client.base_url.join("/predict"), content=corpus[0][0]) for _ in range(128)]
+        assert {answer.result().status_code for answer in alone} == {200}
+
+
+@pytest.mark.skipif(cores() == 1, reason="on one core it waits for none")
 def test_a_request_alone_waits_for_others_as_long_as_it_is_told_to(serve, corpus):
     with serve("--max-wait-ms", "400") as client:
         before = client.metric("inference_queue_wait_seconds_sum")

@@ -7,6 +7,7 @@ import socket
 
 import httpx
 import pytest
+from real_server import ONE_CORE
 
 from model_server.settings import Settings
 
@@ -94,8 +95,9 @@ def test_while_requests_are_refused_it_is_live_and_not_ready(serve, corpus, many
         assert {f.result().status_code for f in pending} == {200, 503}
 
 
-def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, corpus, many):
-    with serve("--wedged-after-s", "0.5", "--max-queue", "3", "--deadline-s", "30", defect=WEDGED) as client:
+@pytest.mark.parametrize("on", ["", ONE_CORE], ids=["all cores", "one core"])
+def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, corpus, many, on):
+    with serve("--wedged-after-s", "0.5", "--max-queue", "3", "--deadline-s", "30", defect=on + WEDGED) as client:
         assert client.get("/health/live").status_code == 200
         many(client, corpus[0][0], 3)
         client.until(lambda: client.metric("inference_queue_depth") == 3)
