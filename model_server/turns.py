@@ -12,8 +12,8 @@ import queue
 import time
 from collections.abc import Callable
 
-READ_S = 0.002  # so long, at most, the loop reads what keeps coming before it rests
-REST_S = 0.02  # and so long it rests at most: probes, scrapes and refusals wait for no slow network
+READ_S = 0.01  # so long, at most, the loop reads what keeps coming before it rests
+REST_S = 0.005  # and so long it rests at most between looks, so that a refusal, probe or scrape waits no longer
 
 
 class Turns:

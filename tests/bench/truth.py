@@ -10,7 +10,9 @@ The server is the measure, so it has a core of its own and, as root, real-time p
 core and nothing more. As root, too, no processor sleeps meanwhile (`/dev/cpu_dma_latency`, as cyclictest does it): one
 that does wakes on some virtual machines 10 ms late, and then the delays are not the known ones. Ours reports two
 latencies: from the intended moment, in which its own lag counts as the wait that clients would have had, and from the
-sending. On a free connection they differ by nothing else. Medians of the rounds, with the least and the most.
+sending. On a free connection they differ by nothing else. `as served` is what the server saw itself do, from reading a
+request to having answered it: what differs there from the exact answer was no generator's. Medians of the rounds, with
+the least and the most.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import heapq
 import json
 import os
 import select
+import signal
 import socket
 import statistics
 import subprocess
@@ -79,12 +82,18 @@ def exact_ms(way: str) -> list[float]:
     if way == WAYS[2]:
         stalled = (at >= STALL_AT_S) & (at < STALL_AT_S + STALL_S)
         took[stalled] += STALL_AT_S + STALL_S - at[stalled]
-    ordered = 1000 * np.sort(took)
+    return nearest_rank(1000 * took)
+
+
+def nearest_rank(values: np.ndarray) -> list[float]:
+    """The percentiles of some values."""
+    ordered = np.sort(values)
     return [float(ordered[int(np.ceil(p / 100 * len(ordered) - 1e-9)) - 1]) for p in PERCENTILES]
 
 
 def serve(way: str) -> None:
-    """Answer every head that ends after its delay, to a tenth of a millisecond; print the port."""
+    """Answer every head that ends after its delay, to a tenth of a millisecond; print the port, and at the end how long
+    each answer took, in ms."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with contextlib.suppress(PermissionError):
@@ -93,6 +102,13 @@ def serve(way: str) -> None:
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)
     epoll, clients, due, order, first = select.epoll(), {}, [], count(), None
+    took_ms: list[float] = []
+
+    def end(*_args: object) -> None:
+        print(json.dumps(took_ms), flush=True)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     epoll.register(listener, select.EPOLLIN)
     while True:
         wait_s = max(0.0, due[0][0] - time.monotonic()) if due else 1.0
@@ -114,10 +130,12 @@ def serve(way: str) -> None:
             stall_ends = first + STALL_AT_S + STALL_S
             stalled_s = stall_ends - at if way == WAYS[2] and 0 < stall_ends - at <= STALL_S else 0.0
             delay_s = SLOW_S if data.startswith(b"GET /slow") else FAST_S
-            heapq.heappush(due, (at + stalled_s + delay_s, next(order), fd))
+            heapq.heappush(due, (at + stalled_s + delay_s, next(order), fd, at))
         while due and due[0][0] <= time.monotonic():
-            if (client := clients.get(heapq.heappop(due)[2])) is not None:
+            _, _, fd, since = heapq.heappop(due)
+            if (client := clients.get(fd)) is not None:
                 client.sendall(answer)
+                took_ms.append(1000 * (time.monotonic() - since))
 
 
 def reported_ms(kind: str, way: str, url: str, folder: Path) -> dict[str, tuple[list[float], int, str]]:
@@ -140,9 +158,7 @@ def reported_ms(kind: str, way: str, url: str, folder: Path) -> dict[str, tuple[
             ("ours", "intended", f"lag p99 {account['lag_p99_ms']:.2f} ms, max {account['lag_max_ms']:.2f}"),
             ("ours, from the sending", "sent", ""),
         ):
-            ordered = 1000 * np.sort(rows["done"] - rows[since])
-            at = [float(ordered[int(np.ceil(p / 100 * len(ordered) - 1e-9)) - 1]) for p in PERCENTILES]
-            told[name] = at, len(rows), says
+            told[name] = nearest_rank(1000 * (rows["done"] - rows[since])), len(rows), says
         return told
     (entry,) = json.loads(done.stdout)
     buckets = sorted((int(ms), n) for ms, n in entry["response_times"].items())
@@ -167,11 +183,14 @@ def awake() -> Iterator[bool]:
 
 
 def one(kind: str, way: str) -> dict[str, tuple[list[float], int, str]]:
-    """What a generator reports of a server of its own."""
+    """What a generator reports of a server of its own, and what that says."""
     server = subprocess.Popen([sys.executable, __file__, "serve", way], stdout=subprocess.PIPE, text=True)
     try:
         with tempfile.TemporaryDirectory() as name:
-            return reported_ms(kind, way, f"http://127.0.0.1:{int(server.stdout.readline())}", Path(name))
+            told = reported_ms(kind, way, f"http://127.0.0.1:{int(server.stdout.readline())}", Path(name))
+        server.terminate()
+        took_ms = json.loads(server.stdout.readline())
+        return {f"as served to {kind}": (nearest_rank(np.array(took_ms)), len(took_ms), ""), **told}
     finally:
         server.kill()
         server.wait()
