@@ -353,5 +353,3 @@ class Batcher:
         for job, outcome in outcomes:
             del self._pending[job]
             job.settled(outcome)
-        if self._turns:
-            self._turns.settled()

@@ -8,6 +8,7 @@ come, rests while one batch is inferred, answers it, and reads again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import time
 from collections.abc import Callable
@@ -17,8 +18,8 @@ REST_S = 0.005  # and so long it rests at most between looks, so that a refusal,
 
 
 class Turns:
-    """On the loop, `came` notes that something was read, `wanted` that there is work, `settled` that some was done: as
-    long as it `has_work`, turns follow each other. In the thread, `with` waits for a turn and ends it."""
+    """On the loop, `came` notes that something was read, `wanted` that there is work; while it `has_work`, turns follow
+    each other. In the thread, `with` waits for a turn and ends it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_work: Callable[[], bool]):
         self._loop, self._has_work = loop, has_work
@@ -37,15 +38,13 @@ class Turns:
             self._due, self._quiet, self._latest = True, False, time.perf_counter() + READ_S
             self._loop.call_soon(self._look)
 
-    def settled(self) -> None:
-        if self._has_work():
-            self.wanted()
-
     def __enter__(self) -> None:
         self._begin.get()
 
     def __exit__(self, *_error: object) -> None:
         self._end.put(None)
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._go_on)  # if it rests no more: nobody else may come to look
 
     def _look(self) -> None:
         if not self._quiet and time.perf_counter() < self._latest:
@@ -59,7 +58,11 @@ class Turns:
         if self._begun:
             try:
                 self._end.get(timeout=REST_S)
-            except queue.Empty:  # it goes on, and so does the loop, until what becomes of that batch is settled
+            except queue.Empty:  # it goes on, and so does the loop
                 return
             self._begun = False
-        self.settled()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._has_work():
+            self.wanted()

@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import threading
+import time
 
 import pytest
 
@@ -13,8 +14,8 @@ from model_server.turns import Turns
 class Worker:
     """Does one piece of work a turn, and says when each begins and ends."""
 
-    def __init__(self, said: list, gate: threading.Event):
-        self.work, self.said, self.gate = collections.deque(), said, gate
+    def __init__(self, said: list, gate: threading.Event, lingers_s: float = 0.0):
+        self.work, self.said, self.gate, self.lingers_s = collections.deque(), said, gate, lingers_s
         self.turns = Turns(asyncio.get_running_loop(), lambda: bool(self.work))
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -27,11 +28,8 @@ class Worker:
                 self.said.append("begin")
                 assert self.gate.wait(30)
                 self.said.append("end")
-                work.get_loop().call_soon_threadsafe(self._settled, work)
-
-    def _settled(self, work: asyncio.Future) -> None:
-        work.set_result(None)
-        self.turns.settled()
+                work.get_loop().call_soon_threadsafe(work.set_result, None)
+                time.sleep(self.lingers_s)
 
     def put(self) -> asyncio.Future:
         self.work.append(work := asyncio.get_running_loop().create_future())
@@ -110,5 +108,17 @@ def test_the_loop_goes_on_beside_work_that_takes_long_and_what_waits_is_done_aft
         gate.set()
         await asyncio.wait_for(asyncio.gather(*jobs), 30)
         assert said == ["begin", "end"] * 11
+
+    asyncio.run(main())
+
+
+def test_work_whose_thread_ends_its_turn_long_after_it_said_what_became_of_it_is_followed_by_what_waits():
+    async def main():
+        gate = threading.Event()
+        worker = Worker([], gate, lingers_s=10 * turns.REST_S)
+        jobs = [worker.put() for _ in range(3)]  # nothing comes after them that would make the loop look again
+        await asyncio.sleep(0.02)
+        gate.set()
+        await asyncio.wait_for(asyncio.gather(*jobs), 30)
 
     asyncio.run(main())
