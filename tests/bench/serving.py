@@ -212,7 +212,7 @@ def overload(rounds: int, scratch: Path, collector: Collector) -> None:
 
 def large(rounds: int, scratch: Path, collector: Collector) -> None:
     """The network of the guide, DenseNet-121 at 224 x 224, with weights nobody trained: limit, watching, overload."""
-    weights, for_s, asking = scratch / "densenet.safetensors", 8, 4
+    weights, for_s, asking = scratch / "densenet.safetensors", 8, 3
     make = "import sys, pathlib; from model_server import densenet, train; "
     make += "train.write(densenet.DenseNet121(), pathlib.Path(sys.argv[1]), '0.1-random')"
     subprocess.run([sys.executable, "-c", make, weights], cwd=ROOT, check=True)
