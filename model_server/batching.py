@@ -310,12 +310,15 @@ class Batcher:
         """The next batch: one job, and those that join it within the longest wait; in its turn what is there, which may
         be nothing."""
         batch: list[Job] = []
-        images, within_s = 0, 0.0 if self._turns else None
+        images, until, latest = 0, 0.0, 0.0
         while images < self._settings.max_batch:
+            now = time.perf_counter()
+            if batch and not self._turns and now >= latest:
+                break
             job, self._held = self._held, None
             if job is None:
                 try:
-                    job = self._next(within_s)
+                    job = self._next(0.0 if self._turns else max(0.0, until - now) if batch else None)
                 except queue.Empty:
                     break
             if self._dropped(job):
@@ -323,16 +326,11 @@ class Batcher:
             if images + len(job.pixels) > self._settings.max_batch:
                 self._held = job
                 break
+            if not batch:
+                now = time.perf_counter()
+                until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
             batch.append(job)
             images += len(job.pixels)
-            if self._turns:
-                continue
-            now = time.perf_counter()
-            if len(batch) == 1:
-                until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
-            if now >= latest:
-                break
-            within_s = max(0.0, until - now)
         return batch
 
     def _dropped(self, job: Job) -> bool:

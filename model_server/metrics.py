@@ -25,7 +25,6 @@ class Metrics:
 
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
-        self.before_scrape: list[Callable[[], None]] = []  # what adds up only then what was counted
         self.registry = CollectorRegistry(auto_describe=False)
         counter, histogram = self.counter, self.histogram
         # Probes and scrapes are not clients: counted apart, they neither dilute an error ratio nor raise an error rate.
@@ -98,8 +97,6 @@ class Metrics:
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition, and its content type, in the format that an Accept header asks for."""
-        for add_up in self.before_scrape:
-            add_up()
         return exposition.negotiated(self.registry, accept)
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
@@ -130,7 +127,7 @@ class Nothing:
 
     def inc(self, _amount: float = 1) -> None: ...
 
-    def observe(self, _amount: float) -> None: ...
+    def observe(self, _amount: float, _exemplar: Mapping[str, str] | None = None) -> None: ...
 
 
 NOTHING = Nothing()

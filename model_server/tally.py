@@ -11,6 +11,7 @@ is folded when long 0.30 and 0.17 (0.66 with an exemplar, and a scrape has to fo
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
@@ -56,29 +57,19 @@ class Spread:
         self._exemplars: list[tuple[Mapping[str, str], float, float] | None] = [None] * len(self._buckets)
         self._cells: dict[int | None, list[float]] = {None: self._cell()}  # thread: its count of each bucket, its sum
 
-    def observe(self, amount: float) -> None:
-        """Put an amount into its bucket."""
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Put an amount into its bucket, an exemplar's labels with it: ours are an id of 32 digits, so that the 128
+        characters that OpenMetrics allows are not counted."""
         try:
             cell = self._cells[get_ident()]
         except KeyError:  # this thread's first
             cell = self._cells[get_ident()] = self._cell()
         cell[-1] += amount
         if amount == amount:  # as in the library, what is no number is in the sum and in no bucket
-            cell[bisect_left(self._bounds, amount)] += 1.0
-
-    def observe_all(self, amounts: Sequence[float]) -> None:
-        """`observe` each, at a third of what that takes."""
-        self.observe(amounts[0])
-        cell = self._cells[get_ident()]
-        cell[-1] += sum(amounts[1:])
-        for amount in amounts[1:]:
-            if amount == amount:
-                cell[bisect_left(self._bounds, amount)] += 1.0
-
-    def exemplify(self, amount: float, labels: Mapping[str, str], at: float) -> None:
-        """Let an amount that was observed at that time (Unix seconds) stand for its bucket. The labels are ours, an id
-        of 32 digits, so that the 128 characters that OpenMetrics allows are not counted."""
-        self._exemplars[bisect_left(self._bounds, amount)] = (labels, amount, at)
+            bucket = bisect_left(self._bounds, amount)
+            cell[bucket] += 1.0
+            if exemplar:
+                self._exemplars[bucket] = (exemplar, amount, time.time())
 
     def samples(self) -> Iterator[Sample]:
         *counts, total = (reduce(add, column) for column in zip(*self._cells.values(), strict=True))

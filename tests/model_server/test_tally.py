@@ -42,26 +42,14 @@ def test_both_formats_are_the_librarys(observed, counted):
     for our, _ in (*histograms.values(), counters):
         ours.register(our)
     for second, (name, value, amount, exemplar) in enumerate(observed):
-        our, their = (family.labels(value, "y") for family in histograms[name])
-        our.observe(amount)
-        if exemplar and amount == amount:
-            our.exemplify(amount, exemplar, second)
         with patch("time.time", return_value=second):
-            their.observe(amount, exemplar)
+            for family in histograms[name]:
+                family.labels(value, "y").observe(amount, exemplar)
     for value, amount in counted:
         for family in counters:
             family.labels(value).inc(amount)
     for openmetrics in (False, True):
         assert written(ours, openmetrics) == written(theirs, openmetrics)
-
-
-@given(st.lists(st.sampled_from([*range(-2, 20), math.nan, math.inf]), min_size=1))
-def test_many_at_once_are_what_each_would_be(amounts):
-    one_by_one, at_once = (tally.histogram("h", "Help.", (1, 2, 4, 8)) for _ in range(2))
-    for amount in amounts:
-        one_by_one.labels().observe(amount)
-    at_once.labels().observe_all(amounts)
-    assert written(one_by_one, True) == written(at_once, True)
 
 
 def test_what_is_collected_is_the_librarys_to_the_type_of_a_value():
@@ -116,7 +104,7 @@ def test_many_threads_lose_nothing_and_no_scrape_sees_anything_fall():
     def hammer():
         for i in range(EACH):
             count.inc(i % 3)
-            spread.observe_all((i % 10,)) if i % 2 else spread.observe(i % 10)
+            spread.observe(i % 10, {"trace_id": "a"})
 
     def brief():  # threads that begin and end: each a new cell, or one left behind
         while any(thread.is_alive() for thread in threads):
