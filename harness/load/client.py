@@ -6,6 +6,9 @@ hands over every exchange that ended. A greenlet or a task for each request woul
 Answers are framed by llhttp through httptools: complete (chunked, interim answers), in C at some 2 us an answer, and
 strict about what smuggling is made of. h11 is pure Python and costs many times as much.
 
+An answer is done when its last byte had come to this machine, as the kernel notes it, and not when this process got
+round to reading it: a generator that is kept waiting for a processor would report its own wait as the service's.
+
 A request is never sent twice, not even when a kept connection turns out to be gone: a retry would hide the very
 failure this client is there to see. Instead a connection that ends while it is idle is dropped as it does.
 """
@@ -14,8 +17,11 @@ from __future__ import annotations
 
 import errno
 import math
+import platform
 import socket
 import ssl
+import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable
@@ -46,6 +52,11 @@ _epoll = gevent.monkey.get_original("select", "epoll")
 _select = gevent.monkey.get_original("select", "select")
 _IN, _OUT, _BROKEN = 0x001, 0x004, 0x018  # EPOLLIN, EPOLLOUT, EPOLLERR | EPOLLHUP; select loses them to gevent
 
+# SO_TIMESTAMPNS, which Python does not name: with what is read comes when the kernel had it.
+_STAMPED = 35 if sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") else None
+_STAMP = struct.Struct("@qq")  # seconds and nanoseconds of the wall clock
+_NOTE_BYTES = socket.CMSG_SPACE(_STAMP.size)
+
 _CONNECTING, _HANDSHAKE, _BUSY, _IDLE, _CLOSED = range(5)
 
 
@@ -73,7 +84,8 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How one request ended. Times are Unix seconds of `now`, nan for what did not happen."""
+    """How one request ended. Times are Unix seconds of `now`, nan for what did not happen. Bytes came when the kernel
+    here had them, on Linux and without TLS; else when they were read."""
 
     outcome: Outcome
     status: int  # as soon as a head came, even when the rest did not; 0 without
@@ -335,16 +347,19 @@ class _Connection:
     def read(self) -> None:
         """Take what has come."""
         try:
-            data = self.sock.recv(READ_BYTES) if self.tls is None else self._read_tls()
+            if self.tls is None:
+                data, notes, _, _ = self.sock.recvmsg(READ_BYTES, _NOTE_BYTES)
+            else:
+                data, notes = self._read_tls(), None
         except BlockingIOError:
             return
         except OSError as broken:
             self._broken(_words(broken))
             return
         if data:
-            client = self.client
+            client, came = self.client, max(self.sent, _came(notes))
             if not self.bytes_in:
-                self.first_byte = time.monotonic() + _ANCHOR
+                self.first_byte = came
             self.bytes_in += len(data)
             known = self.status
             try:
@@ -360,9 +375,9 @@ class _Connection:
                     return
             if self.complete:
                 if self.status < 400:
-                    self.end(Outcome.OK, "")
+                    self.end(Outcome.OK, "", came)
                 else:
-                    self.end(Outcome.REFUSED_BY_SERVICE, f"status {self.status}")
+                    self.end(Outcome.REFUSED_BY_SERVICE, f"status {self.status}", came)
                 return
             if known < 200:
                 self.head += data
@@ -424,10 +439,11 @@ class _Connection:
         else:
             self.end(Outcome.TIMEOUT, f"not a byte for {self.client.read_timeout_s:g} s")
 
-    def end(self, outcome: Outcome, error: str) -> None:
+    def end(self, outcome: Outcome, error: str, done: float | None = None) -> None:
         """The exchange is over: hand over its answer, and keep the connection if it may be used again."""
         client, about = self.client, self.about
-        done = time.monotonic() + _ANCHOR
+        if done is None:
+            done = time.monotonic() + _ANCHOR
         answer = Answer(
             outcome, self.status, bytes(self.body), self.sent, self.first_byte, done, self.bytes_out, self.bytes_in,
             error,
@@ -502,6 +518,8 @@ class _Connection:
         try:
             self.sock.setblocking(False)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _STAMPED is not None:
+                self.sock.setsockopt(socket.SOL_SOCKET, _STAMPED, 1)
             code = self.sock.connect_ex(where)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, "")
@@ -655,6 +673,16 @@ class _Connection:
     def _broken(self, why: str) -> None:
         self.reusable = False
         self.end(Outcome.BROKEN, self.error or why)
+
+
+def _came(notes: list[tuple[int, int, bytes]] | None) -> float:
+    """When what was read just now had come: a generator that was kept from reading it makes no service slower."""
+    at = time.monotonic() + _ANCHOR
+    if not notes:
+        return at
+    seconds, nanoseconds = _STAMP.unpack(notes[0][2])
+    ago = time.time() - seconds - 1e-9 * nanoseconds
+    return at - ago if ago > 0 else at  # a wall clock that was put back meanwhile
 
 
 def _until_the_end(heads: bytes) -> bool:

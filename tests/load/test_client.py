@@ -2,6 +2,7 @@
 
 import math
 import resource
+import select
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from odd_server import ANSWER, CHUNKED, OK, odd_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.client import Answer, Client, Request, now
+from harness.load.client import _STAMPED, Answer, Client, Request, now
 
 PATIENCE_S = 0.7
 
@@ -42,6 +43,21 @@ def many(client, path, n) -> list[Answer]:
         if not client.turn():
             client.wait(1.0)
     return answers
+
+
+@pytest.mark.skipif(_STAMPED is None, reason="no such kernel")
+def test_an_answer_came_when_this_machine_had_it_however_late_it_is_read(server):
+    client, answers = Client(server.url, timeout_s=20.0), []
+    for about in ("the first on its connection", "one on a warm connection"):
+        client.send(client.prepare(Request("GET", "/ok")), about.encode()[:3], answers.append)
+        while not answers:
+            select.select([client.epoll.fileno()], [], [], 10)
+            time.sleep(0.05)
+            read = now()
+            client.turn()
+        answer = answers.pop()
+        assert answer.outcome is Outcome.OK and answer.sent <= answer.first_byte <= answer.done < read, about
+    client.close()
 
 
 # path, outcome, status, body, connections that three requests take
