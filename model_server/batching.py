@@ -165,7 +165,6 @@ class Batcher:
         self._pending[job] = None
         self._unread.put(job)
         if self._turns:
-            self._turns.came()
             self._turns.wanted()
         return job
 

@@ -18,7 +18,7 @@ REST_S = 0.005  # and so long it rests at most between looks, so that a refusal,
 
 
 class Turns:
-    """On the loop, `came` notes that something was read, `wanted` that there is work; while it `has_work`, turns follow
+    """On the loop, `came` notes that something was read, `wanted` that it is work; while it `has_work`, turns follow
     each other. In the thread, `with` waits for a turn and ends it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, has_work: Callable[[], bool]):
@@ -34,8 +34,9 @@ class Turns:
         self._quiet = False
 
     def wanted(self) -> None:
+        self._quiet = False
         if not self._due:
-            self._due, self._quiet, self._latest = True, False, time.perf_counter() + READ_S
+            self._due, self._latest = True, time.perf_counter() + READ_S
             self._loop.call_soon(self._look)
 
     def __enter__(self) -> None:

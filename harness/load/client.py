@@ -357,7 +357,7 @@ class _Connection:
             self._broken(_words(broken))
             return
         if data:
-            client, came = self.client, max(self.sent, _came(notes))
+            client, came = self.client, _came(notes, self.sent)
             if not self.bytes_in:
                 self.first_byte = came
             self.bytes_in += len(data)
@@ -675,14 +675,15 @@ class _Connection:
         self.end(Outcome.BROKEN, self.error or why)
 
 
-def _came(notes: list[tuple[int, int, bytes]] | None) -> float:
-    """When what was read just now had come: a generator that was kept from reading it makes no service slower."""
+def _came(notes: list[tuple[int, int, bytes]] | None, sent: float) -> float:
+    """When what was read just now had come: a generator that was kept from reading it makes no service slower. A note
+    that says before `sent`, or later than now, is none: the wall clock was set meanwhile, or nobody had asked yet."""
     at = time.monotonic() + _ANCHOR
     if not notes:
         return at
     seconds, nanoseconds = _STAMP.unpack(notes[0][2])
-    ago = time.time() - seconds - 1e-9 * nanoseconds
-    return at - ago if ago > 0 else at  # a wall clock that was put back meanwhile
+    came = at - (time.time() - seconds - 1e-9 * nanoseconds)
+    return came if sent <= came <= at else at
 
 
 def _until_the_end(heads: bytes) -> bool:

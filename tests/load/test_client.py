@@ -4,6 +4,7 @@ import math
 import resource
 import select
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from odd_server import ANSWER, CHUNKED, OK, odd_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.client import _STAMPED, Answer, Client, Request, now
+from harness.load.client import _STAMPED, Answer, Client, Request, _came, now
 
 PATIENCE_S = 0.7
 
@@ -58,6 +59,21 @@ def test_an_answer_came_when_this_machine_had_it_however_late_it_is_read(server)
         answer = answers.pop()
         assert answer.outcome is Outcome.OK and answer.sent <= answer.first_byte <= answer.done < read, about
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("noted_ago_s", "sent_ago_s", "is_believed"),
+    [(None, 1, False), (0.2, 1, True), (2, 1, False), (-1, 1, False)],
+    ids=["no note", "a note", "before it was asked for", "from a clock that was put back"],
+)
+def test_when_an_answer_came_is_believed_only_between_its_request_and_now(noted_ago_s, sent_ago_s, is_believed):
+    notes = []
+    if noted_ago_s is not None:
+        seconds, rest = divmod(time.time_ns() - int(1e9 * noted_ago_s), 10**9)
+        notes = [(socket.SOL_SOCKET, 35, struct.pack("@qq", seconds, rest))]
+    before = now()
+    came = _came(notes, before - sent_ago_s)
+    assert (came < before) is is_believed
 
 
 # path, outcome, status, body, connections that three requests take

@@ -33,7 +33,6 @@ class Worker:
 
     def put(self) -> asyncio.Future:
         self.work.append(work := asyncio.get_running_loop().create_future())
-        self.turns.came()
         self.turns.wanted()
         return work
 
