@@ -154,11 +154,11 @@ def _push_run(args: argparse.Namespace) -> int:
 
 
 def _push_build(args: argparse.Namespace) -> int:
-    from harness.plan.units import duration
     from harness.report import delivery
+    from harness.units import parse_duration
 
     try:
-        took_s = duration(args.took)
+        took_s = parse_duration(args.took)
     except ValueError as error:
         raise UsageError(f"push build: --took {error}") from error
     delivery.push(delivery.of_build(time.time(), took_s, not args.failed), _pushgateway(args), _service(args))
@@ -237,14 +237,14 @@ def _up(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace) -> int:
     from harness import run as running
-    from harness.plan.units import duration
     from harness.report.load import write
     from harness.stack.stack import Stack
+    from harness.units import parse_duration
 
     if not args.scenario.exists():
         raise UsageError(f"no scenario {args.scenario}; the bundled ones: {_list('scenarios', '*.py')}")
     try:
-        for_s = duration(args.for_s)
+        for_s = parse_duration(args.for_s)
     except ValueError as error:
         raise UsageError(f"--for {error}") from error
     if args.processes < 1:
@@ -265,15 +265,19 @@ def _load(args: argparse.Namespace) -> int:
 def _capacity(args: argparse.Namespace) -> int:
     from harness import run as running
     from harness.plan.plan import load
-    from harness.plan.units import duration, rate, share
     from harness.report.capacity import write
     from harness.stack.stack import Stack
+    from harness.units import parse_duration, parse_rate, parse_share
 
     if not args.scenario.exists():
         raise UsageError(f"no scenario {args.scenario}; the bundled ones: {_list('scenarios', '*.py')}")
-    given = {"--from": (rate, args.first), "--most": (rate, args.most), "--for": (duration, args.for_s)}
+    given = {
+        "--from": (parse_rate, args.first),
+        "--most": (parse_rate, args.most),
+        "--for": (parse_duration, args.for_s),
+    }
     read, wrong = {}, []
-    for option, (unit, text) in (given | {"--precision": (share, args.precision)}).items():
+    for option, (unit, text) in (given | {"--precision": (parse_share, args.precision)}).items():
         try:
             read[option] = unit(text)
         except ValueError as error:

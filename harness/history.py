@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -25,17 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import EvidenceError
-
-
-class Event(NamedTuple):
-    """Something that happened, once."""
-
-    at: float  # Unix seconds, the run's single clock
-    source: str  # "run" | "stack" | "load" | "fault" | "chaos" | "probe"
-    name: str  # "phase", "pause", "restart", ...
-    outcome: str = "ok"  # "ok" | "fail" | "unknown"
-    took: float | None = None  # seconds
-    detail: Mapping[str, Any] = {}  # whatever a reader may want; no check may need a new column
+from harness.eventlog import Event, json_lines
 
 
 class Outcome(IntEnum):
@@ -49,18 +38,18 @@ class Outcome(IntEnum):
     GARBAGE = 5  # what came back is not HTTP
     UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
     ABANDONED = 7  # the client went away itself, as it was meant to: no verdict on anybody
-    WRONG_ANSWER = 8  # a complete answer, status below 500, but none of those that the request says it may get
+    UNEXPECTED_STATUS = 8  # a complete answer, status below 500, but none of those that the request says it may get
 
 
-WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.WRONG_ANSWER)  # a complete answer came
-ODD = 1 << 15  # in the step of a row: its client had odd manners, so how long it took is its own doing
-STATED = 1 << 14  # in the step of a row: its request says with which statuses it may be answered
+WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED_STATUS)  # a complete answer came
+SLOW_CLIENT = 1 << 15  # in the step of a row: its client is slow or aborts, so how long it took is its own doing
+EXPECTS_STATUS = 1 << 14  # in the step of a row: its request says with which statuses it may be answered
 
 
 ROW = np.dtype(
     [
         ("seq", "<u4"),  # position in the schedule, from 0; all requests of one visit share it
-        ("step", "<u2"),  # which of the scenario's requests it is, from 0; ODD and STATED may be added
+        ("step", "<u2"),  # which of the scenario's requests it is, from 0; SLOW_CLIENT and EXPECTS_STATUS may be added
         ("status", "<u2"),  # HTTP status, 0 when there was none
         ("outcome", "u1"),  # Outcome
         ("expected", "i1"),  # class the input was made with, -1 unknown
@@ -253,44 +242,3 @@ def write_series(path: Path, series: Iterable[Series]) -> None:
     with gzip.open(path, "wt", compresslevel=4) as out:
         for s in series:
             out.write(json.dumps([dict(s.labels), list(s.at), list(s.value)], separators=(",", ":")) + "\n")
-
-
-class Log:
-    """One append-only JSON-lines file. Each line is one write, so lines of several writers do not mix."""
-
-    def __init__(self, path: Path):
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
-
-    def write(self, record: Sequence[Any]) -> None:
-        self._file.write((json.dumps(record, separators=(",", ":"), default=str) + "\n").encode())
-
-    def event(
-        self,
-        source: str,
-        name: str,
-        outcome: str = "ok",
-        took: float | None = None,
-        at: float | None = None,
-        **detail: Any,
-    ) -> None:
-        """Append an Event, stamped now unless `at` says otherwise."""
-        self.write(Event(time.time() if at is None else at, source, name, outcome, took, detail))
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def json_lines(path: Path) -> list[list[Any]]:
-    """The complete lines of a file; a line cut short by a kill is left out, a missing file is empty."""
-    if not path.exists():
-        return []
-    lines = []
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as file:
-            for line in file:
-                if not line.endswith("\n"):
-                    break
-                lines.append(json.loads(line))
-    except (EOFError, OSError, json.JSONDecodeError):
-        pass  # what could be read is the evidence there is
-    return lines

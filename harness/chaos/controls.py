@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from typing import Any
 
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import HarnessError
+from harness.eventlog import append
 from harness.stack.stack import Stack
 
 
@@ -29,5 +28,4 @@ def _stamp(context: dict[str, Any], outcome: str, **detail: str) -> None:
         run = Stack.current().run
     except HarnessError:
         return  # no run to write to: plain Chaos Toolkit says the same in its own log
-    with open(run / "events.jsonl", "ab", buffering=0) as out:
-        out.write((json.dumps([time.time(), "chaos", context.get("name", ""), outcome, None, detail]) + "\n").encode())
+    append(run, "chaos", context.get("name", ""), outcome, **detail)

@@ -11,8 +11,8 @@ from harness.checks.alert_fires import AlertFires
 from harness.checks.evidence import NoEvidence, answer, judged
 from harness.checks.quiet import Quiet
 from harness.checks.watchdog import WatchdogUnbroken
-from harness.checks.words import percent
 from harness.history import History
+from harness.units import percent
 from harness.verdict import Result, Verdict
 
 Proof = AlertFires | AlertDelivered

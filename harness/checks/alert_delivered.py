@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from harness.checks.effect import Effect, needed_effect
 from harness.checks.evidence import NoEvidence, answer, phase, setting
-from harness.checks.words import duration, listed
 from harness.history import History, Notification
+from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from harness.checks.effect import effect
 from harness.checks.evidence import NoEvidence, answer, setting
-from harness.checks.words import duration
 from harness.history import History, Replay
+from harness.units import duration
 from harness.verdict import Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict

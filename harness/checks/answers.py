@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from harness.checks.evidence import answer, phase, sent
-from harness.checks.words import count, listed
-from harness.history import STATED, History, Outcome
+from harness.history import EXPECTS_STATUS, History, Outcome
+from harness.units import count, listed
 from harness.verdict import Result, Verdict
 
 
@@ -33,8 +33,8 @@ class Answers:
     def judge(self, history: History) -> Result:
         """FAIL with the statuses of the wrong answers, of which one is too many."""
         rows = sent(history, phase(history, self.phase), self.generator)
-        is_wrong = rows["outcome"] == Outcome.WRONG_ANSWER
-        stated, wrong = np.count_nonzero(is_wrong | (rows["step"] & STATED != 0)), rows[is_wrong]
+        is_wrong = rows["outcome"] == Outcome.UNEXPECTED_STATUS
+        stated, wrong = np.count_nonzero(is_wrong | (rows["step"] & EXPECTS_STATUS != 0)), rows[is_wrong]
         figures = {"measured": len(wrong), "bound": 0, "unit": "answers"}
         if len(wrong):
             statuses = [

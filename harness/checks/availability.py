@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from harness import stats
 from harness.checks import samples
 from harness.checks.evidence import NoEvidence, answer, phase, sent, target_up
 from harness.checks.standing import by_the_service
-from harness.checks.words import count, percent
 from harness.history import History, Outcome
+from harness.units import count, percent
 from harness.verdict import Result, Verdict
 
 NOBODY_THERE = (502, 503, 504)
@@ -66,7 +67,7 @@ class Availability:
         """Whether what the service itself did is more than may be, beyond chance."""
         rows = sent(history, phase(history, self.phase), self.generator)
         lost = int(np.count_nonzero(~answered(rows) & by_the_service(history, rows, self.generator)))
-        return samples.surely_more(lost, len(rows), round(1 - self.target, 9))
+        return stats.exceeds_significantly(lost, len(rows), round(1 - self.target, 9))
 
 
 def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
@@ -78,4 +79,4 @@ def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
 def answered(rows: np.ndarray) -> np.ndarray:
     """Which requests got a complete answer of the service itself."""
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & ~np.isin(rows["status"], NOBODY_THERE)
-    return np.isin(rows["outcome"], (Outcome.OK, Outcome.WRONG_ANSWER)) | refused
+    return np.isin(rows["outcome"], (Outcome.OK, Outcome.UNEXPECTED_STATUS)) | refused

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from harness.checks.samples import CONFIDENCE
+from harness.stats import CONFIDENCE
 from harness.verdict import Capacity, Step, Verdict
 
 TRIES = 3  # of a step that decides nothing

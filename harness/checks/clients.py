@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.checks import samples
+from harness import stats
 from harness.checks.effect import needed_effect
 from harness.checks.evidence import NoEvidence, answer, phase, sent
 from harness.checks.standing import by_the_service
-from harness.checks.words import duration, percent
 from harness.history import History, Outcome, Window
+from harness.units import duration, percent
 from harness.verdict import Result, Verdict
 
 OVER_S, GOOD = 3.0, 0.99
@@ -40,7 +40,7 @@ class Clients:
         """FAIL on too many errors or a late recovery; INCONCLUSIVE on too few requests or too early an end."""
         window = phase(history, self.experiment)
         rows = sent(history, window, self.generator)
-        fewest = samples.needed(max(self.errors_at_most, 0.01)) or 1
+        fewest = stats.needed(max(self.errors_at_most, 0.01)) or 1
         if len(rows) < fewest:
             bound = percent(self.errors_at_most)
             why = f"{len(rows):,} requests are too few to judge {bound} errors by ({fewest:,} needed)"
@@ -74,7 +74,7 @@ class Clients:
         rows = sent(history, phase(history, self.experiment), self.generator)
         bad = int(np.count_nonzero((rows["outcome"] != Outcome.OK) & by_the_service(history, rows, self.generator)))
         never_back = needed_effect(history, self.experiment).over is None
-        return never_back or samples.surely_more(bad, len(rows), self.errors_at_most)
+        return never_back or stats.exceeds_significantly(bad, len(rows), self.errors_at_most)
 
 
 def recovery(intended: np.ndarray, good: np.ndarray, since: float, window: Window) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.checks.evidence import NoEvidence
-from harness.history import Event, History, Window
+from harness.eventlog import Event
+from harness.history import History, Window
 
 
 class Effect(NamedTuple):

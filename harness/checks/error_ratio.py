@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from harness import stats
 from harness.checks import samples
 from harness.checks.evidence import answer, phase, sent
 from harness.checks.standing import by_the_service
-from harness.checks.words import percent
 from harness.history import History, Outcome
+from harness.units import percent
 from harness.verdict import Result, Verdict
 
 
@@ -52,7 +53,7 @@ class ErrorRatio:
         """Whether what the service itself did is more than the target, beyond chance."""
         rows = sent(history, phase(history, self.phase), self.generator)
         errors = int(np.count_nonzero(failed(rows) & by_the_service(history, rows, self.generator)))
-        return samples.surely_more(errors, len(rows), self.target)
+        return stats.exceeds_significantly(errors, len(rows), self.target)
 
 
 def failed(rows: np.ndarray) -> np.ndarray:
@@ -65,7 +66,7 @@ def failed(rows: np.ndarray) -> np.ndarray:
 def _outcomes(rows: np.ndarray) -> str:
     """The commonest ways they ended: "12 status 503, 3 timeout"."""
     names = [
-        f"status {s}" if s >= 400 or o == Outcome.WRONG_ANSWER else Outcome(o).name.lower().replace("_", " ")
+        f"status {s}" if s >= 400 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
         for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
     ]
     return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

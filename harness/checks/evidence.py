@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from harness.checks.words import duration, percent
 from harness.history import History, Outcome, Window
+from harness.units import duration, percent
 from harness.verdict import Result, Verdict
 
 UNSENT_AT_MOST = 0.001

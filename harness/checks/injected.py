@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.checks.evidence import NoEvidence, answer
-from harness.checks.words import count, listed
-from harness.history import Event, History
+from harness.eventlog import Event
+from harness.history import History
+from harness.units import count, listed
 from harness.verdict import Result, Verdict
 
 

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from harness import stats
 from harness.checks import samples
 from harness.checks.evidence import NoEvidence, answer, phase, sent
 from harness.checks.standing import at_least_ms
-from harness.checks.words import count, duration
-from harness.history import ODD, WHOLE, History
+from harness.history import SLOW_CLIENT, WHOLE, History
+from harness.stats import nearest_rank
+from harness.units import count, duration
 from harness.verdict import Result, Verdict
 
 
@@ -65,7 +67,7 @@ class Latency:
     def _rows(self, history: History) -> tuple[np.ndarray, int]:
         """The rows that are judged, and how many were left out because their clients were slow by themselves."""
         rows = sent(history, phase(history, self.phase), self.generator)
-        odd = (rows["step"] & ODD) != 0
+        odd = (rows["step"] & SLOW_CLIENT) != 0
         if odd.all():
             raise NoEvidence(
                 f"all {count(len(rows), 'request')} were sent or read slowly, which says nothing of the service",
@@ -80,15 +82,9 @@ class Latency:
         if took is None:
             return False
         slow, share = int(np.count_nonzero(took >= self.under_ms)), round(1 - self.percentile / 100, 9)
-        return samples.surely_more(slow, len(rows), share)
+        return stats.exceeds_significantly(slow, len(rows), share)
 
 
 def milliseconds(rows: np.ndarray, since: str = "intended") -> np.ndarray:
     """What each request took from its intended moment (or its sending), in ms; infinite without a complete answer."""
     return np.where(np.isin(rows["outcome"], WHOLE), 1000 * (rows["done"] - rows[since]), np.inf)
-
-
-def nearest_rank(values: np.ndarray, percentile: float) -> float:
-    """The smallest value that at least this percentage of all values does not exceed."""
-    rank = max(1, math.ceil(percentile / 100 * len(values) - 1e-9))
-    return float(np.partition(values, rank - 1)[rank - 1])

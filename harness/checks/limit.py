@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.checks import strain
 from harness.checks.evidence import crowded, spent
-from harness.checks.words import count, duration, percent
 from harness.history import History, Outcome, Window
+from harness.units import count, duration, percent
 from harness.verdict import Result
 
 HOST_TOOK, IDLE, GENERATOR_BUSY = 0.05, 0.05, 0.9  # shares of all processors; of one

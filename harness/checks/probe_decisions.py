@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 
 from harness.checks.effect import effect
 from harness.checks.evidence import NoEvidence, answer, phase
-from harness.checks.words import count, duration, listed
-from harness.history import Event, History, Window
+from harness.eventlog import Event
+from harness.history import History, Window
+from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.checks.evidence import NoEvidence, answer, phase
-from harness.checks.words import duration, listed
 from harness.history import History, Window
+from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.checks import strain
 from harness.checks.evidence import NoEvidence, answer, phase, setting, stolen, target_up
-from harness.checks.latency import nearest_rank
-from harness.checks.words import count, duration, percent
-from harness.history import Event, History, Outcome, Window
+from harness.eventlog import Event
+from harness.history import History, Outcome, Window
+from harness.stats import nearest_rank
+from harness.units import count, duration, percent
 from harness.verdict import Result, Verdict
 
 

@@ -5,13 +5,13 @@ The order is the safety: the ledger knows the undo before the deed, so that any 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from harness.errors import FaultError
+from harness.eventlog import append
 from harness.faults.fault import Fault
 from harness.stack import ledger
 from harness.stack.ledger import Entry
@@ -81,10 +81,8 @@ def end_all(stack: Stack, by: str) -> list[str]:
 
 
 def emit(stack: Stack, name: str, outcome: str, **detail: Any) -> None:
-    """Append a fault event to the run's events, in the form of harness.history.Event (which faults may not import)."""
-    line: list[Any] = [time.time(), "fault", name, outcome, None, _plain(detail)]
-    with open(stack.run / "events.jsonl", "ab", buffering=0) as out:
-        out.write((json.dumps(line) + "\n").encode())
+    """Append a fault event to the run's events."""
+    append(stack.run, "fault", name, outcome, **detail)
 
 
 def _wait_witness(fault: Fault, stack: Stack, facts: Mapping[str, Any], within_s: float) -> str | None:
@@ -94,7 +92,3 @@ def _wait_witness(fault: Fault, stack: Stack, facts: Mapping[str, Any], within_s
         if evidence or time.monotonic() > until:
             return evidence
         time.sleep(0.05)
-
-
-def _plain(detail: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(detail, default=str))

@@ -24,7 +24,7 @@ import gevent.pool
 import locust.stats
 
 from harness.errors import HarnessError, UsageError
-from harness.history import ODD, STATED, WHOLE, Outcome
+from harness.history import EXPECTS_STATUS, SLOW_CLIENT, WHOLE, Outcome
 from harness.load.arrivals import Arrivals
 from harness.load.client import Answer, Client, Prepared, Request, now
 from harness.load.odd import exchange
@@ -212,8 +212,8 @@ class Dispatch:
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
-        if not 0 <= request.step < STATED:
-            raise UsageError(f"step: must be from 0 to {STATED - 1}, got {request.step!r}")
+        if not 0 <= request.step < EXPECTS_STATUS:
+            raise UsageError(f"step: must be from 0 to {EXPECTS_STATUS - 1}, got {request.step!r}")
         kind = self._recorder.tally.kind(request.method, request.name or request.path)
         if request.manner is not None:
             request.manner.check()
@@ -247,9 +247,9 @@ class Dispatch:
                 self._mistake(wrong)
         step = request.step or turn
         if request.manner is not None:
-            step |= ODD
+            step |= SLOW_CLIENT
         if request.answers:
-            step |= STATED
+            step |= EXPECTS_STATUS
         try:
             self._recorder.row(
                 seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
@@ -419,7 +419,7 @@ def _as_expected(request: Request, answer: Answer) -> Answer:
     """An answer of the service, as good or bad as the request says."""
     if answer.status in request.answers:
         return answer._replace(outcome=Outcome.OK, error="")
-    return answer._replace(outcome=Outcome.WRONG_ANSWER, error=f"status {answer.status}")
+    return answer._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {answer.status}")
 
 
 def one_line(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.history import ROW, Log, Outcome
+from harness.eventlog import Log
+from harness.history import ROW, Outcome
 from harness.load.client import now
 from harness.load.tally import Tally
 

@@ -9,8 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
-from harness.plan.units import Duration, Share
-from harness.plan.yamlfile import Strict
+from harness.plan.yamlfile import Duration, Share, Strict
 
 KNOWN_CHECKS = ("slos", "contracts", "quiet", "alert_coverage")
 

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from harness.plan.units import Duration, Share
-from harness.plan.yamlfile import Strict
+from harness.plan.yamlfile import Duration, Share, Strict
 
 
 class Start(Strict):

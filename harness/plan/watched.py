@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.plan.service import ServiceFile, SloFile
-from harness.plan.units import duration
 from harness.plan.yamlfile import YamlFile, read, validated
+from harness.units import prometheus_seconds
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _route(file: YamlFile, problems: list[str]) -> Route:
     for key in ("group_wait", "group_interval"):
         if key in top:
             try:
-                waits[f"{key}_s"] = duration(str(top[key]))
+                waits[f"{key}_s"] = prometheus_seconds(str(top[key]))
             except ValueError as error:
                 problems.append(f"{file.place(('route', key))}: route.{key}: {error}")
     return Route(**waits)

@@ -6,13 +6,17 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from harness.units import parse_duration, parse_share
 
 Loc = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
+Duration = Annotated[float, BeforeValidator(parse_duration)]  # seconds
+Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
 
 
 class Strict(BaseModel):

@@ -6,7 +6,7 @@ from typing import TextIO
 
 import numpy as np
 
-from harness.history import ODD, STATED, History, Outcome
+from harness.history import EXPECTS_STATUS, SLOW_CLIENT, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
 from harness.verdict import Result, Verdict
 
@@ -70,7 +70,11 @@ def _worst(rows: np.ndarray) -> list[str]:
 
 def _step(step: int) -> str:
     """A step by its number, whether its clients were odd, and whether they said how they may be answered."""
-    return f"{step & ~(ODD | STATED)}" + " odd" * bool(step & ODD) + " stated" * bool(step & STATED)
+    return (
+        f"{step & ~(SLOW_CLIENT | EXPECTS_STATUS)}"
+        + " odd" * bool(step & SLOW_CLIENT)
+        + " stated" * bool(step & EXPECTS_STATUS)
+    )
 
 
 def _length(rows: np.ndarray) -> float:

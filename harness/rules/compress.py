@@ -15,9 +15,10 @@ import promql_parser as promql
 
 from harness.errors import HarnessError
 from harness.rules import counts, rulefile
-from harness.rules.durations import format_duration, parse_duration, scale_duration, scale_promql
+from harness.rules.durations import scale_duration, scale_promql
 from harness.rules.expression import longest_window_s, metrics_used, parse, shape, walk
 from harness.rules.rulefile import AlertRule, Rule
+from harness.units import prometheus_duration, prometheus_seconds
 
 MOST = 60  # measured: at 300 a window holds two events and the phase of a scrape is 30 s of production
 SHORTEST_S = 0.1  # gate seconds from scrape to scrape and evaluation to evaluation that Prometheus keeps up with
@@ -47,7 +48,7 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
     try:
         scale_promql(rule.expr, time_scale)
         for seconds in _waits_s(rule):
-            scale_duration(format_duration(seconds), time_scale)
+            scale_duration(prometheus_duration(seconds), time_scale)
     except ValueError as error:
         reasons.append(f"its durations cannot be divided by {time_scale}: {error}")
     called = {node.func.name for node in walk(tree) if isinstance(node, promql.Call)}
@@ -72,12 +73,12 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
     windows_s = {node.range.total_seconds() for node in walk(tree) if isinstance(node, promql.MatrixSelector)}
     for window_s in sorted(windows_s):
         if window_s < FEWEST_SCRAPES * scrape_s:
-            window, scrapes = format_duration(window_s), window_s / scrape_s
+            window, scrapes = prometheus_duration(window_s), window_s / scrape_s
             reasons.append(f"its window of {window} holds {scrapes:g} scrapes; at least {FEWEST_SCRAPES} are needed")
     if (back_s := longest_window_s(rule.expr)) > LONGEST_S * time_scale:
         reasons.append(
-            f"it looks back {format_duration(back_s)}, which is {float(back_s / time_scale):g} s here: it would hold "
-            "the faults of earlier experiments against a later one"
+            f"it looks back {prometheus_duration(back_s)}, which is {float(back_s / time_scale):g} s here: it would "
+            "hold the faults of earlier experiments against a later one"
         )
     return reasons
 
@@ -89,8 +90,8 @@ def notes(rule: Rule, time_scale: int | Fraction) -> list[str]:
         events = per_s * window_s / time_scale
         if 0 < events < ENOUGH_EVENTS:
             said.append(
-                f"{per_s:g}/s over {format_duration(window_s)} is {float(events):.3g} events in the compressed window: "
-                "single events decide"
+                f"{per_s:g}/s over {prometheus_duration(window_s)} is {float(events):.3g} events in the compressed "
+                "window: single events decide"
             )
     window_s = longest_window_s(rule.expr) / time_scale
     if window_s > WARM_UP_S:
@@ -204,7 +205,7 @@ def _verify(
             if key == "expr":
                 same = not verify_equivalent(before[key], after[key], time_scale)
             elif key in durations:
-                long_ms, short_ms = (round(parse_duration(text) * 1000) for text in (before[key], after[key]))
+                long_ms, short_ms = (round(prometheus_seconds(text) * 1000) for text in (before[key], after[key]))
                 same = long_ms * k.denominator == short_ms * k.numerator
             else:
                 same = before[key] == after[key]

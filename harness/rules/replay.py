@@ -17,10 +17,10 @@ import promql_parser as promql
 from harness.errors import HarnessError
 from harness.history import Replay, Series, Window
 from harness.rules import rulefile
-from harness.rules.durations import format_duration
 from harness.rules.expression import ANY, children, edges_s, longest_window_s, metrics_used, parse, walk
 from harness.rules.rulefile import AlertRule, RecordingRule, Rule
 from harness.rules.stretch import lay_grid, stretch
+from harness.units import prometheus_duration
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
@@ -253,8 +253,8 @@ def _ask(
     half = evaluation_s / 2  # windows open between evaluations: versions differ on whether their start belongs to them
 
     def question(alert: str, state: str, since_s: float, until_s: float, pick: str) -> str:
-        window = f"[{format_duration(round(until_s - since_s, 3))}:{format_duration(evaluation_s)}]"
-        offset = f" offset {format_duration(round(end_s - until_s, 3))}" if until_s < end_s else ""
+        window = f"[{prometheus_duration(round(until_s - since_s, 3))}:{prometheus_duration(evaluation_s)}]"
+        offset = f" offset {prometheus_duration(round(end_s - until_s, 3))}" if until_s < end_s else ""
         selector = f'ALERTS{{alertname={json.dumps(alert, ensure_ascii=False)},alertstate="{state}"}}'
         return f"{pick}({pick}_over_time(timestamp({selector}){window}{offset}))"
 
@@ -272,13 +272,13 @@ def _ask(
         )
     ]
     impossible = [{"labels": "nothing", "value": -1}]
-    at = format_duration(end_s)
+    at = prometheus_duration(end_s)
     test = {
         "rule_files": [str(path) for path in rule_files],
-        "evaluation_interval": format_duration(evaluation_s),
+        "evaluation_interval": prometheus_duration(evaluation_s),
         "tests": [
             {
-                "interval": format_duration(step_s),
+                "interval": prometheus_duration(step_s),
                 "input_series": [{"series": name, "values": values} for name, values in input_series],
                 "promql_expr_test": [{"expr": q, "eval_time": at, "exp_samples": impossible} for q in questions],
             }

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from harness.errors import PlanError
-from harness.rules.durations import parse_duration
 from harness.rules.expression import longest_window_s, metrics_used, parse
+from harness.units import prometheus_seconds
 
 __all__ = [
     "AlertRule",
@@ -212,7 +212,7 @@ def _duration(mapping: Mapping[str, Any], key: str, place: str, problems: list[s
     if key not in mapping:
         return None
     try:
-        return parse_duration(mapping[key] if isinstance(mapping[key], str) else "")
+        return prometheus_seconds(mapping[key] if isinstance(mapping[key], str) else "")
     except ValueError as error:
         problems.append(f"{place}: {key}: {error}")
         return None

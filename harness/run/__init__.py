@@ -16,7 +16,8 @@ import yaml
 import harness
 from harness.checks import Answers, Recorded, judge_all
 from harness.errors import LoadEnded, PlanError
-from harness.history import History, Log, Window, read_rows, write_series
+from harness.eventlog import Log
+from harness.history import History, Window, read_rows, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies

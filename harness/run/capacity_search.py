@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.checks import ErrorRatio, Latency, Recorded, judge_all, samples
+from harness import stats
+from harness.checks import ErrorRatio, Latency, Recorded, judge_all
 from harness.checks.capacity import search
 from harness.checks.limit import limit
 from harness.errors import UsageError
@@ -57,4 +58,4 @@ def capacity(
 
 def _requests_needed(check: ErrorRatio | Latency) -> int:
     share = check.target if isinstance(check, ErrorRatio) else round(1 - check.percentile / 100, 9)
-    return samples.needed(share) or 0
+    return stats.needed(share) or 0

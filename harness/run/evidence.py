@@ -14,7 +14,8 @@ from harness.checks import AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, 
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import HarnessError
-from harness.history import History, Log, Window, write_series
+from harness.eventlog import Log
+from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks

@@ -16,7 +16,8 @@ import httpx
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import ProcessDied, StackError, UsageError
-from harness.history import Event, History, Log, Window, json_lines
+from harness.eventlog import Event, Log, json_lines
+from harness.history import History, Window
 from harness.plan.checks import WATCHDOG
 from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan

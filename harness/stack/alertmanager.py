@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from harness.errors import PlanError, StackError, ToolMissing
 from harness.stack.messages import ALERTS_FIELD
+from harness.units import prometheus_ms
 
 GROUP_TIMES = {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"}  # with Alertmanager's defaults
 ALERTS_TEMPLATE = "{{ range .Alerts }}{{ .Status }}={{ .Labels.alertname }};{{ end }}"
@@ -23,8 +24,6 @@ PLACEHOLDER = "0" * 32  # as long as a PagerDuty routing key
 
 # A URL at one of these is text for the reader of a message; Alertmanager never opens it.
 SHOWN = {"title_link", "icon_url", "image_url", "thumb_url", "client_url", "actions", "links", "images", "fields"}
-
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_536_000_000}
 
 
 def redirect(
@@ -117,14 +116,7 @@ def _scale(route: dict[str, Any], place: str, time_scale: float, problems: list[
 
 def scaled(duration: Any, time_scale: float) -> str:
     """A duration as Prometheus writes them, divided; whole milliseconds, at least 1 unless it was 0."""
-    text = str(duration)
-    pattern = "".join(rf"(?:(\d+){unit})?" for unit in reversed(_UNITS_MS))  # years first, milliseconds last
-    found = re.fullmatch(pattern, text)
-    if text == "0":
-        return "0ms"
-    if not text or not found:
-        raise ValueError(f"not a duration: {text!r}")
-    whole_ms = sum(int(n or 0) * ms for n, ms in zip(found.groups(), reversed(_UNITS_MS.values()), strict=True))
+    whole_ms = prometheus_ms(str(duration))
     return f"{max(1, round(whole_ms / time_scale)) if whole_ms else 0}ms"
 
 

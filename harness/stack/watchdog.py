@@ -6,7 +6,6 @@ It ignores the signals that end a session, because it is needed just then.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -15,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from harness.eventlog import append
 from harness.stack.ledger import Ledger, heal, undo
 from harness.stack.process import Child, spawn
 
@@ -60,12 +60,7 @@ def watch(run: Path, every_s: float = 0.25) -> None:
 
 
 def _event(run: Path, source: str, name: str, problem: str | None, **detail: object) -> None:
-    """Append to the run's events, in the form of harness.history.Event (which the stack may not import)."""
-    line = json.dumps(
-        [time.time(), source, name, "fail" if problem else "ok", None, {**detail, "problem": problem or ""}]
-    )
-    with open(run / "events.jsonl", "ab", buffering=0) as out:
-        out.write(line.encode() + b"\n")
+    append(run, source, name, "fail" if problem else "ok", **detail, problem=problem or "")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from harness.checks.evidence import judged
-from harness.history import ROW, Event, History, Notification, Outcome, ProbeAnswer, Replay, Series
+from harness.eventlog import Event
+from harness.history import ROW, History, Notification, Outcome, ProbeAnswer, Replay, Series
 from harness.verdict import Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict

@@ -4,7 +4,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, tab
 from harness.checks import Answers, ErrorRatio, Latency
 from harness.checks.availability import answered
 from harness.checks.evidence import judged
-from harness.history import STATED, Outcome
+from harness.history import EXPECTS_STATUS, Outcome
 
 STEADY = phase("steady", 0, 30)
 ANSWERS = Answers("steady")
@@ -12,8 +12,8 @@ ANSWERS = Answers("steady")
 
 def load(wrong=0, status=200, stated=1800, **few):
     made = rows(1800, **few)
-    made["step"][1800 - stated :] |= STATED
-    made["outcome"][-wrong or 1800 :], made["status"][-wrong or 1800 :] = Outcome.WRONG_ANSWER, status
+    made["step"][1800 - stated :] |= EXPECTS_STATUS
+    made["outcome"][-wrong or 1800 :], made["status"][-wrong or 1800 :] = Outcome.UNEXPECTED_STATUS, status
     return history(STEADY, rows={"load": made})
 
 

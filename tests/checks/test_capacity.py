@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.checks import samples
+from harness import stats
 from harness.checks.capacity import TRIES, search
 from harness.verdict import Step, Verdict
 
@@ -101,7 +101,7 @@ def test_a_confirmation_that_decides_nothing_is_asked_for_again():
 
 
 def test_the_confidence_is_that_of_the_rule_on_samples():
-    assert search(service(730), 100, 0.05, 10_000).confidence == samples.CONFIDENCE == 0.99
+    assert search(service(730), 100, 0.05, 10_000).confidence == stats.CONFIDENCE == 0.99
 
 
 def test_a_service_that_keeps_all_or_nothing_has_no_capacity_found():

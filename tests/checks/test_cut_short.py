@@ -5,7 +5,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
 
 from harness.checks import Clients, Injected, Latency, ProbeDecisions, Recorded, WatchdogUnbroken
 from harness.checks.evidence import judged
-from harness.history import Event
+from harness.eventlog import Event
 
 STEADY, CRASH = phase("steady", 0, 30), phase("crash", 40, 60)
 FAST, SLOW = Latency("steady", 95, 500), Latency("steady", 95, 50)

@@ -7,7 +7,7 @@ import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, table
 
 from harness.checks import Injected
-from harness.history import Event
+from harness.eventlog import Event
 
 INJECTED = Injected("hang")
 DONE = {"status": "succeeded", "activity": {"name": "pause the server"}}

@@ -3,8 +3,8 @@ import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, table
 
 from harness.checks import Latency
-from harness.checks.latency import nearest_rank
-from harness.history import ODD
+from harness.history import SLOW_CLIENT
+from harness.stats import nearest_rank
 
 STEADY = phase("steady", 0, 30)
 P95 = Latency("steady", 95, 500)
@@ -17,7 +17,7 @@ def load(n=1800, **few):
 def beside(odd, n=1800, **few):
     """The same, the first `odd` of them (which are the slow ones) sent by clients with odd manners."""
     made = rows(n, **few)
-    made["step"][:odd] |= ODD
+    made["step"][:odd] |= SLOW_CLIENT
     return history(STEADY, rows={"load": made})
 
 

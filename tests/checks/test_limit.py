@@ -5,7 +5,8 @@ import pytest
 from handmade import INCONCLUSIVE, PASS, history, rows
 
 from harness.checks.limit import limit
-from harness.history import Event, Series
+from harness.eventlog import Event
+from harness.history import Series
 from harness.verdict import Result
 
 BELIEVED = Result("recorded", "the record", PASS, "", measured=1.0, bound=25.0, unit="ms")

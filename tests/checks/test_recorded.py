@@ -2,7 +2,7 @@ import numpy as np
 from handmade import INCONCLUSIVE, PASS, expect, history, phase, rows, table, up
 
 from harness.checks import Recorded
-from harness.history import Event
+from harness.eventlog import Event
 
 STEADY, UP = phase("steady", 0, 30), [up(0, 30)]
 RECORDED = Recorded()

@@ -8,7 +8,8 @@ from handmade import FAIL, INCONCLUSIVE, PASS, fault, history, phase, rows, up
 from harness.checks import Answers, Availability, Clients, ErrorRatio, Latency, Recorded, judge_all
 from harness.checks.evidence import judged
 from harness.checks.standing import at_least_ms
-from harness.history import Event, Outcome
+from harness.eventlog import Event
+from harness.history import Outcome
 
 STEADY, UP = phase("steady", 0, 100), [up(0, 100)]
 SLOW, LOST = Latency("steady", 95, 50), Availability("steady")
@@ -75,7 +76,11 @@ ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
         ),
         pytest.param(LOST, {"outcome": CRASHED, "status": 503}, FAIL, FAIL, id="nobody there is nobody there"),
         pytest.param(
-            Answers("steady"), {"outcome": Outcome.WRONG_ANSWER, "status": 200}, FAIL, FAIL, id="a guess let in is in"
+            Answers("steady"),
+            {"outcome": Outcome.UNEXPECTED_STATUS, "status": 200},
+            FAIL,
+            FAIL,
+            id="a guess let in is in",
         ),
         pytest.param(Latency("steady", 95, 500), {}, PASS, PASS, id="what passed in spite of it passed"),
     ],
@@ -185,7 +190,7 @@ def test_what_fails_while_others_have_the_processors_is_no_verdict(edges, verdic
     assert result.verdict is verdict and says in result.reason
     assert verdict is FAIL or "generator.neighbours" in result.remedy
     let_in = rows(6000)
-    let_in["outcome"][-1] = Outcome.WRONG_ANSWER
+    let_in["outcome"][-1] = Outcome.UNEXPECTED_STATUS
     assert judged(Answers("steady"), history(edges, rows={"load": let_in}, series=UP)).verdict is FAIL, "at any pace"
     good = judged(SLOW, history(edges, rows={"load": rows(6000, took=0.01)}, series=UP))
     assert good.verdict is PASS, "what is good enough even so is good"
@@ -200,7 +205,7 @@ def test_what_follows_from_a_fault_that_nobody_saw_is_no_verdict(witness, verdic
 
 def test_a_guess_that_was_let_in_is_in_however_late_the_generator_was():
     let_in = rows(6000, lag=0.15)
-    let_in["outcome"][-1] = Outcome.WRONG_ANSWER
+    let_in["outcome"][-1] = Outcome.UNEXPECTED_STATUS
     assert judged(Answers("steady"), history(STEADY, rows={"load": let_in}, series=UP)).verdict is FAIL
 
 

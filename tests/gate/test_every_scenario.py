@@ -16,7 +16,8 @@ from harness import cli, run
 from harness.checks import Quiet
 from harness.checks.evidence import crowded
 from harness.errors import UsageError
-from harness.history import ODD, History, Log, Outcome, read_rows
+from harness.eventlog import Log
+from harness.history import SLOW_CLIENT, History, Outcome, read_rows
 from harness.load import corpus
 from harness.plan import plan as planning
 from harness.run import LOADED, evidence
@@ -29,7 +30,7 @@ from harness.verdict import Verdict
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(120, func_only=True)]
 
 PASS, INCONCLUSIVE, FAIL = Verdict
-OK, REFUSED, GONE, WRONG = Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED, Outcome.WRONG_ANSWER
+OK, REFUSED, GONE, WRONG = Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED, Outcome.UNEXPECTED_STATUS
 FILES = sorted((ROOT / "scenarios").glob("*.py"))
 
 
@@ -155,7 +156,7 @@ def look(shows, rows, busy):
     rest = {(r["status"], r["outcome"]) for r in rows[~good]}
     assert rest <= shows.other and (busy or bool(rest) == bool(shows.other)), rest
     assert set(rows["turn"]) == shows.turns or busy
-    assert bool(np.count_nonzero(rows["step"] & ODD)) == shows.odd
+    assert bool(np.count_nonzero(rows["step"] & SLOW_CLIENT)) == shows.odd
     if shows.images:
         images = corpus.read(ROOT / "scenarios" / shows.images)
         sizes = {shown: [len(image.body) for image in images if image.expected == shown] for shown in (0, 1)}

@@ -455,7 +455,7 @@ def test_locust_counts_as_failures_what_is_one_and_nothing_else(server, tmp_path
     assert done.returncode == 1, done.stderr
     rows, n = read_rows(tmp_path / "rows"), 6
     outcomes = [set(rows["outcome"][rows["seq"] % 5 == i].tolist()) for i in range(5)]
-    right, refused, wrong = {Outcome.OK}, {Outcome.REFUSED_BY_SERVICE}, {Outcome.WRONG_ANSWER}
+    right, refused, wrong = {Outcome.OK}, {Outcome.REFUSED_BY_SERVICE}, {Outcome.UNEXPECTED_STATUS}
     assert outcomes == [right, wrong, wrong, refused, {Outcome.ABANDONED}]
     stats = {entry["Name"]: int(entry["Failure Count"]) for entry in csv_of(tmp_path, "stats")}
     assert stats == {
@@ -463,7 +463,7 @@ def test_locust_counts_as_failures_what_is_one_and_nothing_else(server, tmp_path
     }  # fmt: skip
     errors = {entry["Error"]: int(entry["Occurrences"]) for entry in csv_of(tmp_path, "failures")}
     assert errors == {
-        "WRONG_ANSWER: status 200": n, "WRONG_ANSWER: status 404": n,
+        "UNEXPECTED_STATUS: status 200": n, "UNEXPECTED_STATUS: status 404": n,
         "REFUSED_BY_SERVICE: status 503": n,
     }  # fmt: skip
     gone = next(e for e in json.loads(done.stdout[done.stdout.index("[") :]) if e["name"] == "went away")

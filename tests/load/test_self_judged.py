@@ -8,7 +8,8 @@ from odd_server import odd_server
 
 from harness.checks import Recorded
 from harness.checks.evidence import judged
-from harness.history import Event, History, Series, Window, json_lines, read_rows
+from harness.eventlog import Event, json_lines
+from harness.history import History, Series, Window, read_rows
 from harness.stack import generator
 from harness.verdict import Verdict
 

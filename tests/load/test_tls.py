@@ -12,7 +12,8 @@ from odd_server import ANSWER, OK, WAYS, OddServer, odd_server
 import harness.run
 from harness.cli import main
 from harness.errors import UsageError
-from harness.history import Log, Outcome, Series, read_rows
+from harness.eventlog import Log
+from harness.history import Outcome, Series, read_rows
 from harness.load.client import Client, Request
 from harness.stack import generator
 from harness.stack.stack import ENV, Stack

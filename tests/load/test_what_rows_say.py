@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.history import ODD, STATED, Outcome, read_rows
+from harness.history import EXPECTS_STATUS, SLOW_CLIENT, Outcome, read_rows
 from harness.stack import generator
 
 SCENARIO = """
@@ -34,13 +34,13 @@ class Asks(OpenModelUser):
 """
 
 SAID = [  # for each kind: status, outcome, step
-    (401, Outcome.OK, STATED),
-    (200, Outcome.WRONG_ANSWER, STATED),
-    (404, Outcome.WRONG_ANSWER, STATED),
-    (503, Outcome.REFUSED_BY_SERVICE, STATED),
+    (401, Outcome.OK, EXPECTS_STATUS),
+    (200, Outcome.UNEXPECTED_STATUS, EXPECTS_STATUS),
+    (404, Outcome.UNEXPECTED_STATUS, EXPECTS_STATUS),
+    (503, Outcome.REFUSED_BY_SERVICE, EXPECTS_STATUS),
     (401, Outcome.REFUSED_BY_SERVICE, 0),
-    (200, Outcome.OK, ODD),
-    (200, Outcome.OK, ODD | 7),
+    (200, Outcome.OK, SLOW_CLIENT),
+    (200, Outcome.OK, SLOW_CLIENT | 7),
     (200, Outcome.OK, 7),
 ]
 
@@ -85,7 +85,7 @@ def test_a_row_says_what_its_request_makes_of_the_answer_and_of_the_client(run):
     assert done.returncode == 0 and len(rows) == 24, done.stderr
     for row in rows:
         assert (row["status"], row["outcome"], row["step"]) == SAID[row["seq"] % len(SAID)], row
-    assert "WRONG_ANSWER: status 404" in done.stdout + done.stderr, "Locust's own table says it too"
+    assert "UNEXPECTED_STATUS: status 404" in done.stdout + done.stderr, "Locust's own table says it too"
 
 
 def test_a_step_that_would_look_odd_is_a_mistake(run):

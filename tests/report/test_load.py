@@ -4,7 +4,8 @@ import io
 
 import numpy as np
 
-from harness.history import ROW, Event, History, Outcome
+from harness.eventlog import Event
+from harness.history import ROW, History, Outcome
 from harness.report.load import write
 from harness.verdict import Result, Verdict
 

@@ -5,7 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.rules.compress import verify_equivalent
-from harness.rules.durations import format_duration, parse_duration, scale_promql
+from harness.rules.durations import scale_promql
+from harness.units import prometheus_duration, prometheus_seconds
 
 HOSTILE = {
     "a plain range": ("rate(x[5m])", "rate(x[30s])"),
@@ -62,13 +63,13 @@ WHOLE_MS = st.integers(0, 10 * 365 * 86_400_000)
 @given(WHOLE_MS)
 @example(17_179_869_177)  # half a year's float is no longer exact to a nanosecond
 def test_a_printed_duration_reads_back_as_itself(ms):
-    assert round(parse_duration(format_duration(ms / 1000)) * 1000) == ms
+    assert round(prometheus_seconds(prometheus_duration(ms / 1000)) * 1000) == ms
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 10**7), min_size=3, max_size=3), st.integers(1, 60))
 def test_scaling_down_and_up_again_changes_nothing(ms, k):
-    window, step, offset = (format_duration(Fraction(n * k, 1000)) for n in ms)
+    window, step, offset = (prometheus_duration(Fraction(n * k, 1000)) for n in ms)
     expr = f'max_over_time(rate(x{{a="[{window}]"}}[{window}])[{window}:{step}] offset {offset}) # {offset}'
     smaller = scale_promql(expr, k)
     assert scale_promql(smaller, Fraction(1, k)) == expr
@@ -80,13 +81,13 @@ def test_scaling_down_and_up_again_changes_nothing(ms, k):
     [("5m", 300), ("1h30m", 5400), ("250ms", 0.25), ("1d", 86400), ("2w", 14 * 86400), ("1y", 365 * 86400), ("0", 0)],
 )
 def test_durations_are_read(text, seconds):
-    assert parse_duration(text) == seconds
+    assert prometheus_seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "5 m", "-5m", "1.5h", "30s5m", "5min", "٥m"])
 def test_what_prometheus_does_not_read_is_an_error(text):
     with pytest.raises(ValueError, match="not a Prometheus duration"):
-        parse_duration(text)
+        prometheus_seconds(text)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ def test_what_prometheus_does_not_read_is_an_error(text):
     [(0, "0s"), (90, "1m30s"), (0.25, "250ms"), (90 * 86400, "90d"), (14 * 86400, "2w"), (5400, "1h30m")],
 )
 def test_durations_are_written_as_prometheus_writes_them(seconds, text):
-    assert format_duration(seconds) == text
+    assert prometheus_duration(seconds) == text
 
 
 @pytest.mark.parametrize("seconds", [-1, 0.0005, 1 / 3])
 def test_less_than_a_millisecond_cannot_be_written(seconds):
     with pytest.raises(ValueError, match="whole number of milliseconds"):
-        format_duration(seconds)
+        prometheus_duration(seconds)

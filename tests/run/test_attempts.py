@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.history import ROW, History, Log, Outcome
+from harness.eventlog import Log
+from harness.history import ROW, History, Outcome
 from harness.run.phases import attempts
 from harness.run.view import View
 

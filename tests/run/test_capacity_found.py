@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from harness.checks import ErrorRatio, Latency
-from harness.history import ROW, Event, History, Outcome, Series, json_lines, read_rows
+from harness.eventlog import Event, json_lines
+from harness.history import ROW, History, Outcome, Series, read_rows
 from harness.load.arrivals import parse
 from harness.run import capacity_search as searching
 from harness.run.phases import processor

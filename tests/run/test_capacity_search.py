@@ -7,7 +7,8 @@ import pytest
 
 from harness.checks import ErrorRatio, Latency, Quiet
 from harness.errors import UsageError
-from harness.history import ROW, Event, History, Outcome, Series
+from harness.eventlog import Event
+from harness.history import ROW, History, Outcome, Series
 from harness.run import capacity_search as searching
 from harness.verdict import Verdict
 

@@ -1,0 +1,53 @@
+"""Quantities with their units: what is read, what is refused with the form that was expected, and what is written."""
+
+import pytest
+
+from harness.units import count, duration, listed, parse_duration, parse_rate, parse_share, percent
+
+READ = [
+    (parse_duration, "1m30s", 90),
+    (parse_duration, "500ms", 0.5),
+    (parse_share, "99.9%", 0.999),
+    (parse_share, 0.2, 0.2),
+    (parse_share, "0.2", 0.2),
+]
+READ += [(parse_rate, "60/s", 60), (parse_rate, " 0.5 / s", 0.5)]
+REFUSED = [(parse_duration, "4", "with its unit"), (parse_duration, 4, "with its unit")]
+REFUSED += [(parse_share, "100", "100% for per cent"), (parse_share, "much", "a share like")]
+REFUSED += [(parse_share, True, "a share like")]
+REFUSED += [(parse_rate, text, "a rate above 0 with its unit, like 60/s") for text in ("60", 60, "0/s", "-1/s", "60/m")]
+
+
+@pytest.mark.parametrize(("unit", "text", "value"), READ)
+def test_a_quantity_is_read(unit, text, value):
+    assert unit(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("unit", "text", "why"), REFUSED)
+def test_a_quantity_without_its_unit_or_out_of_bounds_is_refused(unit, text, why):
+    with pytest.raises(ValueError, match=why):
+        unit(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"), (0.0011, "1.1 ms"), (0.2124, "212 ms"), (0.9996, "1 s"), (1, "1 s"), (4.25, "4.2 s"), (20, "20 s"),
+        (59.96, "1 min"), (60, "1 min"), (150, "2 min 30 s"), (3600, "1 h"), (3900, "1 h 5 min"), (-2, "-2 s"),
+        (float("inf"), "for ever"),
+    ],
+)  # fmt: skip
+def test_durations_are_written_as_people_say_them(seconds, said):
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.999, "99.9 %"), (0.15, "15 %"), (1, "100 %"), (0, "0 %"), (1 / 1800, "0.056 %")]
+)
+def test_shares_are_written_with_the_digits_they_need(share, said):
+    assert percent(share) == said
+
+
+def test_counts_and_lists_read_as_sentences():
+    assert [count(1, "request"), count(1800, "request")] == ["1 request", "1,800 requests"]
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
