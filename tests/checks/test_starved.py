@@ -80,7 +80,7 @@ ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
             {"outcome": Outcome.UNEXPECTED_STATUS, "status": 200},
             FAIL,
             FAIL,
-            id="a guess let in is in",
+            id="a guess let in",
         ),
         pytest.param(Latency("steady", 95, 500), {}, PASS, PASS, id="what passed in spite of it passed"),
     ],

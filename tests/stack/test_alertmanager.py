@@ -189,8 +189,8 @@ def test_everything_that_cannot_be_redirected_is_named_at_once():
     with pytest.raises(PlanError) as error:
         redirected(config)
     assert error.value.problems == (
-        "alertmanager: route.group_wait: not a duration: '10 s'",
-        "alertmanager: route.routes[1].group_interval: not a duration: 'soon'",
+        'alertmanager: route.group_wait: not a Prometheus duration: "10 s"',
+        'alertmanager: route.routes[1].group_interval: not a Prometheus duration: "soon"',
         "alertmanager: receivers[4] ('ops'): there is no local sink for opsgenie_configs",
         "alertmanager: receivers[5] ('old'): service_key is Events API v1, which Alertmanager sends to a fixed address"
         "; use routing_key",
