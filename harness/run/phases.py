@@ -1,4 +1,4 @@
-"""The parts of a run: its load, and each phase from calm to calm."""
+"""The parts of a session: its load, and each phase from calm to calm."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import httpx
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import ProcessDied, StackError, UsageError
-from harness.eventlog import Event, Log, json_lines
+from harness.eventlog import Event, json_lines
 from harness.history import History, Window
 from harness.plan.checks import WATCHDOG
 from harness.plan.experiments import STEADY, Experiment
-from harness.plan.plan import Plan
-from harness.run.view import View
+from harness.run.session import Session
 from harness.stack import generator
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
@@ -36,10 +35,14 @@ EXPERIMENT_AT_MOST_S = 300.0
 
 
 @contextmanager
-def loaded(plan: Plan, stack: Stack, for_s: float | None = None) -> Iterator[Generator]:
-    """The plan's steady load running against a stack, until the end of the block (or for a time, if that is less)."""
-    with generating(stack, plan.scenario, plan.arrivals, for_s, plan.corpus, plan.workdir) as load:
-        yield load
+def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
+    """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
+    plan = session.plan
+    with generating(session.stack, plan.scenario, plan.arrivals, for_s, plan.corpus, plan.workdir) as session.load:
+        try:
+            yield
+        finally:
+            session.load = None
 
 
 @contextmanager
@@ -81,53 +84,53 @@ def _is_generator(pid: Pid, rows: Path) -> bool:
         return False
 
 
-def wait_load(load: Generator, stack: Stack, view: View) -> Event:
-    """Until the load's schedule begins; gives what its generator says of it."""
-    began: list[Event] = []
+def wait_load(session: Session) -> Event:
+    """Until the load's schedule begins; gives its generator's event of that."""
+    load, began = session.load, []
 
     def begins() -> bool:
-        events = (Event(*line) for line in json_lines(stack.run / "events.jsonl"))
+        events = (Event(*line) for line in json_lines(session.stack.run / "events.jsonl"))
         began.extend(e for e in events if (e.source, e.name) == ("load", "started") and e.detail["pid"] == load.pid)
         return bool(began)
 
-    if not view.wait("starting the load", begins, LOAD_UP_WITHIN_S, load):
+    if not session.wait("starting the load", begins, LOAD_UP_WITHIN_S):
         raise StackError(f"the load did not begin within {LOAD_UP_WITHIN_S:g} s; its log: {load.log}")
     return began[0]
 
 
-def steady(plan: Plan, load: Generator, log: Log, view: View, stage: str) -> None:
+def steady(session: Session, stage: str) -> None:
     """The steady load, judged from now on for its time."""
-    await_calm(plan, log, view, stage, load)
-    _edge(log, view.stack.run, STEADY, "begin")
-    view.let_pass(stage, plan.gate.load.for_s, load)
-    _edge(log, view.stack.run, STEADY, "end")
+    await_calm(session, stage)
+    _edge(session, STEADY, "begin")
+    session.let_pass(stage, session.plan.gate.load.for_s)
+    _edge(session, STEADY, "end")
 
 
-def from_its_begin(plan: Plan, load: Generator, epoch: float, log: Log, view: View, stage: str) -> None:
+def from_its_begin(session: Session, epoch: float, stage: str) -> None:
     """The steady load, judged from the first moment of its schedule on."""
-    _edge(log, view.stack.run, STEADY, "begin", at=epoch)
-    view.let_pass(stage, max(0.0, epoch + plan.gate.load.for_s - time.time()), load)
-    _edge(log, view.stack.run, STEADY, "end")
+    _edge(session, STEADY, "begin", at=epoch)
+    session.let_pass(stage, max(0.0, epoch + session.plan.gate.load.for_s - time.time()))
+    _edge(session, STEADY, "end")
 
 
-def await_calm(plan: Plan, log: Log, view: View, stage: str, load: Generator | None, **about: str) -> None:
+def await_calm(session: Session, stage: str, **about: str) -> None:
     """Until nothing fires but what the load is meant to raise, or the settling time is over."""
-    calm = view.wait(f"{stage}: waiting for calm", lambda: _calm(plan, view.stack), plan.gate.settle, load)
-    log.event("run", "baseline", "ok" if calm else "unknown", **(about or {"phase": STEADY}))
+    calm = session.wait(f"{stage}: waiting for calm", lambda: _calm(session), session.plan.gate.settle)
+    session.log.event("run", "baseline", "ok" if calm else "unknown", **(about or {"phase": STEADY}))
 
 
-def perform(
-    plan: Plan, experiment: Experiment, stack: Stack, load: Generator, log: Log, view: View, stage: str
-) -> None:
+def perform(session: Session, experiment: Experiment, stage: str) -> None:
     """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
     alerts have resolved, or when its contract's bounds and the settling time are over."""
-    run = stack.run
-    await_calm(plan, log, view, stage, load, experiment=experiment.name)
+    plan, log, run = session.plan, session.log, session.stack.run
+    await_calm(session, stage, experiment=experiment.name)
+    if session.live is not None:
+        session.live.kubelet.forget_backoff()  # each experiment stands for an incident of its own
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
-    _edge(log, run, experiment.name, "begin")
+    _edge(session, experiment.name, "begin")
     try:
-        view.let_pass(f"{stage}: baseline", BASELINE_S, load)
+        session.let_pass(f"{stage}: baseline", BASELINE_S)
         child = spawn(
             f"chaos-{experiment.name}",
             runner.command(experiment.path, journal),
@@ -136,7 +139,7 @@ def perform(
             cwd=plan.workdir,
         )
         try:
-            ended = view.wait(stage, lambda: not child.alive(), EXPERIMENT_AT_MOST_S, load)
+            ended = session.wait(stage, lambda: not child.alive(), EXPERIMENT_AT_MOST_S)
             if not ended:
                 log.event("run", "experiment-overran", "fail", experiment=experiment.name, after_s=EXPERIMENT_AT_MOST_S)
         finally:
@@ -144,31 +147,32 @@ def perform(
         if not journal.exists():
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
         slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
-        view.wait(f"{stage}: until alerts resolve", lambda: _calm(plan, stack), slowest + plan.gate.settle, load)
-        view.let_pass(f"{stage}: aftermath", AFTERMATH_S, load)
-        left = [f"{e.kind} {e.id}" for e in stack.ledger.open()]
+        session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
+        session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
+        left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
-        _edge(log, run, experiment.name, "end")
+        _edge(session, experiment.name, "end")
 
 
-def attempts(phase: str, lag_p99_s: float, repeats: int, load: Generator, log: Log, view: View) -> Iterator[str]:
-    """The phase once, and again while the generator was late in it, `repeats` times at most; gives what to call it.
+def attempts(session: Session, phase: str, lag_p99_s: float) -> Iterator[str]:
+    """The phase once, and again while the generator was late in it, as often as the plan repeats one at most; gives
+    what to add to its name.
 
     Each time it first waits until the generator keeps its schedule, within the run's patience. Whether a phase waits or
     is repeated depends on the generator alone and never on what the service did; the last time counts.
     """
-    rows = view.stack.run / "requests-load.bin"
-    again = ""
+    run, repeats, again = session.stack.run, session.plan.gate.generator.repeats, ""
+    rows = run / "requests-load.bin"
     for attempt in range(1 + repeats):
-        view.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s), load)
+        session.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s))
         yield again
-        window = History(events=[Event(*line) for line in json_lines(view.stack.run / "events.jsonl")]).phase(phase)
+        window = History(events=[Event(*line) for line in json_lines(run / "events.jsonl")]).phase(phase)
         late_s = requests.lag_p99_s(rows, window) if window else None
         if late_s is None or late_s <= lag_p99_s or attempt == repeats:
             return
         again = f" again (the generator was {1000 * late_s:.0f} ms late)"
-        log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
+        session.log.event("run", "repeated", "unknown", phase=phase, lag_p99_ms=round(1000 * late_s, 1))
 
 
 def _on_time(rows: Path, lag_p99_s: float) -> bool:
@@ -177,9 +181,9 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
     return late_s is not None and late_s <= lag_p99_s
 
 
-def _calm(plan: Plan, stack: Stack) -> bool:
+def _calm(session: Session) -> bool:
     """Nothing fires or pends but the Watchdog and what the load itself may raise, in Prometheus and in Alertmanager."""
-    expected = {WATCHDOG, *plan.gate.load.may_fire}
+    stack, expected = session.stack, {WATCHDOG, *session.plan.gate.load.may_fire}
     try:
         return (
             set(alerts.active(stack.prometheus_url)) <= expected and alerts.routed(stack.alertmanager_url) <= expected
@@ -206,9 +210,9 @@ def _quoted(child: Child) -> str:
     return "it is still running"
 
 
-def _edge(log: Log, run: Path, phase: str, edge: str, at: float | None = None) -> None:
+def _edge(session: Session, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because one that others had explains much."""
-    log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(run))
+    session.log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(session.stack.run))
 
 
 def processor(run: Path) -> dict[str, int]:

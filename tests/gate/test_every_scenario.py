@@ -12,7 +12,7 @@ import pytest
 import yaml
 from small_project import ROOT, Project
 
-from harness import cli, run
+from harness import cli
 from harness.checks import Quiet
 from harness.checks.evidence import crowded
 from harness.errors import UsageError
@@ -20,7 +20,11 @@ from harness.eventlog import Log
 from harness.history import SLOW_CLIENT, History, Outcome, read_rows
 from harness.load import corpus
 from harness.plan import plan as planning
-from harness.run import LOADED, evidence
+from harness.run import evidence, gate
+from harness.run.folder import open_run
+from harness.run.load import LOADED
+from harness.run.preflight import preflight
+from harness.run.session import Session
 from harness.run.view import View
 from harness.stack.stack import ENV
 from harness.stack.tools import find
@@ -89,9 +93,9 @@ def bench(tmp_path_factory):
     ):  # fmt: skip
         project.edit("service/monitoring/slos.yaml", ["slos", objective, key], value)
     tools = find()
-    plan, rules = run.preflight(planning.load(project.folder / "gate.yaml"), tools)
-    folder = run.open_run(plan, tools, project.folder / "runs")
-    with run.held(plan, tools, folder, rules, None, lambda line: None) as live:
+    plan, rules = preflight(planning.load(project.folder / "gate.yaml"), tools)
+    folder = open_run(plan, tools, project.folder / "runs")
+    with gate.held(plan, tools, folder, rules, None, lambda line: None) as live:
         yield Bench(project, tools, live)
 
 
@@ -107,25 +111,26 @@ class Bench:
         """What a gate makes of a scenario: its run, carried out on this stack, and judged."""
         load = {"scenario": f"scenarios/{scenario}.py", "for": f"{1000 * shows.for_s:.0f}ms"}
         load |= {"arrivals": {"constant": shows.arrivals.removeprefix("constant:")}} if shows.arrivals else {}
-        gate = {
+        made = {
             "service": "service/service.yaml",
             "load": load | {"may_fire": list(shows.may_fire)},
             "checks": ["slos", "quiet"] if shows.may_fire else ["slos"],  # what others left firing is theirs
             "generator": {"lag_p99": "200ms", "starved": "9s", "rate_within": "5%", "repeats": 0, "patience": "0s"},
             "settle": "0s",
         }
-        (self.project.folder / "gate.yaml").write_text(yaml.safe_dump(gate))
+        (self.project.folder / "gate.yaml").write_text(yaml.safe_dump(made))
         plan = planning.load(self.project.folder / "gate.yaml")
-        folder = run.open_run(plan, self.tools, self.project.folder / "runs")
+        folder = open_run(plan, self.tools, self.project.folder / "runs")
         (folder / "prometheus").symlink_to(self.live.stack.run / "prometheus")
         log = Log(folder / "events.jsonl")
-        run.started(plan, log)
+        gate.record_settings(plan, log)
         live = Live(replace(self.live.stack, run=folder), self.live.kubelet, self.live.children)
-        run.carry_out(plan, live, log, View(live.stack, time.monotonic(), lambda progress: None, live))
+        view = View(live.stack, time.monotonic(), lambda progress: None, live)
+        gate.carry_out(Session(plan, live.stack, log, view, live))
         evidence.store_samples(plan, live.stack)
         if shows.may_fire:
             evidence.replay_all(plan, folder, self.tools, log)
-        return run.judge(folder)
+        return evidence.judge(folder)
 
     def load(self, scenario, shows):
         """The exit code of `harness load` on it, its rows, and whether others had the processors meanwhile."""
@@ -140,7 +145,7 @@ class Bench:
 @pytest.fixture
 def here(bench, monkeypatch):
     """The same, known to `harness load` as the stack that is up, and its gates short of warming up."""
-    monkeypatch.setattr(run, "WARM_S", 0.2)
+    monkeypatch.setattr(gate, "WARM_S", 0.2)
     monkeypatch.setenv(ENV, str(bench.live.stack.run))
     return bench
 
@@ -181,11 +186,11 @@ def test_the_table_is_of_all_scenarios_and_no_two_folders_of_images_are_alike():
 def test_a_scenario_shows_in_a_gate_and_under_harness_load_what_it_stands_for(scenario, here, capsys):
     shows = SHOWS[scenario]
     with ThreadPoolExecutor() as beside:  # both at once: most of it is Python that starts
-        gate = beside.submit(here.gate, scenario, shows)
+        judging = beside.submit(here.gate, scenario, shows)
         if shows.alone:
-            wait([gate])
+            wait([judging])
         code, rows, others = here.load(scenario, shows)
-        judged = gate.result()
+        judged = judging.result()
     under_harness_load(shows, code, rows, others, capsys.readouterr().out)
     in_a_gate(shows, judged)
     if scenario == "malformed":

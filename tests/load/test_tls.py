@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from odd_server import ANSWER, OK, WAYS, OddServer, odd_server
 
-import harness.run
 from harness.cli import main
 from harness.errors import UsageError
 from harness.eventlog import Log
 from harness.history import Outcome, Series, read_rows
 from harness.load.client import Client, Request
+from harness.run import load as loading
 from harness.stack import generator
 from harness.stack.stack import ENV, Stack
 
@@ -184,7 +184,7 @@ def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scena
     monkeypatch.setenv(ENV, str(tmp_path))
     at = time.time() + np.arange(0, 60, 0.25)
     scraped = [Series({"__name__": "up", "job": "svc"}, at.tolist(), [1.0] * len(at))]
-    monkeypatch.setattr(harness.run.metrics, "recorded", lambda *_: scraped)
+    monkeypatch.setattr(loading.metrics, "recorded", lambda *_: scraped)
     asked = ["load", str(scenario), "--for", "1s", "--corpus", str(tmp_path / "images")]
     code = main([*asked, "--ca-file", str(made / "ca.pem")])
     said = capsys.readouterr()

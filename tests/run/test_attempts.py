@@ -8,16 +8,20 @@ import pytest
 
 from harness.eventlog import Log
 from harness.history import ROW, History, Outcome
+from harness.plan.gatefile import GeneratorBounds
 from harness.run.phases import attempts
+from harness.run.session import Session
 from harness.run.view import View
 
 BOUND_S = 0.05
 LIVES = SimpleNamespace(check=lambda: None)
 
 
-def view_of(run, patience_s=0.0):
+def session_of(run, patience_s=0.0, repeats=0):
     stack = SimpleNamespace(run=run, prometheus_url="http://127.0.0.1:9")  # nobody is there: alerts stay unknown
-    return View(stack, time.monotonic(), lambda progress: None, None, patience_s)
+    plan = SimpleNamespace(gate=SimpleNamespace(generator=GeneratorBounds(patience=f"{patience_s}s", repeats=repeats)))
+    view = View(stack, time.monotonic(), lambda progress: None)
+    return Session(plan, stack, Log(run / "events.jsonl"), view, load=LIVES)
 
 
 def sent(run, late_s, outcome=Outcome.OK, start=None):
@@ -33,10 +37,11 @@ def sent(run, late_s, outcome=Outcome.OK, start=None):
 
 def carry_out(run, lates_s, repeats, outcome=Outcome.OK):
     """How often a phase was begun, in which the generator was so late each time, and what each time was called."""
-    log, names = Log(run / "events.jsonl"), []
+    session, names = session_of(run, repeats=repeats), []
+    log = session.log
     (run / "requests-load.bin").touch()
     start = time.time() - 1000
-    for name in attempts("crash", BOUND_S, repeats, LIVES, log, view_of(run)):
+    for name in attempts(session, "crash", BOUND_S):
         begin, end = sent(run, lates_s[len(names)], outcome, start + 10 * len(names))
         for edge, at in (("begin", begin), ("end", end)):
             log.event("run", "phase", at=at, phase="crash", edge=edge)
@@ -68,16 +73,16 @@ def test_without_repeats_a_late_phase_counts(tmp_path):
 
 def test_patience_is_of_the_whole_run_and_ends(tmp_path):
     sent(tmp_path, 0.3)
-    view = view_of(tmp_path, patience_s=0.4)
+    session = session_of(tmp_path, patience_s=0.4)
     began = time.monotonic()
-    assert not view.wait_patiently("late", lambda: False, LIVES)
+    assert not session.wait_patiently("late", lambda: False)
     assert time.monotonic() - began >= 0.4
     asked = []
-    assert not view.wait_patiently("later", lambda: bool(asked.append(1)), LIVES) and len(asked) == 1
+    assert not session.wait_patiently("later", lambda: bool(asked.append(1))) and len(asked) == 1
 
 
 def test_a_generator_in_time_is_not_waited_for(tmp_path):
     sent(tmp_path, 0.001)
-    view, began = view_of(tmp_path, patience_s=60), time.monotonic()
-    phase = attempts("crash", BOUND_S, 0, LIVES, Log(tmp_path / "events.jsonl"), view)
+    began = time.monotonic()
+    phase = attempts(session_of(tmp_path, patience_s=60), "crash", BOUND_S)
     assert next(phase) == "" and time.monotonic() - began < 30

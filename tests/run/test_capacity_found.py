@@ -19,7 +19,7 @@ from harness.checks import ErrorRatio, Latency
 from harness.eventlog import Event, json_lines
 from harness.history import ROW, History, Outcome, Series, read_rows
 from harness.load.arrivals import parse
-from harness.run import capacity_search as searching
+from harness.run import capacity as searching
 from harness.run.phases import processor
 from harness.stack import generator
 from harness.verdict import Verdict

@@ -9,7 +9,7 @@ from harness.checks import ErrorRatio, Latency, Quiet
 from harness.errors import UsageError
 from harness.eventlog import Event
 from harness.history import ROW, History, Outcome, Series
-from harness.run import capacity_search as searching
+from harness.run import capacity as searching
 from harness.verdict import Verdict
 
 SLOS = (Latency("steady", 95, 500), ErrorRatio("steady", 0.01))

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
-from harness.run import Progress
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.run.view import Progress, Watcher
 
 CI_EVERY_S = 15.0
+
+
+@contextmanager
+def screen() -> Iterator[Watcher]:
+    """A watcher of progress on standard error: redrawn in place on a terminal, a line per stage and now and then
+    elsewhere."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    drawn = 0
+    last: tuple[str, float] = ("", 0.0)
+
+    def watch(progress: Progress) -> None:
+        nonlocal drawn, last
+        if terminal:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            text = "".join(f"\x1b[2K{line[: width - 1]}\n" for line in lines(progress))
+            sys.stderr.write((f"\x1b[{drawn}A" if drawn else "") + "\x1b[J" + text)
+            drawn = text.count("\n")
+        elif progress.stage != last[0] or time.monotonic() - last[1] >= CI_EVERY_S:
+            last = (progress.stage, time.monotonic())
+            sys.stderr.write(line(progress) + "\n")
+        sys.stderr.flush()
+
+    try:
+        yield watch
+    finally:
+        if terminal and drawn:
+            sys.stderr.write(f"\x1b[{drawn}A\x1b[J")
+            sys.stderr.flush()
 
 
 def lines(progress: Progress) -> list[str]:
@@ -21,8 +55,8 @@ def lines(progress: Progress) -> list[str]:
     elif progress.arrivals_per_s is not None:
         shown.append("no client has got an answer in the last 2 s")
     if progress.alerts is not None:
-        told = "  ".join(f"{name} {state}" for name, state in sorted(progress.alerts.items()) if name != "Watchdog")
-        shown.append(f"alerts   {told or 'quiet'}")
+        active = "  ".join(f"{name} {state}" for name, state in sorted(progress.alerts.items()) if name != "Watchdog")
+        shown.append(f"alerts   {active or 'quiet'}")
     if progress.probes is not None:
         marks = "  ".join(
             f"{name} {''.join('✓' if ok else '✗' for ok in answers) or '·'}"

@@ -30,7 +30,7 @@ def capacity(
     """The highest Poisson arrival rate at which the service keeps its latency and error objectives.
 
     Each step lasts `for_s` or as long as its rate needs for enough requests, and twice as long each time that it was
-    believed and still too short. Raises UsageError where the service states no such objective.
+    attributable to the service and still too short. Raises UsageError where the service states no such objective.
     """
     slos = [replace(c, phase=phase) for c in plan.checks if isinstance(c, (ErrorRatio, Latency))]
     if not slos:

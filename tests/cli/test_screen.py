@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from harness.run import Progress
-from harness.screen import line, lines
+from harness.cli.screen import line, lines
+from harness.run.view import Progress
 
 BUSY = Progress(
     stage="experiment 3/4 server-hang",

@@ -1,0 +1,38 @@
+"""`harness chaos`: run one experiment, under load, against the stack of `harness up`, and judge it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from harness.cli.options import command, with_plan
+from harness.cli.output import files_in
+from harness.errors import UsageError
+
+
+def add_to(commands: Any) -> None:
+    about = "Run one experiment, under load, against the stack of `harness up`, and judge it."
+    sub = command(commands, "chaos", run, about)
+    with_plan(sub)
+    sub.add_argument("experiment", type=Path)
+
+
+def run(args: argparse.Namespace) -> int:
+    from harness.cli.report import report
+    from harness.cli.screen import screen
+    from harness.plan.plan import load
+    from harness.run.gate import experiment_once
+    from harness.run.preflight import preflight
+    from harness.stack.stack import Stack
+    from harness.stack.tools import find
+
+    if not args.experiment.exists():
+        raise UsageError(f"no experiment {args.experiment}; the bundled ones: {files_in('experiments', '*.yaml')}")
+    plan = load(args.gate, profile=args.profile, experiment_files=[args.experiment])
+    tools = find()
+    plan, _ = preflight(plan, tools)
+    stack = Stack.current()
+    with screen() as watch:
+        experiment_once(plan, stack, tools, watch)
+    return report(stack.run).exit_code

@@ -1,0 +1,47 @@
+"""`harness gate`: carry the plan out against real parts and judge it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from harness.cli.options import PUSH_TO, RUNS, command, with_plan
+from harness.cli.output import complain, near
+from harness.errors import PushError
+
+
+def add_to(commands: Any) -> None:
+    sub = command(commands, "gate", run, "Carry the plan out against real parts and judge it.")
+    with_plan(sub)
+    sub.add_argument(
+        "--only", action="append", default=[], metavar="EXPERIMENT", help="only this experiment; repeatable"
+    )
+    sub.add_argument("--push-to", metavar="URL", help=f"a Pushgateway that gets the outcome (default: ${PUSH_TO})")
+
+
+def run(args: argparse.Namespace) -> int:
+    from harness.cli.heal import heal_before
+    from harness.cli.push import push_summary
+    from harness.cli.report import report
+    from harness.cli.screen import screen
+    from harness.plan.plan import load
+    from harness.run import gate
+    from harness.run.folder import open_run
+    from harness.run.preflight import preflight
+    from harness.stack.tools import find
+
+    plan = load(args.gate, profile=args.profile, only=args.only)
+    tools = find()
+    plan, rules = preflight(plan, tools)
+    heal_before()
+    folder = open_run(plan, tools, RUNS)
+    with screen() as watch:
+        gate.gate(plan, tools, folder, rules, watch)
+    summary = report(folder)
+    if to := args.push_to or os.environ.get(PUSH_TO):
+        try:
+            push_summary(summary, to)
+        except PushError as error:  # which is no verdict
+            complain(f"{error}\n  once there is: harness push gate {near(folder)} --to {to}")
+    return summary.exit_code

@@ -1,0 +1,70 @@
+"""Finds the command, and turns what it raises into one message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import harness
+from harness.cli import capacity, chaos, check, gate, heal, load, push, up
+from harness.cli.output import complain
+from harness.errors import HarnessError, Interrupted, PlanError
+
+COMMANDS = (gate, check, up, load, capacity, chaos, push, heal)  # each adds its own arguments
+EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        with _interruptible():
+            return args.command(args)
+    except PlanError as error:
+        count = len(error.problems)
+        complain(f"{count} problem{'' if count == 1 else 's'}:\n" + "\n".join(f"  {p}" for p in error.problems))
+        return error.exit_code
+    except HarnessError as error:
+        complain(str(error))
+        return error.exit_code
+    except (Interrupted, KeyboardInterrupt):
+        complain("interrupted; what was on is undone, what ran is ended (`harness heal` says if anything is left)")
+        return Interrupted.exit_code
+    except Exception:
+        complain("the harness itself broke; please report this with the lines below")
+        traceback.print_exc()
+        return HarnessError.exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    whole = argparse.ArgumentParser(
+        prog="harness", description="A release gate for a monitored model service.", epilog=f"exit codes: {EXIT_CODES}"
+    )
+    whole.add_argument("--version", action="version", version=f"harness {harness.__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_to(commands)
+    return whole
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise Interrupted once; while that unwinds, more of them are ignored."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for s in signals:
+            signal.signal(s, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(signum).name)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {s: signal.signal(s, interrupt) for s in signals}
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

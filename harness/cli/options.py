@@ -1,0 +1,26 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs")
+PUSH_TO = "HARNESS_PUSH_TO"  # the environment variable that names a Pushgateway
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def command(commands: Any, name: str, does: Command, about: str) -> argparse.ArgumentParser:
+    """A command of its own, with the sentence that its help says."""
+    sub = commands.add_parser(name, help=about, description=about)
+    sub.set_defaults(command=does)
+    return sub
+
+
+def with_plan(sub: argparse.ArgumentParser) -> None:
+    """The options of a command that reads a plan."""
+    sub.add_argument("--gate", type=Path, default=Path("gate.yaml"), help="the plan (default: gate.yaml)")
+    sub.add_argument("--profile", help="a profile of the plan")

@@ -1,0 +1,47 @@
+"""How a command speaks: to its user, to whoever reads its output, and of files near by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+
+def say(line: str) -> None:
+    """A line on standard output."""
+    print(line, flush=True)
+
+
+def complain(message: str) -> None:
+    """What went wrong, on standard error."""
+    print(f"harness: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def standard_output() -> Iterator[TextIO]:
+    """Standard output; a reader that goes away early (`| head`) does not change how the command ends."""
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def wants_color() -> bool:
+    """Whether standard output is a terminal whose user has nothing against colour."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def near(path: Path) -> str:
+    """A path as its user would type it here."""
+    with suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def files_in(folder: str, pattern: str) -> str:
+    """The files of a folder, for a message that says which there are."""
+    return ", ".join(str(p) for p in sorted(Path(folder).glob(pattern))) or "none here"

@@ -1,0 +1,50 @@
+"""`harness up`: hold a stack up until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from harness.cli.options import RUNS, command, with_plan
+from harness.cli.output import near, say
+from harness.errors import UsageError
+
+
+def add_to(commands: Any) -> None:
+    about = "Hold a stack up until Ctrl-C, for `harness load`, `harness chaos`, locust and chaos."
+    sub = command(commands, "up", run, about)
+    with_plan(sub)
+    sub.add_argument("--port", type=int, help="the service's port (default: a free one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from harness.cli.heal import heal_before
+    from harness.plan.plan import load
+    from harness.run.folder import open_run
+    from harness.run.gate import held
+    from harness.run.preflight import preflight
+    from harness.stack.stack import CURRENT
+    from harness.stack.tools import find
+
+    plan = load(args.gate, profile=args.profile)
+    tools = find()
+    plan, rules = preflight(plan, tools)
+    heal_before()
+    if CURRENT.exists() and (CURRENT / "owner.json").exists():
+        raise UsageError(f"a stack is up here already: {CURRENT.resolve()}; end it first (Ctrl-C in its terminal)")
+    folder = open_run(plan, tools, RUNS)
+    with held(plan, tools, folder, rules, args.port, say) as live:
+        CURRENT.unlink(missing_ok=True)
+        CURRENT.symlink_to(folder.name)
+        try:
+            here = live.stack
+            say(f"up: {here.service} {here.service_url}\n    prometheus {here.prometheus_url}")
+            say(f"    alertmanager {here.alertmanager_url}\n    evidence {near(folder)}")
+            say("    Ctrl-C ends it. In another terminal here:")
+            say("      harness load scenarios/steady.py\n      harness chaos experiments/server-crash.yaml")
+            while True:
+                live.check()
+                time.sleep(0.5)
+        finally:
+            CURRENT.unlink(missing_ok=True)

@@ -1,0 +1,131 @@
+"""A whole plan carried out: from an empty machine to stored evidence."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import harness
+from harness.errors import LoadEnded
+from harness.eventlog import Log
+from harness.plan.experiments import STEADY
+from harness.plan.plan import Plan
+from harness.plan.schedule import varies
+from harness.plan.stored import dump
+from harness.run.blueprint import blueprint
+from harness.run.evidence import replay_all, store_samples
+from harness.run.folder import commit
+from harness.run.phases import (
+    EXPERIMENT_AT_MOST_S,
+    attempts,
+    await_calm,
+    from_its_begin,
+    loaded,
+    perform,
+    steady,
+    wait_load,
+)
+from harness.run.session import Session
+from harness.run.view import Progress, View, Watcher
+from harness.stack.stack import Stack
+from harness.stack.tools import Tools
+from harness.stack.up import Live, up
+
+EXPERIMENT_TAKES_S = 26.0  # about, for whoever waits; the bundled ones take 17 to 30
+WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
+
+
+def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> None:
+    """Carry the whole plan out and leave its evidence in the run's folder. Raises HarnessError if the stack breaks;
+    what was recorded until then stays."""
+    began = time.monotonic()
+    with held(plan, tools, run, rules, None, lambda stage: watch(Progress(stage, 0, 0))) as live:
+        log = Log(run / "events.jsonl")
+        view = View(live.stack, began, watch, live)
+        try:
+            carry_out(Session(plan, live.stack, log, view, live))
+        except BaseException:
+            with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
+                store_samples(plan, live.stack)
+            raise
+        view.show("collecting evidence")
+        store_samples(plan, live.stack)
+    replay_all(plan, run, tools, log)
+    log.event("run", "ended", took=time.monotonic() - began)
+
+
+@contextmanager
+def held(
+    plan: Plan, tools: Tools, run: Path, rules: str, port: int | None, show: Callable[[str], None]
+) -> Iterator[Live]:
+    """The plan's stack, up and idle until the end of the block."""
+    log = Log(run / "events.jsonl")
+    record_settings(plan, log)
+    with up(blueprint(plan, rules, port), tools, run, log.event, show) as live:
+        yield live
+
+
+def carry_out(session: Session) -> None:
+    """The plan's load and, under it, its experiments, against a stack that is up.
+
+    A load that is the same all the time is judged once it and the service are warm. Of one that varies each part is
+    something else, so it is judged from its first request on, and not repeated: the service it met then is no more.
+    Where the load's schedule is over too soon, what was to follow does not take place, and the log says so.
+    """
+    plan, bounds, view = session.plan, session.plan.gate.generator, session.view
+    await_calm(session, "before the load")
+    with loaded(session):
+        begun = wait_load(session)
+        view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
+        try:
+            if varies(begun.detail["arrivals"]):
+                from_its_begin(session, begun.detail["epoch"], "steady load")
+            else:
+                session.let_pass("warming up", WARM_S)
+                for again in attempts(session, STEADY, bounds.lag_p99):
+                    view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
+                    steady(session, f"steady load{again}")
+            for i, experiment in enumerate(plan.experiments):
+                stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
+                for again in attempts(session, experiment.name, bounds.lag_p99_under_fault):
+                    view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
+                    perform(session, experiment, stage + again)
+        except LoadEnded as ended:
+            session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+
+
+def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
+    """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence, and the plan
+    to judge it by, are left in the folder of that stack's run."""
+    log = Log(stack.run / "events.jsonl")
+    session = Session(plan, stack, log, View(stack, time.monotonic(), watch))
+    (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone().resolved()))
+    # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
+    with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):
+        wait_load(session)
+        for experiment in plan.experiments:
+            perform(session, experiment, f"experiment {experiment.name}")
+    store_samples(plan, stack)
+    replay_all(plan, stack.run, tools, log)
+
+
+def record_settings(plan: Plan, log: Log) -> None:
+    """What judging must know of the run."""
+    log.event(
+        "run",
+        "started",
+        service=plan.service.name,
+        commit=commit(plan.workdir),
+        time_scale=plan.gate.time_scale,
+        scrape_s=plan.scrape_s,
+        evaluation_s=plan.evaluation_s,
+        job=plan.service.monitoring.job,
+        starved_ms=1000 * plan.gate.generator.starved,
+        neighbours=plan.gate.generator.neighbours,
+        group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
+        harness=harness.__version__,
+        pid=os.getpid(),
+    )
