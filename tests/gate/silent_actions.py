@@ -1,7 +1,9 @@
 """An action that goes through all the motions of a kill and kills nothing. Only tests name it in an experiment."""
 
+import os
 from dataclasses import dataclass
 
+from harness.chaos.actions import EXPERIMENT
 from harness.faults import Kill
 from harness.faults.inject import inject
 from harness.stack.stack import Stack
@@ -14,4 +16,4 @@ class SilentKill(Kill):
 
 
 def kill(process: str = "server", again_for_s: float = 0) -> str:
-    return inject(SilentKill(process), Stack.current(), "server-crash", 60, witness_within_s=1).id
+    return inject(SilentKill(process), Stack.current(), os.environ[EXPERIMENT], 60, witness_within_s=1).id

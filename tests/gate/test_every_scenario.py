@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import yaml
-from small_project import ROOT, Project
+from small_project import HERE, ROOT, Project
 
 from harness import cli
 from harness.checks import Quiet
@@ -107,7 +107,7 @@ class Bench:
     tools: object
     live: Live
 
-    def gate(self, scenario, shows):
+    def gate(self, scenario, shows, **bounds):
         """What a gate makes of a scenario: its run, carried out on this stack, and judged."""
         load = {"scenario": f"scenarios/{scenario}.py", "for": f"{1000 * shows.for_s:.0f}ms"}
         load |= {"arrivals": {"constant": shows.arrivals.removeprefix("constant:")}} if shows.arrivals else {}
@@ -115,7 +115,8 @@ class Bench:
             "service": "service/service.yaml",
             "load": load | {"may_fire": list(shows.may_fire)},
             "checks": ["slos", "quiet"] if shows.may_fire else ["slos"],  # what others left firing is theirs
-            "generator": {"lag_p99": "200ms", "starved": "9s", "rate_within": "5%", "repeats": 0, "patience": "0s"},
+            "generator": {"lag_p99": "200ms", "starved": "9s", "rate_within": "5%", "repeats": 0, "patience": "0s"}
+            | bounds,
             "settle": "0s",
         }
         (self.project.folder / "gate.yaml").write_text(yaml.safe_dump(made))
@@ -260,3 +261,12 @@ def test_a_schedule_that_is_over_too_soon_is_inconclusive_and_says_so(here):
         re.match(r"the schedule of the load ended after 1\S* s, before steady was over", r.reason)
         for r in judged.results
     )
+
+
+def test_a_generator_that_cannot_keep_its_schedule_is_inconclusive(here):
+    """Every tenth request takes 0.3 s to make."""
+    (here.project.folder / "scenarios/blocked.py").write_text((HERE / "blocked_generator.py").read_text())
+    judged = here.gate("blocked", Shows(), lag_p99="200ms")
+    recorded = next(r for r in judged.results if r.check == "recorded")
+    assert recorded.verdict is INCONCLUSIVE and "late" in recorded.reason
+    assert max(r.verdict for r in judged.results) is INCONCLUSIVE
