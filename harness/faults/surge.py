@@ -57,5 +57,5 @@ class Surge(Fault):
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The service's own metrics, as Prometheus stored them."""
-        answer = prometheus.query(stack.prometheus_url, self.witness_query)
-        return f"Prometheus: {self.witness_query} = {float(answer[0]['value'][1]):.4g}" if answer else None
+        result = prometheus.query(stack.prometheus_url, self.witness_query)
+        return f"Prometheus: {self.witness_query} = {float(result[0]['value'][1]):.4g}" if result else None

@@ -19,7 +19,7 @@ from harness.eventlog import append
 from harness.stack.ledger import Ledger, heal, undo
 from harness.stack.process import Child, spawn
 
-CLEAN = b"q"  # what the harness says when it has put everything back itself
+CLEAN = b"q"  # the harness writes it when it has undone and ended everything itself
 
 
 def start(run: Path) -> Child:
