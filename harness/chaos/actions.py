@@ -1,34 +1,20 @@
-"""What an experiment's method and rollbacks may name as `module: harness.chaos.actions`."""
+"""What an experiment's method and rollbacks may name as `module: harness.chaos.actions`: `heal`, and an action for each
+fault of the table, whose arguments are the fault's parameters and `lease_s`."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from functools import cache
+from inspect import Parameter, Signature
+from typing import Any, get_type_hints
 
-from harness.faults import Fault, Kill, Pause, Sham, Surge
+from harness.faults import FAULTS, Fault
 from harness.faults.inject import end_all, inject
 from harness.stack.stack import Stack
 
 EXPERIMENT = "HARNESS_EXPERIMENT"  # the experiment's name, set by whoever starts Chaos Toolkit
-
-
-def kill(process: str = "server", again_for_s: float = 0, lease_s: float = 60) -> str:
-    """Kill a process of the stack with SIGKILL, and for a while whatever takes its place."""
-    return _inject(Kill(process, again_for_s), lease_s)
-
-
-def pause(process: str = "server", lease_s: float = 60) -> str:
-    """Freeze a process of the stack until `heal`, or until its lease runs out."""
-    return _inject(Pause(process), lease_s)
-
-
-def surge(scenario: str, arrivals: str, for_s: float, witness_query: str, lease_s: float = 120) -> str:
-    """Send a scenario's requests at a rate of their own beside the load, until `heal` or for `for_s` seconds."""
-    return _inject(Surge(scenario, arrivals, for_s, witness_query), lease_s)
-
-
-def sham(process: str = "server", lease_s: float = 60) -> str:
-    """Go through all the motions and break nothing."""
-    return _inject(Sham(process), lease_s)
 
 
 def heal() -> list[str]:
@@ -36,5 +22,43 @@ def heal() -> list[str]:
     return end_all(Stack.current(), by="heal")
 
 
-def _inject(fault: Fault, lease_s: float) -> str:
-    return inject(fault, Stack.current(), os.environ.get(EXPERIMENT, "chaos"), lease_s).id
+@cache
+def action(fault: type[Fault]) -> Callable[..., str]:
+    """The action that injects a fault: Chaos Toolkit checks an experiment's arguments against its signature."""
+    types = get_type_hints(fault)
+    parameters = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=field.default_factory()
+            if field.default_factory is not MISSING
+            else Parameter.empty
+            if field.default is MISSING
+            else field.default,
+            annotation=types[field.name],
+        )
+        for field in fields(fault)
+    ]
+    parameters.append(Parameter("lease_s", Parameter.KEYWORD_ONLY, default=fault.lease_s, annotation=float))
+    signature = Signature(parameters, return_annotation=str)
+
+    def act(**arguments: Any) -> str:
+        given = signature.bind(**arguments).arguments
+        lease_s = given.pop("lease_s", fault.lease_s)
+        return inject(fault(**given), Stack.current(), os.environ.get(EXPERIMENT, "chaos"), lease_s).id
+
+    act.__name__ = act.__qualname__ = fault.kind
+    act.__doc__ = fault.__doc__
+    act.__signature__ = signature
+    return act
+
+
+def __getattr__(name: str) -> Callable[..., str]:
+    if name in FAULTS:
+        return action(FAULTS[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Chaos Toolkit finds an action by listing the functions of the module."""
+    return sorted([*globals(), *FAULTS])

@@ -14,8 +14,8 @@ logger = logging.getLogger("chaostoolkit")
 
 
 def goodput(over_s: float = 3, at_least: float = 0.99, within_s: float = 0, at_least_requests: int = 20) -> bool:
-    """Whether the share of requests answered well over the last `over_s` seconds reaches `at_least`, now or at some
-    moment within the next `within_s` seconds. Too few requests are a failed activity, not an answer."""
+    """Whether the share of good requests over the last `over_s` seconds reaches `at_least`, now or at some moment
+    within the next `within_s` seconds. Too few requests fail the activity: they show neither."""
     rows = Stack.current().run / "requests-load.bin"
     until = time.monotonic() + within_s
     while True:

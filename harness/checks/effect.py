@@ -20,7 +20,7 @@ class Effect(NamedTuple):
 def effect(history: History, experiment: str) -> Effect | None:
     """The moments of an experiment's faults; None when none is recorded to have begun.
 
-    A fault that is done to a process (params.process in its start event) is gone as soon as that process was replaced,
+    A fault that is done to a process (`component` in its start event) is gone as soon as that process was replaced,
     and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until
     the readiness probe puts the service back into traffic, if it or a restart had taken it out.
     """
@@ -66,11 +66,11 @@ def _gone(start: Event, faults: list[Event], restarts: list[Event], history: His
     about = [e for e in faults if e.detail.get("id") == start.detail.get("id")]
     stops = [e.at for e in about if e.detail.get("edge") == "stop" and e.outcome == "ok"]
     stop = min(stops, default=None)
-    process = start.detail.get("params", {}).get("process")
-    moments = [
-        e.at for e in restarts if process is not None and e.detail.get("process") == process and e.at >= start.at
-    ]
+    detail = start.detail
+    component = detail.get("component", detail.get("params", {}).get("process"))  # the latter in older runs
+    ended = component is not None and detail.get("ends_with_process", True)
+    moments = [e.at for e in restarts if ended and e.detail.get("process") == component and e.at >= start.at]
     if stop is not None:
-        flood = history.requests(Window(start.at, stop), generator=start.name)
+        flood = history.requests(Window(start.at, stop), generator=detail.get("generator", start.name) or start.name)
         moments += [stop, *map(float, flood["intended"][-1:])]
     return min(moments, default=None)

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
-from harness.stack.ledger import Undo
 from harness.stack.stack import Stack
+from harness.stack.undo import Undo
 
-Facts = Mapping[str, Any]  # what a fault touches this time: process ids, files; stored in the ledger
+Facts = Mapping[str, Any]  # what a fault touches this time: process ids, files; JSON, stored in the ledger
 
 
 class Fault(Protocol):
-    """One way to break a stack. Instances are frozen; what differs from time to time is in the facts."""
+    """One way to break a stack: a frozen dataclass that derives from this.
 
-    kind: ClassVar[str]
-    sham: ClassVar[bool]  # nothing is broken, so nothing can be witnessed
+    Its fields are the arguments of its action, and its docstring documents that action. What differs from one injection
+    to the next is in the facts.
+    """
+
+    kind: ClassVar[str]  # its name in the table, which is that of its file and of its action
+    sham: ClassVar[bool] = False  # nothing is broken, so nothing can be witnessed
+    needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs
+    lease_s: ClassVar[float] = 60  # after this it is undone, unless the experiment gives another lease
+    component: str | None = None  # the component it is done to; None: not to one of the stack
+    ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
+    generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
 
     def target(self, stack: Stack) -> Facts:
         """What will be touched, found before anything is."""

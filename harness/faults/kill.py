@@ -10,41 +10,41 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.errors import FaultError, StackError
-from harness.faults.fault import Facts
-from harness.stack.ledger import Undo
+from harness.faults.fault import Facts, Fault
 from harness.stack.process import Pid, send, state
 from harness.stack.stack import Stack
+from harness.stack.undo import Undo
 
 
 @dataclass(frozen=True)
-class Kill:
-    """SIGKILL to a process of the stack, and for `again_for_s` to whatever takes its place, as while memory is short.
+class Kill(Fault):
+    """SIGKILL to a component, and for `again_for_s` to whatever takes its place, as while memory is short.
 
     Nothing to undo: to bring it back is the kubelet's work, which is tested.
     """
 
-    process: str = "server"
+    component: str = "server"
     again_for_s: float = 0
     kind: ClassVar[str] = "kill"
-    sham: ClassVar[bool] = False
+    ends_with_process: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
-        return stack.pid(self.process)._asdict()
+        return stack.pid(self.component)._asdict()
 
     def undo(self, facts: Facts) -> list[Undo]:
         return []
 
     def start(self, stack: Stack, facts: Facts) -> None:
         if not send(Pid(**facts), signal.SIGKILL):
-            raise FaultError(f"kill: {self.process} (pid {facts['pid']}) was gone before it could be killed")
+            raise FaultError(f"kill: {self.component} (pid {facts['pid']}) was gone before it could be killed")
         until = time.monotonic() + self.again_for_s
         while time.monotonic() < until:
             with suppress(StackError):  # nothing has taken its place yet
-                send(stack.pid(self.process), signal.SIGKILL)
+                send(stack.pid(self.component), signal.SIGKILL)
             time.sleep(0.02)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The kernel's process table: that process, told by its start time, runs no more."""
         if state(Pid(**facts)) is None:
-            return f"/proc: process {facts['pid']} ({self.process}) has ended, seen by process {os.getpid()}"
+            return f"/proc: process {facts['pid']} ({self.component}) has ended, seen by process {os.getpid()}"
         return None

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.errors import FaultError
-from harness.faults.fault import Facts
+from harness.faults.fault import Facts, Fault
 from harness.stack import generator, prometheus
-from harness.stack.ledger import Undo
-from harness.stack.process import identify, spawn
+from harness.stack.process import Pid, identify, spawn
 from harness.stack.stack import Stack
+from harness.stack.undo import Undo
 
 
 @dataclass(frozen=True)
-class Surge:
+class Surge(Fault):
     """A scenario at an arrival rate well beyond capacity, for a bounded time.
 
     `witness_query` is PromQL that gives a result only while the service itself says it is overloaded; arrivals alone
@@ -27,7 +27,8 @@ class Surge:
     for_s: float
     witness_query: str
     kind: ClassVar[str] = "surge"
-    sham: ClassVar[bool] = False
+    lease_s: ClassVar[float] = 120
+    generator: ClassVar[str] = "surge"
 
     def target(self, stack: Stack) -> Facts:
         if not Path(self.scenario).exists():
@@ -35,7 +36,7 @@ class Surge:
         return {"url": stack.service_url}
 
     def undo(self, facts: Facts) -> list[Undo]:
-        return [Undo("end", facts["pid"], facts["started"])] if "pid" in facts else []
+        return [Undo("end", {k: facts[k] for k in Pid._fields})] if "pid" in facts else []
 
     def start(self, stack: Stack, facts: Facts) -> Facts:
         argv = generator.command(
@@ -43,11 +44,11 @@ class Surge:
             facts["url"],
             arrivals=self.arrivals,
             for_s=self.for_s,
-            rows=stack.run / "requests-surge.bin",
+            rows=stack.run / f"requests-{self.generator}.bin",
             events=stack.run / "events.jsonl",
-            name="surge",
+            name=self.generator,
         )
-        child = spawn("surge", argv, stack.run)
+        child = spawn(self.generator, argv, stack.run)
         found = identify(child.pid)
         if found is None:
             child.check()
@@ -56,5 +57,5 @@ class Surge:
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The service's own metrics, as Prometheus stored them."""
-        answer = prometheus.query(stack.prometheus_url, self.witness_query)
-        return f"Prometheus: {self.witness_query} = {float(answer[0]['value'][1]):.4g}" if answer else None
+        result = prometheus.query(stack.prometheus_url, self.witness_query)
+        return f"Prometheus: {self.witness_query} = {float(result[0]['value'][1]):.4g}" if result else None

@@ -1,46 +1,19 @@
-"""What must be undone, written down before it is done.
-
-An undo is data, not code: a few verbs on exactly identified things, so that the watchdog, a later `harness heal`, or a
-person can carry it out without knowing the fault. Every verb is idempotent.
-"""
+"""What must be undone, written down before it is done; and the one way in which it is undone."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.stack.process import Pid, end_all, send, state
-
-
-@dataclass(frozen=True)
-class Undo:
-    """One step back: `continue` wakes a stopped process, `end` ends one."""
-
-    verb: str
-    pid: int
-    started: int  # clock ticks, so that a reused number is never touched
-
-    def carry_out(self) -> None:
-        """Do it, or see that it is not needed any more. Raises OSError if it cannot be done."""
-        target = Pid(self.pid, self.started)
-        match self.verb:
-            case "continue":
-                send(target, signal.SIGCONT)
-            case "end":
-                send(target, signal.SIGTERM)
-                until = time.monotonic() + 3
-                while state(target) and time.monotonic() < until:
-                    time.sleep(0.02)
-                send(target, signal.SIGKILL)
-            case _:
-                raise ValueError(f"the ledger does not know how to undo by {self.verb!r}")
+from harness.eventlog import append
+from harness.stack.process import Pid, end_all
+from harness.stack.undo import Undo
 
 
 @dataclass(frozen=True)
@@ -54,6 +27,16 @@ class Entry:
     facts: Mapping[str, Any]
     undo: tuple[Undo, ...]
     until: float  # Unix seconds: the lease
+
+    def record(self) -> dict[str, Any]:
+        """As it is written to the ledger; `read` gives it back."""
+        for step in self.undo:
+            step.check()
+        return {**vars(self), "undo": [step.record() for step in self.undo]}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Entry:
+        return cls(**{**record, "undo": tuple(Undo.read(step) for step in record["undo"])})
 
 
 class Ledger:
@@ -71,18 +54,35 @@ class Ledger:
         undo: Sequence[Undo],
         lease_s: float,
     ) -> Entry:
+        """Write down a fault that is about to begin. Raises ValueError if there is no such undo as it needs."""
         entry = Entry(uuid.uuid4().hex[:8], kind, experiment, params, facts, tuple(undo), time.time() + lease_s)
-        self._append({"begin": asdict(entry)})
+        self._append({"begin": entry.record()})
         return entry
 
     def amend(self, entry: Entry, facts: Mapping[str, Any], undo: Sequence[Undo]) -> Entry:
         """The same entry, now that more is known of what it started (a process id, say)."""
-        amended = Entry(entry.id, entry.kind, entry.experiment, entry.params, facts, tuple(undo), entry.until)
-        self._append({"begin": asdict(amended)})
+        amended = replace(entry, facts=facts, undo=tuple(undo))
+        self._append({"begin": amended.record()})
         return amended
 
-    def undone(self, entry: Entry) -> None:
-        self._append({"undone": entry.id})
+    def undo(self, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
+        """Undo faults in the given order and write that down; with each the reason why it could not be undone, empty
+        where it was. One that could not be undone stays open, and the others are undone all the same."""
+        return [(entry, self._undo(entry)) for entry in entries]
+
+    def _undo(self, entry: Entry) -> str:
+        problems = []
+        for step in entry.undo:
+            try:
+                step.carry_out(self.path.parent)
+            except Exception as error:  # whatever it is, the other steps are still to be done
+                problems.append(f"{step.verb}: {error or type(error).__name__}")
+        try:
+            if not problems:
+                self._append({"undone": entry.id})
+        except OSError as error:
+            problems.append(f"this could not be written to the ledger: {error}")
+        return f"{entry.kind} {entry.id} could not be undone: {'; '.join(problems)}" if problems else ""
 
     def open(self) -> list[Entry]:
         """The faults not yet undone, latest first."""
@@ -93,38 +93,41 @@ class Ledger:
             except json.JSONDecodeError:
                 continue  # cut short by a kill: then what it announces was not begun
             if "begin" in record:
-                begin = record["begin"]
-                entries[begin["id"]] = Entry(**{**begin, "undo": tuple(Undo(**u) for u in begin["undo"])})
+                entry = Entry.read(record["begin"])
+                entries[entry.id] = entry
             else:
                 entries.pop(record["undone"], None)
         return list(reversed(entries.values()))
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        line = (json.dumps(record) + "\n").encode()
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(fd, (json.dumps(record) + "\n").encode())
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # the last line was cut short; it must not spoil this one
+            if os.write(fd, line) != len(line):
+                raise OSError(f"no room for a line of {self.path}")
             os.fsync(fd)
         finally:
             os.close(fd)
 
 
-def undo(ledger: Ledger, entry: Entry) -> str | None:
-    """Carry out an entry's undo and write that down; gives the reason if it could not be, and keeps the entry then."""
-    try:
-        for step in entry.undo:
-            step.carry_out()
-    except (OSError, ValueError) as error:
-        return f"{entry.kind} {entry.id} could not be undone: {error}"
-    ledger.undone(entry)
-    return None
+def undo(run: Path, entries: Sequence[Entry], by: str, edge: str = "stop") -> list[tuple[Entry, str]]:
+    """Undo faults as the ledger does, each recorded as an event of the run. The edge is `stop` where the run or its
+    experiment ends a fault, and `lease` where a fault has outlived its lease."""
+    outcomes = Ledger(run).undo(entries)
+    for entry, problem in outcomes:
+        about = {"id": entry.id, "experiment": entry.experiment, "by": by, "problem": problem}
+        append(run, "fault", entry.kind, "fail" if problem else "ok", edge=edge, **about)
+    return outcomes
 
 
 def heal(run: Path) -> tuple[list[Entry], list[Pid], list[str]]:
-    """Undo every open fault of a run and end its processes. Gives the faults undone, processes ended, what failed."""
+    """Undo every open fault of a run and end its processes. Gives the faults undone, processes ended, what failed.
+
+    No event is recorded: the run may be over, and its evidence sealed."""
     ledger = Ledger(run)
-    healed, failed = [], []
-    for entry in ledger.open():
-        problem = undo(ledger, entry)
-        healed += [] if problem else [entry]
-        failed += [problem] if problem else []
-    return healed, end_all(run), failed
+    outcomes = ledger.undo(ledger.open())
+    failed = [problem for _, problem in outcomes if problem]
+    return [entry for entry, problem in outcomes if not problem], end_all(run), failed

@@ -20,9 +20,10 @@ import yaml
 from harness.errors import StackError, UsageError
 from harness.stack import alertmanager, ledger, prometheus, watchdog
 from harness.stack.kubelet import Kubelet, Probe
-from harness.stack.process import Child, Pid, end_all, free_ports, spawn, started_ticks, state
+from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
+from harness.stack.undo import owned
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 
@@ -160,7 +161,7 @@ def up(
             time_scale=plan.time_scale,
         )
         here.write()
-        stack.callback(_undo_all, here, emit)
+        stack.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
         live = Live(here, kubelet, children)
         _wait_http(f"{here.alertmanager_url}/-/ready", manager, 15)
         _wait_http(f"{here.prometheus_url}/-/ready", prom, 15)
@@ -168,21 +169,6 @@ def up(
         _wait_monitoring(live, plan.job, 20)
         emit("stack", "ready", took=time.monotonic() - began)
         yield live
-
-
-def _undo_all(stack: Stack, emit: Callable[..., None]) -> None:
-    """Undo every fault that is still open, saying so."""
-    for entry in stack.ledger.open():
-        problem = ledger.undo(stack.ledger, entry)
-        emit(
-            "fault",
-            entry.kind,
-            "fail" if problem else "ok",
-            edge="stop",
-            id=entry.id,
-            experiment=entry.experiment,
-            by="run",
-        )
 
 
 def _close_owner(run: Path) -> None:
@@ -196,12 +182,8 @@ def heal(runs: Path) -> list[str]:
         owner = run / "owner.json"
         if not owner.exists() and not ledger.Ledger(run).open():
             continue
-        if owner.exists():
-            try:
-                if state(Pid(**json.loads(owner.read_text()))) is not None:
-                    continue
-            except (ValueError, TypeError):
-                pass  # a run killed while it wrote its name: nobody owns it
+        if owned(run):
+            continue
         faults, processes, failed = ledger.heal(run)
         said += [f"{run.name}: undid {entry.kind} ({entry.experiment})" for entry in faults]
         said += [f"{run.name}: ended process {pid.pid}" for pid in processes]

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from harness.eventlog import append
 from harness.stack.ledger import Ledger, heal, undo
 from harness.stack.process import Child, spawn
 
-CLEAN = b"q"  # what the harness says when it has put everything back itself
+CLEAN = b"q"  # the harness writes it when it has undone and ended everything itself
 
 
 def start(run: Path) -> Child:
@@ -37,9 +38,10 @@ def dismiss(watchdog: Child) -> None:
     watchdog.end(first=signal.SIGCONT)
 
 
-def watch(run: Path, every_s: float = 0.25) -> None:
+def watch(run: Path, every_s: float = 0.25, retry_s: float = 5.0) -> None:
     """Wait for the harness to dismiss us or to be gone, undoing what outlives its lease meanwhile."""
     ledger = Ledger(run)
+    retry: dict[str, float] = {}  # when to try again what could not be undone, by entry
     while True:
         readable, _, _ = select.select([0], [], [], every_s)
         if readable:
@@ -48,19 +50,22 @@ def watch(run: Path, every_s: float = 0.25) -> None:
                 return
             if not word:
                 break
-        for entry in ledger.open():
-            if time.time() > entry.until:
-                problem = undo(ledger, entry)
-                _event(run, "fault", entry.kind, problem, edge="lease", id=entry.id, experiment=entry.experiment)
+        overdue = [e for e in ledger.open() if time.time() > max(e.until, retry.get(e.id, 0))]
+        with suppress(OSError):  # no room for the event: the fault is undone, and the watchdog is still needed
+            undo(run, overdue, by="watchdog", edge="lease")
+        retry |= {e.id: time.time() + retry_s for e in overdue}
     healed, ended, failed = heal(run)
-    _event(
-        run, "run", "healed", "; ".join(failed), by="watchdog", faults=[e.kind for e in healed], processes=len(ended)
+    append(
+        run,
+        "run",
+        "healed",
+        "fail" if failed else "ok",
+        by="watchdog",
+        faults=[e.kind for e in healed],
+        processes=len(ended),
+        problem="; ".join(failed),
     )
     (run / "owner.json").unlink(missing_ok=True)
-
-
-def _event(run: Path, source: str, name: str, problem: str | None, **detail: object) -> None:
-    append(run, source, name, "fail" if problem else "ok", **detail, problem=problem or "")
 
 
 if __name__ == "__main__":

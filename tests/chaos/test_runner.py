@@ -42,8 +42,11 @@ def begin(stack, content, argv=None):
 def test_a_whole_experiment_leaves_its_journal_and_its_steps_as_events(stack):
     child, journal = begin(stack, experiment([("pause", {}, {"pauses": {"after": 0.2}})]))
     assert child.wait(60) == 0
-    told = json.loads(journal.read_text())
-    assert told["status"] == "completed" and [r["status"] for r in told["run"] + told["rollbacks"]] == ["succeeded"] * 2
+    activities = json.loads(journal.read_text())
+    assert (
+        activities["status"] == "completed"
+        and [r["status"] for r in activities["run"] + activities["rollbacks"]] == ["succeeded"] * 2
+    )
     assert state(stack.pid("server")) != "T"
     steps = [(e.name, e.detail["edge"]) for e in History.read(stack.run).of("chaos")]
     assert steps == [("pause", "begin"), ("pause", "end"), ("heal", "begin"), ("heal", "end")]
@@ -79,6 +82,45 @@ def test_plain_chaos_run_works_too(stack):
     pid = stack.pid("server")
     assert child.wait(60) == 0
     assert state(pid) is None and json.loads(journal.read_text())["run"][0]["status"] == "succeeded"
+
+
+GREEN = {
+    "an action that raises": experiment([("pause", {"component": "sever"}, {})]),
+    "an action in the background that raises": experiment([("pause", {"component": "sever"}, {"background": True})]),
+    "a lease that has run out": experiment([("pause", {"lease_s": 0}, {})]),
+}
+
+
+@pytest.mark.parametrize("content", GREEN.values(), ids=GREEN)
+def test_where_chaos_toolkit_completes_with_nothing_injected_the_journal_shows_it(stack, content):
+    child, journal = begin(stack, content)
+    assert child.wait(60) == 0
+    activities = json.loads(journal.read_text())
+    assert activities["status"] == "completed" and not activities["deviated"]
+    assert [r["status"] for r in activities["run"]] == ["failed"] and "Error: " in str(activities["run"])
+    assert not (stack.run / "ledger.jsonl").exists()
+    assert [(e.outcome, e.detail["edge"]) for e in History.read(stack.run).of("chaos", "pause")][1] == ("fail", "end")
+
+
+def test_rollbacks_are_played_whatever_the_file_asks_for(stack):
+    child, _ = begin(stack, experiment([("pause", {}, {})], runtime={"rollbacks": {"strategy": "never"}}))
+    child.wait(60)
+    assert state(stack.pid("server")) != "T" and stack.ledger.open() == []
+
+
+def test_sigterm_only_fails_the_activity_it_meets_and_the_journal_shows_it(stack):
+    child, journal = begin(stack, experiment([("kill", {"again_for_s": 60}, {}), ("sham", {}, {})]))
+    pid, until = stack.pid("server"), time.monotonic() + 30
+    while state(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGTERM)
+    child.wait(30)
+    activities = json.loads(journal.read_text())
+    assert activities["status"] == "completed"
+    assert [r["status"] for r in activities["run"]] == ["failed", "failed"]  # the second finds no process
+    assert "start-failed" in [e.detail["edge"] for e in History.read(stack.run).of("fault", "kill")]
+    assert stack.ledger.open() == []
 
 
 def rows(stack, good, bad, ago_s=0.5):
@@ -120,6 +162,6 @@ def test_the_steady_state_hypothesis_guards_the_method(stack, good, bad, met, ra
         rows(stack, good, bad)
     child, journal = begin(stack, experiment([("sham", {}, {})], **{"steady-state-hypothesis": HYPOTHESIS}))
     child.wait(60)
-    told = json.loads(journal.read_text())
-    assert bool((told["steady_states"]["before"] or {}).get("steady_state_met")) is met
-    assert len(told["run"]) == ran
+    activities = json.loads(journal.read_text())
+    assert bool((activities["steady_states"]["before"] or {}).get("steady_state_met")) is met
+    assert len(activities["run"]) == ran

@@ -5,6 +5,14 @@ from harness.checks.effect import Effect, effect, needed_effect
 from harness.checks.evidence import NoEvidence
 
 PHASE = phase("x", 10, 60)
+
+
+def declared(**detail):
+    """A fault from 20 to 30 whose start event says what it is done to and by."""
+    start, *others = fault("x", 20, 30)
+    return [start._replace(detail={**start.detail, **detail}), *others]
+
+
 CASES = [
     ("a fault that leaves the service in traffic ends with its undo", (fault("x", 20, 30),), {}, Effect(20, 30, 30)),
     (
@@ -62,6 +70,24 @@ CASES = [
         (fault("x", 20, 30, process="sidecar"), restart(25)),
         {"probes": ready(28)},
         Effect(20, 30, 30),
+    ),
+    (
+        "a fault that does not end with the process of its component ends with its undo",
+        (declared(component="server", ends_with_process=False, generator=None), restart(25)),
+        {"probes": ready(28)},
+        Effect(20, 30, 30),
+    ),
+    (
+        "one that does ends with it",
+        (declared(component="server", ends_with_process=True, generator=None), restart(25)),
+        {"probes": ready(28)},
+        Effect(20, 25, 28),
+    ),
+    (
+        "one that declares its generator is over with the last arrival of that",
+        (declared(component=None, ends_with_process=False, generator="flood"),),
+        {"rows": {"flood": rows(51, start=21, rate=10)}},
+        Effect(20, 26, 26),
     ),
     ("no fault has no effect", (), {}, None),
 ]

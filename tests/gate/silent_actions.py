@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 
 from harness.chaos.actions import EXPERIMENT
-from harness.faults import Kill
 from harness.faults.inject import inject
+from harness.faults.kill import Kill
 from harness.stack.stack import Stack
 
 
@@ -15,5 +15,5 @@ class SilentKill(Kill):
         pass
 
 
-def kill(process: str = "server", again_for_s: float = 0) -> str:
-    return inject(SilentKill(process), Stack.current(), os.environ[EXPERIMENT], 60, witness_within_s=1).id
+def kill(component: str = "server", again_for_s: float = 0) -> str:
+    return inject(SilentKill(component), Stack.current(), os.environ[EXPERIMENT], 60, witness_within_s=1).id

@@ -9,8 +9,9 @@ import pytest
 
 from harness.history import History
 from harness.stack import watchdog
-from harness.stack.ledger import Ledger, Undo
+from harness.stack.ledger import Ledger
 from harness.stack.process import end_all, identify, processes_of, send, spawn, state
+from harness.stack.undo import Undo
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -31,7 +32,7 @@ def wait(condition, within_s=20):
 def test_when_the_harness_is_gone_it_undoes_faults_and_ends_processes(run):
     guard = watchdog.start(run)
     pid = identify(spawn("server", SLEEP, run).pid)
-    Ledger(run).add("pause", "hang", {}, {}, [Undo("continue", *pid)], 60)
+    Ledger(run).add("pause", "hang", {}, {}, [Undo("continue", pid._asdict())], 60)
     send(pid, signal.SIGSTOP)
     guard.popen.stdin.close()  # as the kernel does it to a killed harness
     guard.popen.stdin = None
@@ -62,9 +63,24 @@ def test_dismissed_it_goes_and_touches_nothing(run):
 def test_a_fault_that_outlives_its_lease_is_undone_while_the_harness_lives(run):
     guard = watchdog.start(run)
     pid = identify(spawn("server", SLEEP, run).pid)
-    Ledger(run).add("pause", "hang", {}, {}, [Undo("continue", *pid)], lease_s=0.2)
+    Ledger(run).add("pause", "hang", {}, {}, [Undo("continue", pid._asdict())], lease_s=0.2)
     send(pid, signal.SIGSTOP)
     assert wait(lambda: Ledger(run).open() == [])
     assert wait(lambda: state(pid) != "T")
     assert guard.alive()
+    watchdog.dismiss(guard)
+
+
+def test_a_fault_that_cannot_be_undone_after_its_lease_does_not_keep_the_others_on(run):
+    guard = watchdog.start(run)
+    pid = identify(spawn("server", SLEEP, run).pid)
+    ledger = Ledger(run)
+    ledger.add("pause", "hang", {}, {}, [Undo("continue", pid._asdict())], lease_s=0.2)
+    ledger.add("disk", "full", {}, {}, [Undo("remove", {"path": "relative"})], lease_s=0.2)
+    send(pid, signal.SIGSTOP)
+    assert wait(lambda: [e.kind for e in ledger.open()] == ["disk"])
+    assert wait(lambda: state(pid) != "T")
+    time.sleep(1)
+    events = [(e.name, e.outcome) for e in History.read(run).of("fault") if e.detail["edge"] == "lease"]
+    assert sorted(events) == [("disk", "fail"), ("pause", "ok")]  # it is tried again after seconds, not at every look
     watchdog.dismiss(guard)

@@ -1,0 +1,280 @@
+"""How a fault is undone: a verb and its arguments as data, and one function for each verb.
+
+An undo is data and not code, so that the watchdog, a later `harness heal` or a person can carry it out without knowing
+the fault. Every verb
+- does nothing where nothing is left to do, so it may be carried out again;
+- touches only what its arguments identify exactly, and raises ValueError for what no undo may touch;
+- raises OSError when it could not be done; the next attempt then starts from whatever state that left.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import inspect
+import ipaddress
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.stack.process import Pid, send, state
+
+END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
+RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
+PROXY_TIMEOUT_S = 3.0
+_COMPONENT = re.compile(r"[A-Za-z0-9][\w.-]*")
+_PROXY_RULE = re.compile(r"/proxies/[^/]+(/toxics/[^/]+)?")
+
+
+@dataclass(frozen=True)
+class Undo:
+    """One step back: a verb of VERBS and its arguments, all of them JSON."""
+
+    verb: str
+    arguments: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Raise ValueError if there is no such verb, or not with such arguments."""
+        if self.verb not in VERBS:
+            raise ValueError(f"there is no verb {self.verb!r} to undo by (known: {', '.join(VERBS)})")
+        try:
+            inspect.signature(VERBS[self.verb]).bind(None, **self.arguments)
+        except TypeError as error:
+            raise ValueError(f"{self.verb}: {error}") from error
+
+    def carry_out(self, run: Path) -> None:
+        """Do it for the run in this folder. Raises ValueError if it is refused, OSError if it cannot be done."""
+        self.check()
+        VERBS[self.verb](run, **self.arguments)
+
+    def record(self) -> dict[str, Any]:
+        """As it is written to the ledger; `read` gives it back."""
+        return {"verb": self.verb, **self.arguments}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Undo:
+        return cls(record["verb"], {key: value for key, value in record.items() if key != "verb"})
+
+
+def saved(run: Path, path: Path) -> Undo:
+    """Copy a file into the run's folder; gives the undo that restores it from there."""
+    source = _exact(str(path))
+    if source.is_symlink():
+        raise ValueError(f"{path} is a symbolic link; name the file that it leads to")
+    content = source.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    copy = run.resolve() / "saved" / digest
+    copy.parent.mkdir(exist_ok=True)
+    _write(copy, content, 0o600, (os.geteuid(), os.getegid()))
+    mode, owner = _mode_and_owner(source)
+    return Undo(
+        "restore_file",
+        {"path": str(source), "copy": str(copy), "sha256": digest, "mode": mode, "owner": list(owner)},
+    )
+
+
+def owned(run: Path) -> bool:
+    """Whether the process that brought the run's stack up is still there."""
+    try:
+        return state(Pid(**json.loads((run / "owner.json").read_text()))) is not None
+    except (OSError, ValueError, TypeError):
+        return False  # nobody's, or killed while it wrote who it is
+
+
+# -- the verbs ---------------------------------------------------------------------------------------------------
+
+
+def _continue(run: Path, pid: int, started: int) -> None:
+    """Wake a stopped process."""
+    send(_process(pid, started), signal.SIGCONT)
+
+
+def _end(run: Path, pid: int, started: int) -> None:
+    """End a process that the fault started: SIGTERM, then SIGKILL."""
+    target = _process(pid, started)
+    if pid == os.getpid():
+        raise ValueError("a process does not end itself to undo a fault")
+    for signum, within_s in ((signal.SIGTERM, END_GRACE_S), (signal.SIGKILL, KILLED_WITHIN_S)):
+        send(target, signum)
+        until = time.monotonic() + within_s
+        while state(target) and time.monotonic() < until:
+            time.sleep(0.02)
+    if state(target):
+        raise TimeoutError(f"process {pid} is still there after SIGKILL")
+
+
+def _remove(run: Path, path: str, tree: bool = False) -> None:
+    """Remove a file or an empty directory; a whole tree only inside the run's folder."""
+    there = _exact(path)
+    if tree:
+        _inside(run, there)
+        if mounted := [m for m in _mounts() if there in (Path(m[0]), *Path(m[0]).parents)]:
+            raise OSError(errno.EBUSY, "a file system is mounted in it", mounted[0][0])
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if there.is_symlink() or not there.is_dir():
+            there.unlink()
+        elif tree:
+            shutil.rmtree(there)
+        else:
+            there.rmdir()
+    if tree and os.path.lexists(there):
+        raise OSError(errno.ENOTEMPTY, "it changed while it was removed", path)
+
+
+def _unmount(run: Path, path: str, source: str) -> None:
+    """Unmount what was mounted at a place from a source, at once where it is in use, and nothing else mounted there."""
+    there = str(_exact(path))
+    while at := [found for place, found in _mounts() if place == there]:
+        if source not in at:
+            return
+        if at[-1] != source:
+            raise OSError(errno.EBUSY, f"{at[-1]} is mounted over {source}", path)
+        for options in ([], ["-l"]):
+            done = subprocess.run(["umount", *options, there], capture_output=True, text=True, timeout=10)
+            if done.returncode == 0:
+                break
+        else:
+            if at == [found for place, found in _mounts() if place == there]:
+                raise OSError(errno.EBUSY, done.stderr.strip(), path)
+
+
+def _restore_file(run: Path, path: str, copy: str, sha256: str, mode: int, owner: Sequence[int]) -> None:
+    """Put a saved copy back with its mode and owner, in one step, unless that content is there already."""
+    there = _exact(path)
+    _inside(run, saved_copy := _exact(copy))
+    with suppress(FileNotFoundError, IsADirectoryError):
+        if not there.is_symlink() and hashlib.sha256(there.read_bytes()).hexdigest() == sha256:
+            if _mode_and_owner(there) != (mode, tuple(owner)):
+                os.chown(there, *owner)
+                there.chmod(mode)
+            return
+    content = saved_copy.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{copy} is not the copy that was saved (SHA-256 {sha256[:12]}...)")
+    _write(there, content, mode, owner)
+
+
+def _restart_component(run: Path, component: str, pid: int | None = None, started: int | None = None) -> None:
+    """Ask the supervisor of a component to start it again, and wait until it has. With `pid` and `started`: only while
+    that very process is the component's last one. Nothing to do once nobody owns the run."""
+    if not _COMPONENT.fullmatch(component):
+        raise ValueError(f"{component!r} is no name of a component")
+    if not owned(run):
+        return
+    try:
+        latest = json.loads((run / "pids" / component).read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"no component is called {component!r}") from error
+    if pid is not None and (latest["pid"], latest["started"]) != (pid, started):
+        return
+    request = run / "requests" / f"restart-{component}"
+    request.parent.mkdir(exist_ok=True)
+    request.touch()
+    until = time.monotonic() + RESTARTED_WITHIN_S
+    while request.exists() and owned(run):
+        if time.monotonic() > until:
+            request.unlink(missing_ok=True)
+            raise TimeoutError(f"the supervisor of {component} did not restart it within {RESTARTED_WITHIN_S:g} s")
+        time.sleep(0.05)
+    request.unlink(missing_ok=True)
+
+
+def _delete_proxy_rule(run: Path, url: str) -> None:
+    """DELETE a proxy, or a toxic of one, by the Toxiproxy HTTP API on loopback. A proxy that has ended has no rules."""
+    import httpx  # here, because the watchdog imports this file and seldom needs it
+
+    parts = urlsplit(url)
+    loopback = parts.hostname == "localhost" or (parts.hostname and _is_loopback(parts.hostname))
+    if parts.scheme != "http" or not loopback or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{url} is not a plain http:// URL on loopback")
+    if not _PROXY_RULE.fullmatch(parts.path) or any(part in (".", "..") for part in parts.path.split("/")):
+        raise ValueError(f"{url} is not /proxies/NAME or /proxies/NAME/toxics/NAME")
+    try:
+        response = httpx.delete(url, timeout=PROXY_TIMEOUT_S, trust_env=False, follow_redirects=False)
+    except httpx.ConnectError:
+        return
+    except httpx.HTTPError as error:
+        raise OSError(f"DELETE {url}: {error or type(error).__name__}") from error
+    if response.status_code not in (200, 204, 404):
+        raise OSError(f"DELETE {url}: status {response.status_code} {response.text[:200]}")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "continue": _continue,
+    "end": _end,
+    "remove": _remove,
+    "unmount": _unmount,
+    "restore_file": _restore_file,
+    "restart_component": _restart_component,
+    "delete_proxy_rule": _delete_proxy_rule,
+}
+
+
+# -- what they share ---------------------------------------------------------------------------------------------
+
+
+def _process(pid: int, started: int) -> Pid:
+    if pid <= 1:
+        raise ValueError(f"{pid} is no process that a fault may touch")
+    return Pid(pid, started)
+
+
+def _exact(path: str) -> Path:
+    """A path that means one place only: absolute, normal, through no symbolic link."""
+    place = Path(path)
+    if not place.is_absolute() or os.path.normpath(path) != path or place == place.parent:
+        raise ValueError(f"{path!r} is not an absolute, normal path below the root")
+    if place.parent.resolve() != place.parent:
+        raise ValueError(f"{path!r} leads through a symbolic link to {place.parent.resolve()}")
+    return place
+
+
+def _inside(run: Path, place: Path) -> None:
+    if run.resolve() not in place.parents:
+        raise ValueError(f"{place} is not inside the run's folder {run.resolve()}")
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """What is mounted: (place, source), in the order of mounting."""
+    mounts = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place, _, source = line.partition(" - ")
+        fields = (place.split()[4], source.split()[1])
+        mounts.append(tuple(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), field) for field in fields))
+    return mounts
+
+
+def _mode_and_owner(path: Path) -> tuple[int, tuple[int, int]]:
+    found = path.stat()
+    return found.st_mode & 0o7777, (found.st_uid, found.st_gid)
+
+
+def _write(path: Path, content: bytes, mode: int, owner: Sequence[int]) -> None:
+    """Write a file so that a reader, or a kill, finds all of the old one or all of the new one."""
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.unlink(missing_ok=True)  # left by an attempt that was killed
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as out:
+        out.write(content)
+        os.fchown(fd, *owner)
+        os.fchmod(fd, mode)  # after it, because a change of owner clears bits of the mode
+        out.flush()
+        os.fsync(fd)
+    os.replace(scratch, path)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

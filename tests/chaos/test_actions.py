@@ -1,0 +1,196 @@
+"""The actions made from the table of faults, as Chaos Toolkit sees them; and a fault that a stranger adds."""
+
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import yaml
+from chaoslib.exceptions import InvalidActivity
+from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
+from chaoslib.loader import load_experiment
+
+import harness
+from harness.chaos import actions, runner
+from harness.chaos.actions import EXPERIMENT
+from harness.faults import FAULTS, Fault
+from harness.history import History
+from harness.stack.stack import ENV
+
+ROOT = Path(__file__).parents[2]
+
+
+def experiment(func, **arguments):
+    python = {"type": "python", "module": "harness.chaos.actions"}
+    return {
+        "title": "t",
+        "description": "d",
+        "method": [{"type": "action", "name": func, "provider": {**python, "func": func, "arguments": arguments}}],
+        "rollbacks": [{"type": "action", "name": "heal", "provider": {**python, "func": "heal"}}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "signature"),
+    [
+        ("kill", "(*, component: str = 'server', again_for_s: float = 0, lease_s: float = 60) -> str"),
+        ("pause", "(*, component: str = 'server', lease_s: float = 60) -> str"),
+        ("sham", "(*, component: str = 'server', lease_s: float = 60) -> str"),
+        (
+            "surge",
+            "(*, scenario: str, arrivals: str, for_s: float, witness_query: str, lease_s: float = 120) -> str",
+        ),
+    ],
+)
+def test_an_action_has_the_parameters_of_its_fault_and_a_lease(kind, signature):
+    act = getattr(actions, kind)
+    assert str(inspect.signature(act)) == signature
+    assert act.__name__ == kind and act.__doc__ == FAULTS[kind].__doc__
+
+
+def test_actions_can_be_imported_by_name_and_nothing_else_can():
+    from harness.chaos.actions import heal, pause
+
+    assert inspect.isfunction(pause) and inspect.isfunction(heal)
+    with pytest.raises(ImportError, match="pausse"):
+        exec("from harness.chaos.actions import pausse")
+
+
+@pytest.mark.parametrize(
+    ("func", "arguments", "says"),
+    [
+        ("pause", {"componet": "server"}, "argument 'componet' is not part of the function signature"),
+        ("pause", {"process": "server"}, "argument 'process' is not part"),
+        ("surge", {"scenario": "s.py", "arrivals": "a", "for_s": 1}, "required argument 'witness_query' is missing"),
+        ("pausse", {}, "does not expose a function called 'pausse'"),
+        ("heal", {"lease_s": 1}, "argument 'lease_s' is not part"),
+    ],
+)
+def test_chaos_toolkit_rejects_what_no_action_takes(func, arguments, says):
+    with pytest.raises(InvalidActivity, match=says):
+        ensure_experiment_is_valid(experiment(func, **arguments))
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("experiments/*.yaml")), ids=lambda file: file.stem)
+def test_chaos_toolkit_accepts_the_bundled_experiments(file):
+    ensure_experiment_is_valid(load_experiment(str(file)))
+
+
+# -- a fault that a stranger adds: one file, one line of the table, one table of tests ----------------------------
+
+FILE = '''
+"""A file grows in the run's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.faults.fault import Facts, Fault
+from harness.stack.stack import Stack
+from harness.stack.undo import Undo
+
+
+@dataclass(frozen=True)
+class Grow(Fault):
+    """Writes a file of some size."""
+
+    size: int
+    name: str = "balloon"
+    kind: ClassVar[str] = "grow"
+    lease_s: ClassVar[float] = 5
+
+    def target(self, stack: Stack) -> Facts:
+        return {"path": str(stack.run.resolve() / self.name)}
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        return [Undo("remove", facts)]
+
+    def start(self, stack: Stack, facts: Facts) -> None:
+        with open(facts["path"], "wb") as out:
+            out.write(bytes(self.size))
+
+    def witness(self, stack: Stack, facts: Facts) -> str | None:
+        grown = {p.name: p.stat().st_size for p in stack.run.iterdir()}.get(self.name, 0)
+        return f"the folder lists {self.name} with {grown} bytes" if grown >= self.size else None
+'''
+LINE = '    "grow": resolve_name("harness.faults.grow:Grow"),\n'
+CASES = [
+    pytest.param({"size": 10}, "balloon with 10 bytes", id="of one size"),
+    pytest.param(
+        {"size": 20, "name": "other", "lease_s": 9}, "other with 20 bytes", id="of another name, under another lease"
+    ),
+]
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The fault in this process."""
+    module = type(sys)("harness.faults.grow")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(FILE, vars(module))
+    monkeypatch.setitem(FAULTS, "grow", module.Grow)
+
+
+def edges(stack):
+    return [(e.detail["edge"], e.outcome) for e in History.read(stack.run).of("fault")]
+
+
+@pytest.mark.parametrize(("arguments", "evidence"), CASES)
+def test_it_is_an_action_with_witness_and_undo(arguments, evidence, added, stack, monkeypatch):
+    monkeypatch.setenv(ENV, str(stack.run))
+    assert str(inspect.signature(actions.grow)) == "(*, size: int, name: str = 'balloon', lease_s: float = 5) -> str"
+    before = {p.name for p in stack.run.iterdir()}
+    ensure_experiment_is_valid(content := experiment("grow", **arguments))
+    journal = run_experiment(content, settings=runner.SETTINGS)
+    assert [r["status"] for r in journal["run"] + journal["rollbacks"]] == ["succeeded"] * 2
+    assert edges(stack) == [("start", "ok"), ("witness", "ok"), ("stop", "ok")]
+    assert evidence in History.read(stack.run).of("fault")[1].detail["evidence"]
+    assert {p.name for p in stack.run.iterdir()} - before <= {"events.jsonl", "ledger.jsonl"}
+    with pytest.raises(InvalidActivity, match="argument 'nmae' is not part"):
+        ensure_experiment_is_valid(experiment("grow", size=1, nmae="x"))
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """A copy of the harness with the fault's file and its line, as a stranger's checkout has them."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(Path(harness.__file__).parent, checkout / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    faults = checkout / "harness" / "faults"
+    (faults / "grow.py").write_text(FILE)
+    head, end, tail = (faults / "__init__.py").read_text().rpartition("}")
+    (faults / "__init__.py").write_text(head + LINE + end + tail)
+    return checkout
+
+
+@pytest.mark.parametrize(("arguments", "evidence"), CASES)
+def test_an_experiment_file_names_it_in_a_process_of_its_own(arguments, evidence, changed, stack):
+    file, journal = changed / "experiment.yaml", stack.run / "journals" / "grow.json"
+    file.write_text(yaml.safe_dump(experiment("grow", **arguments)))
+    env = {**os.environ, "PYTHONPATH": str(changed), ENV: str(stack.run), EXPERIMENT: "grow"}
+    chaos = Path(sys.executable).with_name("chaos")
+    validate = [chaos, "--no-version-check", "--no-log-file", "validate", str(file)]
+    for argv in (validate, runner.command(file, journal)):
+        done = subprocess.run(argv, env=env, cwd=changed, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+    activities = json.loads(journal.read_text())
+    assert [r["status"] for r in activities["run"] + activities["rollbacks"]] == ["succeeded"] * 2
+    assert edges(stack) == [("start", "ok"), ("witness", "ok"), ("stop", "ok")]
+    assert evidence in History.read(stack.run).of("fault")[1].detail["evidence"]
+
+
+def test_parameters_may_have_defaults_that_are_made_anew():
+    @dataclass(frozen=True)
+    class Listing(Fault):
+        names: list[str] = field(default_factory=lambda: ["a"])
+        kind: ClassVar[str] = "listing"
+
+    assert (
+        str(inspect.signature(actions.action(Listing))) == "(*, names: list[str] = ['a'], lease_s: float = 60) -> str"
+    )
