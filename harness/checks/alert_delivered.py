@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
+from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import Effect, needed_effect
-from harness.checks.evidence import NoEvidence, answer, phase, setting
+from harness.checks.evidence import phase, setting
+from harness.checks.parameters import AlertName, Duration, ExperimentName, Parameters
+from harness.checks.view import View
 from harness.history import History, Notification
 from harness.units import duration, listed
 from harness.verdict import Result, Verdict
@@ -15,7 +20,7 @@ PASS, INCONCLUSIVE, FAIL = Verdict
 
 
 @dataclass(frozen=True)
-class AlertDelivered:
+class AlertDelivered(Check):
     """The right receiver is told in time that the alert fires, in a form it accepts, and in time that it is over.
 
     Judged on the live, time-compressed copy of the rule; times in the sentences are production time again.
@@ -34,6 +39,20 @@ class AlertDelivered:
     group_interval_s: float = 300.0  # production seconds; a resolution waits for its next tick
     proof: str = "both"  # "replay": the contract accepts that this alert is proven by replay alone
     kind: ClassVar[str] = "alert_delivered"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName
+        alert: AlertName
+        receiver: str
+        fires_within_s: Duration = Field(alias="fires_within")
+        resolves_within_s: Duration = Field(alias="resolves_within")
+        proof: Literal["both", "replay"] = "both"
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[AlertDelivered, ...]:
+        given = cls.Parameters.read(parameters, view)
+        waits = {"group_wait_s": view.group_wait_s, "group_interval_s": view.group_interval_s}
+        return (cls(**view.proven(given["alert"]), **waits, **given),)
 
     @property
     def subject(self) -> str:
@@ -197,4 +216,4 @@ class AlertDelivered:
         return f"{duration(sum(parts.values()))}: {', '.join(f'{k} {duration(v)}' for k, v in parts.items())}"
 
     def _says(self, verdict: Verdict, reason: str, status: str = "", remedy: str = "", **figures: object) -> Result:
-        return answer(self, verdict, reason, status=status, remedy=remedy, **figures)
+        return self.result(verdict, reason, status=status, remedy=remedy, **figures)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from harness import stats
 from harness.checks import ErrorRatio, Latency, Recorded, judge_all
+from harness.checks.bottleneck import bottleneck
 from harness.checks.capacity import search
-from harness.checks.limit import limit
 from harness.errors import UsageError
 from harness.history import History
 from harness.plan.plan import Plan
@@ -45,7 +45,7 @@ def capacity(
         lasts_s = max(for_s, math.ceil(enough / rate_per_s)) * longer.get(rate_per_s, 1)
         history = load(f"poisson:{rate_per_s:.6g}/s:seed=7", lasts_s)
         *kept, believed = judge_all(checks, history)
-        short = limit(history, phase, believed, os.cpu_count() or 1)
+        short = bottleneck(history, phase, believed, os.cpu_count() or 1)
         if believed.verdict is not Verdict.PASS:  # what the service did beside such a generator says nothing of it
             return Step(rate_per_s, Verdict.INCONCLUSIVE, believed.reason, short)
         verdict = worst(kept)

@@ -15,10 +15,10 @@ import httpx
 
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
+from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, Log, json_lines
 from harness.history import History, Window
-from harness.plan.checks import WATCHDOG
 from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
 from harness.run.view import View

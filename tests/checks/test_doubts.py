@@ -1,13 +1,13 @@
-"""A FAIL beside a generator that was starved itself is no verdict on the service; nor is one made of the rows of a
-generator that the record does not believe, unless it stands without what the generator may have added."""
+"""A FAIL beside a starved generator is not attributable to the service; nor is one made of the rows of a generator that
+the record does not trust, unless it holds without what the generator may have added."""
 
 import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, fault, history, phase, rows, up
 
 from harness.checks import Answers, Availability, Clients, ErrorRatio, Latency, Recorded, judge_all
-from harness.checks.evidence import judged
-from harness.checks.standing import at_least_ms
+from harness.checks.attribution import at_least_ms
+from harness.checks.judging import judged
 from harness.eventlog import Event
 from harness.history import Outcome
 
@@ -91,7 +91,7 @@ def test_what_a_doubtful_generator_saw_fails_only_where_it_stands_without_it(che
     result, said = judge_all([recorded, check], fails(**record | doubt))[::-1]
     assert result.verdict is doubted, result
     if believed is not doubted:
-        against = result.reason.partition(", so this is no verdict on the service: ")[0]
+        against = result.reason.partition(", so this is not attributable to the service: ")[0]
         assert against in said.reason and said.verdict is INCONCLUSIVE and result.remedy
 
 
@@ -132,7 +132,7 @@ def test_what_a_request_took_at_the_least(stalls, least_ms):
 def test_the_sentence_says_how_late_and_what_was_seen():
     result = judged(SLOW, load(0.15))
     assert result.reason.startswith(
-        "in steady the generator was late (p99 150 ms, bound 100 ms), so this is no verdict"
+        "in steady the generator was late (p99 150 ms, bound 100 ms), so this is not attributable"
     )
     assert "bound 50 ms" in result.reason and "more processor" in result.remedy
 

@@ -4,7 +4,7 @@ A doubtful generator measures late, and what it measured is then no verdict on t
 plainly must not hide behind it. So a failure stands where what the generator may have added could not have made it, and
 where it is beyond chance. An answer that came is an error however late it was asked for, and so is a connection that
 was refused or broke, and an answer for which a client waited in vain while the generator's loop ran. An answer that
-took too long took too long if it still did with the time taken off for which the loop stood still.
+took too long took too long if it still did with the time taken off for which the loop stalled.
 
 A generator that is not only doubtful but starved (checks/evidence.py) took the service's processor with it, or sent in
 bursts: beside it nothing stands.
@@ -27,7 +27,7 @@ def by_the_service(history: History, rows: np.ndarray, generator: str) -> np.nda
 
 def at_least_ms(history: History, rows: np.ndarray, generator: str) -> np.ndarray | None:
     """What each request took or waited at the least, from its sending on, in ms: without the time for which the
-    generator's loop stood still meanwhile. Infinite where the service broke off; None where the generator does not say
+    generator's loop stalled meanwhile. Infinite where the service broke off; None where the generator does not say
     when it stood.
     """
     stood_s = _stood_s(history, rows, generator)
@@ -38,7 +38,7 @@ def at_least_ms(history: History, rows: np.ndarray, generator: str) -> np.ndarra
 
 
 def _stood_s(history: History, rows: np.ndarray, generator: str) -> np.ndarray | None:
-    """For how long the generator's loop stood still while each request was under way; None where it does not say."""
+    """For how long the generator's loop stalled while each request was under way; None where it does not say."""
     stood_s = np.zeros(len(rows))
     for e in history.of("load", "finished"):
         if e.detail.get("generator") == generator:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from handmade import INCONCLUSIVE, PASS, history, rows
 
-from harness.checks.limit import limit
+from harness.checks.bottleneck import bottleneck
 from harness.eventlog import Event
 from harness.history import Series
 from harness.verdict import Result
@@ -24,7 +24,7 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **
     at = np.arange(0, 10.1, 0.25)
     series = [Series({"__name__": "process_cpu_seconds_total"}, at, cores * at)] if cores is not None else []
     record = history(edges, finished, rows={"load": rows(600, **few)}, series=series)
-    return limit(record, "load", believed, cores=4)
+    return bottleneck(record, "load", believed, cores=4)
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_what_was_short_is_named(found, says):
 
 
 def test_a_phase_that_is_not_there_tells_nothing():
-    assert limit(history(), "load", BELIEVED, cores=4) == "unknown: nothing is recorded"
+    assert bottleneck(history(), "load", BELIEVED, cores=4) == "unknown: nothing is recorded"
