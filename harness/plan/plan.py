@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.checks import AlertDelivered, Check, Clients, Contracts
+from harness.checks import AlertCoverage, AlertDelivered, Check, Clients, Contracts, Quiet
 from harness.checks.view import STEADY, RuleFact
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
@@ -122,6 +122,9 @@ def load(
             checks = (*Contracts.from_plan(None, seen), *checks)
         else:
             problems.append(f"{file.place(('checks',))}: checks: nothing judges the experiments; add `- contracts`")
+    if any(isinstance(c, AlertCoverage) for c in checks) and not any(isinstance(c, Quiet) for c in checks):
+        place = f"{file.place(('checks',))}: checks"
+        problems.append(f"{place}: alert_coverage goes by the other checks: a noisy alert is not proven; add `- quiet`")
     if only:  # a part of the experiments cannot cover all alerts
         checks = tuple(check for check in checks if not check.judges_results)
     if problems:

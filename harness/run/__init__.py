@@ -26,6 +26,7 @@ from harness.plan.stored import dump
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
 from harness.run import capacity_search
+from harness.run.asked import run_commands
 from harness.run.evidence import Judged, judge, replay_all, store_samples
 from harness.run.folder import commit, open_run
 from harness.run.phases import (
@@ -94,6 +95,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         view.show("collecting evidence")
         store_samples(plan, live.stack)
     replay_all(plan, run, tools, log)
+    run_commands(plan.checks, run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began)
 
 
@@ -207,6 +209,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
             perform(plan, experiment, stack, load, log, view, f"experiment {experiment.name}")
     store_samples(plan, stack)
     replay_all(plan, stack.run, tools, log)
+    run_commands(plan.checks, stack.run, log, plan.workdir)
 
 
 def started(plan: Plan, log: Log) -> None:

@@ -21,6 +21,7 @@ from harness.eventlog import Event, Log, json_lines
 from harness.history import History, Window
 from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
+from harness.run.asked import ask_queries
 from harness.run.view import View
 from harness.stack import generator
 from harness.stack.generator import Generator
@@ -101,6 +102,7 @@ def steady(plan: Plan, load: Generator, log: Log, view: View, stage: str) -> Non
     _edge(log, view.stack.run, STEADY, "begin")
     view.let_pass(stage, plan.gate.load.for_s, load)
     _edge(log, view.stack.run, STEADY, "end")
+    ask_queries(plan.checks, STEADY, view.stack.prometheus_url, log)
 
 
 def from_its_begin(plan: Plan, load: Generator, epoch: float, log: Log, view: View, stage: str) -> None:
@@ -108,6 +110,7 @@ def from_its_begin(plan: Plan, load: Generator, epoch: float, log: Log, view: Vi
     _edge(log, view.stack.run, STEADY, "begin", at=epoch)
     view.let_pass(stage, max(0.0, epoch + plan.gate.load.for_s - time.time()), load)
     _edge(log, view.stack.run, STEADY, "end")
+    ask_queries(plan.checks, STEADY, view.stack.prometheus_url, log)
 
 
 def await_calm(plan: Plan, log: Log, view: View, stage: str, load: Generator | None, **about: str) -> None:
@@ -150,6 +153,7 @@ def perform(
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
         _edge(log, run, experiment.name, "end")
+    ask_queries(plan.checks, experiment.name, stack.prometheus_url, log)
 
 
 def attempts(phase: str, lag_p99_s: float, repeats: int, load: Generator, log: Log, view: View) -> Iterator[str]:

@@ -78,8 +78,9 @@ CASES = [  # (sentence, check, history, verdict, words of its reason, the checks
         saw(),
         INCONCLUSIVE,
         "no alert rule of severity medium",
-        (),
+        BOTH,
     ),
+    ("no other check", ALL, saw(), INCONCLUSIVE, "no other check is judged", ()),
     ("no evidence at all", ALL, History(), INCONCLUSIVE, "0 of 2 proven", BOTH),
 ]
 
