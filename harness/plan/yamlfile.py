@@ -109,6 +109,9 @@ def _words(one: Any, model: type[BaseModel]) -> str:
             return f"unknown key; {nearest(str(one['loc'][-1]), known)}"
         case "missing":
             return "is missing"
+        case "model_type" | "tuple_type" | "list_type":
+            what = "mapping" if one["type"] == "model_type" else "list"
+            return f"must be a {what}; got {one['input']!r}"
         case "value_error":
             return str(one["ctx"]["error"])
         case _:
