@@ -1,4 +1,4 @@
-"""Recorded: the evidence itself can be believed."""
+"""Recorded: the evidence is complete and the generator kept its schedule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Recorded(Check):
     paced: tuple[str, ...] = (
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
-    busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not to be trusted
+    busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not trusted
     stalled_at_most: float = 0.05  # of a phase, and of its whole time, the loop of any of its processes not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
@@ -69,7 +69,7 @@ class Recorded(Check):
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
-            wrong += self._strained(history, generator, windows)
+            wrong += self._saturated(history, generator, windows)
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
@@ -78,8 +78,8 @@ class Recorded(Check):
             for name, gap in gaps.items()
             if gap > 3 * scrape_s
         ]
-        told = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
-        lag = nearest_rank(np.concatenate(told), 99) if told else None
+        strict = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
+        lag = nearest_rank(np.concatenate(strict), 99) if strict else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         again = _repeated(history)
         if wrong:
@@ -101,7 +101,7 @@ class Recorded(Check):
         if window is None:
             return []
         return [
-            *self._strained(history, generator, {phase: window}),
+            *self._saturated(history, generator, {phase: window}),
             *self._pace(history, generator, phase, window, []),
         ]
 
@@ -126,15 +126,15 @@ class Recorded(Check):
         if len(rows) == planned and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
 
-    def _strained(self, history: History, generator: str, windows: Mapping[str, Window]) -> Iterator[str]:
+    def _saturated(self, history: History, generator: str, windows: Mapping[str, Window]) -> Iterator[str]:
         """What says that the generator had all it could do to keep up, in a phase or in its whole time."""
         runs = [run for run in _runs(history, generator, min(w.start for w in windows.values())) if run[1] is not None]
         accounts = [finished.detail for _, finished in runs]
-        for told in accounts:
-            if untold := saturation.missing(told):
-                yield f"{generator}: its account does not say {untold}"
-            if lost := told.get("lost"):
-                yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
+        for account in accounts:
+            if missing := saturation.missing(account):
+                yield f"{generator}: its account does not say {missing}"
+            if lost := account.get("lost"):
+                yield f"{generator}: lost {count(len(lost), 'worker')} of {account.get('workers')}"
         judged = [(f"{name}: ", window, accounts) for name, window in windows.items()]
         # Where a phase was repeated the whole tells of attempts that do not count; those that do are judged.
         if not _repeated(history):
@@ -142,15 +142,15 @@ class Recorded(Check):
                 ("", Window(started.detail.get("epoch", started.at), finished.at), [finished.detail])
                 for started, finished in runs
             ]
-        whose = "the worst process of " if any(told.get("workers", 1) > 1 for told in accounts) else ""
-        for where, window, told in judged:
-            stood_s = sum(saturation.stalled_s(account, window) for account in told)
-            if stood_s > self.stalled_at_most * window.length:
+        whose = "the worst process of " if any(account.get("workers", 1) > 1 for account in accounts) else ""
+        for where, window, spans in judged:
+            stalled_s = sum(saturation.stalled_s(account, window) for account in spans)
+            if stalled_s > self.stalled_at_most * window.length:
                 yield (
-                    f"{where}the loop of {whose}{generator} stalled for {duration(stood_s)} of "
+                    f"{where}the loop of {whose}{generator} stalled for {duration(stalled_s)} of "
                     f"{duration(window.length)}, bound {percent(self.stalled_at_most)}"
                 )
-            busy = max((saturation.busy(account, window) for account in told), default=0.0)
+            busy = max((saturation.busy(account, window) for account in spans), default=0.0)
             if busy > self.busy_at_most:
                 share = percent(round(busy, 3))
                 yield f"{where}{whose}{generator} used {share} of a processor, bound {percent(self.busy_at_most)}"

@@ -52,14 +52,14 @@ class Plan:
         return self.service.monitoring.evaluation_interval / self.gate.time_scale
 
     def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
-        """The same plan, its delivery checks told which rules have no live copy, and why."""
+        """The same plan, its delivery checks knowing which rules have no live copy, and why."""
 
-        def told(check: Check) -> Check:
+        def knowing(check: Check) -> Check:
             if isinstance(check, AlertDelivered) and check.alert in refused:
                 return replace(check, refused=tuple(refused[check.alert]))
             return check
 
-        return replace(self, checks=tuple(map(told, self.checks)))
+        return replace(self, checks=tuple(map(knowing, self.checks)))
 
     def for_experiments_alone(self) -> Plan:
         """The same plan without what needs the steady phase: for an experiment on a stack that somebody else holds."""

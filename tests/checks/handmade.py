@@ -98,7 +98,7 @@ def firing(alert: str, *spans: tuple[float, float], state: str = "firing") -> Se
     return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": state}, at, [1.0] * len(at))
 
 
-def told(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:
+def notified(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:
     return Notification(at, receiver, receiver, status, (alert,), tuple(problems))
 
 

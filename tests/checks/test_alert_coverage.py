@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, replay, told
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, notified, phase, replay
 
 from harness.checks import AlertCoverage, AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
 from harness.checks.alert_coverage import coverage, statuses
@@ -27,9 +27,9 @@ def saw(**replays):
         fault("hang", 20, 30),
         replays={"hang": {"ServiceDown": GOOD, "HighErrorRate": GOOD, **replays}},
         notifications=[
-            told(5, "webhook", "firing", "Watchdog"),
-            *(told(22, "pagerduty", "firing", name) for name in names),
-            *(told(32, "pagerduty", "resolved", name) for name in names),
+            notified(5, "webhook", "firing", "Watchdog"),
+            *(notified(22, "pagerduty", "firing", name) for name in names),
+            *(notified(32, "pagerduty", "resolved", name) for name in names),
         ],
         series=[firing("Watchdog", (0, 70)), *(firing(name, (21.5, 31.5)) for name in names)],
     )

@@ -76,7 +76,7 @@ CASES = [
         "load: 1 sequence number missing",
     ),
     (
-        "a generator that needed all of its processor is not believed",
+        "a generator that needed all of its processor is not trusted",
         RECORDED,
         load(account(cpu=used(*32 * [0.94]))),
         INCONCLUSIVE,
@@ -111,7 +111,7 @@ CASES = [
         "steady: the worst process of load used 95 % of a processor, bound 90 %",
     ),
     (
-        "one of several that does not say what it used is not believed",
+        "one of several that does not say what it used is not trusted",
         RECORDED,
         load(account(cpu=used(*32 * [0.2], process=[0]), workers=2, lost=[])),
         INCONCLUSIVE,
@@ -158,7 +158,7 @@ CASES = [
         "1,800 requests planned",
     ),
     (
-        "a generator whose loop stalled in a phase is not believed",
+        "a generator whose loop stalled in a phase is not trusted",
         RECORDED,
         load(account(stalls=[(5.0, 1.0), (20.0, 0.6)])),
         INCONCLUSIVE,
@@ -200,7 +200,7 @@ CASES = [
         "steady: the loop of load stalled for 1.6 s",
     ),
     (
-        "a generator that lost a worker is not believed",
+        "a generator that lost a worker is not trusted",
         RECORDED,
         load(account(workers=2, lost=["host_1"])),
         INCONCLUSIVE,
