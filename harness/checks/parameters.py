@@ -37,11 +37,11 @@ def known(what: str, word: str, names: Iterable[str]) -> str:
 
 
 def _phase(word: str, info: ValidationInfo) -> str:
-    return known("phase", word, info.context.phases)
+    return known("phase", word, (*info.context.phases, *info.context.left_out))
 
 
 def _experiment(word: str, info: ValidationInfo) -> str:
-    return known("experiment", word, info.context.phases[1:])
+    return known("experiment", word, (*info.context.phases[1:], *info.context.left_out))
 
 
 def _alert(word: str, info: ValidationInfo) -> str:

@@ -65,6 +65,7 @@ class View:
     time_scale: float = 1.0
     rules: tuple[RuleFact, ...] = ()
     phases: tuple[str, ...] = (STEADY,)  # the steady load, then each experiment by its name
+    left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
     availability: float | None = None  # the service's objectives; None: it states none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,6 +33,7 @@ def view(gate: GateFile, names: Sequence[str], watched: Watched | None, experime
     return View(
         time_scale=gate.time_scale,
         phases=(STEADY, *names),
+        left_out=tuple(name for name in (Path(named).stem for named in gate.experiments) if name not in names),
         contracts=tuple((e.name, e.contract) for e in experiments),
         may_fire=gate.load.may_fire,
         lag_p99_ms=1000 * gate.generator.lag_p99,
@@ -57,7 +59,8 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    return tuple(dict.fromkeys([*checks, *(check for kind in UNASKED for check in kind.from_plan(None, seen))]))
+    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 
 def _entries(gate: GateFile, file: YamlFile, problems: list[str]) -> Iterator[tuple[int, str, Any]]:

@@ -270,6 +270,14 @@ def test_an_alert_may_be_asked_for_beside_the_contracts(project):
     assert all("service.yaml:" in c.place for c in mine) and mine[1].receiver == "slack" and mine[1].group_wait_s == 10
 
 
+def test_a_check_about_an_experiment_that_is_left_out_is_left_out_with_it(project):
+    spoil(project, GATE, "- quiet ", "- error_ratio: {target: 60%, phase: server-crash}\n- quiet ")
+    mine = checks.ErrorRatio("server-crash", 0.6)
+    assert mine in planning.load(project / GATE).checks
+    assert mine not in planning.load(project / GATE, only=["sham"]).checks
+    assert mine in planning.load(project / GATE, experiment_files=[project / CRASH]).for_experiments_alone().checks
+
+
 WRONG = {
     "no parameters": ("latency", "latency.percentile: is missing (latency takes percentile, under, phase)"),
     "a typing error": (
