@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 
@@ -32,6 +32,10 @@ class Result:
     place: str = ""  # file:line of the rule, receiver or contract this is about, where there is one
     remedy: str = ""  # what to do next; empty when it passed
     status: str = ""  # for alerts, in one word: PROVEN, LATE, SILENT, MISROUTED, ... (checks/alert_coverage.py)
+    alert: str = ""  # which alert this proves, if any
+    severity: str = ""  # of that alert
+    experiment: str = ""  # the experiment whose consequences were judged, if any
+    timings: Mapping[str, float] = field(default_factory=dict, hash=False)  # production seconds, whatever the verdict
 
 
 def worst(results: Iterable[Result]) -> Verdict:
@@ -46,7 +50,7 @@ class Step:
     rate_per_s: float
     verdict: Verdict  # of the SLOs at this rate; INCONCLUSIVE when too little was seen or the generator was late
     reason: str  # with the figures
-    limit: str = ""  # what was used up, with the figures that say so
+    bottleneck: str = ""  # what was used up, with the figures that say so
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Capacity:
     confidence: float  # with which each SLO was proven kept at that rate
 
     @property
-    def limit(self) -> str:
+    def bottleneck(self) -> str:
         """What was used up where the service broke; where it did not, in the last step that decided nothing."""
         tells = Verdict.FAIL if self.verdict is Verdict.PASS else Verdict.INCONCLUSIVE
         ends = [s for s in self.steps if s.verdict is tells] or [s for s in self.steps if s.verdict is not Verdict.PASS]
-        return ends[-1].limit if ends else ""
+        return ends[-1].bottleneck if ends else ""

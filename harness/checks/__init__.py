@@ -1,27 +1,30 @@
-"""Checks: one a file, and this table of them. Each is frozen parameters and one pure judge(history) -> Result."""
-
-from collections.abc import Iterable
+"""Checks: one a file, and this table of them: what gate.yaml may name. Adding one takes no other place."""
 
 from harness.checks.alert_coverage import AlertCoverage
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.answers import Answers
 from harness.checks.availability import Availability
+from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
+from harness.checks.command import Command
+from harness.checks.contracts import Contracts
 from harness.checks.error_ratio import ErrorRatio
-from harness.checks.evidence import Check, judged
 from harness.checks.injected import Injected
+from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
 from harness.checks.probe_decisions import ProbeDecisions
+from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
+from harness.checks.slos import Slos
 from harness.checks.watchdog import WatchdogUnbroken
-from harness.history import History
-from harness.verdict import Result
 
-CHECKS: dict[str, type[Check]] = {
+CHECKS: dict[str, type[Check] | type[Group]] = {
     c.kind: c
     for c in (
+        Slos,
+        Contracts,
         Latency,
         Availability,
         ErrorRatio,
@@ -34,19 +37,11 @@ CHECKS: dict[str, type[Check]] = {
         Clients,
         Injected,
         Recorded,
+        Promql,
+        Command,
         AlertCoverage,
     )
 }
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
 
-
-def judge_all(checks: Iterable[Check], history: History) -> list[Result]:
-    """A result for each check, in their order; a check that raises gives an INCONCLUSIVE one that quotes it.
-
-    What the Recorded among them has to say against the generator counts for what the others make of its rows.
-    """
-    checks = list(checks)
-    record = next((check for check in checks if isinstance(check, Recorded)), None)
-    return [judged(check, history, record) for check in checks]
-
-
-__all__ = ["CHECKS", "Check", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]
+__all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

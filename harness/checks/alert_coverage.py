@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
+
+from pydantic import model_validator
 
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
-from harness.checks.evidence import NoEvidence, answer, judged
+from harness.checks.check import Check, NoEvidence
+from harness.checks.parameters import Parameters, Share
 from harness.checks.quiet import Quiet
+from harness.checks.view import Severity, View
 from harness.checks.watchdog import WatchdogUnbroken
 from harness.history import History
 from harness.units import percent
 from harness.verdict import Result, Verdict
 
-Proof = AlertFires | AlertDelivered
+PROOFS = {AlertFires.kind, AlertDelivered.kind}
 
 
 @dataclass(frozen=True)
-class AlertCoverage:
+class AlertCoverage(Check):
     """At least this share of the alert rules of one severity is PROVEN: both proofs hold in an experiment."""
 
     severity: str
     at_least: float = 1.0
-    contracts: tuple[Proof, ...] = ()  # both proofs of every contract, of any severity
     rules: tuple[tuple[str, str], ...] = ()  # every alert rule of the service: (alert, severity)
     not_applicable: tuple[str, ...] = ()  # alerts that cannot be exercised here: they need a GPU, say
-    quiet: tuple[Quiet, ...] = ()  # an alert that one of these finds noisy is not proven
-    watchdog: WatchdogUnbroken | None = None  # proves its own alert, which no fault can
     kind: ClassVar[str] = "alert_coverage"
+    judges_results: ClassVar[bool] = True
+
+    class Parameters(Parameters):
+        critical: Share | None = None
+        high: Share | None = None
+        medium: Share | None = None
+        low: Share | None = None
+
+        @model_validator(mode="after")
+        def _some_severity(self) -> Any:
+            if all(getattr(self, severity) is None for severity in get_args(Severity)):
+                raise ValueError("must name a severity, like {critical: 100%}")
+            return self
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> list[AlertCoverage]:
+        """One for each severity that is named."""
+        rules = tuple((rule.alert, rule.severity) for rule in view.rules)
+        given = cls.Parameters.read(parameters, view)
+        return [cls(s, share, rules, view.not_applicable) for s, share in given.items() if share is not None]
 
     @property
     def subject(self) -> str:
         return f"{self.severity} alerts"
 
-    def judge(self, history: History) -> Result:
+    def judge_results(self, history: History, results: Sequence[Result]) -> Result:
         """FAIL when it cannot reach the share; INCONCLUSIVE when it still might, or no rule has this severity."""
-        found = statuses(
-            history,
-            [rule for rule in self.rules if rule[1] == self.severity],
-            self.contracts,
-            quiet=self.quiet,
-            watchdog=self.watchdog,
-            not_applicable=self.not_applicable,
-        )
+        if not results:
+            raise NoEvidence("no other check is judged, so no alert can be proven", "add `- contracts` to the checks")
+        mine = [rule for rule in self.rules if rule[1] == self.severity]
+        found = statuses(results, history, mine, self.not_applicable)
         tally = coverage(found).get(self.severity, {"proven": 0, "applicable": 0})
         proven, applicable = tally["proven"], tally["applicable"]
         if not applicable:
@@ -57,51 +74,44 @@ class AlertCoverage:
         if others:
             reason += f": {', '.join(others)}"
         unknown = sum(s["status"] == "INCONCLUSIVE" for s in found.values())
-        if share >= self.at_least:
-            verdict, remedy = Verdict.PASS, ""
-        elif (proven + unknown) / applicable >= self.at_least:
+        verdict, remedy = Verdict.PASS, ""
+        if share < self.at_least and (proven + unknown) / applicable >= self.at_least:
             verdict, remedy = Verdict.INCONCLUSIVE, "see each alert's own result"
-        else:
-            verdict, remedy = (
-                Verdict.FAIL,
-                "mend these alerts; for UNEXERCISED ones write an experiment that expects them",
-            )
-        return answer(self, verdict, reason, measured=share, bound=self.at_least, unit="share", remedy=remedy)
+        elif share < self.at_least:
+            verdict = Verdict.FAIL
+            remedy = "mend these alerts; for UNEXERCISED ones write an experiment that expects them"
+        return self.result(verdict, reason, measured=share, bound=self.at_least, unit="share", remedy=remedy)
 
 
 def statuses(
-    history: History,
-    rules: Iterable[tuple[str, str]],
-    contracts: Iterable[Proof],
-    *,
-    quiet: Iterable[Quiet] = (),
-    watchdog: WatchdogUnbroken | None = None,
-    not_applicable: Iterable[str] = (),
+    results: Sequence[Result], history: History, rules: Iterable[tuple[str, str]], not_applicable: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the rules go.
+    """Alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the rules go,
+    from the results of the other checks.
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
     without_data names the metrics an alert reads that were absent in some phase: there it was not quiet but blind.
     """
-    contracts = list(contracts)
-    noisy = {name for q in quiet for name in q.noisy(history)}
+    not_applicable = set(not_applicable)
+    noisy = {alert for result in results if result.check == Quiet.kind for alert in result.timings}
+    watchdogs = {result.alert: result for result in results if result.check == WatchdogUnbroken.kind}
     found: dict[str, dict[str, Any]] = {}
     for alert, severity in rules:
-        proofs = [c for c in contracts if c.alert == alert and c.severity == severity]
+        proofs = [r for r in results if r.check in PROOFS and (r.alert, r.severity) == (alert, severity)]
         one: dict[str, Any] = {"severity": severity}
-        if alert in not_applicable:
+        if alert in not_applicable and not proofs:
             one["status"] = "NOT-APPLICABLE"
         elif alert in noisy:
             one["status"] = "NOISY"
-        elif watchdog is not None and alert == watchdog.watchdog:
-            one["status"] = _watchdog(history, watchdog)
+        elif alert in watchdogs:
+            one["status"] = _watchdog(history, watchdogs[alert])
         else:
-            one["status"] = _status(history, proofs)
-        one["experiments"] = list(dict.fromkeys(p.experiment for p in proofs))
+            one["status"] = _status(proofs)
+        one["experiments"] = list(dict.fromkeys(proof.experiment for proof in proofs))
         if blind := {metric for phase in history.replays.values() if alert in phase for metric in phase[alert].blind}:
             one["without_data"] = sorted(blind)
-        found[alert] = one | _timings(history, proofs)
+        found[alert] = one | _timings(proofs)
     return found
 
 
@@ -115,32 +125,29 @@ def coverage(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]
     return tally
 
 
-def _status(history: History, proofs: list[Proof]) -> str:
+def _status(proofs: Sequence[Result]) -> str:
     if not proofs:
         return "UNEXERCISED"
-    results = {proof: judged(proof, history) for proof in proofs}
-    for result in results.values():
-        if result.verdict is Verdict.FAIL:
-            return result.status or "FAIL"
-    for experiment in {p.experiment for p in proofs}:
-        of_it = {type(p): r.verdict for p, r in results.items() if p.experiment == experiment}
-        if of_it == {AlertFires: Verdict.PASS, AlertDelivered: Verdict.PASS}:
+    for proof in proofs:
+        if proof.verdict is Verdict.FAIL:
+            return proof.status or "FAIL"
+    for experiment in {proof.experiment for proof in proofs}:
+        verdicts = {proof.check: proof.verdict for proof in proofs if proof.experiment == experiment}
+        if verdicts == dict.fromkeys(PROOFS, Verdict.PASS):
             return "PROVEN"
     return "INCONCLUSIVE"
 
 
-def _timings(history: History, proofs: list[Proof]) -> dict[str, Any]:
+def _timings(proofs: Sequence[Result]) -> dict[str, Any]:
     """The timings of the first experiment that has any, and its name."""
-    for experiment in dict.fromkeys(p.experiment for p in proofs):
-        known = [p.timings(history) for p in proofs if p.experiment == experiment]
-        if any(known):
-            return {"timed_in": experiment, **{k: v for one in known for k, v in one.items()}}
+    for experiment in dict.fromkeys(proof.experiment for proof in proofs):
+        if known := {k: v for p in proofs if p.experiment == experiment for k, v in p.timings.items()}:
+            return {"timed_in": experiment, **known}
     return {}
 
 
-def _watchdog(history: History, watchdog: WatchdogUnbroken) -> str:
-    result = judged(watchdog, history)
+def _watchdog(history: History, result: Result) -> str:
     if result.verdict is not Verdict.PASS:
         return "BROKEN" if result.verdict is Verdict.FAIL else "INCONCLUSIVE"
-    told = any(watchdog.watchdog in n.alerts and n.status == "firing" for n in history.notifications)
-    return "PROVEN" if told else "SILENT"
+    notified = any(result.alert in n.alerts and n.status == "firing" for n in history.notifications)
+    return "PROVEN" if notified else "SILENT"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from pydantic import Field
+
+from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
-from harness.checks.evidence import NoEvidence, answer, setting
+from harness.checks.evidence import setting
+from harness.checks.parameters import AlertName, Duration, ExperimentName, Parameters
+from harness.checks.view import View
 from harness.history import History, Replay
 from harness.units import duration
 from harness.verdict import Result, Verdict
@@ -15,7 +20,7 @@ PASS, INCONCLUSIVE, FAIL = Verdict
 
 
 @dataclass(frozen=True)
-class AlertFires:
+class AlertFires(Check):
     """The production rule fires in time, goes on firing while the fault lasts, and resolves in time after it."""
 
     experiment: str
@@ -25,6 +30,17 @@ class AlertFires:
     resolves_within_s: float  # production seconds after its effect ended
     place: str = ""
     kind: ClassVar[str] = "alert_fires"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName
+        alert: AlertName
+        fires_within_s: Duration = Field(alias="fires_within")
+        resolves_within_s: Duration = Field(alias="resolves_within")
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[AlertFires, ...]:
+        given = cls.Parameters.read(parameters, view)
+        return (cls(**view.proven(given["alert"]), **given),)
 
     @property
     def subject(self) -> str:
@@ -51,8 +67,7 @@ class AlertFires:
         replay = self.replay(history)
         fires, resolves = duration(self.fires_within_s), duration(self.resolves_within_s)
         if replay.fired_before:
-            return answer(
-                self,
+            return self.result(
                 INCONCLUSIVE,
                 f"was already firing before the fault began, so firing within {fires} proves nothing",
                 remedy="let the effect of what came before die down, or mend what makes it fire in peace",
@@ -61,8 +76,7 @@ class AlertFires:
             return self._silent(replay)
         if replay.pending_before:  # else it would seem faster than it is
             if replay.sure_s is None:
-                return answer(
-                    self,
+                return self.result(
                     INCONCLUSIVE,
                     "was already pending before the fault began, and too soon over to tell the two apart",
                     remedy="let the effect of what came before die down, or run again with more processor",
@@ -121,12 +135,9 @@ class AlertFires:
         recorded = 0.0 if replay.ended_s is None else replay.ended_s
         if recorded < self.fires_within_s:
             reason = f"had not fired where the record ends, after {duration(recorded)} (bound {fires}){pending}"
-            return answer(
-                self, INCONCLUSIVE, reason, bound=self.fires_within_s, unit="s", remedy="record on for longer"
-            )
+            return self.result(INCONCLUSIVE, reason, bound=self.fires_within_s, unit="s", remedy="record on for longer")
         lasted = "" if replay.fault_end_s is None else f" The effect lasted {duration(replay.fault_end_s)}."
-        return answer(
-            self,
+        return self.result(
             FAIL,
             f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}",
             bound=self.fires_within_s,
@@ -136,8 +147,7 @@ class AlertFires:
         )
 
     def _fires(self, verdict: Verdict, reason: str, replay: Replay, status: str, remedy: str = "") -> Result:
-        return answer(
-            self,
+        return self.result(
             verdict,
             reason,
             measured=replay.firing_s,

@@ -7,14 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.checks.evidence import answer, phase, sent
+from harness.checks.check import Check
+from harness.checks.evidence import phase, sent
+from harness.checks.parameters import Parameters, Phase
+from harness.checks.view import STEADY
 from harness.history import EXPECTS_STATUS, History, Outcome
 from harness.units import count, listed
 from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(Check):
     """Of the requests that say how they may be answered (a guessed key with 401) none is answered otherwise.
 
     A request that says nothing may get any answer here; whether that is an error is ErrorRatio's to judge. So is what
@@ -24,7 +27,10 @@ class Answers:
     phase: str
     generator: str = "load"
     kind: ClassVar[str] = "answers"
-    at_any_pace: ClassVar[bool] = True  # who is let in is in, however slow everything was
+    timing_independent: ClassVar[bool] = True  # who is let in is in, however slow everything was
+
+    class Parameters(Parameters):
+        phase: Phase = STEADY
 
     @property
     def subject(self) -> str:
@@ -45,14 +51,14 @@ class Answers:
                 "run the service as the scenario's docstring asks (`credentials` means nothing with authentication "
                 "off); else it lets in what it must refuse"
             )
-            return answer(self, Verdict.FAIL, reason, remedy=remedy, **figures)
+            return self.result(Verdict.FAIL, reason, remedy=remedy, **figures)
         reason = f"none of {count(stated, 'request')} that say how they may be answered was answered otherwise, bound 0"
         if not stated:
             reason = (
                 f"none of {count(len(rows), 'request')} says how it may be answered, so none was answered otherwise"
             )
-        return answer(self, Verdict.PASS, reason, **figures)
+        return self.result(Verdict.PASS, reason, **figures)
 
-    def stands(self, history: History) -> bool:
+    def attributable(self, history: History) -> bool:
         """A wrong answer is one whenever it was asked for."""
         return True

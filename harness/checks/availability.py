@@ -9,8 +9,11 @@ import numpy as np
 
 from harness import stats
 from harness.checks import samples
-from harness.checks.evidence import NoEvidence, answer, phase, sent, target_up
-from harness.checks.standing import by_the_service
+from harness.checks.attribution import by_the_service
+from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import phase, sent, target_up
+from harness.checks.parameters import Parameters, Phase, Share
+from harness.checks.view import STEADY
 from harness.history import History, Outcome
 from harness.units import count, percent
 from harness.verdict import Result, Verdict
@@ -19,7 +22,7 @@ NOBODY_THERE = (502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Availability:
+class Availability(Check):
     """The service is up for the target share of a phase, as its clients and its monitoring see it.
 
     Up means: a request gets a complete answer that is not a gateway's or the service's own "not now" (502 to 504; an
@@ -32,6 +35,10 @@ class Availability:
     generator: str = "load"
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "availability"
+
+    class Parameters(Parameters):
+        target: Share
+        phase: Phase = STEADY
 
     @property
     def subject(self) -> str:
@@ -61,9 +68,9 @@ class Availability:
             reason += f", {alone} failed while clients were answered"
         if down:
             verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
-        return answer(self, verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
+        return self.result(verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
 
-    def stands(self, history: History) -> bool:
+    def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than may be, beyond chance."""
         rows = sent(history, phase(history, self.phase), self.generator)
         lost = int(np.count_nonzero(~answered(rows) & by_the_service(history, rows, self.generator)))

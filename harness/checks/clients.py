@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from harness import stats
+from harness.checks.attribution import by_the_service
+from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import needed_effect
-from harness.checks.evidence import NoEvidence, answer, phase, sent
-from harness.checks.standing import by_the_service
+from harness.checks.evidence import phase, sent
+from harness.checks.parameters import Duration, ExperimentName, Parameters, Share
 from harness.history import History, Outcome, Window
 from harness.units import duration, percent
 from harness.verdict import Result, Verdict
@@ -19,7 +22,7 @@ OVER_S, GOOD = 3.0, 0.99
 
 
 @dataclass(frozen=True)
-class Clients:
+class Clients(Check):
     """Over an experiment at most this share of requests fails, and soon after its effect they are served again.
 
     Served again: the first 3 s in which at least 99 % of the requests are answered well. A refusal is a failure here.
@@ -31,6 +34,11 @@ class Clients:
     generator: str = "load"
     place: str = ""
     kind: ClassVar[str] = "clients"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName
+        errors_at_most: Share
+        recovered_within_s: Duration = Field(alias="recovered_within")
 
     @property
     def subject(self) -> str:
@@ -50,25 +58,25 @@ class Clients:
         figures = {"measured": share, "bound": self.errors_at_most, "unit": "share"}
         said = f"{percent(share)} of {len(rows):,} requests failed (bound {percent(self.errors_at_most)})"
         if share > self.errors_at_most:
-            return answer(self, Verdict.FAIL, said, remedy="see which outcomes, and when, in the report", **figures)
+            return self.result(Verdict.FAIL, said, remedy="see which outcomes, and when, in the report", **figures)
         over = needed_effect(history, self.experiment).over
         if over is None:
             reason = f"{said}, but the service never became ready again (bound {duration(self.recovered_within_s)})"
-            return answer(self, Verdict.FAIL, reason, remedy="see the server's log and probes.jsonl", **figures)
+            return self.result(Verdict.FAIL, reason, remedy="see the server's log and probes.jsonl", **figures)
         took, bound = recovery(rows["intended"], ~bad, over, window), duration(self.recovered_within_s)
         if took is not None and took <= self.recovered_within_s:
             reason = f"{said}, served again {duration(took)} after the effect (bound {bound})"
-            return answer(self, Verdict.PASS, reason, **figures)
+            return self.result(Verdict.PASS, reason, **figures)
         watched = window.end - over
         if took is None and watched < self.recovered_within_s + OVER_S:
             ended = duration(max(0.0, watched))
             reason = f"{said}, but not yet served again {ended} after the effect, where the phase ends (bound {bound})"
-            return answer(self, Verdict.INCONCLUSIVE, reason, remedy="let the experiment go on for longer", **figures)
+            return self.result(Verdict.INCONCLUSIVE, reason, remedy="let the experiment go on for longer", **figures)
         how = f"not in {duration(watched)}" if took is None else f"only {duration(took)} after the effect"
         reason = f"{said}, but served again {how}, bound {bound}"
-        return answer(self, Verdict.FAIL, reason, remedy="see what the requests met after the fault", **figures)
+        return self.result(Verdict.FAIL, reason, remedy="see what the requests met after the fault", **figures)
 
-    def stands(self, history: History) -> bool:
+    def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than the clients may see, beyond chance, or the probes say that
         it never came back. When the clients were served again rests on the generator."""
         rows = sent(history, phase(history, self.experiment), self.generator)

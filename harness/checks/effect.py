@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.checks.evidence import NoEvidence
+from harness.checks.check import NoEvidence
 from harness.eventlog import Event
 from harness.history import History, Window
 

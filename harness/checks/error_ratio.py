@@ -9,15 +9,18 @@ import numpy as np
 
 from harness import stats
 from harness.checks import samples
-from harness.checks.evidence import answer, phase, sent
-from harness.checks.standing import by_the_service
+from harness.checks.attribution import by_the_service
+from harness.checks.check import Check
+from harness.checks.evidence import phase, sent
+from harness.checks.parameters import Parameters, Phase, Share
+from harness.checks.view import STEADY
 from harness.history import History, Outcome
 from harness.units import percent
 from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class ErrorRatio:
+class ErrorRatio(Check):
     """The share of requests that ended in a 5xx, in a wrong answer or in no complete one stays at or below the target.
 
     A 4xx counts too where the input was known to be good (it has an expected class): a service that refuses good
@@ -28,6 +31,10 @@ class ErrorRatio:
     target: float = 0.001
     generator: str = "load"
     kind: ClassVar[str] = "error_ratio"
+
+    class Parameters(Parameters):
+        target: Share
+        phase: Phase = STEADY
 
     @property
     def subject(self) -> str:
@@ -47,9 +54,9 @@ class ErrorRatio:
         elif verdict is Verdict.FAIL:
             reason += f" ({_outcomes(rows[failed(rows)])})"
             remedy = "see the server's ERROR lines of this window"
-        return answer(self, verdict, reason, measured=errors / n, bound=self.target, unit="share", remedy=remedy)
+        return self.result(verdict, reason, measured=errors / n, bound=self.target, unit="share", remedy=remedy)
 
-    def stands(self, history: History) -> bool:
+    def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than the target, beyond chance."""
         rows = sent(history, phase(history, self.phase), self.generator)
         errors = int(np.count_nonzero(failed(rows) & by_the_service(history, rows, self.generator)))

@@ -1,108 +1,29 @@
-"""What every check asks of a history first, and what becomes of a question the record cannot answer.
-
-A check that finds nothing to judge by raises NoEvidence; `judged` makes that an INCONCLUSIVE result. So the way a
-check is silent by mistake (a missing phase, series, setting) ends as "we do not know", never as a pass.
-"""
+"""Questions to a history that several checks ask. One that the record cannot answer raises NoEvidence."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 
+from harness.checks.check import NoEvidence
 from harness.history import History, Outcome, Window
+from harness.stats import nearest_rank
 from harness.units import duration, percent
-from harness.verdict import Result, Verdict
 
 UNSENT_AT_MOST = 0.001
-STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
-UNSEEN_REMEDY = "mend the fault first: see the experiment's log, and whether its target is what it should be"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
 IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
-STARVED_REMEDY = "run again with more processor: something else used this machine, or the load is too much for it"
-CROWDED_REMEDY = "run again while nothing else runs here, or allow for it: generator.neighbours in gate.yaml"
 
 
-class NoEvidence(Exception):
-    """The record cannot answer a check's question; `remedy` says what would let it."""
-
-    def __init__(self, why: str, remedy: str = ""):
-        super().__init__(why)
-        self.remedy = remedy
-
-
-class Check(Protocol):
-    """Frozen parameters and one pure method."""
-
-    kind: ClassVar[str]
-
-    @property
-    def subject(self) -> str:
-        """What is judged, in a few words: "steady p95", "server-crash: ServiceDown"."""
-
-    def judge(self, history: History) -> Result:
-        """The verdict with the measured figure and the bound. Raises NoEvidence where the record cannot answer."""
-
-
-class Record(Protocol):
-    """What knows whether a generator's rows can be believed."""
-
-    def doubts(self, history: History, phase: str, generator: str) -> list[str]:
-        """What speaks against the rows of a phase."""
-
-
-def judged(check: Check, history: History, record: Record | None = None) -> Result:
-    """What one check says; whatever it raises becomes an INCONCLUSIVE result that quotes it.
-
-    A FAIL of a phase in which the generator itself could not keep time is none: what starved the generator starved the
-    service, or Prometheus, beside it. Nor is one of a phase in which others had much of the processors: a service that
-    waits for one is slow, and a scrape too late, without any fault of its own. (A check that says of itself
-    `at_any_pace` fails all the same.) Nor is one of an experiment whose fault nobody saw: what did not happen need not
-    raise an alert. Nor is one that a check makes of the rows of a generator that the record does not believe, unless
-    the check says that it stands all the same (checks/standing.py); alerts and probes are seen by others than the
-    generator, and stay. All become INCONCLUSIVE, never a verdict on the service.
-    """
-    try:
-        if why := cut_short(history, _about(check)):
-            return answer(check, Verdict.INCONCLUSIVE, why, remedy=CUT_SHORT_REMEDY)
-        result = check.judge(history)
-        if result.verdict is Verdict.FAIL:
-            paced = [] if getattr(check, "at_any_pace", False) else _phases(check, history)
-            for against, remedy in (
-                (starved(history, paced), STARVED_REMEDY),
-                (next(filter(None, (crowded(history, phase) for phase in paced)), ""), CROWDED_REMEDY),
-                (unseen(check, history), UNSEEN_REMEDY),
-                (_doubts(check, history, record), STARVED_REMEDY),
-            ):
-                if against:
-                    reason = f"{against}, so this is no verdict on the service: {result.reason}"
-                    return replace(result, verdict=Verdict.INCONCLUSIVE, reason=reason, remedy=remedy)
-        return result
-    except NoEvidence as none:
-        return answer(check, Verdict.INCONCLUSIVE, str(none), remedy=none.remedy)
-    except Exception as broke:
-        said = f"the check itself broke: {type(broke).__name__}: {broke}"
-        return answer(
-            check, Verdict.INCONCLUSIVE, said, remedy="mend the check, then `harness check` the stored run again"
-        )
-
-
-def starved(history: History, phases: Sequence[str], generator: str = "load") -> str:
-    """How late the generator was in the first of some phases in which it was; empty when in time."""
-    bound_ms = history.setting("starved_ms", STARVED_MS)
-    for name in phases:
-        window = history.phase(name)
-        rows = history.requests(window, generator) if window else np.empty(0)
-        late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
-        late = np.sort(late[~np.isnan(late)])
-        if len(late) and (p99 := late[math.ceil(0.99 * len(late)) - 1]) > bound_ms:
-            late = f"in {name} the generator was late (p99 {duration(p99 / 1000)}, bound {duration(bound_ms / 1000)}"
-            return f"{late}{stolen(history, name)})"
-    return ""
+def late_by_ms(history: History, phase: str, generator: str = "load") -> float | None:
+    """The p99 of a generator's dispatch lag in a phase; None where nothing was sent."""
+    window = history.phase(phase)
+    rows = history.requests(window, generator) if window else np.empty(0)
+    late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
+    late = late[~np.isnan(late)]
+    return nearest_rank(late, 99) if len(late) else None
 
 
 def crowded(history: History, phase: str) -> str:
@@ -116,35 +37,6 @@ def crowded(history: History, phase: str) -> str:
         return ""
     had = percent(round(others, 2)) + (f" and the host {percent(round(host, 2))}" if host else "")
     return f"in {phase} other processes had {had} of the processors (bound {percent(bound)})"
-
-
-def _phases(check: Check, history: History) -> list[str]:
-    """The phases that a check is about; all, where it is about several or none."""
-    about = _about(check)
-    return [about] if about else [*dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))]
-
-
-def _doubts(check: Check, history: History, record: Record | None) -> str:
-    """What the record has against the rows that a check judges by; empty where it judges by others or stands anyway."""
-    generator, stands = getattr(check, "generator", ""), getattr(check, "stands", None)
-    if record is None or not generator or (stands is not None and stands(history)):
-        return ""
-    return "; ".join(record.doubts(history, _about(check), generator))
-
-
-def _about(check: Check) -> str:
-    """The one phase that a check is about; empty where it is about several or none."""
-    return getattr(check, "phase", "") or getattr(check, "experiment", "")
-
-
-def unseen(check: Check, history: History) -> str:
-    """Which fault of a check's experiment had no witness; empty when all had theirs."""
-    experiment = getattr(check, "experiment", "")
-    window = history.phase(experiment)
-    for e in history.of("fault", within=window):
-        if e.detail.get("experiment") == experiment and e.detail.get("edge") == "witness" and e.outcome != "ok":
-            return f"no witness saw {e.name} take effect ({e.detail.get('evidence', '')})"
-    return ""
 
 
 def stolen(history: History, name: str) -> str:
@@ -163,11 +55,6 @@ def spent(history: History, phase: str) -> dict[str, int]:
     begin, end = edges.get("begin") or {}, edges.get("end") or {}
     used = {name: end[name] - begin[name] for name in end if name in begin}
     return used if used.get("all", 0) > 0 else {}
-
-
-def answer(check: Check, verdict: Verdict, reason: str, **more: Any) -> Result:
-    """A Result of this check about its subject, at its place."""
-    return Result(check.kind, check.subject, verdict, reason, place=getattr(check, "place", ""), **more)
 
 
 def phase(history: History, name: str) -> Window:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.checks.evidence import NoEvidence, answer
+from harness.checks.check import Check, NoEvidence
+from harness.checks.parameters import ExperimentName, Parameters
+from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History
 from harness.units import count, listed
@@ -14,7 +16,7 @@ from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class Injected:
+class Injected(Check):
     """The baseline was met, the whole method ran, every fault was witnessed, every undo done, the ledger is empty.
 
     Chaos Toolkit's own exit code says none of this: it is 0 when the fault could not be injected at all.
@@ -23,6 +25,15 @@ class Injected:
     experiment: str
     place: str = ""
     kind: ClassVar[str] = "injected"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName | None = None
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[Injected, ...]:
+        """One for the experiment that is named, or for each."""
+        name = cls.Parameters.read(parameters, view)["experiment"]
+        return tuple(cls(experiment) for experiment in ([name] if name else view.phases[1:]))
 
     @property
     def subject(self) -> str:
@@ -34,7 +45,7 @@ class Injected:
         left = [str(x) for x in ledgers[-1].detail.get("left", ())] if ledgers else []
         if left:
             reason = f"{count(len(left), 'fault')} left behind (bound 0): {listed(left)}"
-            return answer(self, Verdict.FAIL, reason, measured=len(left), bound=0, unit="faults", remedy="harness heal")
+            return self.result(Verdict.FAIL, reason, measured=len(left), bound=0, unit="faults", remedy="harness heal")
         missing = [*self._journal(history), *self._faults(history)]
         if not ledgers:
             missing.append("the ledger was not read after it")
@@ -46,7 +57,7 @@ class Injected:
         reason = (
             f"baseline met before and after, {len(journal['run'])} of {len(journal['run'])} activities ran, {proof}"
         )
-        return answer(self, Verdict.PASS, f"{reason}, 0 left behind (bound 0)", measured=0, bound=0, unit="faults")
+        return self.result(Verdict.PASS, f"{reason}, 0 left behind (bound 0)", measured=0, bound=0, unit="faults")
 
     def _journal(self, history: History) -> Iterator[str]:
         """What the Chaos Toolkit journal does not show."""

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from harness import stats
 from harness.checks import samples
-from harness.checks.evidence import NoEvidence, answer, phase, sent
-from harness.checks.standing import at_least_ms
+from harness.checks.attribution import at_least_ms
+from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import phase, sent
+from harness.checks.parameters import Milliseconds, Parameters, Phase
+from harness.checks.view import STEADY
 from harness.history import SLOW_CLIENT, WHOLE, History
 from harness.stats import nearest_rank
 from harness.units import count, duration
@@ -19,11 +23,11 @@ from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Check):
     """A percentile of the time from a request's intended moment to its complete answer stays under a bound.
 
     Exact nearest rank over the rows of a phase. A request without a complete answer is slower than any bound. Those of
-    odd clients, which send or read slowly, are left out: how long they take is their own doing. Beside the figure that
+    slow clients, which send or read slowly, are left out: how long they take is their own doing. Beside the figure that
     is judged stands the one from the sending, which hides what a request waited for its turn.
     """
 
@@ -33,6 +37,11 @@ class Latency:
     generator: str = "load"
     kind: ClassVar[str] = "latency"
 
+    class Parameters(Parameters):
+        percentile: float = Field(gt=0, lt=100)
+        under_ms: Milliseconds = Field(alias="under")
+        phase: Phase = STEADY
+
     @property
     def subject(self) -> str:
         return f"{self.phase}: latency p{self.percentile:g}"
@@ -40,7 +49,7 @@ class Latency:
     def judge(self, history: History) -> Result:
         """PASS only if "the percentile is under the bound" holds at 99 % confidence; over it is FAIL."""
         window = phase(history, self.phase)
-        rows, odd = self._rows(history)
+        rows, slow_clients = self._rows(history)
         took = milliseconds(rows)
         n, slow, share = (
             len(took),
@@ -60,22 +69,22 @@ class Latency:
             remedy = "compare queue wait and inference time in the metrics of this window"
         if not math.isinf(sending := nearest_rank(milliseconds(rows, "sent"), self.percentile)):
             reason += f"; from the sending {duration(sending / 1000)}"
-        if odd:
-            reason += f"; {count(odd, 'request')} of slow clients left out"
-        return answer(self, verdict, reason, measured=seen, bound=self.under_ms, unit="ms", remedy=remedy)
+        if slow_clients:
+            reason += f"; {count(slow_clients, 'request')} of slow clients left out"
+        return self.result(verdict, reason, measured=seen, bound=self.under_ms, unit="ms", remedy=remedy)
 
     def _rows(self, history: History) -> tuple[np.ndarray, int]:
         """The rows that are judged, and how many were left out because their clients were slow by themselves."""
         rows = sent(history, phase(history, self.phase), self.generator)
-        odd = (rows["step"] & SLOW_CLIENT) != 0
-        if odd.all():
+        slow = (rows["step"] & SLOW_CLIENT) != 0
+        if slow.all():
             raise NoEvidence(
                 f"all {count(len(rows), 'request')} were sent or read slowly, which says nothing of the service",
                 "let ordinary clients ask beside the slow ones",
             )
-        return rows[~odd], int(np.count_nonzero(odd))
+        return rows[~slow], int(np.count_nonzero(slow))
 
-    def stands(self, history: History) -> bool:
+    def attributable(self, history: History) -> bool:
         """Whether it fails beyond chance even without all that the generator itself may have added."""
         rows, _ = self._rows(history)
         took = at_least_ms(history, rows, self.generator)

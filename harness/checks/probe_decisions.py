@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
+from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
-from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.evidence import phase
+from harness.checks.parameters import ExperimentName, Parameters
 from harness.eventlog import Event
 from harness.history import History, Window
 from harness.units import count, duration, listed
@@ -14,7 +18,7 @@ from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class ProbeDecisions:
+class ProbeDecisions(Check):
     """In an experiment the server is restarted for the expected cause or not at all, leaves traffic or does not, and is
     in traffic at the end."""
 
@@ -25,6 +29,13 @@ class ProbeDecisions:
     at_most: int = 1  # restarts, where one is expected
     place: str = ""
     kind: ClassVar[str] = "probes"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName
+        process: str = "server"
+        restart: Literal["exit", "liveness", "never"]
+        readiness: Literal["ready", "unready", "any"] = "any"
+        at_most: int = Field(1, ge=1)
 
     @property
     def subject(self) -> str:
@@ -42,7 +53,7 @@ class ProbeDecisions:
         figures = {"measured": len(restarts), "bound": bound, "unit": "restarts"}
         if wrong:
             remedy = "see probes.jsonl for the raw answers; replay them with other periods and thresholds"
-            return answer(self, Verdict.FAIL, "; ".join(wrong), remedy=remedy, **figures)
+            return self.result(Verdict.FAIL, "; ".join(wrong), remedy=remedy, **figures)
         if not any(p.decision in ("ready", "unready") for p in history.probes if p.at <= window.end):
             raise NoEvidence("no readiness decision is recorded", "does the service have a readiness probe?")
         did = f"{count(len(restarts), 'restart')} (bound {bound})" + (f" by {self.restart}" if restarts else "")
@@ -51,7 +62,7 @@ class ProbeDecisions:
         if left or restarts:
             out = min(x.at for x in [*left, *restarts])
             traffic = f"out of traffic after {duration(out - _since(history, self.experiment, window))}, and back"
-        return answer(self, Verdict.PASS, f"{did}, {traffic}, as expected; {len(answers):,} answers", **figures)
+        return self.result(Verdict.PASS, f"{did}, {traffic}, as expected; {len(answers):,} answers", **figures)
 
     def _restarts(self, restarts: list[Event]) -> list[str]:
         causes = [str(e.detail.get("cause")) for e in restarts]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import phase
+from harness.checks.parameters import AlertName, Parameters, Phase
+from harness.checks.view import STEADY, View
 from harness.history import History, Window
 from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class Quiet:
+class Quiet(Check):
     """In a phase only the allowed alerts fire: live, and in the replay of the phase on the production rules.
 
     Without the replay it is half judged: rules that cannot be compressed ran nowhere else.
@@ -22,6 +25,20 @@ class Quiet:
     allowed: frozenset[str] = frozenset()
     watchdog: str = "Watchdog"  # always fires, and shows that silence is silence
     kind: ClassVar[str] = "quiet"
+
+    class Parameters(Parameters):
+        phase: Phase | None = None
+        may_fire: tuple[AlertName, ...] = ()
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[Quiet, ...]:
+        """One for the phase that is named, or for each; allowed is what the load or a contract may raise, and more."""
+        given = cls.Parameters.read(parameters, view)
+        allowed = {STEADY: view.may_fire} | {
+            name: (*(a.alert for a in contract.alerts), *contract.may_fire) for name, contract in view.contracts
+        }
+        names = [given["phase"]] if given["phase"] else [STEADY, *(name for name, _ in view.contracts)]
+        return tuple(cls(name, frozenset((*allowed.get(name, ()), *given["may_fire"]))) for name in names)
 
     @property
     def subject(self) -> str:
@@ -40,8 +57,7 @@ class Quiet:
                 f"{name} fired {'live ' if name in live else 'in the replay '}for {duration(s)}"
                 for name, s in sorted(noisy.items())
             ]
-            return answer(
-                self,
+            return self.result(
                 Verdict.FAIL,
                 f"{listed(said)}; at most 0 unexpected alerts may fire (production time)",
                 measured=len(noisy),
@@ -58,14 +74,17 @@ class Quiet:
         also = f" ({listed(expected)} fired, as allowed)" if expected else ""
         blind = sorted(name for name, r in history.replays.get(self.phase, {}).items() if r.blind)
         also += f"; {listed(blind)} had no data to fire on" if blind else ""
-        return answer(
-            self,
+        return self.result(
             Verdict.PASS,
             f"0 unexpected alerts live and in the replay in {duration(window.length)} of the gate, bound 0{also}",
             measured=0,
             bound=0,
             unit="alerts",
         )
+
+    def timings(self, history: History) -> dict[str, float]:
+        """By the alert."""
+        return self.noisy(history)
 
     def noisy(self, history: History) -> dict[str, float]:
         """The unexpected alerts and for how long each fired, in production seconds."""

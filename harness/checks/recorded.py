@@ -1,15 +1,17 @@
-"""Recorded: the evidence itself can be believed."""
+"""Recorded: the evidence is complete and the generator kept its schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.checks import strain
-from harness.checks.evidence import NoEvidence, answer, phase, setting, stolen, target_up
+from harness.checks import saturation
+from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import phase, setting, stolen, target_up
+from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
 from harness.stats import nearest_rank
@@ -18,7 +20,7 @@ from harness.verdict import Result, Verdict
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(Check):
     """Every request has its row, the load kept its schedule in the judged phases, and no scrape is missing in them.
 
     Never FAIL: a generator that fell behind or a gap in the record is our failure, not the service's.
@@ -33,10 +35,24 @@ class Recorded:
     paced: tuple[str, ...] = (
         "load",
     )  # the generators that must keep their schedule; a flood may be too much for its own
-    busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not to be trusted
+    busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not trusted
     stalled_at_most: float = 0.05  # of a phase, and of its whole time, the loop of any of its processes not running
     job: str | None = None  # the scrape job; None: the run's own
     kind: ClassVar[str] = "recorded"
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[Recorded, ...]:
+        """With the plan's bounds for the generator."""
+        cls.Parameters.read(parameters, view)
+        return (
+            cls(
+                phases=view.phases,
+                lag_p99_ms=view.lag_p99_ms,
+                lenient_phases=view.phases[1:],
+                lenient_lag_p99_ms=view.lag_p99_under_fault_ms,
+                rate_within=view.rate_within,
+            ),
+        )
 
     @property
     def subject(self) -> str:
@@ -53,7 +69,7 @@ class Recorded:
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
-            wrong += self._strained(history, generator, windows)
+            wrong += self._saturated(history, generator, windows)
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
@@ -62,22 +78,22 @@ class Recorded:
             for name, gap in gaps.items()
             if gap > 3 * scrape_s
         ]
-        told = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
-        lag = nearest_rank(np.concatenate(told), 99) if told else None
+        strict = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
+        lag = nearest_rank(np.concatenate(strict), 99) if strict else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         again = _repeated(history)
         if wrong:
             remedy = (
                 "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
             )
-            return answer(self, Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), remedy=remedy, **figures)
+            return self.result(Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), remedy=remedy, **figures)
         rows = sum(len(_rows(history, g, since)) for g in self.generators)
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
             f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(gaps.values()))} apart "
             f"(bound {duration(3 * scrape_s)})"
         )
-        return answer(self, Verdict.PASS, "; ".join([reason, *again]), **figures)
+        return self.result(Verdict.PASS, "; ".join([reason, *again]), **figures)
 
     def doubts(self, history: History, phase: str, generator: str) -> list[str]:
         """What speaks against the rows of a generator in a phase: its processor, its stalls, its lag, its rate."""
@@ -85,7 +101,7 @@ class Recorded:
         if window is None:
             return []
         return [
-            *self._strained(history, generator, {phase: window}),
+            *self._saturated(history, generator, {phase: window}),
             *self._pace(history, generator, phase, window, []),
         ]
 
@@ -110,15 +126,15 @@ class Recorded:
         if len(rows) == planned and not np.array_equal(seq, expected):
             yield f"{generator}: {count(len(np.setdiff1d(expected, seq)), 'sequence number')} missing, others twice"
 
-    def _strained(self, history: History, generator: str, windows: Mapping[str, Window]) -> Iterator[str]:
+    def _saturated(self, history: History, generator: str, windows: Mapping[str, Window]) -> Iterator[str]:
         """What says that the generator had all it could do to keep up, in a phase or in its whole time."""
         runs = [run for run in _runs(history, generator, min(w.start for w in windows.values())) if run[1] is not None]
         accounts = [finished.detail for _, finished in runs]
-        for told in accounts:
-            if untold := strain.untold(told):
-                yield f"{generator}: its account does not say {untold}"
-            if lost := told.get("lost"):
-                yield f"{generator}: lost {count(len(lost), 'worker')} of {told.get('workers')}"
+        for account in accounts:
+            if missing := saturation.missing(account):
+                yield f"{generator}: its account does not say {missing}"
+            if lost := account.get("lost"):
+                yield f"{generator}: lost {count(len(lost), 'worker')} of {account.get('workers')}"
         judged = [(f"{name}: ", window, accounts) for name, window in windows.items()]
         # Where a phase was repeated the whole tells of attempts that do not count; those that do are judged.
         if not _repeated(history):
@@ -126,15 +142,15 @@ class Recorded:
                 ("", Window(started.detail.get("epoch", started.at), finished.at), [finished.detail])
                 for started, finished in runs
             ]
-        whose = "the worst process of " if any(told.get("workers", 1) > 1 for told in accounts) else ""
-        for where, window, told in judged:
-            stood_s = sum(strain.stood_still_s(account, window) for account in told)
-            if stood_s > self.stalled_at_most * window.length:
+        whose = "the worst process of " if any(account.get("workers", 1) > 1 for account in accounts) else ""
+        for where, window, spans in judged:
+            stalled_s = sum(saturation.stalled_s(account, window) for account in spans)
+            if stalled_s > self.stalled_at_most * window.length:
                 yield (
-                    f"{where}the loop of {whose}{generator} stood still for {duration(stood_s)} of "
+                    f"{where}the loop of {whose}{generator} stalled for {duration(stalled_s)} of "
                     f"{duration(window.length)}, bound {percent(self.stalled_at_most)}"
                 )
-            busy = max((strain.busy(account, window) for account in told), default=0.0)
+            busy = max((saturation.busy(account, window) for account in spans), default=0.0)
             if busy > self.busy_at_most:
                 share = percent(round(busy, 3))
                 yield f"{where}{whose}{generator} used {share} of a processor, bound {percent(self.busy_at_most)}"

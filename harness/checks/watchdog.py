@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from harness.checks.evidence import NoEvidence, answer, phase
+from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import phase
+from harness.checks.view import View
 from harness.history import History, Window
 from harness.units import duration
 from harness.verdict import Result, Verdict
 
+WATCHDOG = "Watchdog"  # the alert that always fires
+
 
 @dataclass(frozen=True)
-class WatchdogUnbroken:
+class WatchdogUnbroken(Check):
     """The always-firing alert fires unbroken in every judged phase; what happens between them is not judged."""
 
-    watchdog: str = "Watchdog"
+    alert: str = WATCHDOG
     phases: tuple[str, ...] = ("steady",)
     kind: ClassVar[str] = "watchdog"
 
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[WatchdogUnbroken, ...]:
+        """None where the service has no such rule."""
+        cls.Parameters.read(parameters, view)
+        return (cls(phases=view.phases),) if view.rule(WATCHDOG) else ()
+
     @property
     def subject(self) -> str:
-        return self.watchdog
+        return self.alert
 
     def judge(self, history: History) -> Result:
         """FAIL with the longest hole; INCONCLUSIVE when it was never recorded. Gate time."""
@@ -29,18 +39,18 @@ class WatchdogUnbroken:
         if not windows:
             raise NoEvidence("no phase is judged", "name the phases of the run")
         length = sum(w.length for w in windows)
-        spans = [s for _, s in history.alert_spans(self.watchdog)]
+        spans = [s for _, s in history.alert_spans(self.alert)]
         if not any(s.end >= w.start and s.start <= w.end for s in spans for w in windows):
-            why = f"{self.watchdog} never fired in {duration(length)}, so nothing shows that alerting worked"
+            why = f"{self.alert} never fired in {duration(length)}, so nothing shows that alerting worked"
             raise NoEvidence(why, "does the service have this rule, and did Prometheus load it? see its log")
         bound = 3 * history.setting("evaluation_s", 15.0)
         hole = max(_longest_hole([s for s in spans if s.end >= w.start and s.start <= w.end], w) for w in windows)
         figures = {"measured": hole, "bound": bound, "unit": "s"}
         if hole > bound:
-            reason = f"{self.watchdog} paused for {duration(hole)} of {duration(length)}, bound {duration(bound)}"
-            return answer(self, Verdict.FAIL, reason, remedy="see Prometheus' log of that moment", **figures)
-        reason = f"{self.watchdog} fired unbroken for {duration(length)}, longest pause {duration(hole)}"
-        return answer(self, Verdict.PASS, f"{reason} (bound {duration(bound)})", **figures)
+            reason = f"{self.alert} paused for {duration(hole)} of {duration(length)}, bound {duration(bound)}"
+            return self.result(Verdict.FAIL, reason, remedy="see Prometheus' log of that moment", **figures)
+        reason = f"{self.alert} fired unbroken for {duration(length)}, longest pause {duration(hole)}"
+        return self.result(Verdict.PASS, f"{reason} (bound {duration(bound)})", **figures)
 
 
 def _longest_hole(spans: list[Window], whole: Window) -> float:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.plan.contract import Contract
+from harness.checks.view import STEADY, Contract, RuleFact
 from harness.plan.gatefile import GateFile
-from harness.plan.watched import RuleFact
-from harness.plan.yamlfile import YamlFile, nearest, read, validated
+from harness.plan.yamlfile import YamlFile, read, validated
+from harness.units import nearest
 
-STEADY = "steady"  # the phase before the first experiment
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PROCESSES = ("server",)  # what the probe emulator keeps alive
 

@@ -7,12 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from harness.checks.parameters import Duration, Share, Strict
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
-from harness.plan.yamlfile import Duration, Share, Strict
-
-KNOWN_CHECKS = ("slos", "contracts", "quiet", "alert_coverage")
-
 
 Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, (list, dict)) else str(value))]
 
@@ -83,15 +80,6 @@ class GeneratorBounds(Strict):
     rate_within: Share = 0.01
     patience: Duration = 120  # what a run waits in all, before its phases, for the generator to keep its schedule
     repeats: int = Field(3, ge=0, le=5)  # of a phase in which the generator was late; what it met there does not matter
-
-
-class Coverage(Strict):
-    """The least share of the rules of each severity that the experiments must prove."""
-
-    critical: Share | None = None
-    high: Share | None = None
-    medium: Share | None = None
-    low: Share | None = None
 
 
 CheckSpec = Annotated[Any, "a name, or a mapping of one name to its parameters"]

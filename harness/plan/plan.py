@@ -7,19 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.checks import Check
-from harness.checks.alert_coverage import AlertCoverage
-from harness.checks.alert_delivered import AlertDelivered
-from harness.checks.clients import Clients
+from harness.checks import AlertCoverage, AlertDelivered, Check, Clients, Contracts, Quiet
+from harness.checks.view import STEADY, RuleFact
 from harness.errors import PlanError
-from harness.plan.checks import entries, of_contract, planned, without_steady
+from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
 from harness.plan.schedule import lasts_s
 from harness.plan.service import ServiceFile
-from harness.plan.stored import stored
-from harness.plan.watched import Route, RuleFact, read_watched
-from harness.plan.yamlfile import YamlFile, nearest, read, validated
+from harness.plan.stored import VERSION, stored
+from harness.plan.watched import Route, read_watched
+from harness.plan.yamlfile import YamlFile, read, validated
+from harness.units import nearest
 
 EXPERIMENT_AT_LEAST_S = 10.0  # of load that even the shortest experiment needs, before its fault, under it and after
 
@@ -53,24 +52,23 @@ class Plan:
         return self.service.monitoring.evaluation_interval / self.gate.time_scale
 
     def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
-        """The same plan, its delivery checks told which rules have no live copy, and why."""
+        """The same plan, its delivery checks knowing which rules have no live copy, and why."""
 
-        def told(check: Check) -> Check:
+        def knowing(check: Check) -> Check:
             if isinstance(check, AlertDelivered) and check.alert in refused:
                 return replace(check, refused=tuple(refused[check.alert]))
-            if isinstance(check, AlertCoverage):
-                return replace(check, contracts=tuple(map(told, check.contracts)))
             return check
 
-        return replace(self, checks=tuple(map(told, self.checks)))
+        return replace(self, checks=tuple(map(knowing, self.checks)))
 
     def for_experiments_alone(self) -> Plan:
         """The same plan without what needs the steady phase: for an experiment on a stack that somebody else holds."""
-        return replace(self, checks=tuple(c for c in map(without_steady, self.checks) if c is not None))
+        return replace(self, checks=tuple(c for check in self.checks if (c := check.without(STEADY)) is not None))
 
     def resolved(self) -> dict[str, Any]:
         """The plan as plain data, for the run's folder: with it alone the run can be judged again."""
         return {
+            "version": VERSION,
             "gate": str(self.path),
             "service": self.service.name,
             "time_scale": self.gate.time_scale,
@@ -115,17 +113,20 @@ def load(
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
     experiments = [e for e in (read_experiment(p, facts, problems) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
+    seen = view(gate, [path.stem for path in wanted], watched, experiments)
+    checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
-        entries(gate, file, problems)
         raise PlanError(problems)
-    checks = planned(gate, file, watched.slos, watched.rule_facts, experiments, watched.route, problems)
     if experiments and not any(isinstance(check, Clients) for check in checks):
         if experiment_files:  # one experiment asked for by name is always judged by its contract
-            checks = [c for e in experiments for c in of_contract(e, watched.rule_facts, watched.route)] + checks
+            checks = (*Contracts.from_plan(None, seen), *checks)
         else:
             problems.append(f"{file.place(('checks',))}: checks: nothing judges the experiments; add `- contracts`")
+    if any(isinstance(c, AlertCoverage) for c in checks) and not any(isinstance(c, Quiet) for c in checks):
+        place = f"{file.place(('checks',))}: checks"
+        problems.append(f"{place}: alert_coverage goes by the other checks: a noisy alert is not proven; add `- quiet`")
     if only:  # a part of the experiments cannot cover all alerts
-        checks = [check for check in checks if not isinstance(check, AlertCoverage)]
+        checks = tuple(check for check in checks if not check.judges_results)
     if problems:
         raise PlanError(problems)
     return Plan(
@@ -141,7 +142,7 @@ def load(
         alertmanager=watched.alertmanager,
         route=watched.route,
         experiments=tuple(experiments),
-        checks=tuple(checks),
+        checks=checks,
     )
 
 

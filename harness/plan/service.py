@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from harness.plan.yamlfile import Duration, Share, Strict
+from harness.checks.parameters import Duration, Share, Strict
 
 
 class Start(Strict):
@@ -58,6 +58,7 @@ class Monitoring(Strict):
     alertmanager: str
     scrape_interval: Duration = 15
     evaluation_interval: Duration = 15
+    needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # capability of the host -> alerts that need it
 
 
 class ServiceFile(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from harness.checks import CHECKS, Check
+from harness.checks.view import RuleFact
 from harness.errors import PlanError
-from harness.plan.watched import RuleFact
 from harness.plan.yamlfile import read
+
+VERSION = 2  # of a stored plan; version 1 said none
 
 
 def dump(resolved: Mapping[str, Any]) -> str:
@@ -26,11 +28,14 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
     file = read(run / "plan.yaml", problems)
     if file is None:
         raise PlanError(problems)
-    checks = []
+    if (version := file.data.get("version", 1)) not in (1, VERSION):
+        known = f"this harness reads versions 1 and {VERSION}"
+        raise PlanError([f"{file.place(('version',))}: version: the plan is of version {version}, and {known}"])
+    checks: list[Check] = []
     for i, entry in enumerate(file.data["checks"]):
         try:
-            checks.append(_restored(entry))
-        except (KeyError, TypeError) as error:
+            checks.append(_restored(entry if version == VERSION else _since_1(entry, file.data["checks"])))
+        except (KeyError, TypeError, ValueError) as error:
             problems.append(f"{file.place(('checks', i))}: checks[{i}]: this harness cannot judge it: {error}")
     if problems:
         raise PlanError(problems)
@@ -38,24 +43,35 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
 
 
 def stored(value: Any) -> Any:
-    """A check as plain data, with the checks within it."""
+    """A check, or a value of one, as plain data."""
     if isinstance(value, tuple):
         return [stored(v) for v in value]
     if isinstance(value, frozenset):
         return sorted(value)
-    if getattr(type(value), "kind", None) in CHECKS:
+    if isinstance(value, Check):
         return {"check": value.kind, **{f.name: stored(getattr(value, f.name)) for f in fields(value)}}
     return value
 
 
-def _restored(value: Any) -> Any:
+def _restored(entry: Mapping[str, Any]) -> Check:
     """The inverse; a set comes back as a tuple, which the checks take as well."""
-    if isinstance(value, list):
-        return tuple(_restored(v) for v in value)
-    if isinstance(value, dict):
-        kind = CHECKS[value["check"]]
-        return kind(**{key: _restored(v) for key, v in value.items() if key != "check"})
-    return value
+    return CHECKS[entry["check"]](**{key: _tuple(value) for key, value in entry.items() if key != "check"})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+
+
+def _since_1(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A check of version 1 as the present version stores it."""
+    new = dict(entry)
+    if entry["check"] == "watchdog":
+        new["alert"] = new.pop("watchdog")
+    if entry["check"] == "alert_coverage":  # held copies of what it judged itself; now it goes by the others' results
+        used = [*new.pop("contracts"), *new.pop("quiet"), new.pop("watchdog")]
+        if any(check is not None and check not in entries for check in used):
+            raise ValueError("it goes by checks that the plan does not have; use the harness of commit d1a8ee5")
+    return new
 
 
 def _plain(value: Any) -> Any:

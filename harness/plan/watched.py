@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.checks.view import RuleFact
 from harness.plan.service import ServiceFile, SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
-from harness.units import prometheus_seconds
+from harness.units import nearest, prometheus_seconds
 
-
-@dataclass(frozen=True)
-class RuleFact:
-    """What the plan must know of a production alert rule."""
-
-    alert: str
-    severity: str
-    place: str
+CAPABILITIES = {"gpu": ("/proc/driver/nvidia/version", "/dev/nvidiactl")}  # a host that has one of the files has it
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,7 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
         return None
     beside, before = path.parent, len(problems)
     rules, facts = _rules(beside, service, file, problems)
+    facts = _applicable(facts, service, file, problems)
     alertmanager, route = beside / service.monitoring.alertmanager, Route()
     am_file = read(alertmanager, problems)
     if am_file is None:
@@ -80,6 +75,23 @@ def _rules(
                     severity = str((rule.get("labels") or {}).get("severity", "none"))
                     facts.append(RuleFact(rule["alert"], severity, rules.place(("groups", g, "rules", r))))
     return paths, facts
+
+
+def _applicable(facts: list[RuleFact], service: ServiceFile, file: YamlFile, problems: list[str]) -> list[RuleFact]:
+    """The same, those marked that need what this host lacks."""
+    lacking: set[str] = set()
+    for capability, alerts in service.monitoring.needs.items():
+        at, known = ("monitoring", "needs", capability), list(dict.fromkeys(fact.alert for fact in facts))
+        if capability not in CAPABILITIES:
+            hint = nearest(capability, list(CAPABILITIES))
+            problems.append(f"{file.place(at)}: monitoring.needs: unknown capability {capability}; {hint}")
+        elif not any(Path(path).exists() for path in CAPABILITIES[capability]):
+            lacking.update(alerts)
+        for i, alert in enumerate(alerts):
+            if known and alert not in known:
+                place, hint = file.place((*at, i)), nearest(alert, known)
+                problems.append(f"{place}: monitoring.needs.{capability}[{i}]: no rule is called {alert}; {hint}")
+    return [replace(fact, applicable=fact.alert not in lacking) for fact in facts]
 
 
 def _route(file: YamlFile, problems: list[str]) -> Route:

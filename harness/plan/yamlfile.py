@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from harness.units import parse_duration, parse_share
+from harness.units import nearest
 
 Loc = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
-Duration = Annotated[float, BeforeValidator(parse_duration)]  # seconds
-Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
-
-
-class Strict(BaseModel):
-    """What every section of a plan file is: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 @dataclass(frozen=True)
@@ -74,16 +65,17 @@ def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc =
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        for one in error.errors():
-            loc = tuple(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p)))
-            problems.append(f"{file.place((*at, *loc))}: {_path((*at, *loc))}: {_words(one, model)}")
+        problems += complaints(file, error, model, at)
         return None
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """ "; did you mean X?" when one of the known words is near, else the known words."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+def complaints(file: YamlFile, error: ValidationError, model: type[BaseModel], at: Loc = ()) -> list[str]:
+    """What a model has against the part of a file at a place, one line each."""
+    found = []
+    for one in error.errors():
+        loc = (*at, *(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p))))
+        found.append(f"{file.place(loc)}: {_path(loc)}: {_words(one, model)}")
+    return found
 
 
 def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], name: str, problems: list[str]) -> None:
@@ -117,6 +109,9 @@ def _words(one: Any, model: type[BaseModel]) -> str:
             return f"unknown key; {nearest(str(one['loc'][-1]), known)}"
         case "missing":
             return "is missing"
+        case "model_type" | "tuple_type" | "list_type":
+            what = "mapping" if one["type"] == "model_type" else "list"
+            return f"must be a {what}; got {one['input']!r}"
         case "value_error":
             return str(one["ctx"]["error"])
         case _:

@@ -14,8 +14,8 @@ def write(found: Capacity, scenario: str, out: TextIO) -> None:
     confidence = f"at {100 * found.confidence:g} % confidence"
     head = f"{found.kept_per_s:.4g}/s {confidence}" if found.verdict is Verdict.PASS else "not found"
     lines = [f"capacity under {scenario}: {head}; {found.reason}"]
-    if found.limit:
-        lines.append(f"  short of: {found.limit}")
+    if found.bottleneck:
+        lines.append(f"  short of: {found.bottleneck}")
     lines += [f"  {s.rate_per_s:>9.4g}/s  {MARK[s.verdict]:<7} {s.reason}" for s in found.steps]
     if found.verdict is not Verdict.PASS:
         lines.append("  next: see the last step; a quieter machine, a longer --for or another --from may decide it")

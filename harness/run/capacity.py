@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from harness import stats
 from harness.checks import ErrorRatio, Latency, Recorded, judge_all
+from harness.checks.bottleneck import bottleneck
 from harness.checks.capacity import search
-from harness.checks.limit import limit
 from harness.errors import UsageError
 from harness.history import History
 from harness.plan.plan import Plan
@@ -29,8 +29,8 @@ def capacity(
 ) -> Capacity:  # fmt: skip
     """The highest Poisson arrival rate at which the service keeps its latency and error objectives.
 
-    Each step lasts `for_s` or as long as its rate needs for enough requests, and twice as long each time that it was
-    attributable to the service and still too short. Raises UsageError where the service states no such objective.
+    Each step lasts `for_s` or as long as its rate needs for enough requests, and twice as long each time that its
+    record was in order and still too short. Raises UsageError where the service states no such objective.
     """
     slos = [replace(c, phase=phase) for c in plan.checks if isinstance(c, (ErrorRatio, Latency))]
     if not slos:
@@ -44,10 +44,10 @@ def capacity(
         time.sleep(REST_S)
         lasts_s = max(for_s, math.ceil(enough / rate_per_s)) * longer.get(rate_per_s, 1)
         history = load(f"poisson:{rate_per_s:.6g}/s:seed=7", lasts_s)
-        *kept, believed = judge_all(checks, history)
-        short = limit(history, phase, believed, os.cpu_count() or 1)
-        if believed.verdict is not Verdict.PASS:  # what the service did beside such a generator says nothing of it
-            return Step(rate_per_s, Verdict.INCONCLUSIVE, believed.reason, short)
+        *kept, recorded = judge_all(checks, history)
+        short = bottleneck(history, phase, recorded, os.cpu_count() or 1)
+        if recorded.verdict is not Verdict.PASS:  # what the service did beside such a generator says nothing of it
+            return Step(rate_per_s, Verdict.INCONCLUSIVE, recorded.reason, short)
         verdict = worst(kept)
         if verdict is Verdict.INCONCLUSIVE:
             longer[rate_per_s] = 2 * longer.get(rate_per_s, 1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.checks import AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
+from harness.checks import judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import HarnessError
@@ -99,12 +99,7 @@ def judge(run: Path) -> Judged:
     """Judge a stored run by the checks stored with it. Raises EvidenceError or PlanError if it cannot be read."""
     checks, facts, plan = stored_checks(run)
     history = History.read(run)
-    found = statuses(
-        history,
-        [(fact.alert, fact.severity) for fact in facts],
-        [check for check in checks if isinstance(check, (AlertFires, AlertDelivered))],
-        quiet=[check for check in checks if isinstance(check, Quiet)],
-        watchdog=next((check for check in checks if isinstance(check, WatchdogUnbroken)), None),
-    )
     results = tuple(judge_all(checks, history))
+    rules = [(fact.alert, fact.severity) for fact in facts]
+    found = statuses(results, history, rules, [fact.alert for fact in facts if not fact.applicable])
     return Judged(run, results, found, coverage(found), history, tuple(plan["experiments"]))

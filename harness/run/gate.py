@@ -15,6 +15,7 @@ from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
+from harness.run.asked import run_commands
 from harness.run.blueprint import blueprint
 from harness.run.evidence import replay_all, store_samples
 from harness.run.folder import commit
@@ -54,6 +55,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         view.show("collecting evidence")
         store_samples(plan, live.stack)
     replay_all(plan, run, tools, log)
+    run_commands(plan.checks, run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began)
 
 
@@ -110,6 +112,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
             perform(session, experiment, f"experiment {experiment.name}")
     store_samples(plan, stack)
     replay_all(plan, stack.run, tools, log)
+    run_commands(plan.checks, stack.run, log, plan.workdir)
 
 
 def record_settings(plan: Plan, log: Log) -> None:

@@ -15,11 +15,12 @@ import httpx
 
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
+from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, json_lines
 from harness.history import History, Window
-from harness.plan.checks import WATCHDOG
 from harness.plan.experiments import STEADY, Experiment
+from harness.run.asked import ask_queries
 from harness.run.session import Session
 from harness.stack import generator
 from harness.stack.generator import Generator
@@ -104,6 +105,7 @@ def steady(session: Session, stage: str) -> None:
     _edge(session, STEADY, "begin")
     session.let_pass(stage, session.plan.gate.load.for_s)
     _edge(session, STEADY, "end")
+    _ask(session, STEADY)
 
 
 def from_its_begin(session: Session, epoch: float, stage: str) -> None:
@@ -111,6 +113,7 @@ def from_its_begin(session: Session, epoch: float, stage: str) -> None:
     _edge(session, STEADY, "begin", at=epoch)
     session.let_pass(stage, max(0.0, epoch + session.plan.gate.load.for_s - time.time()))
     _edge(session, STEADY, "end")
+    _ask(session, STEADY)
 
 
 def await_calm(session: Session, stage: str, **about: str) -> None:
@@ -153,6 +156,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
         _edge(session, experiment.name, "end")
+    _ask(session, experiment.name)
 
 
 def attempts(session: Session, phase: str, lag_p99_s: float) -> Iterator[str]:
@@ -208,6 +212,11 @@ def _quoted(child: Child) -> str:
     except ProcessDied as error:
         return str(error)
     return "it is still running"
+
+
+def _ask(session: Session, phase: str) -> None:
+    """Ask what the checks want to know of a phase that has just ended."""
+    ask_queries(session.plan.checks, phase, session.stack.prometheus_url, session.log)
 
 
 def _edge(session: Session, phase: str, edge: str, at: float | None = None) -> None:

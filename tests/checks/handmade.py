@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.checks.evidence import judged
+from harness.checks import Check, judge_all
 from harness.eventlog import Event
 from harness.history import ROW, History, Notification, Outcome, ProbeAnswer, Replay, Series
 from harness.verdict import Result, Verdict
@@ -98,7 +98,7 @@ def firing(alert: str, *spans: tuple[float, float], state: str = "firing") -> Se
     return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": state}, at, [1.0] * len(at))
 
 
-def told(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:
+def notified(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:
     return Notification(at, receiver, receiver, status, (alert,), tuple(problems))
 
 
@@ -118,11 +118,12 @@ def table(cases: Sequence[tuple]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("check", "record", "verdict", "says"), made)
 
 
-def expect(check: Any, record: History, verdict: Verdict, says: str) -> Result:
-    """The check gives the verdict, says so in a sentence with a figure and a next step, and says it twice the same."""
-    result = judged(check, record)
+def expect(check: Check, record: History, verdict: Verdict, says: str, beside: Sequence[Check] = ()) -> Result:
+    """The check gives the verdict, says so in a sentence with a figure and a next step, and says it twice the same.
+    `beside`: the checks whose results it judges by."""
+    result, again = (judge_all([check, *beside], record)[0] for _ in range(2))
     assert (result.verdict, says in result.reason) == (verdict, True), result
-    assert result == judged(check, record)
+    assert result == again
     assert result.check == check.kind and result.subject
     if verdict is PASS:
         assert not result.remedy

@@ -6,7 +6,7 @@ import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
 
 from harness.checks import Availability, ErrorRatio, Latency
-from harness.checks.evidence import judged
+from harness.checks.judging import judged
 from harness.watch.requests import goodput_over
 
 CHECKS = [Latency("steady", 95, 500), ErrorRatio("steady", 0.01), Availability("steady", 0.99)]

@@ -1,8 +1,9 @@
 from dataclasses import replace
 
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, replay, table, told
+import pytest
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, notified, phase, replay
 
-from harness.checks import AlertCoverage, AlertDelivered, AlertFires, Quiet, WatchdogUnbroken
+from harness.checks import AlertCoverage, AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.history import History
 
@@ -26,94 +27,97 @@ def saw(**replays):
         fault("hang", 20, 30),
         replays={"hang": {"ServiceDown": GOOD, "HighErrorRate": GOOD, **replays}},
         notifications=[
-            told(5, "webhook", "firing", "Watchdog"),
-            *(told(22, "pagerduty", "firing", name) for name in names),
-            *(told(32, "pagerduty", "resolved", name) for name in names),
+            notified(5, "webhook", "firing", "Watchdog"),
+            *(notified(22, "pagerduty", "firing", name) for name in names),
+            *(notified(32, "pagerduty", "resolved", name) for name in names),
         ],
         series=[firing("Watchdog", (0, 70)), *(firing(name, (21.5, 31.5)) for name in names)],
     )
 
 
-ALL = AlertCoverage("critical", contracts=BOTH, rules=RULES)
+ALL = AlertCoverage("critical", rules=RULES)
 SILENT, UNKNOWN = replay(ended_s=1800, fault_end_s=600), replay(ended_s=60, fault_end_s=50)
 DOG = WatchdogUnbroken(phases=("hang",))
-LOW = AlertCoverage("low", rules=RULES, watchdog=DOG)
-CASES = [
-    ("every critical alert proven both ways", ALL, saw(), PASS, "2 of 2 proven, 100 %, bound 100 %"),
+LOW = AlertCoverage("low", rules=RULES)
+NOISE = Quiet("hang", frozenset({"ServiceDown"}))
+LACKING = replace(ALL, not_applicable=("HighErrorRate",))
+NOT_NOTIFIED = replace(saw(), notifications=[n for n in saw().notifications if n.alerts != ("Watchdog",)])
+CASES = [  # (sentence, check, history, verdict, words of its reason, the checks whose results it judges)
+    ("every critical alert proven both ways", ALL, saw(), PASS, "2 of 2 proven, 100 %, bound 100 %", BOTH),
     (
         "half is enough where half is asked",
         replace(ALL, at_least=0.5),
         saw(HighErrorRate=SILENT),
         PASS,
         "HighErrorRate SILENT",
+        BOTH,
     ),
-    ("a silent alert", ALL, saw(HighErrorRate=SILENT), FAIL, "1 of 2 proven, 50 %, bound 100 %: HighErrorRate SILENT"),
-    ("an alert no experiment exercises", replace(ALL, contracts=BOTH[:2]), saw(), FAIL, "HighErrorRate UNEXERCISED"),
-    ("an alert of which nobody knows", ALL, saw(HighErrorRate=UNKNOWN), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE"),
-    ("only one of the two proofs", replace(ALL, contracts=BOTH[:3]), saw(), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE"),
     (
-        "a contract of another severity",
-        AlertCoverage("high", contracts=contract("Slow"), rules=RULES),
-        saw(),
+        "a silent alert",
+        ALL,
+        saw(HighErrorRate=SILENT),
         FAIL,
-        "Slow UNEX",
+        "1 of 2 proven, 50 %, bound 100 %: HighErrorRate SI",
+        BOTH,
     ),
-    (
-        "an alert that cannot be exercised here is not counted",
-        replace(ALL, contracts=BOTH[:2], not_applicable=("HighErrorRate",)),
-        saw(),
-        PASS,
-        "1 of 1 proven",
-    ),
-    (
-        "a noisy alert is not proven",
-        replace(ALL, quiet=(Quiet("hang", frozenset({"ServiceDown"})),)),
-        saw(),
-        FAIL,
-        "HighErrorRate NOISY",
-    ),
-    ("the watchdog is proven by firing unbroken and being told", LOW, saw(), PASS, "1 of 1 proven"),
-    ("a watchdog of which nobody was told", LOW, replace(saw(), notifications=[]), FAIL, "Watchdog SILENT"),
-    (
-        "a watchdog of which nobody was told although of others they were",
-        LOW,
-        replace(saw(), notifications=[n for n in saw().notifications if n.alerts != ("Watchdog",)]),
-        FAIL,
-        "Watchdog SILENT",
-    ),
-    ("a watchdog that paused", LOW, replace(saw(), series=[firing("Watchdog", (0, 40))]), FAIL, "Watchdog BROKEN"),
-    ("a watchdog never seen", LOW, replace(saw(), series=[]), INCONCLUSIVE, "Watchdog INCONCLUSIVE"),
+    ("an alert no experiment exercises", ALL, saw(), FAIL, "HighErrorRate UNEXERCISED", BOTH[:2]),
+    ("an unknown alert", ALL, saw(HighErrorRate=UNKNOWN), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE", BOTH),
+    ("only one of the two proofs", ALL, saw(), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE", BOTH[:3]),
+    ("another severity", AlertCoverage("high", rules=RULES), saw(), FAIL, "Slow UNEX", BOTH),
+    ("an alert that cannot be exercised here is not counted", LACKING, saw(), PASS, "1 of 1 proven", BOTH[:2]),
+    ("but it is where it has a contract", LACKING, saw(HighErrorRate=SILENT), FAIL, "HighErrorRate SILENT", BOTH),
+    ("a noisy alert is not proven", ALL, saw(), FAIL, "HighErrorRate NOISY", (*BOTH, NOISE)),
+    ("the watchdog is proven by firing unbroken and a notification", LOW, saw(), PASS, "1 of 1 proven", (DOG,)),
+    ("a watchdog without notification", LOW, replace(saw(), notifications=[]), FAIL, "Watchdog SILENT", (DOG,)),
+    ("a watchdog without notification although others have theirs", LOW, NOT_NOTIFIED, FAIL, "Watchdog SI", (DOG,)),
+    ("a watchdog that paused", LOW, replace(saw(), series=[firing("Watchdog", (0, 40))]), FAIL, "dog BROKEN", (DOG,)),
+    ("a watchdog never seen", LOW, replace(saw(), series=[]), INCONCLUSIVE, "Watchdog INCONCLUSIVE", (DOG,)),
     (
         "no rule of that severity",
         AlertCoverage("medium", rules=RULES),
         saw(),
         INCONCLUSIVE,
         "no alert rule of severity medium",
+        BOTH,
     ),
-    ("no evidence at all", ALL, History(), INCONCLUSIVE, "0 of 2 proven"),
+    ("no other check", ALL, saw(), INCONCLUSIVE, "no other check is judged", ()),
+    ("no evidence at all", ALL, History(), INCONCLUSIVE, "0 of 2 proven", BOTH),
 ]
 
 
-@table(CASES)
-def test_alert_coverage(check, record, verdict, says):
-    expect(check, record, verdict, says)
+@pytest.mark.parametrize(
+    ("check", "record", "verdict", "says", "beside"), [pytest.param(*case[1:], id=case[0]) for case in CASES]
+)
+def test_alert_coverage(check, record, verdict, says, beside):
+    expect(check, record, verdict, says, beside)
+
+
+def found(record, checks, rules=RULES):
+    return statuses(judge_all(checks, record), record, rules)
 
 
 def test_statuses_hold_the_timings_in_production_seconds_and_sum_up_by_severity():
-    found = statuses(saw(HighErrorRate=SILENT), RULES, BOTH, watchdog=DOG)
-    assert {name: one["status"] for name, one in found.items()} == {
+    known = found(saw(HighErrorRate=SILENT), (*BOTH, DOG))
+    assert {name: one["status"] for name, one in known.items()} == {
         "ServiceDown": "PROVEN", "HighErrorRate": "SILENT", "Slow": "UNEXERCISED", "Watchdog": "PROVEN",
     }  # fmt: skip
-    assert found["ServiceDown"] == {
+    assert known["ServiceDown"] == {
         "severity": "critical", "status": "PROVEN", "experiments": ["hang"], "timed_in": "hang",
         "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600, "told_s": 120, "told_over_s": 120,
     }  # fmt: skip
-    assert coverage(found)["critical"] == {"proven": 1, "applicable": 2}
+    assert coverage(known)["critical"] == {"proven": 1, "applicable": 2}
 
 
 def test_a_failure_in_one_experiment_outweighs_a_proof_in_another():
     elsewhere = tuple(replace(proof, experiment="crash") for proof in contract("ServiceDown"))
     record = saw()
     record.replays["crash"] = {"ServiceDown": SILENT}
-    found = statuses(record, RULES[:1], (*contract("ServiceDown"), *elsewhere))
-    assert found["ServiceDown"]["status"] == "SILENT"
+    assert found(record, (*contract("ServiceDown"), *elsewhere), RULES[:1])["ServiceDown"]["status"] == "SILENT"
+
+
+def test_no_check_is_judged_twice_for_the_coverage(monkeypatch):
+    judged = []
+    judge = AlertFires.judge
+    monkeypatch.setattr(AlertFires, "judge", lambda self, history: judged.append(self.alert) or judge(self, history))
+    judge_all([ALL, *BOTH, replace(ALL, severity="low")], saw())
+    assert judged == ["ServiceDown", "HighErrorRate"]

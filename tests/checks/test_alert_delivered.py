@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, restart, table, told
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, notified, phase, restart, table
 
 from harness.checks import AlertDelivered
 
@@ -9,7 +9,7 @@ CALL = AlertDelivered(
     "hang", "ServiceDown", "critical", "pagerduty", 120, 300, place="am.yaml:9", group_wait_s=10, group_interval_s=10
 )
 EVENTS = (phase("hang", 10, 60), fault("hang", 20, 30))
-FIRING, OVER = told(22, "pagerduty", "firing", "ServiceDown"), told(32, "pagerduty", "resolved", "ServiceDown")
+FIRING, OVER = notified(22, "pagerduty", "firing", "ServiceDown"), notified(32, "pagerduty", "resolved", "ServiceDown")
 WATCHDOG, DOWN = firing("Watchdog", (0, 60)), firing("ServiceDown", (21.5, 31.5))
 
 
@@ -21,36 +21,36 @@ def short(end):
     return phase("hang", 10, end), fault("hang", 20, 30)
 
 
-REJECTED = told(22, "pagerduty", "firing", "ServiceDown", ["payload.severity is 'page'"])
+REJECTED = notified(22, "pagerduty", "firing", "ServiceDown", ["payload.severity is 'page'"])
 CASES = [
     (
-        "the receiver told in time, and that it is over",
+        "the receiver notified in time, and of the resolution",
         CALL,
         sent(FIRING, OVER),
         PASS,
-        "pagerduty was told after 2 min (bound",
+        "pagerduty was notified after 2 min (bound",
     ),
     (
-        "nobody told of an alert that fired",
+        "nobody notified of an alert that fired",
         CALL,
         sent(),
         FAIL,
-        "fired live after 1 min 30 s, but pagerduty was never told",
+        "fired live after 1 min 30 s, but pagerduty was never notified",
     ),
     ("an alert that never fired live", CALL, sent(series=[WATCHDOG]), FAIL, "never fired live in 40 min"),
     (
-        "another receiver told",
+        "another receiver notified",
         CALL,
-        sent(told(22, "slack", "firing", "ServiceDown")),
+        sent(notified(22, "slack", "firing", "ServiceDown")),
         FAIL,
-        "slack was told after 2 min instead",
+        "slack was notified after 2 min instead",
     ),
     (
-        "told too late",
+        "notified too late",
         CALL,
-        sent(told(24.5, "pagerduty", "firing", "ServiceDown"), OVER),
+        sent(notified(24.5, "pagerduty", "firing", "ServiceDown"), OVER),
         FAIL,
-        "told after 4 min 30 s",
+        "notified after 4 min 30 s",
     ),
     (
         "a message the real receiver refuses",
@@ -60,25 +60,25 @@ CASES = [
         "would not have taken it: payload.severity is",
     ),
     (
-        "never told that it is over",
+        "never notified of the resolution",
         CALL,
         sent(FIRING),
         FAIL,
-        "but never that it was over: the alert stopped firing 28 min",
+        "but never of its resolution: the alert stopped firing 28 min",
     ),
     (
-        "told much too late that it is over",
+        "notified of the resolution much too late",
         CALL,
         sent(FIRING, OVER._replace(at=40)),
         FAIL,
-        "it was over 10 min after the effect (bound 7 min 10 s)",
+        "of its resolution 10 min after the effect (bound 7 min 10 s)",
     ),
     (
-        "told that it is over while it is not",
+        "notified of a resolution that is none",
         CALL,
         sent(FIRING, OVER._replace(at=25), OVER),
         FAIL,
-        "told that it was over 5 min",
+        "of its resolution, 5 min",
     ),
     (
         "an alert that goes on firing live",
@@ -113,14 +113,14 @@ CASES = [
         CALL,
         sent(FIRING, OVER, series=[WATCHDOG, DOWN, firing("ServiceDown", (5, 19), state="pending")]),
         PASS,
-        "2 min), and that it was over",
+        "2 min), and of its resolution",
     ),
     (
-        "only the all-clear told, and to another receiver",
+        "only the resolution notified, and to another receiver",
         CALL,
-        sent(told(32, "slack", "resolved", "ServiceDown")),
+        sent(notified(32, "slack", "resolved", "ServiceDown")),
         FAIL,
-        "fired live after 1 min 30 s, but pagerduty was never told",
+        "fired live after 1 min 30 s, but pagerduty was never notified",
     ),
     (
         "an alert that fires live only in a later experiment",
@@ -134,15 +134,21 @@ CASES = [
         CALL,
         sent(FIRING, events=short(33), series=[WATCHDOG, firing("ServiceDown", (21.5, 33))]),
         INCONCLUSIVE,
-        "before it had to be told over",
+        "before its resolution was due",
     ),
-    ("a message about another alert", CALL, sent(told(22, "pagerduty", "firing", "Other")), FAIL, "was never told"),
+    (
+        "a message about another alert",
+        CALL,
+        sent(notified(22, "pagerduty", "firing", "Other")),
+        FAIL,
+        "was never notified",
+    ),
     (
         "a message from before the fault",
         CALL,
         sent(FIRING._replace(at=19), series=[WATCHDOG]),
         FAIL,
-        "pagerduty was never told",
+        "pagerduty was never notified",
     ),
     (
         "firing live before the fault proves nothing",
@@ -152,18 +158,18 @@ CASES = [
         "already firing live",
     ),
     (
-        "a phase that ends before it had to be told",
+        "a phase that ends before the resolution was due",
         CALL,
         sent(events=short(23)),
         INCONCLUSIVE,
         "when the phase ended, 3 min",
     ),
     (
-        "a phase that ends before it had to be told over",
+        "a phase that ends before its resolution was due",
         CALL,
         sent(FIRING, events=short(33)),
         INCONCLUSIVE,
-        "before it had to be told over",
+        "before its resolution was due",
     ),
     (
         "a service that never got ready again",
@@ -202,7 +208,7 @@ def test_the_status_names_how_it_failed():
     records = {
         "PROVEN": sent(FIRING, OVER),
         "SILENT": sent(),
-        "MISROUTED": sent(told(22, "slack", "firing", "ServiceDown")),
+        "MISROUTED": sent(notified(22, "slack", "firing", "ServiceDown")),
         "REJECTED": sent(REJECTED, OVER),
         "UNRESOLVED": sent(FIRING),
         "FALSE-RESOLVED": sent(FIRING, OVER._replace(at=25)),

@@ -3,7 +3,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, rows, tab
 
 from harness.checks import Answers, ErrorRatio, Latency
 from harness.checks.availability import answered
-from harness.checks.evidence import judged
+from harness.checks.judging import judged
 from harness.history import EXPECTS_STATUS, Outcome
 
 STEADY = phase("steady", 0, 30)

@@ -31,7 +31,7 @@ def test_the_capacity_lies_between_two_rates_as_close_as_asked_for(capacity, fir
     found = search(service(capacity), first, precision, most_per_s=100_000)
     assert found.verdict is Verdict.PASS
     assert found.kept_per_s <= capacity < found.broken_per_s <= found.kept_per_s * (1 + precision) * (1 + 1e-9)
-    assert found.limit == "processors" and len(found.steps) <= 40
+    assert found.bottleneck == "processors" and len(found.steps) <= 40
 
 
 def test_the_rate_that_is_quoted_was_kept_twice():
@@ -77,14 +77,14 @@ def generator(most_per_s, service):
 def test_a_generator_that_gives_in_at_twice_the_capacity_does_not_hide_it():
     found = search(generator(1000, service(730)), 100, 0.05, 10_000)
     assert found.verdict is Verdict.PASS and found.kept_per_s <= 730 < found.broken_per_s <= 1.05 * found.kept_per_s
-    assert found.limit == "processors"
+    assert found.bottleneck == "processors"
 
 
 def test_what_the_generator_cannot_do_is_never_quoted_as_what_the_service_cannot():
     found = search(generator(1000, service(5000)), 100, 0.05, 10_000)
     assert found.verdict is Verdict.INCONCLUSIVE and math.isnan(found.broken_per_s)
     assert 1000 / 1.05 <= found.kept_per_s <= 1000 and "generator was late" in found.reason
-    assert found.limit == "the generator" and not any(step.verdict is Verdict.FAIL for step in found.steps)
+    assert found.bottleneck == "the generator" and not any(step.verdict is Verdict.FAIL for step in found.steps)
 
 
 def test_a_confirmation_that_decides_nothing_is_asked_for_again():

@@ -4,7 +4,7 @@ import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, history, phase, rows, up
 
 from harness.checks import Clients, Injected, Latency, ProbeDecisions, Recorded, WatchdogUnbroken
-from harness.checks.evidence import judged
+from harness.checks.judging import judged
 from harness.eventlog import Event
 
 STEADY, CRASH = phase("steady", 0, 30), phase("crash", 40, 60)

@@ -1,8 +1,8 @@
 import pytest
 from handmade import alive, fault, history, phase, ready, restart, rows, unready
 
+from harness.checks.check import NoEvidence
 from harness.checks.effect import Effect, effect, needed_effect
-from harness.checks.evidence import NoEvidence
 
 PHASE = phase("x", 10, 60)
 

@@ -76,7 +76,7 @@ CASES = [
         "load: 1 sequence number missing",
     ),
     (
-        "a generator that needed all of its processor is not believed",
+        "a generator that needed all of its processor is not trusted",
         RECORDED,
         load(account(cpu=used(*32 * [0.94]))),
         INCONCLUSIVE,
@@ -111,7 +111,7 @@ CASES = [
         "steady: the worst process of load used 95 % of a processor, bound 90 %",
     ),
     (
-        "one of several that does not say what it used is not believed",
+        "one of several that does not say what it used is not trusted",
         RECORDED,
         load(account(cpu=used(*32 * [0.2], process=[0]), workers=2, lost=[])),
         INCONCLUSIVE,
@@ -143,7 +143,7 @@ CASES = [
             )
         ),
         INCONCLUSIVE,
-        "steady: the loop of the worst process of load stood still for 1.6 s of 30 s, bound 5 %",
+        "steady: the loop of the worst process of load stalled for 1.6 s of 30 s, bound 5 %",
     ),
     (
         "what was before the epoch is none of the schedule's",
@@ -158,11 +158,11 @@ CASES = [
         "1,800 requests planned",
     ),
     (
-        "a generator whose loop stood still in a phase is not believed",
+        "a generator whose loop stalled in a phase is not trusted",
         RECORDED,
         load(account(stalls=[(5.0, 1.0), (20.0, 0.6)])),
         INCONCLUSIVE,
-        "steady: the loop of load stood still for 1.6 s of 30 s, bound 5 %",
+        "steady: the loop of load stalled for 1.6 s of 30 s, bound 5 %",
     ),
     (
         "it may stand still a little",
@@ -172,18 +172,18 @@ CASES = [
         "1,800 requests planned",
     ),
     (
-        "nor one that stood still for too much of its whole time",
+        "nor one that stalled for too much of its whole time",
         RECORDED,
         load(account(stalls=[(0.5, 1.4), (31.0, 0.6)])),
         INCONCLUSIVE,
-        "the loop of load stood still for 2 s of 32 s, bound 5 %",
+        "the loop of load stalled for 2 s of 32 s, bound 5 %",
     ),
     (
         "nor one that does not say",
         RECORDED,
         load(account(stalls=None)),
         INCONCLUSIVE,
-        "load: its account does not say when its loop stood still",
+        "load: its account does not say when its loop stalled",
     ),
     (
         "and outside of what is judged: a stall over the edge counts within it",
@@ -197,10 +197,10 @@ CASES = [
         RECORDED,
         load(account(stalls=[(10.0, 1.6)]), [REPEATED]),
         INCONCLUSIVE,
-        "steady: the loop of load stood still for 1.6 s",
+        "steady: the loop of load stalled for 1.6 s",
     ),
     (
-        "a generator that lost a worker is not believed",
+        "a generator that lost a worker is not trusted",
         RECORDED,
         load(account(workers=2, lost=["host_1"])),
         INCONCLUSIVE,

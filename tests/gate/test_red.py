@@ -9,7 +9,7 @@ import pytest
 from small_project import HERE, leftovers
 
 from harness.checks import Latency
-from harness.checks.evidence import judged
+from harness.checks.judging import judged
 from harness.history import History
 from harness.verdict import Verdict
 

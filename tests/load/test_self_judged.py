@@ -1,4 +1,4 @@
-"""A generator that was too busy, stood still or sent too little says so itself, and its run proves nothing."""
+"""A generator that was too busy, stalled or sent too little says so itself, and its run proves nothing."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ import pytest
 from odd_server import odd_server
 
 from harness.checks import Recorded
-from harness.checks.evidence import judged
+from harness.checks.judging import judged
 from harness.eventlog import Event, json_lines
 from harness.history import History, Series, Window, read_rows
 from harness.stack import generator
@@ -71,9 +71,9 @@ CASES = {
     "too busy all the time": ("burn(0.012)", 1, "steady: load used "),
     "too busy in the phase alone": ("burn(0.012 if 100 <= k < 200 else 0)", 1, "steady: load used "),
     "too busy in one worker alone": ("burn(0.024 if k % 2 else 0)", 2, "steady: the worst process of load used "),
-    "stands still": ("time.sleep(0.3 if k % 25 == 0 else 0)", 1, "steady: the loop of load stood still for "),
+    "stands still": ("time.sleep(0.3 if k % 25 == 0 else 0)", 1, "steady: the loop of load stalled for "),
     "stands still in workers": (
-        "time.sleep(0.3 if k % 25 == 0 else 0)", 2, "steady: the loop of the worst process of load stood still for ",
+        "time.sleep(0.3 if k % 25 == 0 else 0)", 2, "steady: the loop of the worst process of load stalled for ",
     ),
     "sends after the phase": ("time.sleep(1.2 if k == 190 else 0)", 1, "steady: load sent 90 for 100 planned"),
 }  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import checks
 from harness.checks import CHECKS
 from harness.errors import PlanError
 from harness.plan import plan as planning
-from harness.plan import stored
+from harness.plan import stored, watched
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +98,17 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         ),
         pytest.param(
             GATE, "- contracts", "- quiet", "nothing judges the experiments; add `- contracts`", id="no judge"
+        ),
+        pytest.param(GATE, "- quiet   ", "- answers ", "a noisy alert is not proven; add `- quiet`", id="no quiet"),
+        pytest.param(
+            SERVICE, "gpu: [GpuM", "gpus: [GpuM", "unknown capability gpus; did you mean gpu?", id="capability"
+        ),
+        pytest.param(
+            SERVICE,
+            "NvmlLost]",
+            "NvmlLots]",
+            "needs.gpu[3]: no rule is called NvmlLots; did you mean NvmlLost?",
+            id="nd",
         ),
         pytest.param(GATE, "[sham, server-crash", "[sham, sham", "sham is named 2 times", id="the same twice"),
         pytest.param(CRASH, "extensions:", "x-tensions:", "has no `- name: harness`", id="no contract"),
@@ -213,6 +225,118 @@ def test_the_stored_plan_gives_back_the_very_same_checks(project):
     )
     assert list(map(type, checks)) == list(map(type, plan.checks))
     assert {c.kind for c in checks} <= set(CHECKS)
+
+
+NAMED = [
+    ("latency: {percentile: 99, under: 300ms}", checks.Latency("steady", 99, 300)),
+    ("latency: {percentile: 50, under: 1s, phase: server-crash}", checks.Latency("server-crash", 50, 1000)),
+    ("error_ratio: {target: 1%, phase: server-crash}", checks.ErrorRatio("server-crash", 0.01)),
+    ("availability: {target: 99.5%}", checks.Availability("steady", 0.995)),
+    ("answers: {phase: sham}", checks.Answers("sham")),
+    (
+        "clients: {experiment: sham, errors_at_most: 0.1%, recovered_within: 5s}",
+        checks.Clients("sham", 0.001, 5),
+    ),
+    ("probes: {experiment: sham, restart: never}", checks.ProbeDecisions("sham")),
+    ("quiet: {phase: sham, may_fire: [ServiceDown]}", checks.Quiet("sham", frozenset({"ServiceDown"}))),
+    ("promql: {query: up, at_least: 1}", checks.Promql("up", "at_least", 1.0)),
+    ("promql: {query: 'max(x)', below: 5, phase: sham}", checks.Promql("max(x)", "below", 5.0, "sham")),
+    ("command: [python, audit.py]", checks.Command(("python", "audit.py"))),
+    ("command: {run: [./audit], timeout: 2m}", checks.Command(("./audit",), 120)),
+    ("alert_coverage: {low: 50%}", None),
+    ("contracts: {experiment: sham}", None),
+]
+
+
+@pytest.mark.parametrize(("entry", "check"), NAMED, ids=[entry for entry, _ in NAMED])
+def test_any_check_may_be_named_with_its_parameters_in_plan_units(project, entry, check):
+    before = planning.load(project / GATE).checks
+    spoil(project, GATE, "- quiet ", f"- {entry}\n- quiet ")
+    plan = planning.load(project / GATE)
+    assert check is None or check in plan.checks
+    assert len(plan.checks) == len({*before, *plan.checks}), "none twice, none lost"
+    (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    again = stored.stored_checks(project)[0]
+    assert [stored.stored(c) for c in again] == [stored.stored(c) for c in plan.checks]
+
+
+def test_an_alert_may_be_asked_for_beside_the_contracts(project):
+    about = "{experiment: server-crash, alert: ServiceDown, fires_within: 1m, resolves_within: 90s"
+    spoil(
+        project, GATE, "- quiet ", f"- alert_fires: {about}}}\n- alert_delivered: {about}, receiver: slack}}\n- quiet "
+    )
+    mine = [c for c in planning.load(project / GATE).checks if getattr(c, "fires_within_s", 0) == 60]
+    assert [(c.alert, c.severity, c.resolves_within_s) for c in mine] == 2 * [("ServiceDown", "critical", 90)]
+    assert all("service.yaml:" in c.place for c in mine) and mine[1].receiver == "slack" and mine[1].group_wait_s == 10
+
+
+def test_a_check_about_an_experiment_that_is_left_out_is_left_out_with_it(project):
+    spoil(project, GATE, "- quiet ", "- error_ratio: {target: 60%, phase: server-crash}\n- quiet ")
+    mine = checks.ErrorRatio("server-crash", 0.6)
+    assert mine in planning.load(project / GATE).checks
+    assert mine not in planning.load(project / GATE, only=["sham"]).checks
+    assert mine in planning.load(project / GATE, experiment_files=[project / CRASH]).for_experiments_alone().checks
+
+
+WRONG = {
+    "no parameters": ("latency", "latency.percentile: is missing (latency takes percentile, under, phase)"),
+    "a typing error": (
+        "latency: {percentil: 9, under: 1s}",
+        "percentil: unknown key; did you mean percentile? (latency",
+    ),
+    "no unit": (
+        "latency: {percentile: 99, under: 300}",
+        "must be a duration with its unit, like 30s, 2m or 500ms; got 300",
+    ),
+    "no share": ("error_ratio: {target: 1}", ""),
+    "out of range": ("latency: {percentile: 100, under: 1s}", "less than 100; got 100"),
+    "no such phase": ("error_ratio: {target: 1%, phase: stedy}", "no phase is called stedy; did you mean steady?"),
+    "no such experiment": ("injected: {experiment: shame}", "no experiment is called shame; did you mean sham?"),
+    "steady is no experiment": ("injected: {experiment: steady}", "no experiment is called steady; known: "),
+    "no such rule": ("quiet: {may_fire: [ServiceDwon]}", "no rule is called ServiceDwon; did you mean ServiceDown?"),
+    "none to give": ("slos: {target: 1%}", "slos.target: unknown key; known: none (slos takes no parameters)"),
+    "no mapping": ("latency: 99", "checks[2].latency: must be a mapping; got 99"),
+    "no list": ("quiet: {may_fire: ServiceDown}", "quiet.may_fire: must be a list; got 'ServiceDown'"),
+    "no bound": ("promql: {query: up}", "must give one bound: below, at_most, above, at_least"),
+    "two bounds": ("promql: {query: up, below: 1, above: 0}", "must give one bound"),
+    "no query": ("promql: {below: 1}", "promql.query: is missing"),
+    "no command": ("command: []", "command.run: "),
+    "half a command": ("command: {timeout: 1s}", "command.run: is missing (command takes run, timeout)"),
+    "a command of other things": ("command: [{}]", "command.run[0]: "),
+    "no severity": ("alert_coverage", "must name a severity, like {critical: 100%}"),
+    "not a name": ("[latency]", "unknown check ['latency']"),
+    "two names": ("{latency: {}, quiet: {}}", "unknown check {'latency'"),
+}
+
+
+@pytest.mark.parametrize(("entry", "complaint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_parameter_is_one_line_with_its_place_and_what_the_check_takes(project, entry, complaint):
+    spoil(project, GATE, "- quiet ", f"- {entry}\n- quiet ")
+    if not complaint:
+        planning.load(project / GATE)
+        return
+    line = next(i for i, text in enumerate((project / GATE).read_text().splitlines(), 1) if text == f"- {entry}")
+    with pytest.raises(PlanError) as error:
+        planning.load(project / GATE)
+    (problem,) = [p for p in error.value.problems if complaint in p]
+    assert problem.startswith(f"gate.yaml:{line}: checks[2]"), problem
+    spoil(project, SERVICE, "rules/*.yaml", "rulez/*.yaml")
+    with pytest.raises(PlanError) as error:
+        planning.load(project / GATE)
+    assert any("rulez" in p for p in error.value.problems)
+    if "no rule" not in complaint:  # those are not known then
+        assert problem in error.value.problems, "it comes at once with what is wrong elsewhere"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a GPU", "no GPU"])
+def test_an_alert_that_needs_what_the_host_lacks_is_not_applicable(project, monkeypatch, there):
+    monkeypatch.setitem(watched.CAPABILITIES, "gpu", (str(project / ("gate.yaml" if there else "none")),))
+    plan = planning.load(project / GATE)
+    lacking = () if there else ("GpuMemoryHigh", "GpuThrottled", "GpuErrors", "NvmlLost")
+    (covered,) = [check for check in plan.checks if check.kind == "alert_coverage"]
+    assert covered.not_applicable == lacking
+    (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    assert tuple(fact.alert for fact in stored.stored_checks(project)[1] if not fact.applicable) == lacking
 
 
 ARRIVALS = [

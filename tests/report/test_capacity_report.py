@@ -16,15 +16,19 @@ NOT_FOUND = Capacity(100, math.nan, (KEPT, LATE), Verdict.INCONCLUSIVE, "105/s d
 
 
 @pytest.mark.parametrize(
-    ("found", "first", "limit"),
+    ("found", "first", "bottleneck"),
     [
-        (FOUND, "capacity under steady: 100/s at 99 % confidence; every SLO is kept at 100/s, twice", BROKEN.limit),
-        (NOT_FOUND, "capacity under steady: not found; 105/s decided nothing", LATE.limit),
+        (
+            FOUND,
+            "capacity under steady: 100/s at 99 % confidence; every SLO is kept at 100/s, twice",
+            BROKEN.bottleneck,
+        ),
+        (NOT_FOUND, "capacity under steady: not found; 105/s decided nothing", LATE.bottleneck),
     ],
 )
-def test_the_answer_comes_first_and_says_how_sure_it_is_and_what_was_short(found, first, limit):
+def test_the_answer_comes_first_and_says_how_sure_it_is_and_what_was_short(found, first, bottleneck):
     out = io.StringIO()
     write(found, "steady", out)
     lines = out.getvalue().splitlines()
-    assert lines[:2] == [first, f"  short of: {limit}"]
+    assert lines[:2] == [first, f"  short of: {bottleneck}"]
     assert sum("/s  " in line for line in lines) == len(found.steps)

@@ -146,10 +146,10 @@ def test_the_edge_comes_out_within_the_precision_asked_for(service, tmp_path):
         found = find(for_real(service, tmp_path))
         if found.verdict is Verdict.PASS:
             break
-        doubts = ("late", "used", "stood still", "other processes had")
+        doubts = ("late", "used", "stalled", "other processes had")
         assert any(doubt in found.reason for doubt in doubts), found
     assert found.verdict is Verdict.PASS, found
     off = max(found.kept_per_s / known.kept_per_s, known.kept_per_s / found.kept_per_s)
     assert off <= 1 + PRECISION + 1e-9, (found, known)
     assert found.broken_per_s <= (1 + PRECISION) * found.kept_per_s + 1e-9 and found.confidence == 0.99
-    assert "the service's queue: " in found.limit and "refused with 503" in found.limit, found.limit
+    assert "the service's queue: " in found.bottleneck and "refused with 503" in found.bottleneck, found.bottleneck

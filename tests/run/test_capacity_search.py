@@ -65,7 +65,7 @@ def test_the_edge_is_found_with_what_was_short_there():
     edge = 700 / 0.99  # of every hundred requests one may fail
     assert found.verdict is Verdict.PASS
     assert found.kept_per_s <= edge < found.broken_per_s <= 1.1 * found.kept_per_s + 1e-6
-    assert found.limit.startswith("the service's queue: ") and "refused with 503" in found.limit
+    assert found.bottleneck.startswith("the service's queue: ") and "refused with 503" in found.bottleneck
     assert any("failed" in step.reason for step in found.steps if step.verdict is Verdict.FAIL)
 
 
@@ -81,7 +81,7 @@ def test_a_generator_at_its_limit_hides_the_services_and_is_named():
     found = find(service(280, [], busy=0.97, busy_from=270))
     assert found.verdict is Verdict.INCONCLUSIVE and found.kept_per_s < 270, found
     assert not any(step.verdict is Verdict.FAIL for step in found.steps)
-    assert "the generator: the generator used 0.97 of a processor" in found.limit
+    assert "the generator: the generator used 0.97 of a processor" in found.bottleneck
 
 
 def test_a_step_that_was_too_short_lasts_twice_as_long_the_next_time():

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from handmade import INCONCLUSIVE, PASS, history, rows
 
-from harness.checks.limit import limit
+from harness.checks.bottleneck import bottleneck
 from harness.eventlog import Event
 from harness.history import Series
 from harness.verdict import Result
 
-BELIEVED = Result("recorded", "the record", PASS, "", measured=1.0, bound=25.0, unit="ms")
+GOOD = Result("recorded", "the record", PASS, "", measured=1.0, bound=25.0, unit="ms")
 LATE = Result("recorded", "the record", INCONCLUSIVE, "", measured=40.0, bound=25.0, unit="ms")
 
 
-def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **few):
+def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, recorded=GOOD, **few):
     """Ten seconds of 60 requests each, on four processors of which so many per cent were idle."""
     ticks = {"all": 4000, "stolen": 40 * stolen, "idle": 40 * idle, "busy": 1000 + 40 * others, "own": 1000}
     edges = [
@@ -24,7 +24,7 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **
     at = np.arange(0, 10.1, 0.25)
     series = [Series({"__name__": "process_cpu_seconds_total"}, at, cores * at)] if cores is not None else []
     record = history(edges, finished, rows={"load": rows(600, **few)}, series=series)
-    return limit(record, "load", believed, cores=4)
+    return bottleneck(record, "load", recorded, cores=4)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def load(cores=0.3, busy=0.2, idle=60, stolen=0, others=0, believed=BELIEVED, **
         pytest.param(load(stolen=12), "the host: the host took 12 % of them away", id="the host's"),
         pytest.param(load(busy=0.95), "the generator: the generator used 0.95 of a processor", id="the generator's"),
         pytest.param(
-            load(believed=LATE, unsent=3),
+            load(recorded=LATE, unsent=3),
             "the generator: 3 requests of 600 could not be sent; the generator: it sent late, p99 40 ms (bound 25 ms)",
             id="the generator was late",
         ),
@@ -72,4 +72,4 @@ def test_what_was_short_is_named(found, says):
 
 
 def test_a_phase_that_is_not_there_tells_nothing():
-    assert limit(history(), "load", BELIEVED, cores=4) == "unknown: nothing is recorded"
+    assert bottleneck(history(), "load", GOOD, cores=4) == "unknown: nothing is recorded"

@@ -1,4 +1,4 @@
-"""Limit: what was used up at a rate, named with the figures that say so; unknown where none says anything."""
+"""The bottleneck of a load: what was used up, named with the figures that say so; unknown where none says anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.checks import strain
+from harness.checks import saturation
 from harness.checks.evidence import crowded, spent
 from harness.history import History, Outcome, Window
 from harness.units import count, duration, percent
@@ -17,8 +17,8 @@ HOST_TOOK, IDLE, GENERATOR_BUSY = 0.05, 0.05, 0.9  # shares of all processors; o
 ONE_THREAD = (0.9, 1.1)  # processors used by a process that cannot use more than one
 
 
-def limit(history: History, phase: str, believed: Result, cores: int, generator: str = "load") -> str:
-    """What was short in a phase, in words. `believed`: the generator's judgement on itself, by the check `recorded`."""
+def bottleneck(history: History, phase: str, recorded: Result, cores: int, generator: str = "load") -> str:
+    """What was short in a phase, in words. `recorded`: the result of the check of that name."""
     window = history.phase(phase)
     if window is None:
         return "unknown: nothing is recorded"
@@ -28,7 +28,7 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
     others = (ticks["busy"] - ticks["own"]) / ticks["all"] if "own" in ticks else None
     rows = history.requests(window, generator)
     shed = int(np.count_nonzero((rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & (rows["status"] == 503)))
-    busy = max((strain.busy(e.detail, window) for e in history.of("load", "finished")), default=0.0)
+    busy = max((saturation.busy(e.detail, window) for e in history.of("load", "finished")), default=0.0)
     own = "" if used is None else f"the service used {used:.2f} of {cores} processors"
     rest = "" if idle is None else f"{percent(round(idle, 2))} of all were idle"
     host = "" if took is None else f"the host took {percent(round(took, 2))} of them away"
@@ -42,7 +42,7 @@ def limit(history: History, phase: str, believed: Result, cores: int, generator:
         short.append(f"the host: {host}")
     if busy >= GENERATOR_BUSY:
         short.append(f"the generator: {ours}")
-    short += [f"the generator: {late}" for late in _late(rows, believed)]
+    short += [f"the generator: {late}" for late in _late(rows, recorded)]
     if used is not None and _exhausted(used, idle, busy, cores):
         short.append(f"the service's processor: {', '.join(filter(None, (own, rest)))}")
     if shed:
@@ -56,14 +56,14 @@ def _exhausted(used: float, idle: float | None, busy: float, cores: int) -> bool
     return ONE_THREAD[0] <= used <= ONE_THREAD[1] or (used >= ONE_THREAD[0] and left)
 
 
-def _late(rows: np.ndarray, believed: Result) -> Iterator[str]:
+def _late(rows: np.ndarray, recorded: Result) -> Iterator[str]:
     """What the generator could not do in time."""
     unsent = int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT))
     if unsent:
         yield f"{count(unsent, 'request')} of {len(rows):,} could not be sent"
-    if believed.measured is not None and believed.bound is not None and believed.measured > believed.bound:
-        bound = duration(believed.bound / 1000)
-        yield f"it sent late, p99 {duration(believed.measured / 1000)} (bound {bound})"
+    if recorded.measured is not None and recorded.bound is not None and recorded.measured > recorded.bound:
+        bound = duration(recorded.bound / 1000)
+        yield f"it sent late, p99 {duration(recorded.measured / 1000)} (bound {bound})"
 
 
 def _used_cores(history: History, window: Window) -> float | None:

@@ -1,7 +1,7 @@
-"""Strain: how hard a generator found it to keep up, from its own account. Of several processes the worst one counts.
+"""Saturation of a generator: how hard it found it to keep up, by its own account; the worst process counts.
 
-The account tells when the loop of each process stood still, as (end, seconds), and what each used of its processor, as
-(end, seconds, CPU seconds); the spans of a fleet have the number of their process behind that.
+The account holds when the loop of each process stalled, as (end, seconds), and what each used of its processor, as
+(end, seconds, CPU seconds); the spans of a distributed load have the number of their process behind that.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from harness.history import Window
 Account = Mapping[str, Any]
 
 
-def stood_still_s(account: Account, window: Window) -> float:
-    """For how long of a window its loop stood still."""
+def stalled_s(account: Account, window: Window) -> float:
+    """For how long of a window its loop stalled."""
     stalls = _by_process(account, "stalls", 2).values()
     return max((sum(_overlap_s(window, *span[:2]) for span in spans) for spans in stalls), default=0.0)
 
@@ -25,11 +25,11 @@ def busy(account: Account, window: Window) -> float:
     return max((_busy(spans, window) for spans in _by_process(account, "cpu", 3).values()), default=0.0)
 
 
-def untold(account: Account) -> str:
+def missing(account: Account) -> str:
     """What of this the account does not say; empty when it says all."""
     alive = max(1, account.get("workers", 1) - len(account.get("lost", ())))
     if account.get("stalls") is None:
-        return "when its loop stood still"
+        return "when its loop stalled"
     return "" if len(_by_process(account, "cpu", 3)) >= alive else "what it used of its processor"
 
 

@@ -1,13 +1,13 @@
-"""A FAIL beside a generator that was starved itself is no verdict on the service; nor is one made of the rows of a
-generator that the record does not believe, unless it stands without what the generator may have added."""
+"""A FAIL beside a starved generator is not attributable to the service; nor is one made of the rows of a generator that
+the record does not trust, unless it holds without what the generator may have added."""
 
 import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, fault, history, phase, rows, up
 
 from harness.checks import Answers, Availability, Clients, ErrorRatio, Latency, Recorded, judge_all
-from harness.checks.evidence import judged
-from harness.checks.standing import at_least_ms
+from harness.checks.attribution import at_least_ms
+from harness.checks.judging import judged
 from harness.eventlog import Event
 from harness.history import Outcome
 
@@ -39,18 +39,18 @@ def used(share):
 
 
 def account(**other):
-    """What the generator says of itself, believed unless `other` says otherwise."""
+    """What the generator says of itself, trusted unless `other` says otherwise."""
     done = {"generator": "load", "cpu": used(0.1), "stalls": []} | other
     return [Event(-1.0, "load", "started", detail={"generator": "load"}), Event(101.0, "load", "finished", detail=done)]
 
 
-def fails(lag=0.001, took=0.1, outcome=None, share=0.02, few=(), status=0, **told):
+def fails(lag=0.001, took=0.1, outcome=None, share=0.02, few=(), status=0, **more):
     """A phase of 100 s in which some fail, or all are too slow, beside a generator with such an account."""
     made = rows(6000, lag=lag, took=took)
     if outcome is not None:
         bad = slice(0, round(share * len(made)))
         made["outcome"][bad], made["status"][bad] = outcome, status
-    return history(STEADY, account(**told), rows={"load": made}, series=UP)
+    return history(STEADY, account(**more), rows={"load": made}, series=UP)
 
 
 BUSY, LATE = {"cpu": used(0.95)}, {"lag": 0.06}
@@ -60,7 +60,7 @@ ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
 
 @pytest.mark.parametrize("doubt", [BUSY, LATE, STILL], ids=["short of processor", "late", "stalled"])
 @pytest.mark.parametrize(
-    ("check", "record", "believed", "doubted"),
+    ("check", "record", "trusted", "in_doubt"),
     [
         pytest.param(SLOW, {}, FAIL, INCONCLUSIVE, id="100 ms are slow, but may be the generator's own"),
         pytest.param(SLOW, {"took": 0.3}, FAIL, FAIL, id="300 ms are slow without anything that it added"),
@@ -85,13 +85,13 @@ ERRORS, CRASHED = ErrorRatio("steady", 0.001), Outcome.REFUSED_BY_SERVICE
         pytest.param(Latency("steady", 95, 500), {}, PASS, PASS, id="what passed in spite of it passed"),
     ],
 )
-def test_what_a_doubtful_generator_saw_fails_only_where_it_stands_without_it(check, record, believed, doubted, doubt):
+def test_what_a_doubtful_generator_saw_fails_only_where_it_is_attributable(check, record, trusted, in_doubt, doubt):
     recorded = Recorded(lag_p99_ms=50)
-    assert judge_all([check, recorded], fails(**record))[0].verdict is believed
+    assert judge_all([check, recorded], fails(**record))[0].verdict is trusted
     result, said = judge_all([recorded, check], fails(**record | doubt))[::-1]
-    assert result.verdict is doubted, result
-    if believed is not doubted:
-        against = result.reason.partition(", so this is no verdict on the service: ")[0]
+    assert result.verdict is in_doubt, result
+    if trusted is not in_doubt:
+        against = result.reason.partition(", so this is not attributable to the service: ")[0]
         assert against in said.reason and said.verdict is INCONCLUSIVE and result.remedy
 
 
@@ -132,7 +132,7 @@ def test_what_a_request_took_at_the_least(stalls, least_ms):
 def test_the_sentence_says_how_late_and_what_was_seen():
     result = judged(SLOW, load(0.15))
     assert result.reason.startswith(
-        "in steady the generator was late (p99 150 ms, bound 100 ms), so this is no verdict"
+        "in steady the generator was late (p99 150 ms, bound 100 ms), so this is not attributable"
     )
     assert "bound 50 ms" in result.reason and "more processor" in result.remedy
 
@@ -184,7 +184,7 @@ CROWDED = [
 
 
 @pytest.mark.parametrize(("edges", "verdict", "says"), CROWDED)
-def test_what_fails_while_others_have_the_processors_is_no_verdict(edges, verdict, says):
+def test_what_fails_while_others_have_the_processors_is_not_attributable(edges, verdict, says):
     slow = rows(6000, slow=600)
     result = judged(SLOW, history(edges, rows={"load": slow}, series=UP))
     assert result.verdict is verdict and says in result.reason
@@ -197,7 +197,7 @@ def test_what_fails_while_others_have_the_processors_is_no_verdict(edges, verdic
 
 
 @pytest.mark.parametrize(("witness", "verdict"), [("ok", FAIL), ("unknown", INCONCLUSIVE)])
-def test_what_follows_from_a_fault_that_nobody_saw_is_no_verdict(witness, verdict):
+def test_what_follows_from_a_fault_without_witness_is_not_attributable(witness, verdict):
     crash = [phase("crash", 0, 100), fault("crash", 20, 30, witness=witness)]
     check = Clients("crash", errors_at_most=0.01, recovered_within_s=5)
     assert judged(check, history(*crash, rows={"load": rows(6000, timeout=600)}, series=UP)).verdict is verdict

@@ -1,0 +1,45 @@
+"""Contracts: what each experiment promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from harness.checks.alert_delivered import AlertDelivered
+from harness.checks.alert_fires import AlertFires
+from harness.checks.check import Check, Group
+from harness.checks.clients import Clients
+from harness.checks.parameters import ExperimentName, Parameters
+from harness.checks.probe_decisions import ProbeDecisions
+from harness.checks.view import Contract, View
+
+
+class Contracts(Group):
+    """Both proofs of each alert, the probes' decisions and the clients' errors that the contracts expect."""
+
+    kind: ClassVar[str] = "contracts"
+
+    class Parameters(Parameters):
+        experiment: ExperimentName | None = None
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> list[Check]:
+        """Those of the experiment that is named, or of each."""
+        only = cls.Parameters.read(parameters, view)["experiment"]
+        if not view.contracts:
+            raise ValueError("the plan has no experiments")
+        return [c for name, promised in view.contracts if only in (None, name) for c in _checks(name, promised, view)]
+
+
+def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
+    for want in contract.alerts:
+        about = (experiment, want.alert, want.severity)
+        within = (want.fires_within, want.resolves_within)
+        rule = view.rule(want.alert, want.severity)
+        place = rule.place if rule else ""
+        waits = {"group_wait_s": view.group_wait_s, "group_interval_s": view.group_interval_s}
+        yield AlertFires(*about, *within, place=place)
+        yield AlertDelivered(*about, want.receiver, *within, place=place, proof=want.proof, **waits)
+    for process, want in contract.probes.items():
+        yield ProbeDecisions(experiment, process, want.restart, want.readiness, want.at_most)
+    yield Clients(experiment, contract.clients.errors_at_most, contract.clients.recovered_within)

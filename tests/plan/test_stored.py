@@ -1,0 +1,66 @@
+"""A stored plan of an older version is read as the present one; one of a newer version is refused by its number."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.checks import CHECKS, AlertCoverage, Command, Promql, WatchdogUnbroken
+from harness.checks.check import Check
+from harness.errors import PlanError
+from harness.plan import stored
+
+VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
+SINCE_2 = {Promql, Command}
+
+
+@pytest.fixture
+def run(tmp_path):
+    shutil.copy(VERSION_1, tmp_path / "plan.yaml")
+    return tmp_path
+
+
+def edited(run, edit):
+    plan = yaml.safe_load((run / "plan.yaml").read_text())
+    edit(plan)
+    (run / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    return run
+
+
+def test_every_check_of_version_1_is_read_with_all_its_figures(run):
+    checks, facts, plan = stored.stored_checks(run)
+    assert {type(c) for c in checks} == {c for c in CHECKS.values() if issubclass(c, Check)} - SINCE_2
+    moved = {"watchdog": {"watchdog"}, "alert_coverage": {"contracts", "quiet", "watchdog"}}
+    for check, entry in zip(checks, plan["checks"], strict=True):
+        new = stored.stored(check)
+        gone = moved.get(check.kind, set())
+        assert {k: v for k, v in entry.items() if k not in gone} == {k: v for k, v in new.items() if k in entry}
+    (watchdog,) = [c for c in checks if isinstance(c, WatchdogUnbroken)]
+    assert watchdog.alert == "Watchdog" and watchdog.phases == ("steady", "server-crash")
+    assert all(fact.applicable for fact in facts)
+
+
+def test_a_coverage_of_version_1_that_went_by_checks_of_its_own_names_the_harness_it_needs(run):
+    edited(run, lambda plan: plan["checks"].remove(next(c for c in plan["checks"] if c["check"] == "quiet")))
+    with pytest.raises(PlanError, match="checks that the plan does not have; use the harness of commit d1a8ee5"):
+        stored.stored_checks(run)
+
+
+def test_what_version_2_stores_says_so_and_is_read_as_it_is(run):
+    checks, _, _ = stored.stored_checks(run)
+    edited(run, lambda plan: plan.update(version=2, checks=[stored._plain(stored.stored(c)) for c in checks]))
+    again, _, _ = stored.stored_checks(run)
+    assert again == checks and any(isinstance(c, AlertCoverage) for c in again)
+
+
+def test_a_plan_of_a_newer_version_is_refused_by_its_number(run):
+    edited(run, lambda plan: plan.update(version=3))
+    with pytest.raises(PlanError, match=r"plan\.yaml:\d+: version: the plan is of version 3, and this harness reads"):
+        stored.stored_checks(run)
+
+
+def test_a_check_that_this_harness_does_not_know_is_named_with_its_line(run):
+    edited(run, lambda plan: plan["checks"].append({"check": "astrology"}))
+    with pytest.raises(PlanError, match=r"plan\.yaml:\d+: checks\[\d+\]: this harness cannot judge it: 'astrology'"):
+        stored.stored_checks(run)
