@@ -10,18 +10,20 @@ import time
 from contextlib import suppress
 
 import pytest
-from odd_server import ANSWER, CHUNKED, OK, odd_server
+from scripted_server import ANSWER, CHUNKED, OK, scripted_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.client import _STAMPED, Answer, Client, Request, _came, now
+from harness.load.client import Client
+from harness.load.clock import RECEIVE_TIMESTAMPS, now, received_at
+from harness.load.request import Request, Response
 
 PATIENCE_S = 0.7
 
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
@@ -35,7 +37,7 @@ def ask(server, path, times=1, method="POST", body=b"image", timeout_s=20.0):
     return answer, server.connections - before
 
 
-def many(client, path, n) -> list[Answer]:
+def many(client, path, n) -> list[Response]:
     """The answers to n requests at once, in the order they came."""
     answers = []
     for _ in range(n):
@@ -46,7 +48,7 @@ def many(client, path, n) -> list[Answer]:
     return answers
 
 
-@pytest.mark.skipif(_STAMPED is None, reason="no such kernel")
+@pytest.mark.skipif(RECEIVE_TIMESTAMPS is None, reason="no such kernel")
 def test_an_answer_came_when_this_machine_had_it_however_late_it_is_read(server):
     client, answers = Client(server.url, timeout_s=20.0), []
     for about in ("the first on its connection", "one on a warm connection"):
@@ -62,18 +64,18 @@ def test_an_answer_came_when_this_machine_had_it_however_late_it_is_read(server)
 
 
 @pytest.mark.parametrize(
-    ("noted_ago_s", "sent_ago_s", "is_believed"),
+    ("noted_ago_s", "sent_ago_s", "is_used"),
     [(None, 1, False), (0.2, 1, True), (2, 1, False), (-1, 1, False)],
-    ids=["no note", "a note", "before it was asked for", "from a clock that was put back"],
+    ids=["none", "between request and now", "before the request", "from a clock that was set back"],
 )
-def test_when_an_answer_came_is_believed_only_between_its_request_and_now(noted_ago_s, sent_ago_s, is_believed):
-    notes = []
+def test_a_receive_timestamp_is_used_only_between_its_request_and_now(noted_ago_s, sent_ago_s, is_used):
+    ancillary = []
     if noted_ago_s is not None:
         seconds, rest = divmod(time.time_ns() - int(1e9 * noted_ago_s), 10**9)
-        notes = [(socket.SOL_SOCKET, 35, struct.pack("@qq", seconds, rest))]
+        ancillary = [(socket.SOL_SOCKET, 35, struct.pack("@qq", seconds, rest))]
     before = now()
-    came = _came(notes, before - sent_ago_s)
-    assert (came < before) is is_believed
+    received = received_at(ancillary, before - sent_ago_s)
+    assert (received < before) is is_used
 
 
 # path, outcome, status, body, connections that three requests take
@@ -109,20 +111,20 @@ def test_an_answer_to_head_has_no_body_whatever_it_says(server):
 
 
 FAILURES = [
-    ("/close", Outcome.BROKEN, 0, "closed without an answer"),
-    ("/half-head", Outcome.BROKEN, 0, "closed before the answer ended"),
-    ("/half-body", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/half-chunk", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/no-last-chunk", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/only-interim", Outcome.BROKEN, 100, "closed before the answer ended"),
+    ("/close", Outcome.BROKEN, 0, "closed without a response"),
+    ("/half-head", Outcome.BROKEN, 0, "closed before the response ended"),
+    ("/half-body", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/half-chunk", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/no-last-chunk", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/only-interim", Outcome.BROKEN, 100, "closed before the response ended"),
     ("/reset", Outcome.BROKEN, 0, "ECONNRESET"),
     ("/reset-in-body", Outcome.BROKEN, 200, "ECONNRESET"),
     ("/garbage", Outcome.GARBAGE, 0, "not HTTP"),
     ("/bad-chunk", Outcome.GARBAGE, 200, "not HTTP"),
     ("/two-lengths", Outcome.GARBAGE, 0, "not HTTP"),
-    ("/silent", Outcome.TIMEOUT, 0, "no complete answer in 0.7 s"),
-    ("/drip", Outcome.TIMEOUT, 200, "no complete answer in 0.7 s"),
-    ("/drip-body", Outcome.TIMEOUT, 200, "no complete answer in 0.7 s"),
+    ("/silent", Outcome.TIMEOUT, 0, "no complete response in 0.7 s"),
+    ("/drip", Outcome.TIMEOUT, 200, "no complete response in 0.7 s"),
+    ("/drip-body", Outcome.TIMEOUT, 200, "no complete response in 0.7 s"),
 ]
 
 
@@ -137,7 +139,7 @@ def test_an_incomplete_answer_says_how_it_failed(server, path, outcome, status, 
 
 
 def test_an_answer_cut_at_any_byte_is_broken_and_never_ok():
-    with odd_server({f"/{i}": [OK[:i], "close"] for i in range(len(OK) + 1)}) as server:
+    with scripted_server({f"/{i}": [OK[:i], "close"] for i in range(len(OK) + 1)}) as server:
         outcomes = [ask(server, f"/{i}")[0].outcome for i in range(len(OK) + 1)]
     assert outcomes == [Outcome.BROKEN] * len(OK) + [Outcome.OK]
 
@@ -181,7 +183,7 @@ def test_a_connection_may_be_given_less_time_than_an_answer():
 def test_a_silence_may_be_given_less_time_than_an_answer(server):
     client = Client(server.url, timeout_s=30, read_timeout_s=0.3)
     silent, slow = client.ask(Request("GET", "/silent")), client.ask(Request("GET", "/drip-body"))
-    assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "not a byte for 0.3 s")
+    assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "no byte for 0.3 s")
     assert (slow.outcome, slow.body) == (Outcome.OK, ANSWER), "2 s altogether, but never silent for long"
 
 
@@ -312,7 +314,7 @@ LONG = (
 def test_a_chunked_answer_cut_at_any_byte_is_broken_and_its_pieces_may_come_anyhow():
     cut = {f"/cut{i}": [LONG[:i], "close"] for i in range(len(LONG))}
     split = {f"/split{i}": [LONG[:i], 0.002, LONG[i:]] for i in range(1, len(LONG))}
-    with odd_server(cut | split) as server:
+    with scripted_server(cut | split) as server:
         client = Client(server.url, timeout_s=20)
         assert {client.ask(Request("GET", path)).outcome for path in cut} == {Outcome.BROKEN}
         whole = [client.ask(Request("GET", path)) for path in split]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from odd_server import WAYS, odd_server
+from scripted_server import WAYS, scripted_server
 
 from harness.errors import UsageError
 from harness.history import Outcome, read_rows
@@ -25,7 +25,7 @@ from harness.stack import generator
 
 SCENARIO = """
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(50)
@@ -99,7 +99,7 @@ def start(tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
@@ -155,7 +155,7 @@ def test_what_is_done_for_the_first_time_makes_no_request_late(start, server, tm
 
 
 def test_a_stall_of_the_service_neither_stops_the_schedule_nor_hides_in_the_percentiles(start, tmp_path):
-    with odd_server() as server:
+    with scripted_server() as server:
         run = start(scenario(tmp_path), server.url, for_s=4)
         run.wait_for_rows(40)
         server.stall(2.0)
@@ -171,9 +171,9 @@ def test_a_stall_of_the_service_neither_stops_the_schedule_nor_hides_in_the_perc
     "path, outcome, failure",
     [
         ("/shed", Outcome.REFUSED_BY_SERVICE, "REFUSED_BY_SERVICE: status 503"),
-        ("/half-body", Outcome.BROKEN, "BROKEN: closed before the answer ended"),
+        ("/half-body", Outcome.BROKEN, "BROKEN: closed before the response ended"),
         ("/garbage", Outcome.GARBAGE, "GARBAGE: not HTTP"),
-        ("/silent", Outcome.TIMEOUT, "TIMEOUT: no complete answer in 0.5 s"),
+        ("/silent", Outcome.TIMEOUT, "TIMEOUT: no complete response in 0.5 s"),
     ],
 )
 def test_failed_requests_are_rows_and_failures_in_locust_and_the_process_still_ends_well(
@@ -400,14 +400,14 @@ def test_two_schedules_in_one_run_are_refused_whether_in_one_file_or_in_two(serv
     assert plain(tmp_path, server.url, "Looks", file=both).returncode == 0
 
 
-def test_odd_clients_are_refused_over_tls_before_any_load(tmp_path):
+def test_slow_clients_are_refused_over_tls_before_any_load(tmp_path):
     file = scenario(tmp_path)
-    odd = "request = Request('POST', '/', (), b'image', manner=Manner(up_per_s=10) if k % 6 == 4 else None)"
-    text = "from harness.load.odd import Manner\n" + file.read_text()
-    file.write_text(text.replace("        pass", f"        {odd}\n        return request"))
+    slow = "request = Request('POST', '/', (), b'image', pace=ClientPace(send_per_s=10) if k % 6 == 4 else None)"
+    text = "from harness.load.locust import ClientPace\n" + file.read_text()
+    file.write_text(text.replace("        pass", f"        {slow}\n        return request"))
     done = plain(tmp_path, "https://127.0.0.1:9")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "manner: odd clients speak plain HTTP only, and request 4 is one of theirs" in done.stderr
+    assert "pace: slow and aborting clients use plain HTTP only, and request 4 is one of theirs" in done.stderr
 
 
 def csv_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -431,19 +431,18 @@ def test_csv_files_hold_the_whole_run(server, tmp_path):
 
 EXPECTING = """
 from harness.load.arrivals import constant
-from harness.load.odd import Manner
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import ClientPace, OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(50)
 
     def request(self, k):
         return [
-            Request("GET", "/not-found", name="refused as it must be", answers=(401, 404)),
-            Request("GET", "/ok", name="let in", answers=range(400, 500)),
-            Request("GET", "/not-found", name="refused otherwise", answers=(401,)),
-            Request("GET", "/shed", name="shed", answers=(401,)),
-            Request("POST", "/ok", (), b"x" * 999, name="went away", manner=Manner(leaves_after=0.5)),
+            Request("GET", "/not-found", name="refused as it must be", expect_status=(401, 404)),
+            Request("GET", "/ok", name="let in", expect_status=range(400, 500)),
+            Request("GET", "/not-found", name="refused otherwise", expect_status=(401,)),
+            Request("GET", "/shed", name="shed", expect_status=(401,)),
+            Request("POST", "/ok", (), b"x" * 999, name="went away", pace=ClientPace(abort_after=0.5)),
         ][k % 5]
 """
 
@@ -480,6 +479,9 @@ OPTIONS = [
     (["-H", "localhost"], "host: must be like http://127.0.0.1:8000, got 'localhost'"),
     (["--clients", "0"], "--clients: must be above 0, got 0"),
     (["--ca-file", "/nowhere.pem", "-H", "https://x"], "--ca-file: /nowhere.pem: No such file"),
+    (["--client-cert", "/nowhere.pem", "-H", "https://x"], "--client-cert: /nowhere.pem: No such file"),
+    (["--client-key", "/dev/null", "-H", "https://x"], "--client-key: /dev/null: needs the certificate"),
+    (["--headers-file", "/nowhere.json"], "--headers-file: /nowhere.json: No such file"),
 ]
 
 
@@ -530,7 +532,7 @@ def test_a_command_for_a_scenario_that_is_not_there_is_refused(tmp_path):
 VISITS = """
 from harness.history import Outcome
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Visits(OpenModelUser):
     arrivals = constant(20)
@@ -582,11 +584,11 @@ def test_labels_follow_predictions_under_the_id_the_prediction_had(start, tmp_pa
     file = tmp_path / "labels.py"
     file.write_text(
         "from pathlib import Path\nfrom harness.load.arrivals import constant\n"
-        "from harness.load.predict import LabellingUser\n\n"
+        "from harness.load.locust import LabellingUser\n\n"
         "class Labels(LabellingUser):\n    arrivals = constant(20)\n    feedback_after_s = 0.1\n"
         "    radiographs = Path(__file__).parent\n    headers = (('X-Key', 'k'),)\n"
     )
-    with odd_server(WAYS | {"/feedback": WAYS["/ok"]}) as server:
+    with scripted_server(WAYS | {"/feedback": WAYS["/ok"]}) as server:
         run = start(file, server.url, for_s=0.6)
         code, _, err = run.end()
         bodies = server.bodies

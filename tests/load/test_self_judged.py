@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from odd_server import odd_server
+from scripted_server import scripted_server
 
 from harness.checks import Recorded
 from harness.checks.evidence import judged
@@ -16,7 +16,7 @@ from harness.verdict import Verdict
 SCENARIO = """
 import time
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 def burn(for_s):
     until = time.process_time() + for_s
@@ -37,7 +37,7 @@ FROM_S, TO_S, ENDS_S = 2, 4, 6  # the phase, and the end of the run
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
