@@ -229,7 +229,7 @@ def test_a_whole_run_accepts_no_unknown_certificate_unless_it_may(serve, scenari
     assert set(rows["outcome"]) == {Outcome.OK}
 
 
-def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scenario, tmp_path, monkeypatch, capsys):
+def test_harness_load_hands_on_authorities_and_corpus(serve, made, scenario, tmp_path, monkeypatch, capsys):
     url, server = serve("good")
     nobody = "http://127.0.0.1:9"
     Stack(tmp_path, "svc", url, nobody, nobody, time_scale=60).write()
@@ -242,10 +242,10 @@ def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scena
     code = main([*asked, "--ca-file", str(made / "ca.pem")])
     said = capsys.readouterr()
     assert code == 0 or "late" in said.out, said  # on a busy machine it may be
-    assert "50 requests" in said.out and "right answers          50.00 % of 50 labelled" in said.out
+    assert "50 requests" in said.out and "correct predictions    50.00 % of 50 labelled" in said.out
     assert {body for _, body in server.bodies} == {b"NORMAL", b"PNEUMONIA"}
     main([*asked, "--insecure"])
-    assert "right answers          50.00 % of 50 labelled" in capsys.readouterr().out
+    assert "correct predictions    50.00 % of 50 labelled" in capsys.readouterr().out
     for option in ("--corpus", "--ca-file"):
         assert main([*asked, option, "/nowhere"]) == 2
         assert f"{option}: there is no /nowhere" in capsys.readouterr().err
