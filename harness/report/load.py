@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.history import EXPECTS_STATUS, SLOW_CLIENT, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
+from harness.stats import nearest_rank
 from harness.verdict import Result, Verdict
 
 
@@ -87,6 +88,4 @@ def _counts(values: np.ndarray) -> list[tuple[int, int]]:
 
 def _percentiles(seconds: np.ndarray) -> str:
     """Nearest rank, so that each figure is a request that happened."""
-    ordered = np.sort(seconds) * 1000
-    ranks = [max(0, int(np.ceil(p / 100 * len(ordered))) - 1) for p in PERCENTILES]
-    return "".join(f"{ordered[r]:9.1f}" for r in [*ranks, len(ordered) - 1])
+    return "".join(f"{1000 * nearest_rank(seconds, p):9.1f}" for p in (*PERCENTILES, 100))
