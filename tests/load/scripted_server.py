@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-ANSWER = b'{"class": "PNEUMONIA"}'
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n" + ANSWER
+BODY = b'{"class": "PNEUMONIA"}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n" + BODY
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -24,13 +24,13 @@ WAYS = {
     "/predict": [0.005, OK],
     "/chunked": [
         CHUNKED,
-        b"5\r\n" + ANSWER[:5],
-        b"\r\n11;ext=1\r\n" + ANSWER[5:],
+        b"5\r\n" + BODY[:5],
+        b"\r\n11;ext=1\r\n" + BODY[5:],
         0.01,
         b"\r\n0\r\nTrailer: x\r\n\r\n",
     ],
-    "/until-close": [b"HTTP/1.1 200 OK\r\n\r\n", ANSWER[:9], 0.01, ANSWER[9:], CLOSE],
-    "/old": [b"HTTP/1.0 200 OK\r\nContent-Length: 22\r\n\r\n" + ANSWER],
+    "/until-close": [b"HTTP/1.1 200 OK\r\n\r\n", BODY[:9], 0.01, BODY[9:], CLOSE],
+    "/old": [b"HTTP/1.0 200 OK\r\nContent-Length: 22\r\n\r\n" + BODY],
     "/interim": [head("100 Continue"), 0.01, head("103 Early Hints", "Link: x"), OK],
     "/no-content": [head("204 No Content")],
     "/head": [head("200 OK", "Content-Length: 22")],

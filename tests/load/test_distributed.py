@@ -1,4 +1,4 @@
-"""One schedule over several workers: nothing lost, nothing twice, whoever comes late, dies or comes back."""
+"""One schedule over several workers: nothing lost, nothing twice, when a worker comes late, is lost or comes back."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_what_a_killed_worker_left_undone_is_unsent_and_a_late_one_changes_nothi
     assert late.wait(timeout=60) == 0
 
 
-def test_a_worker_that_stands_still_is_late_and_loses_nothing(locust, server, tmp_path):
+def test_a_stalled_worker_is_late_and_loses_nothing(locust, server, tmp_path):
     port = str(free_port())
     master = locust(*master_of(server.url, 2, tmp_path, "--for", "5", "--master", "--master-bind-port", port))
     workers = [locust("--worker", "--master-port", port) for _ in range(2)]

@@ -35,8 +35,8 @@ class Asks(OpenModelUser):
         {before}
         return Request("POST", "{path}", (), b"image", expected=k % 2)
 
-    def predicted(self, answer):
-        return 1 if b"PNEUMONIA" in answer.body else -1
+    def predicted(self, response):
+        return 1 if b"PNEUMONIA" in response.body else -1
 """
 
 
@@ -189,7 +189,7 @@ def test_failed_requests_are_rows_and_failures_in_locust_and_the_process_still_e
     assert failure in json.dumps(entry) + err
 
 
-def test_with_nobody_listening_the_schedule_is_kept_all_the_same(start, tmp_path):
+def test_with_nothing_listening_the_schedule_is_kept_all_the_same(start, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         run = start(scenario(tmp_path), f"http://127.0.0.1:{unused.getsockname()[1]}", for_s=0.6)
@@ -243,7 +243,7 @@ HELD_UP = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_account_says_how_late(
+def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_account_has_the_dispatch_lag(
     start, server, tmp_path, number
 ):
     run = start(scenario(tmp_path, before="pass" + HELD_UP.format(number=int(number))), server.url)
@@ -274,8 +274,8 @@ def with_pages(start, tmp_path, url):
     run = start(scenario(tmp_path), url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
 
     def ui(path: str, data: bytes | None = None) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
-            return json.loads(answer.read())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as response:
+            return json.loads(response.read())
 
     while True:
         try:
@@ -466,7 +466,7 @@ def test_locust_counts_as_failures_what_is_one_and_nothing_else(server, tmp_path
         "REFUSED_BY_SERVICE: status 503": n,
     }  # fmt: skip
     gone = next(e for e in json.loads(done.stdout[done.stdout.index("[") :]) if e["name"] == "went away")
-    assert (gone["num_none_requests"], gone["response_times"]) == (n, {}), "nobody waited for an answer"
+    assert (gone["num_none_requests"], gone["response_times"]) == (n, {}), "nobody waited for a response"
     heard = [line for line in done.stdout.splitlines() if line.startswith("heard")]
     assert sum("heard POST went away NoneType None" in line for line in heard) == n
     assert sum("heard GET refused as it must be float None" in line for line in heard) == n
@@ -544,14 +544,15 @@ class Visits(OpenModelUser):
         return self.visit(k)
 
     def visit(self, k):
-        answer = yield Request("POST", "/shed" if k % 4 == 2 else "/predict", (), b"image", expected=k % 2)
-        if answer.outcome is Outcome.OK:
-            yield Request("POST", "/ok", (), answer.request_id.encode(), expected=k % 2, after_s=0.25, name="feedback")
+        response = yield Request("POST", "/shed" if k % 4 == 2 else "/predict", (), b"image", expected=k % 2)
+        if response.outcome is Outcome.OK:
+            ours = response.request_id.encode()
+            yield Request("POST", "/ok", (), ours, expected=k % 2, after_s=0.25, name="feedback")
             yield Request("GET", "/slow")
 """
 
 
-def test_a_visit_asks_again_after_its_answer_and_leaves_the_schedule_alone(start, server, tmp_path):
+def test_a_visit_goes_on_after_its_response_and_leaves_the_schedule_alone(start, server, tmp_path):
     (tmp_path / "visits.py").write_text(VISITS)
     run = start(tmp_path / "visits.py", server.url, "--json", for_s=1.5)
     code, out, err = run.end()
@@ -600,18 +601,18 @@ def test_labels_follow_predictions_under_the_id_the_prediction_had(start, tmp_pa
         assert label["label"] == ("NORMAL", "PNEUMONIA")[predictions[label["request_id"]]["expected"]]
 
 
-def test_clients_that_ask_as_fast_as_they_are_answered_have_their_rows_too(start, server, tmp_path):
+def test_the_requests_of_a_closed_model_have_rows_too(start, server, tmp_path):
     run = start(scenario(tmp_path, "/slow"), server.url, "--clients", "3", for_s=1.0)
     code, _, err = run.end()
     assert code == 0, err
     assert adds_up(run).unsent == 0
     assert run.events()[0][1].arrivals == "clients:3"
     rows = run.rows
-    assert 10 < len(rows) <= 3 * 1.0 / 0.02 + 3, "each waits for its answer, which takes 20 ms"
+    assert 10 < len(rows) <= 3 * 1.0 / 0.02 + 3, "each waits for its response, which takes 20 ms"
     assert np.all(rows["sent"] - rows["intended"] < 0.5)
 
 
-def test_clients_who_find_nobody_do_not_ask_without_a_pause(start, tmp_path):
+def test_a_closed_model_pauses_after_a_failed_connection(start, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -632,7 +633,7 @@ def heard(request_type, name, response_time, exception, start_time, **_):
 """
 
 
-def test_whoever_listens_to_locusts_request_events_hears_each(start, server, tmp_path):
+def test_listeners_of_locusts_request_event_get_each(start, server, tmp_path):
     file = scenario(tmp_path, "/shed")
     file.write_text(file.read_text() + LISTENING)
     run = start(file, server.url, for_s=0.5)

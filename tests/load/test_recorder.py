@@ -1,4 +1,4 @@
-"""Rows and the account are on disk as they happen, in the form every reader expects."""
+"""Rows and the account are on disk as they happen, in the format every reader expects."""
 
 import json
 import math
@@ -56,7 +56,7 @@ def test_a_row_cut_short_by_a_kill_does_not_shift_those_of_the_next_run(tmp_path
     assert list(read_rows(tmp_path / "rows")["seq"][1:]) == [7]
 
 
-def test_an_endless_answer_still_fits_a_row(tmp_path):
+def test_an_endless_response_still_fits_a_row(tmp_path):
     one = recorder(Files(tmp_path / "rows", None, "load"))
     add(one, bytes_in=5_000_000_000)
     one.flush()

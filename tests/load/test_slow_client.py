@@ -12,7 +12,7 @@ from harness.history import Outcome
 from harness.load.request import ClientPace
 from harness.load.slow_client import exchange
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
 MESSAGE = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000
 
 
@@ -32,7 +32,7 @@ def server():
                     return
                 if early.is_set():
                     break
-            peer.sendall(ANSWER)
+            peer.sendall(BODY)
             peer.recv(1)
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -53,8 +53,8 @@ def test_a_client_that_is_slow_to_send_sends_all_piece_by_piece(server):
 def test_a_client_that_is_slow_to_read_gets_all_in_the_end(server):
     port, _, _ = server
     ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(read_per_s=4000), 30)
-    assert (ended.outcome, ended.bytes_in, len(ended.body)) == (Outcome.OK, len(ANSWER), 2000)
-    assert ended.done - ended.first_byte >= 0.8 * len(ANSWER) / 4000
+    assert (ended.outcome, ended.bytes_in, len(ended.body)) == (Outcome.OK, len(BODY), 2000)
+    assert ended.done - ended.first_byte >= 0.8 * len(BODY) / 4000
 
 
 def test_an_aborting_client_is_no_failure_of_the_service(server):

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from scripted_server import ANSWER, OK, WAYS, ScriptedServer, scripted_server
+from scripted_server import BODY, OK, WAYS, ScriptedServer, scripted_server
 
 import harness.run
 from harness.cli import main
@@ -77,10 +77,10 @@ def test_exchanges_over_one_warm_connection_are_as_without_tls(serve, made):
     url, server = serve("good")
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"))
     assert client.warm(2) == 2
-    for path, body in [("/ok", ANSWER), ("/chunked", ANSWER), ("/big", BIG), ("/interim", ANSWER), ("/ok", ANSWER)]:
-        answer = client.ask(Request("POST", path, (), bytes(200_000)))
-        assert (answer.outcome, answer.status, answer.body) == (Outcome.OK, 200, body), path
-        assert answer.sent <= answer.first_byte <= answer.done
+    for path, body in [("/ok", BODY), ("/chunked", BODY), ("/big", BIG), ("/interim", BODY), ("/ok", BODY)]:
+        response = client.ask(Request("POST", path, (), bytes(200_000)))
+        assert (response.outcome, response.status, response.body) == (Outcome.OK, 200, body), path
+        assert response.sent <= response.first_byte <= response.done
     assert server.connections == 2
     for path in [p for p in TLS_WAYS if p.startswith("/cut")] + ["/reset-in-body", "/close", "/garbage"]:
         outcome = client.ask(Request("GET", path)).outcome
@@ -100,8 +100,8 @@ def test_a_wrong_certificate_is_a_failed_connection_that_says_why(serve, made, c
     url, server = serve(certificate)
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem") if trusted else None)
     assert client.warm(1) == 0
-    answer = client.ask(Request("GET", "/ok"))
-    assert (answer.outcome, answer.error) == (Outcome.CONNECT_FAILED, error)
+    response = client.ask(Request("GET", "/ok"))
+    assert (response.outcome, response.error) == (Outcome.CONNECT_FAILED, error)
     assert server.requests == 0, "not a byte of the request may have gone to whoever that is"
     unverified = Client(url, timeout_s=20, verify=False)
     assert unverified.ask(Request("GET", "/ok")).outcome is Outcome.OK
@@ -110,8 +110,8 @@ def test_a_wrong_certificate_is_a_failed_connection_that_says_why(serve, made, c
 def test_a_server_without_tls_is_a_failed_connection():
     with scripted_server() as server:
         client = Client(server.url.replace("http:", "https:"), timeout_s=2)
-        answer = client.ask(Request("GET", "/ok"))
-    assert answer.outcome in (Outcome.CONNECT_FAILED, Outcome.TIMEOUT) and answer.error
+        response = client.ask(Request("GET", "/ok"))
+    assert response.outcome in (Outcome.CONNECT_FAILED, Outcome.TIMEOUT) and response.error
 
 
 @pytest.mark.parametrize("files", ["two files", "one file"])
