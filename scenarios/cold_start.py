@@ -6,7 +6,7 @@ First requests pay for what start-up left undone; nothing is warmed here, so tha
 from pathlib import Path
 
 from harness.load.arrivals import step
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class ColdStart(PredictUser):

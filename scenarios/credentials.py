@@ -1,23 +1,21 @@
-"""Somebody tries keys: no key, guesses, and keys in odd shapes, among clients who have done nothing wrong.
+"""An attacker tries keys: no key, guesses, and malformed keys, among clients with a valid one.
 
 Meant for a service with authentication on (`--auth on`): each attempt must be a 401, is counted and audited, and the
-good clients (`HARNESS_API_KEY` holds their key) notice nothing. A guess that is let in is a wrong answer.
+good clients, whose credentials are the headers of the run (`--headers-file`), notice nothing. A guess that is accepted
+is a wrong response.
 """
 
-import os
 import random
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
-from harness.load.user import Request
+from harness.load.locust import PredictUser, Request
 
 GUESSES = random.Random(7)
-KEY = os.environ.get("HARNESS_API_KEY", "")
 
 
 def _guess() -> tuple[tuple[str, str], ...]:
-    """A header as somebody without a key sends it."""
+    """The header of a client without a key."""
     kind = GUESSES.randrange(4)
     if kind == 0:
         return ()
@@ -31,12 +29,13 @@ def _guess() -> tuple[tuple[str, str], ...]:
 class Credentials(PredictUser):
     arrivals = poisson(40, seed=7)
     timeout_s = 5.0
-    headers = (("Authorization", f"Bearer {KEY}"),) if KEY else ()
     radiographs = Path(__file__).parent / "radiographs"
 
     def request(self, k: int) -> Request:
         question = super().request(k // 2)  # images of both classes take turns, and so do the good and the bad
         if k % 2 == 0:
             return question
-        kind = tuple(h for h in question.headers if h[0] == "Content-Type")
-        return question._replace(headers=(*kind, *_guess()), expected=-1, answers=(401,), name="a guessed key")
+        return question._replace(
+            headers=(*question.headers, *_guess()), expected=-1, expect_status=(401,), name="a guessed key",
+            anonymous=True,
+        )  # fmt: skip

@@ -6,7 +6,7 @@ Autoscalers, warm caches and rate alerts tuned on averages see what they do at b
 from pathlib import Path
 
 from harness.load.arrivals import sine
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Diurnal(PredictUser):

@@ -6,7 +6,7 @@ The service goes on answering 200; whether drift metrics, confidence and accurac
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Drifted(PredictUser):

@@ -9,8 +9,7 @@ import struct
 from typing import ClassVar
 
 from harness.load.arrivals import poisson
-from harness.load.client import Answer
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request, Response
 
 MODEL, SIDE = "pneumonia-detector", 64
 PATH = f"/v2/models/{MODEL}/infer"
@@ -48,8 +47,8 @@ class InferenceProtocol(OpenModelUser):
     def request(self, k: int) -> Request:
         return self.questions[k % len(self.questions)]
 
-    def predicted(self, answer: Answer) -> int:
+    def predicted(self, response: Response) -> int:
         try:
-            return int(json.loads(answer.body)["outputs"][0]["data"][0] > 0.5)
+            return int(json.loads(response.body)["outputs"][0]["data"][0] > 0.5)
         except (ValueError, LookupError, TypeError):
             return -1

@@ -6,7 +6,7 @@ So the service learns its own accuracy, and an alert on it has something to read
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import LabellingUser
+from harness.load.locust import LabellingUser
 
 
 class Labelled(LabellingUser):

@@ -1,7 +1,7 @@
 """What should never have been sent: truncated, empty and random bodies, wrong types, broken feedback, unknown paths.
 
-Each must be a 4xx, quickly (any other answer is a failure), and none may cost another client its answer: every second
-request is a good one.
+Each must be a 4xx, quickly (any other status is a failure), and none may cost another client its response: every
+second request is a good one.
 """
 
 import random
@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.load.arrivals import poisson
-from harness.load.mix import Mix
-from harness.load.predict import PredictUser
-from harness.load.user import Request
+from harness.load.locust import Mix, PredictUser, Request
 
 
 def _typed(kind: str) -> tuple[tuple[str, str], ...]:
@@ -31,7 +29,7 @@ BAD = {
     "path": Request("POST", "/../../etc/passwd", _typed("image/jpeg"), NOISE, name="path trick"),
     "method": Request("DELETE", "/predict", name="wrong method"),
 }
-BAD = {kind: request._replace(answers=REFUSED) for kind, request in BAD.items()}
+BAD = {kind: request._replace(expect_status=REFUSED) for kind, request in BAD.items()}
 
 
 class Malformed(PredictUser):
@@ -44,5 +42,5 @@ class Malformed(PredictUser):
         kind, whole = self.kinds(k), super().request(k)
         if kind == "truncated":
             half = whole.body[: len(whole.body) // 2]
-            return whole._replace(body=half, expected=-1, answers=REFUSED, name="truncated image")
+            return whole._replace(body=half, expected=-1, expect_status=REFUSED, name="truncated image")
         return whole if kind == "good" else BAD[kind]

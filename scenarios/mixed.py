@@ -6,7 +6,7 @@ The formats differ tenfold in what they cost to decode, so a mean says little; t
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Mixed(PredictUser):

@@ -6,7 +6,7 @@ What breaks here breaks at some rate; the load report's seconds show at which.
 from pathlib import Path
 
 from harness.load.arrivals import ramp
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Ramp(PredictUser):

@@ -7,8 +7,7 @@ least room for it, and a short fault becomes a long one.
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.dispatch import Visit
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser, Visit
 
 TRIES = 5
 BACKOFF_S = 0.2  # doubled each time; naive clients do not wait at all
@@ -24,8 +23,8 @@ class RetryStorm(PredictUser):
         question = super().request(k // 2)  # images of both classes take turns, and so do the naive and the patient
         wait_s = BACKOFF_S if k % 2 else 0.0
         for _ in range(TRIES):
-            answer = yield question
-            if 200 <= answer.status < 500:
+            response = yield question
+            if 200 <= response.status < 500:
                 return
             question = question._replace(after_s=wait_s)
             wait_s *= 2

@@ -6,7 +6,7 @@ Nothing here is hard; what shows is what adds up: memory, file descriptors, logs
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Soak(PredictUser):

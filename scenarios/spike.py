@@ -6,7 +6,7 @@ It shows whether what waits is answered in the end or shed at once, and how soon
 from pathlib import Path
 
 from harness.load.arrivals import spike
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Spike(PredictUser):

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Steady(PredictUser):

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from harness.load.arrivals import step
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Stress(PredictUser):

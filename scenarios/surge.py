@@ -7,7 +7,7 @@ Its clients are impatient and many.
 from pathlib import Path
 
 from harness.load.arrivals import poisson
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Surge(PredictUser):

@@ -7,7 +7,7 @@ line, or the requests-load.bin of any run: `--arrivals replay:runs/ID/requests-l
 from pathlib import Path
 
 from harness.load.arrivals import replay
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 HERE = Path(__file__).parent
 

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ MAY_IMPORT = {  # within harness; every layer may import itself
 PURE = {"harness.load.arrivals": {"plan"}, "harness.rules.rulefile": {"plan"}}  # modules that others may import too
 PROCESSES = {  # run as programs of their own, so they may print and exit; so may all of harness.cli
     "harness.chaos.runner",
-    "harness.load.runner",
+    "harness.load.locust.runner",
     "harness.stack.sinks",
     "harness.stack.tools",
     "harness.stack.watchdog",
@@ -47,6 +48,9 @@ OUTSIDE_WORLD = {
     "asyncio",
     "signal",
     "multiprocessing",
+}
+GEVENT = {  # gevent by itself patches nothing; who imports locust has the whole process patched
+    "harness.load.slow_client",  # a greenlet for each slow client, beside those of the schedule
 }
 RUN_PROMTOOL = {"harness.rules.replay", "harness.rules.rulefile"}
 BEFORE_INSTALL = "harness.stack.tools"
@@ -88,8 +92,11 @@ def _import_breaches(module: str, node: ast.AST) -> Iterator[str]:
             continue
         if theirs in ("torch", "model_server"):
             yield f"harness imports {name}"
-        if theirs in ("locust", "gevent") and layer != "load":
-            yield f"{layer} imports {name}; only load may, in a child"
+        adapter = f"{module}.".startswith("harness.load.locust.")
+        if not adapter and (theirs == "locust" or (theirs == "gevent" and module not in GEVENT)):
+            yield f"{module} imports {name}; only harness.load.locust may, in a child"
+        if layer == "load" and not adapter and f"{name}.".startswith("harness.load.locust."):
+            yield f"{module} imports {name}, and with it locust"
         if layer and layer not in MAY_IMPORT:
             yield f"{layer} is not in the table"
         elif layer and target and target != layer and target not in MAY_IMPORT[layer] and not _pure(name, layer):
@@ -175,9 +182,16 @@ BREACHES = {
     "a report reruns": ("harness.report.x", "from harness.run import gate", "report may not import"),
     "the run reports": ("harness.run", "from harness.report import text", "run may not import harness.report"),
     "a layer nobody agreed on": ("harness.utils.x", "import json", "utils is not in the table"),
-    "locust outside load": ("harness.watch.x", "import locust.stats", "only load may"),
-    "gevent in the stack": ("harness.stack.generator", "from gevent import sleep", "only load may"),
-    "the plan starts the load": ("harness.plan.x", "from harness.load import user", "plan may not import"),
+    "locust in a watcher": ("harness.watch.x", "import locust.stats", "only harness.load.locust may"),
+    "locust in load, outside the adapters": ("harness.load.recorder", "import locust", "only harness.load.locust may"),
+    "gevent where it is not needed": ("harness.load.connection", "import gevent", "only harness.load.locust may"),
+    "load imports the adapters": (
+        "harness.load.client",
+        "from harness.load.locust import user",
+        "and with it locust",
+    ),
+    "gevent in the stack": ("harness.stack.generator", "from gevent import sleep", "only harness.load.locust may"),
+    "the plan starts the load": ("harness.plan.x", "from harness.load import locust", "plan may not import"),
     "torch in the harness": ("harness.load.x", "import torch.nn", "harness imports torch"),
     "the service in the harness": (
         "harness.load.x",
@@ -216,13 +230,13 @@ ALLOWED = {
     "the plan reads arrivals": ("harness.plan.x", "from harness.load.arrivals import parse"),
     "the plan reads rule files": ("harness.plan.x", "from harness.rules.rulefile import load"),
     "the stack writes events": ("harness.stack.x", "from harness.eventlog import append"),
-    "load imports locust": ("harness.load.x", "import locust, gevent"),
+    "the adapters import locust": ("harness.load.locust.x", "import locust, gevent"),
     "replay runs promtool": ("harness.rules.replay", "import subprocess"),
     "a report writes where it is told": ("harness.report.x", "def f(out):\n  print(1, file=out)"),
     "a child's main exits": ("harness.chaos.runner", "import sys\nsys.exit(print(1))"),
     "a scenario uses locust, load and the standard library": (
         "scenarios.x",
-        "import os, locust\nimport harness.load.user",
+        "import os, locust\nimport harness.load.locust",
     ),
 }
 
@@ -259,3 +273,28 @@ def test_what_is_imported_where_it_is_used_is_there():
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not done.stdout, done.stdout
+
+
+def test_the_load_engine_has_no_import_circle():
+    """Also none that hides behind TYPE_CHECKING or in a function."""
+    sources = modules("harness/load")
+    known = {name.removesuffix(".__init__") for name in sources}
+    graph = {
+        module: {
+            part
+            for node in ast.walk(ast.parse(source))
+            for name in _imported(module, node)
+            for part in (name, name.rpartition(".")[0])
+            if part in known and part not in ("harness.load", module)
+        }
+        for module, source in sources.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) > 10
+
+
+def test_the_load_engine_needs_neither_locust_nor_gevent():
+    engine = "arrivals client clock connection corpus headers mix recorder request tls unpatched"
+    code = f"import importlib, sys\nfor name in {engine.split()!r}: importlib.import_module('harness.load.' + name)\n"
+    code += "assert not {'locust', 'gevent'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

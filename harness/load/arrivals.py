@@ -1,7 +1,7 @@
 """When requests are sent: schedules made before the run, each a pure function of its frozen parameters.
 
     constant:60/s                           evenly spaced
-    poisson:60/s:seed=7                     independent, as of very many users who know nothing of each other
+    poisson:60/s:seed=7                     independent, as of very many unrelated users
     ramp:10/s..100/s:over=60s               from one rate to another, which it then keeps
     step:10/s,50/s,100/s:every=30s          one rate after the other, the last without end
     spike:20/s..200/s:at=30s:for=10s        a rate, and a peak in it
@@ -60,7 +60,7 @@ class constant:
 
 @dataclass(frozen=True)
 class poisson:
-    """Independent arrivals, as of very many users who know nothing of each other."""
+    """Independent arrivals, as of very many unrelated users."""
 
     rate_per_s: float
     seed: int = 0
@@ -347,7 +347,7 @@ def _at_integral(stages: Iterable[tuple[float, float, float]], integrals: Iterab
     for integral in integrals:
         while integral >= (end := passed + (first + last) / 2 * lasts if first or last else passed):
             if math.isinf(lasts):
-                return  # nobody comes any more
+                return  # there are no further arrivals
             began, passed = began + lasts, end
             lasts, first, last = next(left)
         due, slope = integral - passed, (last - first) / lasts

@@ -1,4 +1,4 @@
-"""What happened: one fixed-width row per request, and the generator's own account of how well it kept its schedule."""
+"""What happened: one fixed-width row per request, and the generator's account of how well it kept its schedule."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from harness.eventlog import Log
 from harness.history import ROW, Outcome
-from harness.load.client import now
-from harness.load.tally import Tally
+from harness.load.clock import now
 
-STALL_S = 0.1  # a loop kept from running for longer than this has stalled
+STALL_S = 0.1  # a loop that could not run for longer than this has stalled
 SPAN_S = 1.0  # of the processor's account
 
 _ROW = struct.Struct("<IHHBbbBIIdddd32s")  # ROW, which packs ten times slower through numpy
@@ -25,7 +24,7 @@ assert _ROW.size == ROW.itemsize, "harness.history.ROW changed; change _ROW with
 
 
 class Lags:
-    """How late requests were dispatched, in bounded memory: 0.1 ms wide bins up to 10 s, and the exact maximum."""
+    """Dispatch lags, in bounded memory: 0.1 ms wide bins up to 10 s, and the exact maximum."""
 
     WIDTH_MS, BINS = 0.1, 100_000
 
@@ -50,7 +49,7 @@ class Lags:
 
 
 class Spans:
-    """When something was spent, and how much: (Unix time at its end, seconds, ...), in bounded memory.
+    """What was used, and when: (Unix time at its end, seconds, ...), in bounded memory.
 
     Where there are too many, neighbours become one: an account of eight hours is coarser than one of ten minutes.
     """
@@ -70,30 +69,37 @@ class Spans:
         return [tuple(round(value, 3) for value in span) for span in self.kept]
 
 
+class Statistics(Protocol):
+    """Counts the same requests for others than the reader of rows."""
+
+    def add(self, kind: int, length: int) -> None:
+        """Count the next row: the number of its kind of request, the length of its body."""
+
+    def report(self, rows: np.ndarray) -> dict[str, Any]:
+        """What the rows since the last report come to."""
+
+
 class Recorder:
-    """Keeps rows, and what Locust is to be told of them, until `flush` hands both to `deliver(rows, report)`.
+    """Keeps rows, and their statistics, until `flush` hands both to `deliver(rows, report)`."""
 
-    bucket: Locust's way to round response times, in ms.
-    """
-
-    def __init__(self, deliver: Callable[[bytes, dict], None], bucket: Callable[[float], int]):
-        self.tally = Tally(bucket)
+    def __init__(self, deliver: Callable[[bytes, dict], None], statistics: Statistics):
+        self._statistics = statistics
         self.lags_s = array("d")  # of what was dispatched since the last flush
         self.rows = self.unsent = 0
-        self._stalls, self._cpu = Spans(), Spans()  # when the loop stood still; CPU seconds, one span a second
+        self._stalls, self._cpu = Spans(), Spans()  # when the loop stalled; CPU seconds, one span a second
         self._lags = Lags()
         self._deliver = deliver
         self._buffer = bytearray()
         self.begin(now())
 
     def begin(self, epoch: float) -> None:
-        """The account counts from a Unix time on; what happens before it is none of the schedule's."""
+        """The account counts from a Unix time on; what happens before does not belong to the schedule."""
         self._epoch = epoch
         self._cpu_began = time.process_time()
         self._counted = (now(), self._cpu_began)  # up to when its processor is accounted for, and what it used by then
 
     def tick(self, at: float, late_s: float = 0.0) -> None:
-        """The loop runs, so much later than it wanted to. To be called ten times a second."""
+        """The loop runs, `late_s` after the planned time. To be called ten times a second."""
         cpu_s = time.process_time()
         if at <= self._epoch:
             self._cpu_began, self._counted = cpu_s, (at, cpu_s)
@@ -110,7 +116,7 @@ class Recorder:
         bytes_out: int, bytes_in: int, intended: float, sent: float, first_byte: float, done: float, request_id: bytes,
         kind: int, length: int,
     ) -> None:  # fmt: skip
-        """Add one row, see harness.history.ROW; `kind` is its place in Locust's statistics, `length` that of its body.
+        """Add one row, see harness.history.ROW; `kind` and `length` are for the statistics.
 
         Raises struct.error when a value does not fit.
         """
@@ -118,7 +124,7 @@ class Recorder:
             seq, step, status, outcome, expected, predicted, turn, bytes_out,
             bytes_in if bytes_in < 0xFFFFFFFF else 0xFFFFFFFF, intended, sent, first_byte, done, request_id,
         )  # fmt: skip
-        self.tally.add(kind, length)
+        self._statistics.add(kind, length)
 
     def flush(self) -> None:
         """Hand over the rows so far; called ten times a second so that others can read along. Raises what that does."""
@@ -128,7 +134,7 @@ class Recorder:
         rows = np.frombuffer(data, ROW)
         self.rows += len(rows)
         self.unsent += int(np.count_nonzero(rows["outcome"] == Outcome.UNSENT))
-        self._deliver(data, self.tally.report(rows))
+        self._deliver(data, self._statistics.report(rows))
 
     def account(self, **more: Any) -> dict[str, Any]:
         """How well the schedule was kept, after the last flush."""

@@ -1,4 +1,4 @@
-"""What one load run looked like from its clients' side: counts, exact percentiles, and whether to believe them."""
+"""One load run from its clients' side: counts, exact percentiles, and the generator's own verdict."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 
 from harness.history import EXPECTS_STATUS, SLOW_CLIENT, History, Outcome
 from harness.report.timeline import PERCENTILES, timeline
+from harness.stats import nearest_rank
 from harness.verdict import Result, Verdict
 
 
 def write(
-    history: History, phase: str, believed: Result, out: TextIO, answers: Result | None = None, generator: str = "load"
+    history: History, phase: str, recorded: Result, out: TextIO, answers: Result | None = None, generator: str = "load"
 ) -> None:
-    """The report on one phase as text; `believed` is the generator's own judgement on itself, `answers` that on the
-    answers which the scenario allows."""
+    """The report on one phase as text; `recorded` is the result on the generator itself, `answers` that on the statuses
+    which the scenario expects."""
     rows = history.requests(history.phase(phase), generator)
-    mark = {Verdict.PASS: "", Verdict.INCONCLUSIVE: "not to be believed: ", Verdict.FAIL: "not to be believed: "}
+    mark = "" if recorded.verdict is Verdict.PASS else f"{recorded.verdict.name}: "
     lines = [f"{len(rows):,} requests in {_length(rows):.1f} s"]
     for outcome in Outcome:
         some = rows[rows["outcome"] == outcome]
@@ -28,7 +29,7 @@ def write(
     answered = rows[rows["outcome"] == Outcome.OK]
     if len(answered):
         lines.append(
-            "  latency of the good answers, ms" + "".join(f"{f'p{p:g}':>9}" for p in PERCENTILES) + "      max"
+            "  latency of good responses, ms  " + "".join(f"{f'p{p:g}':>9}" for p in PERCENTILES) + "      max"
         )
         lines.append("    from the intended moment     " + _percentiles(answered["done"] - answered["intended"]))
         lines.append("    from the sending             " + _percentiles(answered["done"] - answered["sent"]))
@@ -36,26 +37,26 @@ def write(
         labelled = answered[(answered["expected"] >= 0) & (answered["predicted"] >= 0)]
         if len(labelled):
             right = np.count_nonzero(labelled["expected"] == labelled["predicted"])
-            lines.append(f"  right answers          {100 * right / len(labelled):.2f} % of {len(labelled):,} labelled")
+            lines.append(f"  correct predictions    {100 * right / len(labelled):.2f} % of {len(labelled):,} labelled")
     if answers is not None and answers.verdict is not Verdict.PASS:
         lines += [f"  answers: {answers.reason}", f"           {answers.remedy}"]
-    lines.append(f"  generator: {mark[believed.verdict]}{believed.reason}")
-    if believed.remedy:
-        lines.append(f"             {believed.remedy}")
+    lines.append(f"  generator: {mark}{recorded.reason}")
+    if recorded.remedy:
+        lines.append(f"             {recorded.remedy}")
     out.write("\n".join(lines) + "\n")
 
 
 def _steps(answered: np.ndarray) -> list[str]:
-    """The corrected percentiles of each step, where there are several."""
+    """Percentiles from the intended moment for each step, where there are several."""
     lines = []
     for step, n in _counts(answered["step"]):
         mine = answered[answered["step"] == step]
-        lines.append(f"    step {_step(step):<8} {n:>5,}          " + _percentiles(mine["done"] - mine["intended"]))
+        lines.append(f"    step {_step(step):<13} {n:>5,}     " + _percentiles(mine["done"] - mine["intended"]))
     return lines if len(lines) > 1 else []
 
 
 def _worst(rows: np.ndarray) -> list[str]:
-    """The second whose requests fared worst: what a percentile of the whole run may hide."""
+    """The second with the highest latency: what a percentile of the whole run may hide."""
     moments = timeline([rows])
     p99 = moments["corrected_ms"][:, PERCENTILES.index(99)]
     if len(np.unique(moments["second"])) < 2 or np.all(np.isnan(p99)):
@@ -69,11 +70,11 @@ def _worst(rows: np.ndarray) -> list[str]:
 
 
 def _step(step: int) -> str:
-    """A step by its number, whether its clients were odd, and whether they said how they may be answered."""
+    """A step by its number, whether its clients were slow or aborting, and whether its requests expect a status."""
     return (
         f"{step & ~(SLOW_CLIENT | EXPECTS_STATUS)}"
-        + " odd" * bool(step & SLOW_CLIENT)
-        + " stated" * bool(step & EXPECTS_STATUS)
+        + " slow client" * bool(step & SLOW_CLIENT)
+        + " expects" * bool(step & EXPECTS_STATUS)
     )
 
 
@@ -87,6 +88,4 @@ def _counts(values: np.ndarray) -> list[tuple[int, int]]:
 
 def _percentiles(seconds: np.ndarray) -> str:
     """Nearest rank, so that each figure is a request that happened."""
-    ordered = np.sort(seconds) * 1000
-    ranks = [max(0, int(np.ceil(p / 100 * len(ordered))) - 1) for p in PERCENTILES]
-    return "".join(f"{ordered[r]:9.1f}" for r in [*ranks, len(ordered) - 1])
+    return "".join(f"{1000 * nearest_rank(seconds, p):9.1f}" for p in (*PERCENTILES, 100))

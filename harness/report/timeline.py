@@ -11,10 +11,10 @@ from harness.history import Outcome
 PERCENTILES = (50, 90, 95, 99, 99.9)
 MOMENT = np.dtype(
     [
-        ("second", "<i8"),  # Unix seconds in which these requests were meant to leave
+        ("second", "<i8"),  # Unix seconds in which these requests were due
         ("step", "<u2"),
         ("requests", "<u4"),
-        ("good", "<u4"),  # answered well; the percentiles are theirs
+        ("good", "<u4"),  # responses with outcome OK; the percentiles are theirs
         ("corrected_ms", "<f8", (len(PERCENTILES) + 1,)),  # from the intended moment, the last the maximum; nan: none
         ("uncorrected_ms", "<f8", (len(PERCENTILES) + 1,)),  # from the sending
     ]
@@ -62,7 +62,7 @@ def timeline(chunks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _kept(rows: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What percentiles need of some rows: second, step, whether it went well, and both latencies in microseconds."""
+    """What percentiles need of some rows: second, step, whether the outcome is OK, both latencies in microseconds."""
     intended, done = rows["intended"], rows["done"]
     good = rows["outcome"] == Outcome.OK
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.errors import LoadEnded, UsageError
 from harness.stack.process import Child, free_ports, spawn
 
-_ERROR = re.compile(r"^\[[^\]]*\] \S+/ERROR/harness\.load\.\w+: (.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^\[[^\]]*\] \S+/ERROR/harness\.load\.[\w.]+: (.*)$", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+)', re.MULTILINE)
 _RAISED = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*(?:: .*)?)$", re.MULTILINE)
 
@@ -48,8 +48,8 @@ def complaint(log: str, scenario: Path) -> str:
     name = scenario.name
     if "unrecognized arguments: --rows" in log:
         return (
-            f"{name}: has no user that keeps a schedule; derive one from harness.load.user.OpenModelUser or "
-            "harness.load.predict.PredictUser, as docs/load.md shows"
+            f"{name}: has no user that keeps a schedule; derive one from harness.load.locust.OpenModelUser or "
+            "PredictUser, as docs/load.md shows"
         )
     if said := list(dict.fromkeys(_ERROR.findall(log))):
         first = said[0].removeprefix(f"{name}: ") if said[0].startswith(f"{name}: {name}:") else said[0]
@@ -74,21 +74,27 @@ def command(
     processes: int = 1,
     ca_file: Path | None = None,
     insecure: bool = False,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+    headers_file: Path | None = None,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
-    whom to trust for https instead of the system's authorities; insecure: anybody. It exits with 0 whatever its
-    requests met; with something else when its rows cannot be relied on. Raises UsageError when there is no such
-    scenario.
+    the authorities to trust for https instead of the system's; insecure: any certificate; client_cert, client_key: its
+    own. headers_file: JSON object of headers for every request. It exits with 0 whatever its requests met; with
+    something else when its rows cannot be relied on. Raises UsageError when there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
     argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
     argv += ["--exit-code-on-error", "0"]  # what requests meet is in the rows, and for others to judge
     argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
-    for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file)):
+    for option, value in (
+        ("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file),
+        ("--client-cert", client_cert), ("--client-key", client_key), ("--headers-file", headers_file),
+    ):  # fmt: skip
         if value is not None:
             argv += [option, str(value)]
     if insecure:

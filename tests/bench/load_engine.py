@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 CLIENTS = 64
 ENGINE = """
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(5000)

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from harness.load.client import Request
-from harness.load.user import OpenModelUser
+from harness.load.locust import OpenModelUser, Request
 
 
 class Prepared(OpenModelUser):

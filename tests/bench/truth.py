@@ -46,7 +46,7 @@ ROUNDS = 3
 WAYS = ("fixed", "one in ten slow", "a stall of 2 s")
 OURS = f"""
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant({RATE})

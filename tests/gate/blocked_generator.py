@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from harness.load.arrivals import constant
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 
 class Blocked(PredictUser):

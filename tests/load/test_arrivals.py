@@ -1,4 +1,4 @@
-"""Schedules are pure, and their text says all there is to them."""
+"""Schedules are pure functions of their text."""
 
 import itertools
 import math
@@ -89,7 +89,7 @@ ONE_OF = "arrivals: must be one of constant, poisson, ramp, replay, sine, spike,
         ("poisson:60/s:seed=1:seed=2", "poisson: seed is given twice"),
     ],
 )
-def test_a_wrong_text_is_told_what_was_expected(text, complaint):
+def test_a_wrong_text_gives_an_error_with_what_was_expected(text, complaint):
     with pytest.raises(UsageError) as error:
         parse(text)
     assert str(error.value) == complaint
@@ -169,7 +169,7 @@ def test_with_a_seed_arrivals_are_independent_at_the_rate_of_each_second(text):
     assert np.std(gaps) > 0.7 * np.mean(gaps), "evenly spaced arrivals would vary with the rate alone"
 
 
-def test_nobody_comes_where_the_rate_is_nothing():
+def test_there_are_no_arrivals_where_the_rate_is_0():
     assert until(100, spike(0, 10, 5, 2)) == pytest.approx([5 + k / 10 for k in range(20)])
     assert len(list(ramp(100, 0, 1).times())) == 50, "a schedule whose rate falls to nothing has an end"
     assert first(2, step((0, 1), 10)) == [10, 11]
@@ -183,7 +183,7 @@ def test_a_record_is_replayed_in_order_from_its_first_arrival_at_any_speed(tmp_p
     rows["intended"], rows["turn"] = [1e9 + 3, 1e9, 1e9 + 1, 1e9 + 1.5], [0, 0, 0, 1]
     rows.tofile(tmp_path / "requests-load.bin")
     again = parse(f"replay:{tmp_path}/requests-load.bin:speed=2")
-    assert first(9, again) == [0, 0.5, 1.5], "a request that followed an answer will follow the new one"
+    assert first(9, again) == [0, 0.5, 1.5], "a request that followed a response will follow the new one"
     assert parse(str(again)) == again
 
 
@@ -196,7 +196,7 @@ def test_a_record_is_replayed_in_order_from_its_first_arrival_at_any_speed(tmp_p
         (b"\xff\xfe", "it is not text"),
     ],
 )
-def test_a_record_that_is_none_is_told(tmp_path, content, complaint):
+def test_a_bad_record_is_an_error(tmp_path, content, complaint):
     (tmp_path / "times").write_bytes(content)
     with pytest.raises(UsageError) as error:
         replay(str(tmp_path / "times"))

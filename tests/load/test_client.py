@@ -10,134 +10,136 @@ import time
 from contextlib import suppress
 
 import pytest
-from odd_server import ANSWER, CHUNKED, OK, odd_server
+from scripted_server import BODY, CHUNKED, OK, scripted_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.client import _STAMPED, Answer, Client, Request, _came, now
+from harness.load.client import Client
+from harness.load.clock import RECEIVE_TIMESTAMPS, now, received_at
+from harness.load.request import Request, Response
 
 PATIENCE_S = 0.7
 
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
 def ask(server, path, times=1, method="POST", body=b"image", timeout_s=20.0):
-    """The last of several answers to the same request, and how many connections they took."""
+    """The last of several responses to the same request, and how many connections they took."""
     client, before = Client(server.url, timeout_s=timeout_s), server.connections
     for _ in range(times):
-        answer = client.ask(Request(method, path, (), body))
+        response = client.ask(Request(method, path, (), body))
         time.sleep(0.02)  # for the server's end of a connection to arrive
     client.close()
-    return answer, server.connections - before
+    return response, server.connections - before
 
 
-def many(client, path, n) -> list[Answer]:
-    """The answers to n requests at once, in the order they came."""
-    answers = []
+def many(client, path, n) -> list[Response]:
+    """The responses to n requests at once, in the order they came."""
+    responses = []
     for _ in range(n):
-        client.send(client.prepare(Request("GET", path)), b"0", answers.append)
-    while len(answers) < n:
+        client.send(client.prepare(Request("GET", path)), b"0", responses.append)
+    while len(responses) < n:
         if not client.turn():
             client.wait(1.0)
-    return answers
+    return responses
 
 
-@pytest.mark.skipif(_STAMPED is None, reason="no such kernel")
-def test_an_answer_came_when_this_machine_had_it_however_late_it_is_read(server):
-    client, answers = Client(server.url, timeout_s=20.0), []
+@pytest.mark.skipif(RECEIVE_TIMESTAMPS is None, reason="no such kernel")
+def test_a_response_came_when_this_machine_had_it_however_late_it_is_read(server):
+    client, responses = Client(server.url, timeout_s=20.0), []
     for about in ("the first on its connection", "one on a warm connection"):
-        client.send(client.prepare(Request("GET", "/ok")), about.encode()[:3], answers.append)
-        while not answers:
+        client.send(client.prepare(Request("GET", "/ok")), about.encode()[:3], responses.append)
+        while not responses:
             select.select([client.epoll.fileno()], [], [], 10)
             time.sleep(0.05)
             read = now()
             client.turn()
-        answer = answers.pop()
-        assert answer.outcome is Outcome.OK and answer.sent <= answer.first_byte <= answer.done < read, about
+        response = responses.pop()
+        assert response.outcome is Outcome.OK and response.sent <= response.first_byte <= response.done < read, about
     client.close()
 
 
 @pytest.mark.parametrize(
-    ("noted_ago_s", "sent_ago_s", "is_believed"),
+    ("noted_ago_s", "sent_ago_s", "is_used"),
     [(None, 1, False), (0.2, 1, True), (2, 1, False), (-1, 1, False)],
-    ids=["no note", "a note", "before it was asked for", "from a clock that was put back"],
+    ids=["none", "between request and now", "before the request", "from a clock that was set back"],
 )
-def test_when_an_answer_came_is_believed_only_between_its_request_and_now(noted_ago_s, sent_ago_s, is_believed):
-    notes = []
+def test_a_receive_timestamp_is_used_only_between_its_request_and_now(noted_ago_s, sent_ago_s, is_used):
+    ancillary = []
     if noted_ago_s is not None:
         seconds, rest = divmod(time.time_ns() - int(1e9 * noted_ago_s), 10**9)
-        notes = [(socket.SOL_SOCKET, 35, struct.pack("@qq", seconds, rest))]
+        ancillary = [(socket.SOL_SOCKET, 35, struct.pack("@qq", seconds, rest))]
     before = now()
-    came = _came(notes, before - sent_ago_s)
-    assert (came < before) is is_believed
+    received = received_at(ancillary, before - sent_ago_s)
+    assert (received < before) is is_used
 
 
 # path, outcome, status, body, connections that three requests take
-ANSWERS = [
-    ("/ok", Outcome.OK, 200, ANSWER, 1),
-    ("/chunked", Outcome.OK, 200, ANSWER, 1),
-    ("/until-close", Outcome.OK, 200, ANSWER, 3),
-    ("/old", Outcome.OK, 200, ANSWER, 3),
-    ("/interim", Outcome.OK, 200, ANSWER, 1),
+RESPONSES = [
+    ("/ok", Outcome.OK, 200, BODY, 1),
+    ("/chunked", Outcome.OK, 200, BODY, 1),
+    ("/until-close", Outcome.OK, 200, BODY, 3),
+    ("/old", Outcome.OK, 200, BODY, 3),
+    ("/interim", Outcome.OK, 200, BODY, 1),
     ("/no-content", Outcome.OK, 204, b"", 1),
     ("/says-close", Outcome.OK, 200, b"ok", 3),
-    ("/closes-later", Outcome.OK, 200, ANSWER, 3),
-    ("/extra", Outcome.OK, 200, ANSWER, 3),
-    ("/twice", Outcome.OK, 200, ANSWER, 3),
+    ("/closes-later", Outcome.OK, 200, BODY, 3),
+    ("/extra", Outcome.OK, 200, BODY, 3),
+    ("/twice", Outcome.OK, 200, BODY, 3),
     ("/not-found", Outcome.REFUSED_BY_SERVICE, 404, b"", 1),
     ("/shed", Outcome.REFUSED_BY_SERVICE, 503, b"no", 1),
 ]
 
 
-@pytest.mark.parametrize("path, outcome, status, body, connections", ANSWERS, ids=[a[0][1:] for a in ANSWERS])
-def test_a_complete_answer_is_read_to_its_end_and_its_connection_kept_if_it_may_be(
+@pytest.mark.parametrize("path, outcome, status, body, connections", RESPONSES, ids=[a[0][1:] for a in RESPONSES])
+def test_a_complete_response_is_read_to_its_end_and_its_connection_kept_if_it_may_be(
     server, path, outcome, status, body, connections
 ):
-    answer, took = ask(server, path, times=3)
-    assert (answer.outcome, answer.status, answer.body, took) == (outcome, status, body, connections)
-    assert answer.sent <= answer.first_byte <= answer.done <= now()
-    assert bool(answer.error) == (outcome is not Outcome.OK)
+    response, took = ask(server, path, times=3)
+    assert (response.outcome, response.status, response.body, took) == (outcome, status, body, connections)
+    assert response.sent <= response.first_byte <= response.done <= now()
+    assert bool(response.error) == (outcome is not Outcome.OK)
 
 
-def test_an_answer_to_head_has_no_body_whatever_it_says(server):
-    answer, took = ask(server, "/head", times=3, method="HEAD", body=b"")
-    assert (answer.outcome, answer.body, took) == (Outcome.OK, b"", 1)
+def test_a_response_to_head_has_no_body_whatever_it_says(server):
+    response, took = ask(server, "/head", times=3, method="HEAD", body=b"")
+    assert (response.outcome, response.body, took) == (Outcome.OK, b"", 1)
 
 
 FAILURES = [
-    ("/close", Outcome.BROKEN, 0, "closed without an answer"),
-    ("/half-head", Outcome.BROKEN, 0, "closed before the answer ended"),
-    ("/half-body", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/half-chunk", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/no-last-chunk", Outcome.BROKEN, 200, "closed before the answer ended"),
-    ("/only-interim", Outcome.BROKEN, 100, "closed before the answer ended"),
+    ("/close", Outcome.BROKEN, 0, "closed without a response"),
+    ("/half-head", Outcome.BROKEN, 0, "closed before the response ended"),
+    ("/half-body", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/half-chunk", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/no-last-chunk", Outcome.BROKEN, 200, "closed before the response ended"),
+    ("/only-interim", Outcome.BROKEN, 100, "closed before the response ended"),
     ("/reset", Outcome.BROKEN, 0, "ECONNRESET"),
     ("/reset-in-body", Outcome.BROKEN, 200, "ECONNRESET"),
     ("/garbage", Outcome.GARBAGE, 0, "not HTTP"),
     ("/bad-chunk", Outcome.GARBAGE, 200, "not HTTP"),
     ("/two-lengths", Outcome.GARBAGE, 0, "not HTTP"),
-    ("/silent", Outcome.TIMEOUT, 0, "no complete answer in 0.7 s"),
-    ("/drip", Outcome.TIMEOUT, 200, "no complete answer in 0.7 s"),
-    ("/drip-body", Outcome.TIMEOUT, 200, "no complete answer in 0.7 s"),
+    ("/silent", Outcome.TIMEOUT, 0, "no complete response in 0.7 s"),
+    ("/drip", Outcome.TIMEOUT, 200, "no complete response in 0.7 s"),
+    ("/drip-body", Outcome.TIMEOUT, 200, "no complete response in 0.7 s"),
 ]
 
 
 @pytest.mark.parametrize("path, outcome, status, error", FAILURES, ids=[f[0][1:] for f in FAILURES])
-def test_an_incomplete_answer_says_how_it_failed(server, path, outcome, status, error):
-    answer, took = ask(server, path, timeout_s=PATIENCE_S if outcome is Outcome.TIMEOUT else 20.0)
-    assert (answer.outcome, took) == (outcome, 1)
-    assert answer.error.startswith(error)
-    assert answer.status == status or (path == "/drip" and answer.status == 0)
+def test_an_incomplete_response_says_how_it_failed(server, path, outcome, status, error):
+    response, took = ask(server, path, timeout_s=PATIENCE_S if outcome is Outcome.TIMEOUT else 20.0)
+    assert (response.outcome, took) == (outcome, 1)
+    assert response.error.startswith(error)
+    assert response.status == status or (path == "/drip" and response.status == 0)
     if outcome is Outcome.TIMEOUT:
-        assert answer.done - answer.sent >= PATIENCE_S - 0.05
+        assert response.done - response.sent >= PATIENCE_S - 0.05
 
 
-def test_an_answer_cut_at_any_byte_is_broken_and_never_ok():
-    with odd_server({f"/{i}": [OK[:i], "close"] for i in range(len(OK) + 1)}) as server:
+def test_a_response_cut_at_any_byte_is_broken_and_never_ok():
+    with scripted_server({f"/{i}": [OK[:i], "close"] for i in range(len(OK) + 1)}) as server:
         outcomes = [ask(server, f"/{i}")[0].outcome for i in range(len(OK) + 1)]
     assert outcomes == [Outcome.BROKEN] * len(OK) + [Outcome.OK]
 
@@ -147,42 +149,42 @@ def test_a_port_nobody_listens_on_is_a_failed_connection():
         unused.bind(("127.0.0.1", 0))
         client = Client(f"http://127.0.0.1:{unused.getsockname()[1]}", timeout_s=PATIENCE_S)
         assert client.warm(3) == 0
-        answer = client.ask(Request("GET", "/"))
-    assert (answer.outcome, answer.error, answer.bytes_out) == (Outcome.CONNECT_FAILED, "ECONNREFUSED", 0)
-    assert math.isnan(answer.sent) and math.isnan(answer.first_byte) and answer.done <= now()
+        response = client.ask(Request("GET", "/"))
+    assert (response.outcome, response.error, response.bytes_out) == (Outcome.CONNECT_FAILED, "ECONNREFUSED", 0)
+    assert math.isnan(response.sent) and math.isnan(response.first_byte) and response.done <= now()
 
 
 def test_a_host_without_an_address_is_a_failed_connection():
     client = Client("http://nowhere.invalid", timeout_s=20)
-    answer = client.ask(Request("GET", "/"))
-    assert (answer.outcome, answer.error) == (Outcome.CONNECT_FAILED, "host name unknown")
+    response = client.ask(Request("GET", "/"))
+    assert (response.outcome, response.error) == (Outcome.CONNECT_FAILED, "host name unknown")
 
 
 def test_a_listener_that_does_not_accept_costs_no_more_than_the_timeout():
     with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
         client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout_s=PATIENCE_S)
         begun = now()
-        answers = many(client, "/", 8)
-    assert {answer.outcome for answer in answers} == {Outcome.TIMEOUT}
-    assert all(answer.done - begun >= PATIENCE_S - 0.05 for answer in answers)
+        responses = many(client, "/", 8)
+    assert {response.outcome for response in responses} == {Outcome.TIMEOUT}
+    assert all(response.done - begun >= PATIENCE_S - 0.05 for response in responses)
 
 
-def test_a_connection_may_be_given_less_time_than_an_answer():
+def test_a_connection_may_be_given_less_time_than_a_response():
     with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
         client = Client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout_s=30, connect_timeout_s=0.2)
         held = [socket.create_connection(full.getsockname()) for _ in range(2)]  # what the kernel takes by itself
-        answers = many(client, "/", 3)
+        responses = many(client, "/", 3)
         for s in held:
             s.close()
-    assert {(a.outcome, a.error) for a in answers} == {(Outcome.CONNECT_FAILED, "no connection in 0.2 s")}
-    assert all(math.isnan(a.sent) for a in answers)
+    assert {(a.outcome, a.error) for a in responses} == {(Outcome.CONNECT_FAILED, "no connection in 0.2 s")}
+    assert all(math.isnan(a.sent) for a in responses)
 
 
-def test_a_silence_may_be_given_less_time_than_an_answer(server):
+def test_a_silence_may_be_given_less_time_than_a_response(server):
     client = Client(server.url, timeout_s=30, read_timeout_s=0.3)
     silent, slow = client.ask(Request("GET", "/silent")), client.ask(Request("GET", "/drip-body"))
-    assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "not a byte for 0.3 s")
-    assert (slow.outcome, slow.body) == (Outcome.OK, ANSWER), "2 s altogether, but never silent for long"
+    assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "no byte for 0.3 s")
+    assert (slow.outcome, slow.body) == (Outcome.OK, BODY), "2 s altogether, but never silent for long"
 
 
 def test_running_out_of_files_is_our_own_failure_and_not_the_services(server):
@@ -196,20 +198,20 @@ def test_running_out_of_files_is_our_own_failure_and_not_the_services(server):
         with pytest.raises(OSError, match="Too many open files"):
             while True:
                 gaps.append(socket.socket())
-        answers = many(client, "/slow", 2)
+        responses = many(client, "/slow", 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for s in held + gaps:
             s.close()
         client.close()
-    assert [(a.outcome, a.error) for a in answers] == [(Outcome.UNSENT, "EMFILE"), (Outcome.OK, "")]
+    assert [(a.outcome, a.error) for a in responses] == [(Outcome.UNSENT, "EMFILE"), (Outcome.OK, "")]
 
 
 def test_many_at_once_each_get_a_connection_and_leave_it_for_the_next(server):
     client, before = Client(server.url, timeout_s=20), server.connections
     assert client.warm(5) == 5
     for _ in range(3):
-        assert {answer.outcome for answer in many(client, "/slow", 20)} == {Outcome.OK}
+        assert {response.outcome for response in many(client, "/slow", 20)} == {Outcome.OK}
     client.close()
     assert server.connections - before == 20
 
@@ -224,7 +226,7 @@ def test_a_connection_that_was_idle_too_long_is_not_used_again(server):
 
 
 @pytest.mark.parametrize("ending", ["reads on", "closes"])
-def test_an_answer_given_before_the_body_was_read_is_still_the_answer(ending):
+def test_a_response_given_before_the_body_was_read_is_still_the_response(ending):
     listener = socket.create_server(("127.0.0.1", 0))
     refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -238,16 +240,16 @@ def test_an_answer_given_before_the_body_was_read_is_still_the_answer(ending):
 
     threading.Thread(target=refuse, daemon=True).start()
     client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
-    answer = client.ask(Request("POST", "/", (), bytes(4 << 20)))
+    response = client.ask(Request("POST", "/", (), bytes(4 << 20)))
     listener.close()
-    assert (answer.outcome, answer.status) == (Outcome.REFUSED_BY_SERVICE, 413)
+    assert (response.outcome, response.status) == (Outcome.REFUSED_BY_SERVICE, 413)
 
 
-def test_what_is_given_up_still_gives_an_answer(server):
-    client, answers = Client(server.url, timeout_s=20), []
-    client.send(client.prepare(Request("GET", "/silent")), b"0", answers.append)
+def test_what_is_given_up_still_gives_a_response(server):
+    client, responses = Client(server.url, timeout_s=20), []
+    client.send(client.prepare(Request("GET", "/silent")), b"0", responses.append)
     client.give_up("given up at the end of the run")
-    assert [(a.outcome, a.error) for a in answers] == [(Outcome.TIMEOUT, "given up at the end of the run")]
+    assert [(a.outcome, a.error) for a in responses] == [(Outcome.TIMEOUT, "given up at the end of the run")]
     assert client.in_flight == 0
 
 
@@ -277,7 +279,7 @@ def test_a_body_waits_until_it_is_asked_for_or_has_waited_long_enough(reply, out
     listener = socket.create_server(("127.0.0.1", 0))
     heads, bodies = [], []
 
-    def answer():
+    def response():
         connection, _ = listener.accept()
         with connection:
             heads.append(connection.recv(1000))
@@ -286,35 +288,29 @@ def test_a_body_waits_until_it_is_asked_for_or_has_waited_long_enough(reply, out
             with suppress(OSError):
                 connection.sendall(OK)
 
-    server = threading.Thread(target=answer)
+    server = threading.Thread(target=response)
     server.start()
     client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
-    answer = client.ask(Request("POST", "/", (("Expect", "100-continue"),), b"the body"))
+    response = client.ask(Request("POST", "/", (("Expect", "100-continue"),), b"the body"))
     client.close()
     server.join(20)
     listener.close()
-    assert answer.outcome is outcome
+    assert response.outcome is outcome
     assert heads[0].endswith(b"\r\n\r\n") and bodies == [b"the body" if body_sent else b""]
-    assert (answer.bytes_out == len(heads[0]) + 8) == body_sent
+    assert (response.bytes_out == len(heads[0]) + 8) == body_sent
 
 
 LONG = (
-    b"HTTP/1.1 100 Continue\r\n\r\n"
-    + CHUNKED
-    + b"5;a=b\r\n"
-    + ANSWER[:5]
-    + b"\r\n11\r\n"
-    + ANSWER[5:]
-    + b"\r\n0\r\n\r\n"
+    b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"5;a=b\r\n" + BODY[:5] + b"\r\n11\r\n" + BODY[5:] + b"\r\n0\r\n\r\n"
 )
 
 
-def test_a_chunked_answer_cut_at_any_byte_is_broken_and_its_pieces_may_come_anyhow():
+def test_a_chunked_response_cut_at_any_byte_is_broken_and_its_pieces_may_come_anyhow():
     cut = {f"/cut{i}": [LONG[:i], "close"] for i in range(len(LONG))}
     split = {f"/split{i}": [LONG[:i], 0.002, LONG[i:]] for i in range(1, len(LONG))}
-    with odd_server(cut | split) as server:
+    with scripted_server(cut | split) as server:
         client = Client(server.url, timeout_s=20)
         assert {client.ask(Request("GET", path)).outcome for path in cut} == {Outcome.BROKEN}
         whole = [client.ask(Request("GET", path)) for path in split]
         client.close()
-    assert {(a.outcome, a.status, a.body, a.bytes_in) for a in whole} == {(Outcome.OK, 200, ANSWER, len(LONG))}
+    assert {(a.outcome, a.status, a.body, a.bytes_in) for a in whole} == {(Outcome.OK, 200, BODY, len(LONG))}

@@ -1,4 +1,4 @@
-"""The manifests say what the generator understands."""
+"""The manifests use options that the generator has."""
 
 import subprocess
 import sys

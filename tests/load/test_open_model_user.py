@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from odd_server import WAYS, odd_server
+from scripted_server import WAYS, scripted_server
 
 from harness.errors import UsageError
 from harness.history import Outcome, read_rows
@@ -25,7 +25,7 @@ from harness.stack import generator
 
 SCENARIO = """
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(50)
@@ -35,8 +35,8 @@ class Asks(OpenModelUser):
         {before}
         return Request("POST", "{path}", (), b"image", expected=k % 2)
 
-    def predicted(self, answer):
-        return 1 if b"PNEUMONIA" in answer.body else -1
+    def predicted(self, response):
+        return 1 if b"PNEUMONIA" in response.body else -1
 """
 
 
@@ -99,7 +99,7 @@ def start(tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
@@ -155,7 +155,7 @@ def test_what_is_done_for_the_first_time_makes_no_request_late(start, server, tm
 
 
 def test_a_stall_of_the_service_neither_stops_the_schedule_nor_hides_in_the_percentiles(start, tmp_path):
-    with odd_server() as server:
+    with scripted_server() as server:
         run = start(scenario(tmp_path), server.url, for_s=4)
         run.wait_for_rows(40)
         server.stall(2.0)
@@ -171,9 +171,9 @@ def test_a_stall_of_the_service_neither_stops_the_schedule_nor_hides_in_the_perc
     "path, outcome, failure",
     [
         ("/shed", Outcome.REFUSED_BY_SERVICE, "REFUSED_BY_SERVICE: status 503"),
-        ("/half-body", Outcome.BROKEN, "BROKEN: closed before the answer ended"),
+        ("/half-body", Outcome.BROKEN, "BROKEN: closed before the response ended"),
         ("/garbage", Outcome.GARBAGE, "GARBAGE: not HTTP"),
-        ("/silent", Outcome.TIMEOUT, "TIMEOUT: no complete answer in 0.5 s"),
+        ("/silent", Outcome.TIMEOUT, "TIMEOUT: no complete response in 0.5 s"),
     ],
 )
 def test_failed_requests_are_rows_and_failures_in_locust_and_the_process_still_ends_well(
@@ -189,7 +189,7 @@ def test_failed_requests_are_rows_and_failures_in_locust_and_the_process_still_e
     assert failure in json.dumps(entry) + err
 
 
-def test_with_nobody_listening_the_schedule_is_kept_all_the_same(start, tmp_path):
+def test_with_nothing_listening_the_schedule_is_kept_all_the_same(start, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         run = start(scenario(tmp_path), f"http://127.0.0.1:{unused.getsockname()[1]}", for_s=0.6)
@@ -243,7 +243,7 @@ HELD_UP = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_account_says_how_late(
+def test_what_was_due_while_the_generator_was_held_up_is_sent_late_and_the_account_has_the_dispatch_lag(
     start, server, tmp_path, number
 ):
     run = start(scenario(tmp_path, before="pass" + HELD_UP.format(number=int(number))), server.url)
@@ -274,8 +274,8 @@ def with_pages(start, tmp_path, url):
     run = start(scenario(tmp_path), url, "--headful", "--web-host", "127.0.0.1", "--web-port", str(port))
 
     def ui(path: str, data: bytes | None = None) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
-            return json.loads(answer.read())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as response:
+            return json.loads(response.read())
 
     while True:
         try:
@@ -400,14 +400,14 @@ def test_two_schedules_in_one_run_are_refused_whether_in_one_file_or_in_two(serv
     assert plain(tmp_path, server.url, "Looks", file=both).returncode == 0
 
 
-def test_odd_clients_are_refused_over_tls_before_any_load(tmp_path):
+def test_slow_clients_are_refused_over_tls_before_any_load(tmp_path):
     file = scenario(tmp_path)
-    odd = "request = Request('POST', '/', (), b'image', manner=Manner(up_per_s=10) if k % 6 == 4 else None)"
-    text = "from harness.load.odd import Manner\n" + file.read_text()
-    file.write_text(text.replace("        pass", f"        {odd}\n        return request"))
+    slow = "request = Request('POST', '/', (), b'image', pace=ClientPace(send_per_s=10) if k % 6 == 4 else None)"
+    text = "from harness.load.locust import ClientPace\n" + file.read_text()
+    file.write_text(text.replace("        pass", f"        {slow}\n        return request"))
     done = plain(tmp_path, "https://127.0.0.1:9")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "manner: odd clients speak plain HTTP only, and request 4 is one of theirs" in done.stderr
+    assert "pace: slow and aborting clients use plain HTTP only, and request 4 is one of theirs" in done.stderr
 
 
 def csv_of(folder: Path, name: str) -> list[dict[str, str]]:
@@ -431,19 +431,18 @@ def test_csv_files_hold_the_whole_run(server, tmp_path):
 
 EXPECTING = """
 from harness.load.arrivals import constant
-from harness.load.odd import Manner
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import ClientPace, OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(50)
 
     def request(self, k):
         return [
-            Request("GET", "/not-found", name="refused as it must be", answers=(401, 404)),
-            Request("GET", "/ok", name="let in", answers=range(400, 500)),
-            Request("GET", "/not-found", name="refused otherwise", answers=(401,)),
-            Request("GET", "/shed", name="shed", answers=(401,)),
-            Request("POST", "/ok", (), b"x" * 999, name="went away", manner=Manner(leaves_after=0.5)),
+            Request("GET", "/not-found", name="refused as it must be", expect_status=(401, 404)),
+            Request("GET", "/ok", name="let in", expect_status=range(400, 500)),
+            Request("GET", "/not-found", name="refused otherwise", expect_status=(401,)),
+            Request("GET", "/shed", name="shed", expect_status=(401,)),
+            Request("POST", "/ok", (), b"x" * 999, name="went away", pace=ClientPace(abort_after=0.5)),
         ][k % 5]
 """
 
@@ -467,7 +466,7 @@ def test_locust_counts_as_failures_what_is_one_and_nothing_else(server, tmp_path
         "REFUSED_BY_SERVICE: status 503": n,
     }  # fmt: skip
     gone = next(e for e in json.loads(done.stdout[done.stdout.index("[") :]) if e["name"] == "went away")
-    assert (gone["num_none_requests"], gone["response_times"]) == (n, {}), "nobody waited for an answer"
+    assert (gone["num_none_requests"], gone["response_times"]) == (n, {}), "nobody waited for a response"
     heard = [line for line in done.stdout.splitlines() if line.startswith("heard")]
     assert sum("heard POST went away NoneType None" in line for line in heard) == n
     assert sum("heard GET refused as it must be float None" in line for line in heard) == n
@@ -480,6 +479,9 @@ OPTIONS = [
     (["-H", "localhost"], "host: must be like http://127.0.0.1:8000, got 'localhost'"),
     (["--clients", "0"], "--clients: must be above 0, got 0"),
     (["--ca-file", "/nowhere.pem", "-H", "https://x"], "--ca-file: /nowhere.pem: No such file"),
+    (["--client-cert", "/nowhere.pem", "-H", "https://x"], "--client-cert: /nowhere.pem: No such file"),
+    (["--client-key", "/dev/null", "-H", "https://x"], "--client-key: /dev/null: needs the certificate"),
+    (["--headers-file", "/nowhere.json"], "--headers-file: /nowhere.json: No such file"),
 ]
 
 
@@ -530,7 +532,7 @@ def test_a_command_for_a_scenario_that_is_not_there_is_refused(tmp_path):
 VISITS = """
 from harness.history import Outcome
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Visits(OpenModelUser):
     arrivals = constant(20)
@@ -542,14 +544,15 @@ class Visits(OpenModelUser):
         return self.visit(k)
 
     def visit(self, k):
-        answer = yield Request("POST", "/shed" if k % 4 == 2 else "/predict", (), b"image", expected=k % 2)
-        if answer.outcome is Outcome.OK:
-            yield Request("POST", "/ok", (), answer.request_id.encode(), expected=k % 2, after_s=0.25, name="feedback")
+        response = yield Request("POST", "/shed" if k % 4 == 2 else "/predict", (), b"image", expected=k % 2)
+        if response.outcome is Outcome.OK:
+            ours = response.request_id.encode()
+            yield Request("POST", "/ok", (), ours, expected=k % 2, after_s=0.25, name="feedback")
             yield Request("GET", "/slow")
 """
 
 
-def test_a_visit_asks_again_after_its_answer_and_leaves_the_schedule_alone(start, server, tmp_path):
+def test_a_visit_goes_on_after_its_response_and_leaves_the_schedule_alone(start, server, tmp_path):
     (tmp_path / "visits.py").write_text(VISITS)
     run = start(tmp_path / "visits.py", server.url, "--json", for_s=1.5)
     code, out, err = run.end()
@@ -582,11 +585,11 @@ def test_labels_follow_predictions_under_the_id_the_prediction_had(start, tmp_pa
     file = tmp_path / "labels.py"
     file.write_text(
         "from pathlib import Path\nfrom harness.load.arrivals import constant\n"
-        "from harness.load.predict import LabellingUser\n\n"
+        "from harness.load.locust import LabellingUser\n\n"
         "class Labels(LabellingUser):\n    arrivals = constant(20)\n    feedback_after_s = 0.1\n"
         "    radiographs = Path(__file__).parent\n    headers = (('X-Key', 'k'),)\n"
     )
-    with odd_server(WAYS | {"/feedback": WAYS["/ok"]}) as server:
+    with scripted_server(WAYS | {"/feedback": WAYS["/ok"]}) as server:
         run = start(file, server.url, for_s=0.6)
         code, _, err = run.end()
         bodies = server.bodies
@@ -598,18 +601,18 @@ def test_labels_follow_predictions_under_the_id_the_prediction_had(start, tmp_pa
         assert label["label"] == ("NORMAL", "PNEUMONIA")[predictions[label["request_id"]]["expected"]]
 
 
-def test_clients_that_ask_as_fast_as_they_are_answered_have_their_rows_too(start, server, tmp_path):
+def test_the_requests_of_a_closed_model_have_rows_too(start, server, tmp_path):
     run = start(scenario(tmp_path, "/slow"), server.url, "--clients", "3", for_s=1.0)
     code, _, err = run.end()
     assert code == 0, err
     assert adds_up(run).unsent == 0
     assert run.events()[0][1].arrivals == "clients:3"
     rows = run.rows
-    assert 10 < len(rows) <= 3 * 1.0 / 0.02 + 3, "each waits for its answer, which takes 20 ms"
+    assert 10 < len(rows) <= 3 * 1.0 / 0.02 + 3, "each waits for its response, which takes 20 ms"
     assert np.all(rows["sent"] - rows["intended"] < 0.5)
 
 
-def test_clients_who_find_nobody_do_not_ask_without_a_pause(start, tmp_path):
+def test_a_closed_model_pauses_after_a_failed_connection(start, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -630,7 +633,7 @@ def heard(request_type, name, response_time, exception, start_time, **_):
 """
 
 
-def test_whoever_listens_to_locusts_request_events_hears_each(start, server, tmp_path):
+def test_listeners_of_locusts_request_event_get_each(start, server, tmp_path):
     file = scenario(tmp_path, "/shed")
     file.write_text(file.read_text() + LISTENING)
     run = start(file, server.url, for_s=0.5)

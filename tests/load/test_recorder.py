@@ -1,8 +1,9 @@
-"""Rows and the account are on disk as they happen, in the form every reader expects."""
+"""Rows and the account are on disk as they happen, in the format every reader expects."""
 
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.history import ROW, Outcome, read_rows
-from harness.load.client import now
+from harness.load.clock import now
 from harness.load.recorder import Files, Lags, Recorder, Spans
 
 ROW_FIELDS = {
@@ -22,10 +23,9 @@ UNSENT = {"outcome": Outcome.UNSENT, "sent": math.nan, "first_byte": math.nan, "
 
 
 def recorder(files: Files) -> Recorder:
-    """One that writes to files and counts no kinds of requests."""
-    made = Recorder(lambda rows, report: files.rows(rows), bucket=round)
-    made.tally.kind("GET", "/")
-    return made
+    """One that writes to files and counts nothing else."""
+    nothing = SimpleNamespace(add=lambda kind, length: None, report=lambda rows: {})
+    return Recorder(lambda rows, report: files.rows(rows), nothing)
 
 
 def add(to: Recorder, **changed) -> None:
@@ -56,7 +56,7 @@ def test_a_row_cut_short_by_a_kill_does_not_shift_those_of_the_next_run(tmp_path
     assert list(read_rows(tmp_path / "rows")["seq"][1:]) == [7]
 
 
-def test_an_endless_answer_still_fits_a_row(tmp_path):
+def test_an_endless_response_still_fits_a_row(tmp_path):
     one = recorder(Files(tmp_path / "rows", None, "load"))
     add(one, bytes_in=5_000_000_000)
     one.flush()
@@ -100,11 +100,11 @@ def test_the_account_says_what_was_used_of_the_processor_and_when(monkeypatch):
         used_s += 0.09 if 10 < tenth <= 30 else 0.01
         at = epoch + tenth / 10
         one.tick(at)
-    told = one.account()
-    assert [(round(end - epoch, 2), for_s, cpu_s) for end, for_s, cpu_s in told["cpu"]] == [
+    account = one.account()
+    assert [(round(end - epoch, 2), for_s, cpu_s) for end, for_s, cpu_s in account["cpu"]] == [
         (1.0, 1.0, 0.1), (2.0, 1.0, 0.9), (3.0, 1.0, 0.9), (4.0, 1.0, 0.1),
     ]  # fmt: skip
-    assert (told["cpu_s"], told["duration_s"]) == (2.0, 4.0)
+    assert (account["cpu_s"], account["duration_s"]) == (2.0, 4.0)
 
 
 @given(st.lists(st.floats(0.01, 5), min_size=1, max_size=5000))

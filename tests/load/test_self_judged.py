@@ -1,10 +1,10 @@
-"""A generator that was too busy, stalled or sent too little says so itself, and its run proves nothing."""
+"""A generator that was too busy, stalled or sent too little is INCONCLUSIVE by its own account."""
 
 import subprocess
 
 import numpy as np
 import pytest
-from odd_server import odd_server
+from scripted_server import scripted_server
 
 from harness.checks import Recorded
 from harness.checks.judging import judged
@@ -16,7 +16,7 @@ from harness.verdict import Verdict
 SCENARIO = """
 import time
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 def burn(for_s):
     until = time.process_time() + for_s
@@ -31,13 +31,13 @@ class Asks(OpenModelUser):
         return Request("GET", "/ok")
 """
 # On a machine that others use as well nobody gets nine tenths of a processor, so here less is too much.
-BELIEVED = Recorded(busy_at_most=0.4)
+RECORDED = Recorded(busy_at_most=0.4)
 FROM_S, TO_S, ENDS_S = 2, 4, 6  # the phase, and the end of the run
 
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
@@ -51,8 +51,8 @@ def run(folder, url, does, processes=1):
         folder / "asks.py", url, arrivals=None, for_s=ENDS_S, rows=rows, events=events, name="load", processes=processes
     )
     subprocess.run(argv, capture_output=True, timeout=120, check=True)
-    told = [Event(*line) for line in json_lines(events)]
-    epoch = told[0].detail["epoch"]
+    account = [Event(*line) for line in json_lines(events)]
+    epoch = account[0].detail["epoch"]
     phase = Window(epoch + FROM_S, epoch + TO_S)
     edges = [
         Event(at, "run", "phase", detail={"phase": "steady", "edge": edge})
@@ -62,17 +62,17 @@ def run(folder, url, does, processes=1):
     at = np.arange(phase.start, phase.end + 0.3, 0.25)
     up = Series({"__name__": "up", "job": "svc"}, at.tolist(), [1.0] * len(at))
     history = History(
-        events=sorted([started, *told, *edges], key=lambda e: e.at), rows={"load": read_rows(rows)}, series=[up]
+        events=sorted([started, *account, *edges], key=lambda e: e.at), rows={"load": read_rows(rows)}, series=[up]
     )
-    return judged(BELIEVED, history)
+    return judged(RECORDED, history)
 
 
 CASES = {
     "too busy all the time": ("burn(0.012)", 1, "steady: load used "),
     "too busy in the phase alone": ("burn(0.012 if 100 <= k < 200 else 0)", 1, "steady: load used "),
     "too busy in one worker alone": ("burn(0.024 if k % 2 else 0)", 2, "steady: the worst process of load used "),
-    "stands still": ("time.sleep(0.3 if k % 25 == 0 else 0)", 1, "steady: the loop of load stalled for "),
-    "stands still in workers": (
+    "stalls": ("time.sleep(0.3 if k % 25 == 0 else 0)", 1, "steady: the loop of load stalled for "),
+    "stalls in workers": (
         "time.sleep(0.3 if k % 25 == 0 else 0)", 2, "steady: the loop of the worst process of load stalled for ",
     ),
     "sends after the phase": ("time.sleep(1.2 if k == 190 else 0)", 1, "steady: load sent 90 for 100 planned"),
@@ -80,7 +80,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("does, processes, says", CASES.values(), ids=CASES)
-def test_it_is_not_believed(server, tmp_path, does, processes, says):
+def test_an_unreliable_generator_is_inconclusive(server, tmp_path, does, processes, says):
     for _ in range(3):  # of a processor that others take, it may not get so much
         result = run(tmp_path, server.url, does, processes)
         assert result.verdict is Verdict.INCONCLUSIVE, result
@@ -89,7 +89,7 @@ def test_it_is_not_believed(server, tmp_path, does, processes, says):
     assert says in result.reason, result
 
 
-def test_one_that_has_nothing_of_this_to_say_is_believed(server, tmp_path):
+def test_a_reliable_generator_passes(server, tmp_path):
     results = [run(tmp_path, server.url, "pass") for _ in range(3)]
     assert any(result.verdict is Verdict.PASS for result in results) or all("late" in r.reason for r in results), (
         results

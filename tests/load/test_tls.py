@@ -1,4 +1,4 @@
-"""Over TLS everything is as without, and nobody is believed whose certificate does not say so."""
+"""Over TLS everything is as without; only a valid certificate is accepted, and ours is sent where we have one."""
 
 import json
 import ssl
@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from odd_server import ANSWER, OK, WAYS, OddServer, odd_server
+from scripted_server import BODY, OK, WAYS, ScriptedServer, scripted_server
 
 from harness.cli import main
 from harness.errors import UsageError
 from harness.eventlog import Log
 from harness.history import Outcome, Series, read_rows
-from harness.load.client import Client, Request
+from harness.load.client import Client
+from harness.load.request import Request
 from harness.run import load as loading
 from harness.stack import generator
 from harness.stack.stack import ENV, Stack
@@ -47,7 +48,7 @@ def made(tmp_path_factory):
     return folder
 
 
-class TlsServer(OddServer):
+class TlsServer(ScriptedServer):
     def get_request(self):
         sock, address = super().get_request()
         return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
@@ -59,7 +60,7 @@ def serve(made, request):
     servers = []
 
     def start(name):
-        running = odd_server(TLS_WAYS, TlsServer)
+        running = scripted_server(TLS_WAYS, TlsServer)
         server = running.__enter__()
         servers.append(running)
         server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -76,10 +77,10 @@ def test_exchanges_over_one_warm_connection_are_as_without_tls(serve, made):
     url, server = serve("good")
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"))
     assert client.warm(2) == 2
-    for path, body in [("/ok", ANSWER), ("/chunked", ANSWER), ("/big", BIG), ("/interim", ANSWER), ("/ok", ANSWER)]:
-        answer = client.ask(Request("POST", path, (), bytes(200_000)))
-        assert (answer.outcome, answer.status, answer.body) == (Outcome.OK, 200, body), path
-        assert answer.sent <= answer.first_byte <= answer.done
+    for path, body in [("/ok", BODY), ("/chunked", BODY), ("/big", BIG), ("/interim", BODY), ("/ok", BODY)]:
+        response = client.ask(Request("POST", path, (), bytes(200_000)))
+        assert (response.outcome, response.status, response.body) == (Outcome.OK, 200, body), path
+        assert response.sent <= response.first_byte <= response.done
     assert server.connections == 2
     for path in [p for p in TLS_WAYS if p.startswith("/cut")] + ["/reset-in-body", "/close", "/garbage"]:
         outcome = client.ask(Request("GET", path)).outcome
@@ -99,18 +100,61 @@ def test_a_wrong_certificate_is_a_failed_connection_that_says_why(serve, made, c
     url, server = serve(certificate)
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem") if trusted else None)
     assert client.warm(1) == 0
-    answer = client.ask(Request("GET", "/ok"))
-    assert (answer.outcome, answer.error) == (Outcome.CONNECT_FAILED, error)
+    response = client.ask(Request("GET", "/ok"))
+    assert (response.outcome, response.error) == (Outcome.CONNECT_FAILED, error)
     assert server.requests == 0, "not a byte of the request may have gone to whoever that is"
-    believing = Client(url, timeout_s=20, verify=False)
-    assert believing.ask(Request("GET", "/ok")).outcome is Outcome.OK
+    unverified = Client(url, timeout_s=20, verify=False)
+    assert unverified.ask(Request("GET", "/ok")).outcome is Outcome.OK
 
 
 def test_a_server_without_tls_is_a_failed_connection():
-    with odd_server() as server:
+    with scripted_server() as server:
         client = Client(server.url.replace("http:", "https:"), timeout_s=2)
-        answer = client.ask(Request("GET", "/ok"))
-    assert answer.outcome in (Outcome.CONNECT_FAILED, Outcome.TIMEOUT) and answer.error
+        response = client.ask(Request("GET", "/ok"))
+    assert response.outcome in (Outcome.CONNECT_FAILED, Outcome.TIMEOUT) and response.error
+
+
+@pytest.mark.parametrize("files", ["two files", "one file"])
+def test_a_service_that_wants_our_certificate_gets_it(serve, made, tmp_path, files):
+    url, server = serve("good")
+    server.context.verify_mode = ssl.CERT_REQUIRED
+    server.context.load_verify_locations(made / "ca.pem")
+    ours = {"client_cert": str(made / "other.pem"), "client_key": str(made / "other.key")}
+    if files == "one file":
+        (tmp_path / "both.pem").write_text((made / "other.pem").read_text() + (made / "other.key").read_text())
+        ours = {"client_cert": str(tmp_path / "both.pem")}
+    client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"), **ours)
+    assert client.ask(Request("GET", "/ok")).outcome is Outcome.OK
+    client.close()
+    client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"))
+    response = client.ask(Request("GET", "/ok"))
+    client.close()
+    # with TLS 1.3 the service refuses it after the handshake; it may have closed when the request is sent
+    assert response.outcome in (Outcome.CONNECT_FAILED, Outcome.BROKEN)
+    assert response.error.startswith("TLS: ") or response.error in ("ECONNRESET", "EPIPE"), response
+    assert "alert" in response.error or "ECONN" in response.error or "EPIPE" in response.error, response
+    assert server.requests == 1
+
+
+CERTIFICATES = {  # options, complaint; {made} is the folder of good ones
+    "no such certificate": (("nowhere.pem", None), "--client-cert: nowhere.pem: No such file or directory"),
+    "no such key": (("good.pem", "nowhere.key"), "--client-key: nowhere.key: No such file or directory"),
+    "no certificate": (("good.key", "good.key"), "must be a certificate and its unencrypted key in PEM format"),
+    "a key of another": (("good.pem", "other.key"), "its unencrypted key in PEM format (TLS: key values mismatch)"),
+    "no key": (("good.pem", None), "--client-cert: good.pem: must be a certificate and its unencrypted key"),
+    "an encrypted key": (("good.pem", "locked.key"), "--client-cert: good.pem and locked.key: must be a certificate"),
+    "only a key": ((None, "good.key"), "--client-key: good.key: needs the certificate it belongs to, --client-cert"),
+}
+
+
+@pytest.mark.parametrize(("files", "complaint"), CERTIFICATES.values(), ids=CERTIFICATES)
+def test_a_bad_certificate_of_ours_is_one_sentence(made, monkeypatch, files, complaint):
+    monkeypatch.chdir(made)
+    locked = ("-in", "good.key", "-out", "locked.key", "-aes256", "-passout", "pass:word")
+    subprocess.run(["openssl", "ec", *locked], check=True, capture_output=True, timeout=60)
+    with pytest.raises(UsageError) as raised:
+        Client("https://x", timeout_s=1, client_cert=files[0], client_key=files[1])
+    assert complaint in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_an_authority_that_is_none_is_refused(tmp_path):
@@ -123,7 +167,7 @@ def test_an_authority_that_is_none_is_refused(tmp_path):
 LABELLED = """
 from pathlib import Path
 from harness.load.arrivals import constant
-from harness.load.predict import PredictUser
+from harness.load.locust import PredictUser
 
 class Asks(PredictUser):
     arrivals = constant(50)
@@ -167,7 +211,16 @@ def test_a_whole_run_over_tls_is_as_without(serve, made, scenario, processes):
     assert account["unsent"] == 0
 
 
-def test_a_whole_run_believes_nobody_unless_told_to(serve, scenario):
+def test_a_whole_run_uses_our_certificate(serve, made, scenario):
+    url, server = serve("good")
+    server.context.verify_mode = ssl.CERT_REQUIRED
+    server.context.load_verify_locations(made / "ca.pem")
+    ours = {"client_cert": made / "other.pem", "client_key": made / "other.key"}
+    rows, _ = whole_run(scenario, url, ca_file=made / "ca.pem", **ours)
+    assert set(rows["outcome"]) == {Outcome.OK}
+
+
+def test_a_whole_run_accepts_no_unknown_certificate_unless_it_may(serve, scenario):
     url, server = serve("good")
     rows, _ = whole_run(scenario, url)
     assert set(rows["outcome"]) == {Outcome.CONNECT_FAILED} and server.requests == 0
@@ -176,7 +229,7 @@ def test_a_whole_run_believes_nobody_unless_told_to(serve, scenario):
     assert set(rows["outcome"]) == {Outcome.OK}
 
 
-def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scenario, tmp_path, monkeypatch, capsys):
+def test_harness_load_hands_on_authorities_and_corpus(serve, made, scenario, tmp_path, monkeypatch, capsys):
     url, server = serve("good")
     nobody = "http://127.0.0.1:9"
     Stack(tmp_path, "svc", url, nobody, nobody, time_scale=60).write()
@@ -189,10 +242,10 @@ def test_harness_load_hands_on_whom_to_trust_and_what_to_send(serve, made, scena
     code = main([*asked, "--ca-file", str(made / "ca.pem")])
     said = capsys.readouterr()
     assert code == 0 or "late" in said.out, said  # on a busy machine it may be
-    assert "50 requests" in said.out and "right answers          50.00 % of 50 labelled" in said.out
+    assert "50 requests" in said.out and "correct predictions    50.00 % of 50 labelled" in said.out
     assert {body for _, body in server.bodies} == {b"NORMAL", b"PNEUMONIA"}
     main([*asked, "--insecure"])
-    assert "right answers          50.00 % of 50 labelled" in capsys.readouterr().out
+    assert "correct predictions    50.00 % of 50 labelled" in capsys.readouterr().out
     for option in ("--corpus", "--ca-file"):
         assert main([*asked, option, "/nowhere"]) == 2
         assert f"{option}: there is no /nowhere" in capsys.readouterr().err

@@ -5,17 +5,17 @@ import io
 import numpy as np
 
 from harness.eventlog import Event
-from harness.history import ROW, History, Outcome
+from harness.history import EXPECTS_STATUS, ROW, SLOW_CLIENT, History, Outcome
 from harness.report.load import write
 from harness.verdict import Result, Verdict
 
-BELIEVED = Result("recorded", "the record", Verdict.PASS, "lag p99 0.3 ms")
+RECORDED = Result("recorded", "the record", Verdict.PASS, "lag p99 0.3 ms")
 
 
 def report(rows: np.ndarray) -> str:
     edges = [Event(at, "run", "phase", detail={"phase": "load", "edge": e}) for at, e in ((99, "begin"), (200, "end"))]
     out = io.StringIO()
-    write(History(events=edges, rows={"load": rows}), "load", BELIEVED, out)
+    write(History(events=edges, rows={"load": rows}), "load", RECORDED, out)
     return out.getvalue()
 
 
@@ -57,3 +57,16 @@ def test_what_failed_is_counted_by_how_and_has_no_latency():
     text = report(rows)
     assert "refused by service        400   50.00 %  400 x 503" in text and "timeout" in text
     assert "latency" not in text
+
+
+def test_slow_clients_expected_statuses_and_an_unreliable_generator_are_marked():
+    rows = a_stall_of_two_seconds()
+    rows["step"][::4] |= SLOW_CLIENT
+    rows["step"][1::4] |= EXPECTS_STATUS
+    edges = [Event(at, "run", "phase", detail={"phase": "load", "edge": e}) for at, e in ((99, "begin"), (200, "end"))]
+    out = io.StringIO()
+    late = Result("recorded", "the record", Verdict.INCONCLUSIVE, "load sent late")
+    write(History(events=edges, rows={"load": rows}), "load", late, out)
+    text = out.getvalue()
+    assert "step 0 slow client" in text and "step 0 expects" in text
+    assert "  generator: INCONCLUSIVE: load sent late\n" in text

@@ -28,7 +28,7 @@ TAKES_S, QUEUE = 0.020, 20  # so no more than 50 a second
 PLAN = SimpleNamespace(checks=(ErrorRatio("steady", 0.05), Latency("steady", 95, 600)))
 PRECISION = 0.2
 SCENARIO = """
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     def request(self, k):

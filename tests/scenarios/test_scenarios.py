@@ -217,7 +217,8 @@ def test_who_guesses_keys_is_refused_and_who_has_one_notices_nothing(tmp_path, m
     keys, rows = tmp_path / "keys.json", tmp_path / "rows"
     made = [sys.executable, "-m", "model_server.keys", "--keys", keys, "add", "clinic", "--role", "predict"]
     key = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()[-1]
-    monkeypatch.setenv("HARNESS_API_KEY", key)
+    (tmp_path / "headers.json").write_text(json.dumps({"Authorization": f"Bearer {key}"}))
+    monkeypatch.setenv("HARNESS_HEADERS_FILE", str(tmp_path / "headers.json"))
     with bundled(tmp_path, "--auth", "on", "--keys", keys) as url:
         argv = generator.command(
             SCENARIOS / "credentials.py",

@@ -11,7 +11,7 @@ from harness.stack import generator
 OURS = """
 from pathlib import Path
 from harness.load.arrivals import constant
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = constant(20)
@@ -40,7 +40,7 @@ MISTAKES = {
     "a schedule nobody knows": (OURS, "posson:60/s", r"asks\.py: arrivals: must be one of .*, got 'posson:60/s'"),
     "a user of Locust's own": (PLAIN, None, r"asks\.py: has no user that keeps a schedule; derive one .*"),
     "one beside what is imported of ours": (
-        PLAIN + "import harness.load.user\n", None, r"asks\.py: no user here keeps a schedule; derive one from .*",
+        PLAIN + "import harness.load.locust\n", None, r"asks\.py: no user here keeps a schedule; derive one from .*",
     ),
 }  # fmt: skip
 
@@ -99,12 +99,12 @@ LOG = """[2026-11-25 23:18:06,211] vm/INFO/locust.main: Starting Locust 2.47.0
     ("logger", "text", "says"),
     [
         (
-            "harness.load.runner",
+            "harness.load.locust.runner",
             "asks.py: corpus: no/where is not a folder",
             "asks.py: corpus: no/where is not a folder",
         ),
-        ("harness.load.dispatch", "asks.py:9: NameError: x", "asks.py:9: NameError: x"),
-        ("harness.load.fleet", "vm_1: asks.py:9: NameError: x", "vm_1: asks.py:9: NameError: x"),
+        ("harness.load.locust.dispatch", "asks.py:9: NameError: x", "asks.py:9: NameError: x"),
+        ("harness.load.locust.distributed", "vm_1: asks.py:9: NameError: x", "vm_1: asks.py:9: NameError: x"),
         ("locust.runners", "no such thing", ""),
     ],
 )
@@ -113,5 +113,7 @@ def test_only_our_own_part_of_it_speaks_of_mistakes(tmp_path, logger, text, says
 
 
 def test_several_mistakes_are_counted(tmp_path):
-    log = "".join(LOG.format(logger="harness.load.dispatch", text=text) for text in ("one", "two", "one", "three"))
+    log = "".join(
+        LOG.format(logger="harness.load.locust.dispatch", text=text) for text in ("one", "two", "one", "three")
+    )
     assert generator.complaint(log, tmp_path / "asks.py") == "one (and 2 more in its log)"

@@ -1,4 +1,4 @@
-"""A row says whether its answer is one that the request allows, and whether its client was odd."""
+"""A row records whether its status was expected, and whether its client was slow."""
 
 import subprocess
 import threading
@@ -11,17 +11,16 @@ from harness.stack import generator
 
 SCENARIO = """
 from harness.load.arrivals import constant
-from harness.load.odd import Manner
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import ClientPace, OpenModelUser, Request
 
 KINDS = [
-    Request("GET", "/401", answers=(401,)),
-    Request("GET", "/200", answers=(401,)),
-    Request("GET", "/404", answers=range(400, 404)),
-    Request("GET", "/503", answers=(401,)),
+    Request("GET", "/401", expect_status=(401,)),
+    Request("GET", "/200", expect_status=(401,)),
+    Request("GET", "/404", expect_status=range(400, 404)),
+    Request("GET", "/503", expect_status=(401,)),
     Request("GET", "/401"),
-    Request("GET", "/200", manner=Manner(up_per_s=100_000)),
-    Request("GET", "/200", step=7, manner=Manner(up_per_s=100_000)),
+    Request("GET", "/200", pace=ClientPace(send_per_s=100_000)),
+    Request("GET", "/200", step=7, pace=ClientPace(send_per_s=100_000)),
     Request("GET", "/200", step=7),
 ]
 
@@ -80,7 +79,7 @@ def run(tmp_path):
     server.server_close()
 
 
-def test_a_row_says_what_its_request_makes_of_the_answer_and_of_the_client(run):
+def test_a_row_records_an_expected_status_and_a_slow_client(run):
     done, rows = run(SCENARIO)
     assert done.returncode == 0 and len(rows) == 24, done.stderr
     for row in rows:
@@ -88,7 +87,7 @@ def test_a_row_says_what_its_request_makes_of_the_answer_and_of_the_client(run):
     assert "UNEXPECTED_STATUS: status 404" in done.stdout + done.stderr, "Locust's own table says it too"
 
 
-def test_a_step_that_would_look_odd_is_a_mistake(run):
+def test_a_step_that_would_be_read_as_a_slow_client_is_a_mistake(run):
     done, rows = run(SCENARIO.replace('"/200", step=7)', '"/200", step=1 << 14)'))
     assert done.returncode == 2 and "step: must be from 0 to 16383, got 16384" in done.stderr
     assert set(rows[7::8]["outcome"]) == {Outcome.UNSENT} and set(rows[:7]["outcome"]) != {Outcome.UNSENT}

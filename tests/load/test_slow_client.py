@@ -1,4 +1,4 @@
-"""Clients with odd manners, against a server that notes what it is sent and when."""
+"""Slow and aborting clients, against a server that notes what it receives and when."""
 
 import math
 import socket
@@ -9,15 +9,16 @@ import pytest
 
 from harness.errors import UsageError
 from harness.history import Outcome
-from harness.load.odd import Manner, exchange
+from harness.load.request import ClientPace
+from harness.load.slow_client import exchange
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000
 MESSAGE = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"y" * 1000
 
 
 @pytest.fixture
 def server():
-    """(port, what came, as (moment, bytes)); it answers once all of MESSAGE is there, or at once when told to."""
+    """Its port, what it received as (moment, bytes), and an event: set, it does not wait for all of MESSAGE."""
     listener = socket.create_server(("127.0.0.1", 0))
     came, early = [], threading.Event()
 
@@ -31,7 +32,7 @@ def server():
                     return
                 if early.is_set():
                     break
-            peer.sendall(ANSWER)
+            peer.sendall(BODY)
             peer.recv(1)
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -43,7 +44,7 @@ def server():
 
 def test_a_client_that_is_slow_to_send_sends_all_piece_by_piece(server):
     port, came, _ = server
-    ended = exchange("127.0.0.1", port, MESSAGE, Manner(up_per_s=2000), 30, time.time)
+    ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(send_per_s=2000), 30)
     assert (ended.outcome, ended.status, ended.bytes_out) == (Outcome.OK, 200, len(MESSAGE))
     assert b"".join(data for _, data in came) == MESSAGE
     assert ended.done - ended.sent >= 0.9 * len(MESSAGE) / 2000
@@ -51,14 +52,14 @@ def test_a_client_that_is_slow_to_send_sends_all_piece_by_piece(server):
 
 def test_a_client_that_is_slow_to_read_gets_all_in_the_end(server):
     port, _, _ = server
-    ended = exchange("127.0.0.1", port, MESSAGE, Manner(down_per_s=4000), 30, time.time)
-    assert (ended.outcome, ended.bytes_in, len(ended.body)) == (Outcome.OK, len(ANSWER), 2000)
-    assert ended.done - ended.first_byte >= 0.8 * len(ANSWER) / 4000
+    ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(read_per_s=4000), 30)
+    assert (ended.outcome, ended.bytes_in, len(ended.body)) == (Outcome.OK, len(BODY), 2000)
+    assert ended.done - ended.first_byte >= 0.8 * len(BODY) / 4000
 
 
-def test_a_client_that_goes_away_is_no_failure_of_the_service(server):
+def test_an_aborting_client_is_no_failure_of_the_service(server):
     port, came, _ = server
-    ended = exchange("127.0.0.1", port, MESSAGE, Manner(leaves_after=0.5), 30, time.time)
+    ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(abort_after=0.5), 30)
     assert ended.outcome is Outcome.ABANDONED and ended.bytes_out == math.ceil(len(MESSAGE) / 2)
     until = time.monotonic() + 20
     while not (came and came[-1][1] == b"") and time.monotonic() < until:
@@ -66,27 +67,27 @@ def test_a_client_that_goes_away_is_no_failure_of_the_service(server):
     assert sum(len(data) for _, data in came) == ended.bytes_out
 
 
-def test_an_answer_that_comes_before_all_is_sent_is_read(server):
+def test_a_response_that_comes_before_all_is_sent_is_read(server):
     port, _, early = server
     early.set()
-    ended = exchange("127.0.0.1", port, MESSAGE, Manner(up_per_s=200), 30, time.time)
+    ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(send_per_s=200), 30)
     assert (ended.outcome, ended.status) == (Outcome.OK, 200) and ended.bytes_out < len(MESSAGE)
 
 
-def test_patience_ends(server):
+def test_a_slow_exchange_ends_at_its_timeout(server):
     port, _, _ = server
-    ended = exchange("127.0.0.1", port, MESSAGE, Manner(up_per_s=50), 0.5, time.time)
+    ended = exchange("127.0.0.1", port, MESSAGE, ClientPace(send_per_s=50), 0.5)
     assert ended.outcome is Outcome.TIMEOUT and "0.5 s" in ended.error
 
 
 def test_nobody_there_is_no_connection():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        ended = exchange("127.0.0.1", closed.getsockname()[1], MESSAGE, Manner(up_per_s=50), 5, time.time)
+        ended = exchange("127.0.0.1", closed.getsockname()[1], MESSAGE, ClientPace(send_per_s=50), 5)
     assert ended.outcome is Outcome.CONNECT_FAILED and math.isnan(ended.sent)
 
 
-@pytest.mark.parametrize("manner", [Manner(up_per_s=0), Manner(leaves_after=0), Manner(leaves_after=1.5)])
-def test_manners_that_make_no_sense_are_refused(manner):
-    with pytest.raises(UsageError, match="manner"):
-        manner.check()
+@pytest.mark.parametrize("pace", [ClientPace(send_per_s=0), ClientPace(abort_after=0), ClientPace(abort_after=1.5)])
+def test_a_pace_that_makes_no_sense_is_refused(pace):
+    with pytest.raises(UsageError, match="pace: "):
+        pace.check()

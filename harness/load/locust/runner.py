@@ -1,7 +1,7 @@
 """The generator's process: its command line, one run of a schedule, and an end that leaves nothing out.
 
-Importing this registers with Locust: the options, a check of everything before any load, CSV files that are whole, and
-one orderly end for a signal, the run's own time, Locust's --run-time and the web UI's stop button alike.
+Importing this registers with Locust: the options, a check of everything before any load, complete CSV files, and one
+orderly end for a signal, the run's own time, Locust's --run-time and the web UI's stop button alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gevent
 import gevent.event
@@ -21,18 +21,16 @@ from locust import events
 from locust.runners import LocalRunner
 
 from harness.errors import HarnessError, UsageError
-from harness.load import fleet, totals
-from harness.load.client import now
-from harness.load.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
+from harness.load.clock import now
+from harness.load.locust import distributed, totals
+from harness.load.locust.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
+from harness.load.locust.open_model import OpenModel
+from harness.load.locust.statistics import merge
 from harness.load.recorder import Files
-from harness.load.tally import merge
-
-if TYPE_CHECKING:
-    from harness.load.user import OpenModelUser
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 100  # requests of a scenario whose clients may be odd
+EXAMINED = 100  # requests of a scenario that may come from slow clients
 START_S = 0.1  # from the warm-up to the epoch of the schedule
 
 
@@ -41,7 +39,7 @@ class Run:
 
     current: ClassVar[Run | None] = None  # of this process, until the end of its test
 
-    def __init__(self, user: OpenModelUser):
+    def __init__(self, user: OpenModel):
         """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
         environment, options = user.environment, user.environment.parsed_options
         self.user = user
@@ -58,7 +56,7 @@ class Run:
         Run.current = self
 
     def start(self) -> None:
-        """Begin, in a greenlet of its own: Locust stops users whenever fewer are asked for, and the load goes on."""
+        """Begin, in a greenlet of its own: Locust stops users when their number is reduced, and the load goes on."""
         gevent.spawn(self._run)
 
     def _run(self) -> None:
@@ -68,7 +66,7 @@ class Run:
         except Exception as error:
             self._mistakes.add(one_line(error))
             logger.error(one_line(error))
-        if not self._ending:  # else whoever ends it also ends Locust
+        if not self._ending:  # else that which ends it also ends Locust
             self.finish()
             runner = self._environment.runner
             (runner.stop if self._environment.web_ui else runner.quit)()
@@ -105,7 +103,7 @@ class Run:
                 self._mistakes |= self._dispatch.mistakes
         finally:
             self._files.close()
-            # Else Locust settles it, by the failed requests, which would hide a broken listener.
+            # Else Locust decides, by the failed requests, which would hide a broken listener.
             if self._mistakes or locust.log.unhandled_greenlet_exception:
                 self._environment.process_exit_code = MISTAKEN
             self._finished.set()
@@ -126,13 +124,23 @@ def _options(parser: Any) -> None:
         "--clients",
         type=int,
         metavar="N",
-        help="no schedule: N clients, each asking again as soon as it is answered. It shows how fast things go and "
-        "hides every stall",
+        help="closed model: no schedule but N clients, each sending its next request when it has its response. It "
+        "measures throughput; its latencies suffer from coordinated omission",
     )
     add("--for", dest="for_s", type=float, metavar="SECONDS", help="end the run after this time on the schedule")
     add("--corpus", metavar="DIR", help="folder of labelled images: NORMAL/ and PNEUMONIA/")
-    add("--ca-file", metavar="PATH", help="whose certificates to trust for https, instead of the system's authorities")
-    add("--insecure", action="store_true", help="do not ask whose certificate it is")
+    add("--ca-file", metavar="PATH", help="the authorities to trust for https, instead of the system's")
+    add("--insecure", action="store_true", help="accept any certificate of the service")
+    add("--client-cert", metavar="PATH", include_in_web_ui=False, help="our own certificate for https, PEM")
+    add(
+        "--client-key", metavar="PATH", include_in_web_ui=False,
+        help="its key, PEM and not encrypted; where left out it is in the file of the certificate",
+    )  # fmt: skip
+    add(
+        "--headers-file", metavar="PATH", env_var="HARNESS_HEADERS_FILE", include_in_web_ui=False,
+        help='JSON object of headers for every request, such as {"Authorization": "Bearer KEY"}; a request that sets a '
+        "header itself keeps its own",
+    )  # fmt: skip
     for name, metavar, about in (
         ("--rows", "PATH", "append one fixed-width row per request to this file"),
         ("--events", "PATH", "append the generator's account to this JSON-lines file"),
@@ -143,7 +151,7 @@ def _options(parser: Any) -> None:
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
-    """Everything that can be wrong with a scenario or its options, found before any load and said in one line."""
+    """Everything that can be wrong with a scenario or its options, found before any load and reported in one line."""
     users = [u for u in environment.user_classes if hasattr(u, "schedule")]
     options = environment.parsed_options
     if not users and not options.rows:
@@ -161,7 +169,7 @@ def _prepare(environment: Any, **_: Any) -> None:
         if len(users) > 1:
             names = ", ".join(sorted(u.__name__ for u in users))
             raise UsageError(f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run")
-        if not fleet.is_worker(environment):
+        if not distributed.is_worker(environment):
             for path in filter(None, _files(options)):
                 with open(path, "ab"):
                     pass
@@ -171,14 +179,14 @@ def _prepare(environment: Any, **_: Any) -> None:
         one = user(environment)
         first = first_of(one, one.request(0), 0)
         host = environment.host or user.host or ""
-        if options.headless or host:  # the web UI may still be told
+        if options.headless or host:  # with the web UI it may be set later
             client = user.client(host, options)
             client.prepare(first)
             client.close()
             if client.tls is not None:
-                _refuse_manners(one)
+                _refuse_slow_clients(one)
         if not alone:
-            fleet.join(environment, user, _files(options))
+            distributed.join(environment, user, _files(options))
     except Exception as error:
         logger.error(f"{environment.locustfile}: {one_line(error)}")
         for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
@@ -188,17 +196,17 @@ def _prepare(environment: Any, **_: Any) -> None:
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)
 
 
-def _refuse_manners(user: OpenModelUser) -> None:
-    """Raises UsageError where a scenario for https has odd clients, as far as its first requests show."""
-    for k in range(LOOKED_AT):
-        if first_of(user, user.request(k), k).manner is not None:
+def _refuse_slow_clients(user: OpenModel) -> None:
+    """Raises UsageError where a scenario for https has slow or aborting clients, as far as its first requests show."""
+    for k in range(EXAMINED):
+        if first_of(user, user.request(k), k).pace is not None:
             raise UsageError(
-                f"manner: odd clients speak plain HTTP only, and request {k} is one of theirs; use http://"
+                f"pace: slow and aborting clients use plain HTTP only, and request {k} is one of theirs; use http://"
             )
 
 
 def _interrupt(environment: Any) -> None:
-    """SIGINT in a greenlet of its own: as KeyboardInterrupt it could strike any request between its end and its row."""
+    """SIGINT in a greenlet of its own: as KeyboardInterrupt it could strike a request between its end and its row."""
     environment.runner.quit()
     if environment.web_ui:
         environment.web_ui.stop()
@@ -208,10 +216,10 @@ def _interrupt(environment: Any) -> None:
 def _stopping(**_: Any) -> None:
     if Run.current is not None:
         Run.current.finish()
-    fleet.finish()
+    distributed.finish()
 
 
-@events.quitting.add_listener  # before Locust settles what it exits with
+@events.quitting.add_listener  # before Locust decides on its exit code
 def _quitting(**_: Any) -> None:
     _stopping()
     totals.write()

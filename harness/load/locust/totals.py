@@ -1,4 +1,4 @@
-"""What `--csv` leaves: Locust writes its files once a second, so without a last time they lack the last second."""
+"""The files of `--csv`, complete: Locust writes them once a second, so they would lack the last second of a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _writers: list[Totals] = []  # of this process
 
 
 class Totals(locust.stats.StatsCSVFileWriter):
-    """Locust's writer, which can be told to write now."""
+    """Locust's writer, which can also write at once."""
 
     def __init__(self, *args: Any, **more: Any):
         super().__init__(*args, **more)
         _writers.append(self)
 
     def write(self) -> None:
-        """Have each file say what the statistics say."""
+        """Write the present statistics to each file."""
         whole = (
             (self.requests_csv_filehandle, self.requests_csv_writer, self.requests_csv),
             (self.failures_csv_filehandle, self.failures_csv_writer, self.failures_csv),

@@ -1,33 +1,26 @@
-"""What Locust's own statistics are told of many requests at once.
+"""Entries for Locust's own statistics, each made of many requests at once.
 
 Locust counts each request as it ends, which costs more than the request. Its entries can be added to each other, as
-its master does with those of its workers: so one entry is made of a tenth of a second's rows, and added.
+its master does with those of its workers: so one entry is made of the rows of a tenth of a second, and added.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from locust.stats import RequestStats, StatsEntry, StatsError, bucket_response_time
 
 from harness.history import Outcome
-
-if TYPE_CHECKING:
-    from locust.stats import RequestStats
 
 NOT_WAITED_FOR = (Outcome.UNSENT, Outcome.ABANDONED)  # their time is no response time
 
 
-class Tally:
-    """The kinds (method and name) of the rows since the last report, their bodies' lengths and their failures.
+class LocustStatistics:
+    """The kinds (method and name) of the rows since the last report, their bodies' lengths and their failures."""
 
-    bucket: Locust's way to round response times, in ms.
-    """
-
-    def __init__(self, bucket: Callable[[float], int]):
-        self._bucket = bucket
+    def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], int] = {}
         self._of_row = array("I")
         self._lengths: list[int] = []
@@ -77,7 +70,7 @@ class Tally:
         values, times = np.unique(np.round(took_ms, 3), return_counts=True)
         buckets: dict[int, int] = {}
         for value, n in zip(values.tolist(), times.tolist(), strict=True):
-            bucket = self._bucket(value)
+            bucket = bucket_response_time(value)
             buckets[bucket] = buckets.get(bucket, 0) + n
         return {
             "name": name,
@@ -99,18 +92,16 @@ class Tally:
 
 def merge(report: dict[str, Any], stats: RequestStats) -> None:
     """Add a report to Locust's statistics."""
-    from locust.stats import StatsEntry, StatsError  # here, for importing Locust patches the process
-
     for data in report["stats"]:
         stats.entries[data["name"], data["method"]].extend(StatsEntry.unserialize(data, stats))
     if report["total"]:
         stats.total.extend(StatsEntry.unserialize(report["total"], stats))
-    for told in report["errors"]:
-        about = (told["method"], told["name"], told["error"])
-        error = stats.errors.setdefault(StatsError.create_key(*about), StatsError(*about))
-        error.occurrences += told["occurrences"]
-        error.first_seen = min(error.first_seen or told["at"], told["at"])
-        error.last_seen = max(error.last_seen or told["at"], told["at"])
+    for data in report["errors"]:
+        key = (data["method"], data["name"], data["error"])
+        error = stats.errors.setdefault(StatsError.create_key(*key), StatsError(*key))
+        error.occurrences += data["occurrences"]
+        error.first_seen = min(error.first_seen or data["at"], data["at"])
+        error.last_seen = max(error.last_seen or data["at"], data["at"])
 
 
 def _per_second(rows: np.ndarray) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""An HTTP server that answers each path in its own, mostly bad, way; over real sockets, in threads of the test."""
+"""An HTTP server with a scripted, mostly faulty, response for each path; over real sockets, in threads of the test."""
 
 import socket
 import socketserver
@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-ANSWER = b'{"class": "PNEUMONIA"}'
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n" + ANSWER
+BODY = b'{"class": "PNEUMONIA"}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n" + BODY
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -24,13 +24,13 @@ WAYS = {
     "/predict": [0.005, OK],
     "/chunked": [
         CHUNKED,
-        b"5\r\n" + ANSWER[:5],
-        b"\r\n11;ext=1\r\n" + ANSWER[5:],
+        b"5\r\n" + BODY[:5],
+        b"\r\n11;ext=1\r\n" + BODY[5:],
         0.01,
         b"\r\n0\r\nTrailer: x\r\n\r\n",
     ],
-    "/until-close": [b"HTTP/1.1 200 OK\r\n\r\n", ANSWER[:9], 0.01, ANSWER[9:], CLOSE],
-    "/old": [b"HTTP/1.0 200 OK\r\nContent-Length: 22\r\n\r\n" + ANSWER],
+    "/until-close": [b"HTTP/1.1 200 OK\r\n\r\n", BODY[:9], 0.01, BODY[9:], CLOSE],
+    "/old": [b"HTTP/1.0 200 OK\r\nContent-Length: 22\r\n\r\n" + BODY],
     "/interim": [head("100 Continue"), 0.01, head("103 Early Hints", "Link: x"), OK],
     "/no-content": [head("204 No Content")],
     "/head": [head("200 OK", "Content-Length: 22")],
@@ -57,9 +57,9 @@ WAYS = {
 }
 
 
-class OddServer(socketserver.ThreadingTCPServer):
-    """`connections`, `requests` and `waiting_most` (at once) count what it saw, `clients`, `ids` and
-    `bodies` keep it; `stall` makes everything wait."""
+class ScriptedServer(socketserver.ThreadingTCPServer):
+    """`connections`, `requests` and `waiting_most` (at once) count what it received, `clients`, `ids`, `bodies` and
+    `heads` keep it; `stall` makes everything wait."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -73,6 +73,7 @@ class OddServer(socketserver.ThreadingTCPServer):
         self.clients: set[str] = set()  # addresses
         self.ids: list[str] = []
         self.bodies: list[tuple[str, bytes]] = []
+        self.heads: list[dict[str, str]] = []  # by lower-case names
         self.stalled_until = 0.0
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -93,15 +94,17 @@ class _Handler(socketserver.StreamRequestHandler):
             server.connections += 1
             server.clients.add(self.client_address[0])
         while line := self.rfile.readline():
-            path, length = line.split()[1].decode(), 0
+            path, length, head = line.split()[1].decode(), 0, {}
             while (line := self.rfile.readline().strip()) != b"":
                 name, _, value = line.decode().partition(": ")
+                head[name.lower()] = value
                 length = int(value) if name == "Content-Length" else length
                 if name == "X-Request-ID":
                     server.ids.append(value)
             body = self.rfile.read(length)
             with server.lock:
                 server.bodies.append((path, body))
+                server.heads.append(head)
                 server.requests += 1
                 server.waiting += 1
                 server.waiting_most = max(server.waiting_most, server.waiting)
@@ -124,7 +127,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def odd_server(ways=WAYS, kind=OddServer, address="127.0.0.1"):
+def scripted_server(ways=WAYS, kind=ScriptedServer, address="127.0.0.1"):
     """A running server; gone when the block ends."""
     server = kind(ways, address)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

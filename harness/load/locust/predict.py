@@ -1,24 +1,23 @@
-"""The question most scenarios ask: POST /predict of one labelled radiograph; and telling the service what it showed."""
+"""The requests of most scenarios: POST /predict of one labelled radiograph, and the label that follows it."""
 
 from __future__ import annotations
 
 import json
 import math
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from configargparse import Namespace
-
 from harness.history import Outcome
 from harness.load import corpus
-from harness.load.client import Answer
-from harness.load.dispatch import Visit
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust.open_model import Visit
+from harness.load.locust.user import OpenModelUser
+from harness.load.request import Request, Response
 
 
 class PredictUser(OpenModelUser):
-    """Sends the images of a corpus in turn; `radiographs` is where they are unless `--corpus` says so."""
+    """Sends the images of a corpus in turn; `radiographs` is their folder unless `--corpus` names another."""
 
     abstract = True
     path = "/predict"
@@ -37,15 +36,15 @@ class PredictUser(OpenModelUser):
     def request(self, k: int) -> Request | Visit:
         return self.questions[k % len(self.questions)]
 
-    def predicted(self, answer: Answer) -> int:
+    def predicted(self, response: Response) -> int:
         try:
-            return corpus.CLASSES.index(json.loads(answer.body)["class"].upper())
+            return corpus.CLASSES.index(json.loads(response.body)["class"].upper())
         except (ValueError, LookupError, TypeError, AttributeError):
             return -1
 
 
 class LabellingUser(PredictUser):
-    """Asks, and some time after the answer tells the service what the image really showed, as a radiologist would."""
+    """Some time after each response it sends the true label of the image, as a radiologist would."""
 
     abstract = True
     feedback_path = "/feedback"
@@ -56,12 +55,12 @@ class LabellingUser(PredictUser):
 
     def request(self, k: int) -> Visit:
         question = super().request(k)
-        answer = yield question
-        if answer.outcome is Outcome.OK and question.expected >= 0:
-            yield self.feedback(answer.request_id, question.expected)
+        response = yield question
+        if response.outcome is Outcome.OK and question.expected >= 0:
+            yield self.feedback(response.request_id, question.expected)
 
     def feedback(self, request_id: str, truth: int) -> Request:
-        """The request that tells what the image of an earlier one showed."""
+        """The request with the true label of an earlier one."""
         body = json.dumps({"request_id": request_id, "label": corpus.CLASSES[truth]}).encode()
         headers = (("Content-Type", "application/json"), *self.headers)
         return Request("POST", self.feedback_path, headers, body, after_s=self.feedback_after_s)

@@ -1,4 +1,4 @@
-"""One run of a schedule: every arrival whose time comes is sent or marked UNSENT, and becomes a row.
+"""One run of a schedule: every arrival that is due is sent or marked UNSENT, and becomes a row.
 
 One greenlet does it all in turn, for there is nothing to wait for: what is due is sent, what has ended is recorded,
 and the rest of the time is slept away to the next absolute time, so that lateness never adds up.
@@ -16,35 +16,33 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import error as DoesNotFit
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 import gevent.event
 import gevent.pool
-import locust.stats
+from locust.stats import RequestStats
 
 from harness.errors import HarnessError, UsageError
 from harness.history import EXPECTS_STATUS, SLOW_CLIENT, WHOLE, Outcome
 from harness.load.arrivals import Arrivals
-from harness.load.client import Answer, Client, Prepared, Request, now
-from harness.load.odd import exchange
+from harness.load.client import Client
+from harness.load.clock import now
+from harness.load.locust.open_model import OpenModel, Visit
+from harness.load.locust.statistics import NOT_WAITED_FOR, LocustStatistics, merge
 from harness.load.recorder import Recorder
-from harness.load.tally import NOT_WAITED_FOR, merge
-
-if TYPE_CHECKING:
-    from harness.load.user import OpenModelUser
+from harness.load.request import Prepared, Request, Response
+from harness.load.slow_client import exchange
 
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.1
-PRECISE_S = 0.004  # nearer than this the hub's timers, which know milliseconds, are not asked
+PRECISE_S = 0.004  # nearer than this the hub's timers, which count milliseconds, are not used
 OTHERS_S = 0.02  # how long everything else in this process may have to wait
-DUE_AT_ONCE = 32  # sent before answers are looked at again
+DUE_AT_ONCE = 32  # sent before responses are read again
 KEPT_REQUESTS = 4096
-PAUSE_S = 0.01  # of a client that asks as fast as it can, after a failure
-MISTAKEN = 2  # a process whose rows are not what its scenario meant ends with this; 1 is Locust's for failed requests
-
-Visit = Generator[Request, Answer, None]
+PAUSE_S = 0.01  # of a closed-model client, after a failure
+MISTAKEN = 2  # exit code of a process whose rows are not what its scenario meant; Locust's for failed requests is 1
 _NOTHING = (None, Prepared(b"", b""), 0)
 
 
@@ -55,13 +53,13 @@ class Failed(Exception):
 class Dispatch:
     """One run of a user's schedule, or of this process' share of it.
 
-    `deliver(rows, report)` is called ten times a second with the rows that came about and what Locust is to be told.
-    epoch: Unix time at which the schedule begins; share (i, n): the arrivals k with k mod n = i; clients: no schedule
-    at all but this many clients, each asking again as soon as it is answered.
+    `deliver(rows, report)` is called ten times a second with the new rows and their entries for Locust's statistics.
+    epoch: Unix time at which the schedule begins; share (i, n): the arrivals k with k mod n = i; clients: the closed
+    model: no schedule but this many clients, each sending its next request when it has its response.
     """
 
     def __init__(
-        self, user: OpenModelUser, client: Client, schedule: Arrivals, deliver: Callable[[bytes, dict], None],
+        self, user: OpenModel, client: Client, schedule: Arrivals, deliver: Callable[[bytes, dict], None],
         epoch: float, *, for_s: float = math.inf, share: tuple[int, int] = (0, 1), clients: int = 0,
     ):  # fmt: skip
         self.user = user
@@ -71,24 +69,25 @@ class Dispatch:
         self._schedule, self._share, self._clients = schedule, share, clients
         self._most = max(user.max_in_flight, clients)
         self._client = client
-        client.answered = self._answered
-        self._recorder = Recorder(deliver, locust.stats.bucket_response_time)
-        self._request, self._predicted = user.request, _predicts(user)
+        client.on_response = self._on_response
+        self._statistics = LocustStatistics()
+        self._recorder = Recorder(deliver, self._statistics)
+        self._request, self._predicted = user.request, user.predicted if user.predicts() else None
         self._made: dict[int, tuple[Request | None, Prepared, int]] = {}
         self._id_prefix = os.urandom(8).hex().encode()
         self._due: Iterator[tuple[int, float]] = iter(())
         self._next_seq, self._next_at = 0, math.inf  # the first arrival that was neither sent nor marked
-        self._later: list[tuple[float, int, int, Request | None, Visit | None]] = []  # heap of what follows an answer
+        self._later: list[tuple[float, int, int, Request | None, Visit | None]] = []  # heap of what follows a response
         self._visits = self._planned = 0
         self._end = epoch + for_s  # Unix time from which on nothing is due
         self._tick_at = self._yielded_at = 0.0
         self._listeners = _listeners(user.environment)
-        self._odd = gevent.pool.Group()
+        self._slow = gevent.pool.Group()
         self._over = gevent.event.Event()
         self._greenlet = gevent.Greenlet(self._run)
 
     def start(self) -> None:
-        """Begin, in a greenlet of its own: Locust kills those of its users when it likes."""
+        """Begin, in a greenlet of its own: Locust may kill those of its users at any time."""
         self._greenlet.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -140,7 +139,7 @@ class Dispatch:
                     if not busy:
                         self._rest(min(self._next_at, later[0][0] if later else math.inf, self._end))
                     break
-            self._care(at)
+            self._duties(at)
 
     def _done_early(self) -> bool:
         """Whether a schedule that has an end is over before the run's time is."""
@@ -151,10 +150,10 @@ class Dispatch:
         """Let what is in flight end by its own timeout; one that outlives even that still ends in a row."""
         latest = now() + self._client.timeout_s + 1
         while self._client.in_flight and (at := now()) < latest:
-            self._care(at)
+            self._duties(at)
             if not self._client.turn():
                 self._rest(latest)
-        self._odd.kill()
+        self._slow.kill()
         self._client.give_up("given up at the end of the run")
 
     def _advance(self) -> None:
@@ -193,32 +192,32 @@ class Dispatch:
             return
         request_id = b"%s%013x%03x" % (self._id_prefix, seq, turn)
         self._recorder.lags_s.append(now() - intended)
-        about = (seq, turn, intended, made, request_id, visit)
-        if request.manner is None:
-            self._client.send(made[1], request_id, about)
+        context = (seq, turn, intended, made, request_id, visit)
+        if request.pace is None:
+            self._client.send(made[1], request_id, context)
         else:
-            self._odd.spawn(self._oddly, made[1], request_id, about)
+            self._slow.spawn(self._send_slowly, made[1], request_id, context)
 
-    def _oddly(self, prepared: Prepared, request_id: bytes, about: tuple) -> None:
-        """What a client with odd manners does, in a greenlet of its own."""
-        client, manner = self._client, about[3][0].manner
+    def _send_slowly(self, prepared: Prepared, request_id: bytes, context: tuple) -> None:
+        """The exchange of a slow or aborting client, in a greenlet of its own."""
+        client, pace = self._client, context[3][0].pace
         message = prepared.before + request_id + prepared.after + prepared.body
         client.in_flight += 1
         try:
-            ended = exchange(client.host, client.port, message, manner, client.timeout_s, now)
+            response = exchange(client.host, client.port, message, pace, client.timeout_s)
         finally:
             client.in_flight -= 1
-        self._answered(about, Answer(*ended))
+        self._on_response(context, response)
 
     def _make(self, request: Request) -> tuple[Request, Prepared, int]:
         """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
         if not 0 <= request.step < EXPECTS_STATUS:
             raise UsageError(f"step: must be from 0 to {EXPECTS_STATUS - 1}, got {request.step!r}")
-        kind = self._recorder.tally.kind(request.method, request.name or request.path)
-        if request.manner is not None:
-            request.manner.check()
+        kind = self._statistics.kind(request.method, request.name or request.path)
+        if request.pace is not None:
+            request.pace.check()
             if self._client.tls is not None:
-                raise UsageError("manner: odd clients speak plain HTTP only")
+                raise UsageError("pace: slow and aborting clients use plain HTTP only")
         made = (request, self._client.prepare(request), kind)
         if len(self._made) >= KEPT_REQUESTS:
             self._made.clear()
@@ -226,29 +225,29 @@ class Dispatch:
         return made
 
     def _unsent(self, seq: int, turn: int, intended: float, made: tuple, visit: Visit | None) -> None:
-        nothing = Answer(Outcome.UNSENT, 0, b"", math.nan, math.nan, now(), 0, 0, "it was due and could not be sent")
+        nothing = Response(Outcome.UNSENT, 0, b"", math.nan, math.nan, now(), 0, 0, "it was due and could not be sent")
         if made is _NOTHING:
-            made = (Request("-", "", name="no request"), *_NOTHING[1:2], self._recorder.tally.kind("-", "no request"))
-        self._answered((seq, turn, intended, made, b"", visit), nothing)
+            made = (Request("-", "", name="no request"), *_NOTHING[1:2], self._statistics.kind("-", "no request"))
+        self._on_response((seq, turn, intended, made, b"", visit), nothing)
 
-    def _answered(self, about: tuple, answer: Answer) -> None:
+    def _on_response(self, context: tuple, response: Response) -> None:
         """One row, and the same for Locust's own statistics; then what follows."""
-        seq, turn, intended, (request, _, kind), request_id, visit = about
-        if request.answers and answer.outcome in WHOLE and answer.status < 500:
-            answer = _as_expected(request, answer)
-        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = answer
+        seq, turn, intended, (request, _, kind), request_id, visit = context
+        if request.expect_status and response.outcome in WHOLE and response.status < 500:
+            response = _as_expected(request, response)
+        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = response
         predicted = -1
         if outcome == 0 and self._predicted is not None:
             try:
-                predicted = self._predicted(answer)
+                predicted = self._predicted(response)
                 if predicted is None:
                     predicted = -1
             except Exception as wrong:
                 self._mistake(wrong)
         step = request.step or turn
-        if request.manner is not None:
+        if request.pace is not None:
             step |= SLOW_CLIENT
-        if request.answers:
+        if request.expect_status:
             step |= EXPECTS_STATUS
         try:
             self._recorder.row(
@@ -261,17 +260,17 @@ class Dispatch:
                 seq, 0, status, outcome, -1, -1, turn, bytes_out, bytes_in, intended, sent, first_byte, done,
                 request_id, kind, len(body),
             )  # fmt: skip
-        if outcome and _fails(answer):
-            self._recorder.tally.failed(kind, f"{outcome.name}: {error}")
+        if outcome and _fails(response):
+            self._statistics.failed(kind, f"{outcome.name}: {error}")
         if self._listeners:
-            self._tell(request, intended, answer)
+            self._notify(request, intended, response)
         if visit is not None:
-            self._follow(seq, turn, visit, answer._replace(request_id=request_id.decode()))
+            self._follow(seq, turn, visit, response._replace(request_id=request_id.decode()))
         elif self._clients:
             self._again(seq, outcome)
 
     def mark(self, seq: int, intended: float) -> None:
-        """An arrival of another's share that was never sent."""
+        """An arrival of another worker's share that was never sent."""
         self._visits += 1
         self._planned += 1
         try:
@@ -292,10 +291,10 @@ class Dispatch:
             self.account = self._recorder.account(planned=self._planned, visits=self._visits)
             self._over.set()
 
-    def _follow(self, seq: int, turn: int, visit: Visit, answer: Answer) -> None:
-        """What a visit asks next, if anything; it is due so long after the answer as it says."""
+    def _follow(self, seq: int, turn: int, visit: Visit, response: Response) -> None:
+        """The next request of a visit, if any; it is due its `after_s` after the response."""
         try:
-            request = visit.send(answer)
+            request = visit.send(response)
             if type(request) is not Request:
                 raise UsageError(f"{type(self.user).__name__}.request must yield Requests, got {request!r}")
             if turn == 255:
@@ -304,17 +303,17 @@ class Dispatch:
                 raise UsageError(f"{type(self.user).__name__}.request: after_s must be from 0, got {request.after_s!r}")
         except StopIteration:
             if self._clients:
-                self._again(seq, answer.outcome)
+                self._again(seq, response.outcome)
             return
         except Exception as error:
             self._mistake(error)
             return
-        due = answer.done + request.after_s
+        due = response.done + request.after_s
         if due < self._end:
             heapq.heappush(self._later, (due, seq, turn + 1, request, visit))
 
     def _again(self, seq: int, outcome: int) -> None:
-        """A client asks again as soon as it is answered; where there is no answer to be had, in a moment."""
+        """A closed-model client sends its next request when it has its response; after a failure, in a moment."""
         if outcome in WHOLE:
             self._next_visit()
         else:
@@ -325,16 +324,16 @@ class Dispatch:
             seq, self._next_seq = self._next_seq, self._next_seq + 1
             self._arrive(seq, at)
 
-    def _tell(self, request: Request, intended: float, answer: Answer) -> None:
-        """Whoever listens to Locust's request events hears each, as from any other user."""
+    def _notify(self, request: Request, intended: float, response: Response) -> None:
+        """Listeners of Locust's request event get each, as from any other user."""
         for listener in self._listeners:
             try:
                 listener(
                     request_type=request.method,
                     name=request.name or request.path,
-                    response_time=None if answer.outcome in NOT_WAITED_FOR else 1000 * (answer.done - intended),
-                    response_length=len(answer.body),
-                    exception=Failed(f"{answer.outcome.name}: {answer.error}") if _fails(answer) else None,
+                    response_time=None if response.outcome in NOT_WAITED_FOR else 1000 * (response.done - intended),
+                    response_length=len(response.body),
+                    exception=Failed(f"{response.outcome.name}: {response.error}") if _fails(response) else None,
                     context={},
                     response=None,
                     start_time=intended,
@@ -343,8 +342,8 @@ class Dispatch:
             except Exception as error:
                 self._mistake(error)
 
-    def _care(self, at: float) -> None:
-        """Hand rows over ten times a second, and let the rest of the process have its turn."""
+    def _duties(self, at: float) -> None:
+        """Deliver rows ten times a second, and let the other greenlets of the process run."""
         if at >= self._tick_at:
             self._recorder.tick(at, at - self._tick_at)
             self._tick_at = at + FLUSH_S
@@ -379,7 +378,7 @@ class Dispatch:
                 watcher.close()
 
     def _mistake(self, error: Exception) -> None:
-        """Say each once, and go on: a mistake of the scenario's or ours must not end the schedule. The process then
+        """Log each once, and go on: a mistake of the scenario or of ours must not end the schedule. The process then
         ends with MISTAKEN."""
         text = one_line(error)
         if text not in self.mistakes:
@@ -387,27 +386,27 @@ class Dispatch:
             logger.error(text)
 
 
-def make_ready(user: OpenModelUser, client: Client) -> None:
-    """What takes its time and must be over before the epoch of a schedule."""
-    with suppress(OSError):  # where we may not, a busy machine delays the schedule, and the account says so
+def make_ready(user: OpenModel, client: Client) -> None:
+    """What takes time and must be done before the epoch of a schedule."""
+    with suppress(OSError):  # without that right, a busy machine delays the schedule, and the account shows it
         os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), -5))
     client.warm(min(user.warm, user.max_in_flight))
     _rehearse()
     gc.collect()
-    gc.freeze()  # what is loaded by now stays: a collection during the run has little left to walk
+    gc.freeze()  # what is loaded by now stays: a collection during the run has little left to examine
 
 
 def _rehearse() -> None:
-    """Record, report and count one request that never was: what is done for the first time takes up to 20 ms longer."""
-    stats = locust.stats.RequestStats()
-    one = Recorder(lambda rows, report: merge(report, stats), locust.stats.bucket_response_time)
-    one.row(0, 0, 200, 1, -1, -1, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, b"", one.tally.kind("-", "-"), 0)
-    one.tally.failed(0, "-")
+    """Record, report and count one invented request: what is done for the first time takes up to 20 ms longer."""
+    stats, statistics = RequestStats(), LocustStatistics()
+    one = Recorder(lambda rows, report: merge(report, stats), statistics)
+    one.row(0, 0, 200, 1, -1, -1, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, b"", statistics.kind("-", "-"), 0)
+    statistics.failed(0, "-")
     one.lags_s.append(0.0)
     one.flush()
 
 
-def first_of(user: OpenModelUser, what: Any, k: int) -> Request:
+def first_of(user: OpenModel, what: Any, k: int) -> Request:
     """The first request of what a scenario gave as its k-th. Raises UsageError when it is none."""
     first = next(what, None) if isinstance(what, Generator) else what
     if not isinstance(first, Request):
@@ -415,15 +414,15 @@ def first_of(user: OpenModelUser, what: Any, k: int) -> Request:
     return first
 
 
-def _as_expected(request: Request, answer: Answer) -> Answer:
-    """An answer of the service, as good or bad as the request says."""
-    if answer.status in request.answers:
-        return answer._replace(outcome=Outcome.OK, error="")
-    return answer._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {answer.status}")
+def _as_expected(request: Request, response: Response) -> Response:
+    """A response of the service, good or bad by the statuses the request expects."""
+    if response.status in request.expect_status:
+        return response._replace(outcome=Outcome.OK, error="")
+    return response._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {response.status}")
 
 
 def one_line(error: Exception) -> str:
-    """An error as its author wants it: ours and the system's in their own words, any other with its place."""
+    """An error in one line: the text of ours and the system's, any other with its place."""
     if isinstance(error, HarnessError):
         return str(error)
     if isinstance(error, OSError) and error.filename:
@@ -432,18 +431,11 @@ def one_line(error: Exception) -> str:
     return f"{Path(place.filename).name}:{place.lineno}: {type(error).__name__}: {error}"
 
 
-def _fails(answer: Answer) -> bool:
-    """Whether Locust is to count it as a failure: not a refusal that must be, nor one who went away on purpose."""
-    return answer.outcome not in (Outcome.OK, Outcome.ABANDONED)
-
-
-def _predicts(user: OpenModelUser) -> Callable[[Answer], int] | None:
-    """The user's way to read an answer; None when it has none of its own."""
-    from harness.load.user import OpenModelUser
-
-    return None if type(user).predicted is OpenModelUser.predicted else user.predicted
+def _fails(response: Response) -> bool:
+    """Whether Locust is to count it as a failure: not an expected refusal, nor a client that aborted on purpose."""
+    return response.outcome not in (Outcome.OK, Outcome.ABANDONED)
 
 
 def _listeners(environment: Any) -> list[Callable[..., None]]:
-    """Whoever listens to request events but Locust's own statistics, which are told of many at once."""
+    """The listeners of request events, without Locust's own statistics, which get many requests at once."""
     return [h for h in environment.events.request._handlers if h.__module__ != "locust.runners"]

@@ -1,4 +1,4 @@
-"""One schedule over several workers: nothing lost, nothing twice, whoever comes late, dies or comes back."""
+"""One schedule over several workers: nothing lost, nothing twice, when a worker comes late, is lost or comes back."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from odd_server import odd_server
+from scripted_server import scripted_server
 
 from harness.history import Outcome, read_rows
 from harness.stack import generator
 
 SCENARIO = """
 from harness.load.arrivals import poisson
-from harness.load.user import OpenModelUser, Request
+from harness.load.locust import OpenModelUser, Request
 
 class Asks(OpenModelUser):
     arrivals = poisson(100, seed=5)
@@ -34,7 +34,7 @@ class Asks(OpenModelUser):
 
 @pytest.fixture(scope="module")
 def server():
-    with odd_server() as server:
+    with scripted_server() as server:
         yield server
 
 
@@ -143,7 +143,7 @@ def test_what_a_killed_worker_left_undone_is_unsent_and_a_late_one_changes_nothi
     assert late.wait(timeout=60) == 0
 
 
-def test_a_worker_that_stands_still_is_late_and_loses_nothing(locust, server, tmp_path):
+def test_a_stalled_worker_is_late_and_loses_nothing(locust, server, tmp_path):
     port = str(free_port())
     master = locust(*master_of(server.url, 2, tmp_path, "--for", "5", "--master", "--master-bind-port", port))
     workers = [locust("--worker", "--master-port", port) for _ in range(2)]
@@ -179,9 +179,9 @@ def test_a_mistake_in_a_scenario_ends_every_process_with_one_line(locust, server
 
 AHEAD = """
 import os
-import harness.load.client
+import harness.load.clock
 
-harness.load.client._ANCHOR += float(os.environ.get("CLOCK_AHEAD_S", 0))
+harness.load.clock._ANCHOR += float(os.environ.get("CLOCK_AHEAD_S", 0))
 """
 
 
@@ -227,7 +227,7 @@ def namespaces():
 
 def test_workers_on_other_hosts_share_the_schedule_over_the_network(locust, namespaces, tmp_path):
     port = str(free_port())
-    with odd_server(address="0.0.0.0") as server:
+    with scripted_server(address="0.0.0.0") as server:
         url = f"http://{NAMESPACES[0][1]}:{server.server_address[1]}"
         master = locust(*master_of(url, 2, tmp_path, "--for", "2", "--master", "--master-bind-port", port))
         for name, here, _ in NAMESPACES:

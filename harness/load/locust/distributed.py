@@ -1,10 +1,10 @@
-"""One schedule over several workers: `locust --processes N`, or `--master` and `--worker` on many machines.
+"""Distributed load: one schedule over several workers, by `locust --processes N`, or `--master` and `--worker`.
 
 The master gives each worker that is there when the load begins its share of one schedule (worker i of n sends the
-arrivals k with k mod n = i) and the epoch they all begin at. Workers send their rows, and what Locust is to be told of
-them, to the master ten times a second; it writes the one file of rows and the one account. So a row exists once,
-whatever becomes of the worker: what a dead one has not reported is marked UNSENT by the master, and one that comes late
-or comes back has nothing to add.
+arrivals k with k mod n = i) and their common epoch. Workers send their rows, and the entries for Locust's statistics,
+to the master ten times a second; it writes the one file of rows and the one account. So a row exists once, whatever
+becomes of the worker: what a lost one has not reported is marked UNSENT by the master, and one that comes late or comes
+back has nothing to add.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent
 import gevent.event
@@ -25,21 +25,19 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.history import ROW, Outcome
 from harness.load.arrivals import Arrivals, parse
-from harness.load.client import now
-from harness.load.dispatch import MISTAKEN, Dispatch, make_ready, one_line
+from harness.load.clock import now
+from harness.load.locust.dispatch import MISTAKEN, Dispatch, make_ready, one_line
+from harness.load.locust.open_model import OpenModel
+from harness.load.locust.statistics import merge
 from harness.load.recorder import Files
-from harness.load.tally import merge
-
-if TYPE_CHECKING:
-    from harness.load.user import OpenModelUser
 
 logger = logging.getLogger(__name__)
 
-LEAD_S = 1.5  # from the order to its epoch: connections are made warm meanwhile
+LEAD_S = 1.5  # from the order to its epoch: connections are opened meanwhile
 READY_WITHIN_S = 10.0  # how long a worker that Locust counts may take to be ready
-SKEW_S = 0.5  # how far a worker's clock may be off; its message's way is in that
-STOP_S = 0.25  # from the order to stop to the moment all of them do, so that none sends what another no longer did
-PATIENCE_S = 5.0  # beyond the patience of a request: how long a worker that lives may take with its account
+SKEW_S = 0.5  # how far a worker's clock may be off; the latency of its message is part of that
+STOP_S = 0.25  # from the order to stop to the common moment of stopping
+PATIENCE_S = 5.0  # beyond the timeout of a request: how long a live worker may take with its account
 
 _member: _Master | _Worker | None = None  # of this process
 
@@ -48,7 +46,7 @@ def is_worker(environment: Any) -> bool:
     return isinstance(environment.runner, WorkerRunner)
 
 
-def join(environment: Any, user_class: type[OpenModelUser], files: tuple[Path | None, Path | None]) -> None:
+def join(environment: Any, user_class: type[OpenModel], files: tuple[Path | None, Path | None]) -> None:
     """Take this process' part, as master or worker."""
     global _member
     if isinstance(environment.runner, MasterRunner):
@@ -66,7 +64,7 @@ def finish() -> None:
 class _Worker:
     """Sends its share, and reports everything to the master."""
 
-    def __init__(self, environment: Any, user_class: type[OpenModelUser]):
+    def __init__(self, environment: Any, user_class: type[OpenModel]):
         self._environment, self._user_class = environment, user_class
         self._dispatch: Dispatch | None = None
         self._reported = gevent.event.Event()
@@ -121,7 +119,7 @@ class _Worker:
 
 
 class _Share:
-    """What the master knows of one worker's part: which of its arrivals have rows, and its account."""
+    """What the master has of one worker's share: which of its arrivals have rows, and its account."""
 
     def __init__(self, i: int, n: int):
         self.i, self.n = i, n
@@ -143,7 +141,7 @@ class _Share:
         self._beyond = beyond[known:]
 
     def so_far(self) -> dict[str, int]:
-        """The account of one that gave none."""
+        """The account of a worker that sent none."""
         return {
             "planned": self.rows,
             "visits": self.visits,
@@ -160,9 +158,9 @@ class _Share:
 
 
 class _Master:
-    """Gives out the shares and writes down what comes of them."""
+    """Gives out the shares and writes the results."""
 
-    def __init__(self, environment: Any, user_class: type[OpenModelUser], files: tuple[Path | None, Path | None]):
+    def __init__(self, environment: Any, user_class: type[OpenModel], files: tuple[Path | None, Path | None]):
         self._environment, self._user_class, self._paths = environment, user_class, files
         self._ready: dict[str, float] = {}  # how far each worker's clock is ahead of ours, in seconds
         self._load: _Load | None = None
@@ -208,7 +206,7 @@ class _Load:
     """One run of the schedule over the workers it began with."""
 
     def __init__(
-        self, environment: Any, user_class: type[OpenModelUser], paths: tuple[Path | None, Path | None],
+        self, environment: Any, user_class: type[OpenModel], paths: tuple[Path | None, Path | None],
         workers: dict[str, float], over: Callable[[], None],
     ):  # fmt: skip
         """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
@@ -233,7 +231,7 @@ class _Load:
         )  # fmt: skip
         for worker, ahead_s in workers.items():
             if abs(ahead_s) > SKEW_S:
-                self._mistake(f"{worker}: its clock is {ahead_s:+.1f} s off, so it would keep another schedule; set it")
+                self._mistake(f"{worker}: its clock is {ahead_s:+.1f} s off, so its schedule would be shifted; set it")
         for worker, share in self._shares.items():
             order = {
                 "run": self._run,
@@ -246,25 +244,25 @@ class _Load:
             environment.runner.send_message("load-share", order, client_id=worker)
         gevent.spawn(self._watch)
 
-    def rows(self, worker: str, told: dict[str, Any]) -> None:
+    def rows(self, worker: str, message: dict[str, Any]) -> None:
         share = self._shares.get(worker)
-        if share is None or told["run"] != self._run:
+        if share is None or message["run"] != self._run:
             return
-        share.saw(np.frombuffer(told["rows"], ROW))
-        merge(told["report"], self._environment.stats)
+        share.saw(np.frombuffer(message["rows"], ROW))
+        merge(message["report"], self._environment.stats)
         try:
-            self._files.rows(told["rows"])
+            self._files.rows(message["rows"])
         except OSError as error:
             self._mistake(one_line(error))
 
-    def accounted(self, worker: str, told: dict[str, Any]) -> None:
+    def accounted(self, worker: str, message: dict[str, Any]) -> None:
         share = self._shares.get(worker)
-        if share is not None and told["run"] == self._run:
-            share.account = told["account"]
-            share.mistakes += told["mistakes"]
+        if share is not None and message["run"] == self._run:
+            share.account = message["account"]
+            share.mistakes += message["mistakes"]
 
     def finish(self) -> None:
-        """Have everybody stop, wait for their accounts, and write what the dead ones left undone. Later calls wait."""
+        """Stop all workers, wait for their accounts, and write what the lost ones left undone. Later calls wait."""
         if self._ending:
             self._finished.wait()
             return
@@ -301,7 +299,7 @@ class _Load:
         return client is not None and client.state != STATE_MISSING
 
     def _settle(self) -> None:
-        """Mark what nobody accounted for, and write the account of all."""
+        """Mark what no account covers, and write the account of all."""
         lost = {worker: share for worker, share in self._shares.items() if not share.account}
         rest = Dispatch(self._user, self._client, self._schedule, self._deliver, self._epoch)
         end = min(self._epoch + self._for_s, self._stopped_at)
@@ -312,7 +310,7 @@ class _Load:
                 if any(share.lacks(seq) for share in lost.values()):
                     rest.mark(seq, self._epoch + at)
         rest.close()
-        # what the master used to mark them was not used while anything was sent
+        # the stalls and the processor use of marking them are not those of the load
         accounts = [
             rest.account | {"stalls": [], "cpu": []},
             *(share.account for share in self._shares.values() if share.account),
@@ -321,7 +319,7 @@ class _Load:
             for mistake in share.mistakes:
                 self._mistake(f"{worker}: {mistake}")
         self._mistakes |= rest.mistakes
-        # what a lost worker did report was planned and counted all the same
+        # what a lost worker did report was planned and counted
         accounts += [share.so_far() for share in lost.values()]
         account = _together(accounts)
         self._files.event(
@@ -342,8 +340,8 @@ class _Load:
 
 
 def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The account of all: what happened added up, how late and for how long as with the worst; when a loop stood still
-    and what was used of a processor for each by itself, with its number."""
+    """The account of all: counts are sums, lags and durations those of the worst worker; stalls and processor use stay
+    apart, each with the number of its worker."""
     worst = ("duration_s", "lag_p99_ms", "lag_max_ms")
     together: dict[str, Any] = {}
     for key in accounts[0]:
