@@ -46,6 +46,7 @@ class Surge:
             rows=stack.run / "requests-surge.bin",
             events=stack.run / "events.jsonl",
             name="surge",
+            **stack.generator_options(),
         )
         child = spawn("surge", argv, stack.run)
         found = identify(child.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.plan.components import mistakes
 from harness.plan.service import ServiceFile, SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.units import prometheus_seconds
@@ -46,6 +47,7 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     if file is None or service is None:
         return None
     beside, before = path.parent, len(problems)
+    problems += mistakes(service, file, beside)
     rules, facts = _rules(beside, service, file, problems)
     alertmanager, route = beside / service.monitoring.alertmanager, Route()
     am_file = read(alertmanager, problems)

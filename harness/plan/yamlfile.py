@@ -137,7 +137,7 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
             current = fields[part]
             while typing.get_args(current):
                 models = [a for a in typing.get_args(current) if a is not type(None)]
-                current = models[-1]
+                current = models[0 if typing.get_origin(current) is Annotated else -1]
     if not (isinstance(current, type) and issubclass(current, BaseModel)):
         return []
     return [f.alias or n for n, f in current.model_fields.items()]

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 import harness
 from harness.checks import Answers, Recorded, judge_all
 from harness.errors import LoadEnded, PlanError
@@ -21,11 +19,11 @@ from harness.history import History, Window, read_rows, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies
-from harness.plan.service import ProbeSpec
 from harness.plan.stored import dump
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
 from harness.run import capacity_search
+from harness.run.blueprint import blueprint
 from harness.run.evidence import Judged, judge, replay_all, store_samples
 from harness.run.folder import commit, open_run
 from harness.run.phases import (
@@ -43,10 +41,9 @@ from harness.run.phases import (
 )
 from harness.run.view import TICK_S, Progress, View, Watcher
 from harness.stack import alertmanager
-from harness.stack.kubelet import Probe
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
-from harness.stack.up import Blueprint, Live, up
+from harness.stack.up import Live, up
 from harness.verdict import Capacity, Result
 from harness.watch import metrics
 
@@ -83,7 +80,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     log = Log(run / "events.jsonl")
     began = time.monotonic()
     started(plan, log)
-    with up(_blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
+    with up(blueprint(plan, rules), tools, run, log.event, lambda stage: watch(Progress(stage, 0, 0))) as live:
         view = View(live.stack, began, watch, live, plan.gate.generator.patience)
         try:
             carry_out(plan, live, log, view)
@@ -121,7 +118,7 @@ def carry_out(plan: Plan, live: Live, log: Log, view: View) -> None:
                 stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
                 for again in attempts(experiment.name, bounds.lag_p99_under_fault, bounds.repeats, load, log, view):
                     view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
-                    live.kubelet.forget_backoff()
+                    live.service.forget_backoff()
                     perform(plan, experiment, stack, load, log, view, stage + again)
         except LoadEnded as ended:
             log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
@@ -134,7 +131,7 @@ def held(
     """A stack that is up and idle, for others to work against."""
     log = Log(run / "events.jsonl")
     started(plan, log)
-    with up(_blueprint(plan, rules, port), tools, run, log.event, say) as live:
+    with up(blueprint(plan, rules, port), tools, run, log.event, say) as live:
         yield live
 
 
@@ -225,40 +222,4 @@ def started(plan: Plan, log: Log) -> None:
         group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
         harness=harness.__version__,
         pid=os.getpid(),
-    )
-
-
-def _blueprint(plan: Plan, rules: str, port: int | None = None) -> Blueprint:
-    service = plan.service
-    return Blueprint(
-        service=service.name,
-        start_command=service.start.command,
-        ready_within_s=service.start.ready_within,
-        workdir=plan.workdir,
-        job=service.monitoring.job,
-        metrics_path=service.metrics,
-        probes={
-            which: _probe(spec)
-            for which in ("startup", "liveness", "readiness")
-            if (spec := getattr(service.probes, which)) is not None
-        },
-        rules=rules,
-        alertmanager_config=yaml.safe_load(plan.alertmanager.read_text()),
-        alertmanager_folder=plan.alertmanager.parent,
-        time_scale=plan.gate.time_scale,
-        scrape_s=plan.scrape_s,
-        evaluation_s=plan.evaluation_s,
-        port=port,
-    )
-
-
-def _probe(spec: ProbeSpec) -> Probe:
-    return Probe(
-        path=spec.path,
-        period_s=spec.periodSeconds,
-        timeout_s=spec.timeoutSeconds,
-        failure_threshold=spec.failureThreshold,
-        success_threshold=spec.successThreshold,
-        initial_delay_s=spec.initialDelaySeconds,
-        grace_s=spec.terminationGracePeriodSeconds,
     )

@@ -62,8 +62,7 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
-        ca_file=ca_file,
-        insecure=insecure,
+        **stack.generator_options(ca_file, insecure),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
     try:

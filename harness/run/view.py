@@ -89,7 +89,7 @@ class View:
             active = alerts.active(self.stack.prometheus_url)
         except httpx.HTTPError:
             active = None
-        kubelet = self.live.kubelet if self.live else None
+        service = self.live.service if self.live else None
         self.watch(
             Progress(
                 stage=stage,
@@ -100,8 +100,8 @@ class View:
                 goodput_per_s=len(good) / 2,
                 p95_ms=float(sorted(took)[int(0.95 * (len(took) - 1))]) if len(took) else None,
                 alerts=active,
-                probes=dict(kubelet.answers) if kubelet else None,
-                in_traffic=kubelet.in_traffic if kubelet else None,
+                probes=service.latest if service else None,
+                in_traffic=service.in_traffic if service else None,
                 left_s=None if self._ends is None else max(0.0, self._ends - time.monotonic()),
             )
         )

@@ -72,23 +72,29 @@ def command(
     name: str,
     corpus: Path | None = None,
     processes: int = 1,
-    ca_file: Path | None = None,
+    ca_file: Path | str | None = None,
     insecure: bool = False,
+    headers_file: Path | str | None = None,
+    client_cert: Path | str | None = None,
+    client_key: Path | str | None = None,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
-    whom to trust for https instead of the system's authorities; insecure: anybody. It exits with 0 whatever its
-    requests met; with something else when its rows cannot be relied on. Raises UsageError when there is no such
-    scenario.
+    whom to trust for https instead of the system's authorities; insecure: anybody. headers_file: a JSON object of
+    headers for every request that does not set them itself, in a file because it may hold a secret. It exits with 0
+    whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when there is no
+    such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
     argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
     argv += ["--exit-code-on-error", "0"]  # what requests meet is in the rows, and for others to judge
     argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
-    for option, value in (("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file)):
+    options = {"--arrivals": arrivals, "--for": for_s, "--corpus": corpus, "--ca-file": ca_file}
+    options |= {"--headers-file": headers_file, "--client-cert": client_cert, "--client-key": client_key}
+    for option, value in options.items():
         if value is not None:
             argv += [option, str(value)]
     if insecure:

@@ -120,7 +120,7 @@ class Bench:
         (folder / "prometheus").symlink_to(self.live.stack.run / "prometheus")
         log = Log(folder / "events.jsonl")
         run.started(plan, log)
-        live = Live(replace(self.live.stack, run=folder), self.live.kubelet, self.live.children)
+        live = replace(self.live, stack=replace(self.live.stack, run=folder))
         run.carry_out(plan, live, log, View(live.stack, time.monotonic(), lambda progress: None, live))
         evidence.store_samples(plan, live.stack)
         if shows.may_fire:
