@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.plan.access import Access, SecretSource
 from harness.plan.service import ServiceFile
-from harness.plan.yamlfile import Loc, YamlFile, nearest
+from harness.plan.yamlfile import Loc, YamlFile, dotted, nearest
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -19,7 +19,7 @@ TAKEN = re.compile(r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontd
 def mistakes(service: ServiceFile, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
     found = [*_names(service), *_placeholders(service), *_missing(service, beside, environ)]
-    return [f"{file.place(loc)}: {'.'.join(map(str, loc))}: {problem}" for loc, problem in found]
+    return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
 
 def _names(service: ServiceFile) -> Iterator[tuple[Loc, str]]:

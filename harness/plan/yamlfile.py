@@ -69,14 +69,14 @@ def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc =
         data = data[key]
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        problems.append(f"{file.place(at)}: {_path(at) or 'the file'}: must be a mapping, got {found}")
+        problems.append(f"{file.place(at)}: {dotted(at) or 'the file'}: must be a mapping, got {found}")
         return None
     try:
         return model.model_validate(data)
     except ValidationError as error:
         for one in error.errors():
             loc = tuple(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p)))
-            problems.append(f"{file.place((*at, *loc))}: {_path((*at, *loc))}: {_words(one, model)}")
+            problems.append(f"{file.place((*at, *loc))}: {dotted((*at, *loc))}: {_words(one, model)}")
         return None
 
 
@@ -102,7 +102,8 @@ def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], name: str, problems:
             _walk(value, (*loc, i), lines, name, problems)
 
 
-def _path(loc: Loc) -> str:
+def dotted(loc: Loc) -> str:
+    """A place as its keys and numbers, like checks[0].quiet."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

@@ -14,6 +14,7 @@ from harness.history import History
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(280, func_only=True)]
 
 SEEDED = f"{sys.executable} {HERE}/seeded_server.py"
+STARTED_BY = "python -m model_server --port"
 RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/alertmanager.yaml"
 
 
@@ -44,7 +45,7 @@ def test_three_defects_under_overload_are_each_named(project):
     """A threshold times 1000, readiness hard-wired to 200, and 5xx that nobody counts."""
     project.plan(["overload"], **BUSY)
     project.replace(RULES, "[2m])) > 5", "[2m])) > 5000")
-    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} ready-hard-wired,uncounted-5xx")
+    project.replace("service/service.yaml", STARTED_BY, f"{SEEDED} ready-hard-wired,uncounted-5xx --port")
     done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     found = project.results()
@@ -79,7 +80,7 @@ def test_a_resolved_notification_that_never_comes_is_missed(project):
 
 def test_600_ms_added_to_inference_break_the_latency_slo(project):
     project.plan(**BUSY)
-    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} slow-inference")
+    project.replace("service/service.yaml", STARTED_BY, f"{SEEDED} slow-inference --port")
     done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     latency = project.results()["latency", "steady: latency p95"]
@@ -89,7 +90,7 @@ def test_600_ms_added_to_inference_break_the_latency_slo(project):
 @pytest.mark.calm  # for they would have the processors of what is tested beside this
 def test_what_is_slow_while_others_have_the_processors_is_inconclusive(project):
     project.plan(**BUSY | {"neighbours": 0.2})
-    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} slow-inference")
+    project.replace("service/service.yaml", STARTED_BY, f"{SEEDED} slow-inference --port")
     spin = "import time\nend = time.monotonic() + 250\nwhile time.monotonic() < end: pass"
     neighbours = [subprocess.Popen([sys.executable, "-c", spin]) for _ in os.sched_getaffinity(0)]
     try:
@@ -126,7 +127,7 @@ def test_a_generator_that_cannot_keep_its_schedule_is_inconclusive(project):
 
 def test_a_server_that_keeps_dying_is_an_error_that_quotes_it_and_leaves_nothing(project):
     project.plan()
-    project.replace("service/service.yaml", "python -m model_server", f"{sys.executable} -c 'raise SystemExit(9)'")
+    project.replace("service/service.yaml", STARTED_BY, f"{sys.executable} -c 'raise SystemExit(9)' --port")
     done = project.harness("gate")
     assert done.returncode == 70 and "server exited with 9" in done.stderr, done.stderr
     assert not leftovers(project.folder)
