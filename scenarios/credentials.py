@@ -1,7 +1,7 @@
 """Somebody tries keys: no key, guesses, and keys in odd shapes, among clients who have done nothing wrong.
 
-Each attempt must be a 401, is counted and audited, and the good clients notice nothing. Their key is that of the run
-(`--headers-file`), or the one that `HARNESS_API_KEY` holds. A guess that is let in is an unexpected status.
+Meant for a service with authentication on (`--auth on`): each attempt must be a 401, is counted and audited, and the
+good clients (`HARNESS_API_KEY` holds their key) notice nothing. A guess that is let in is a wrong answer.
 """
 
 import os
@@ -17,15 +17,15 @@ KEY = os.environ.get("HARNESS_API_KEY", "")
 
 
 def _guess() -> tuple[tuple[str, str], ...]:
-    """Headers as somebody without a key sends them; with an Authorization of their own, or the run's would be added."""
+    """A header as somebody without a key sends it."""
     kind = GUESSES.randrange(4)
     if kind == 0:
-        return (("Authorization", ""),)
+        return ()
     if kind == 1:
         return (("Authorization", f"Bearer {GUESSES.randbytes(32).hex()}"),)
     if kind == 2:
         return (("Authorization", "Basic YWRtaW46YWRtaW4="),)
-    return (("Authorization", ""), ("X-API-Key", "A" * GUESSES.choice((1, 4096))))
+    return (("X-API-Key", "A" * GUESSES.choice((1, 4096))),)
 
 
 class Credentials(PredictUser):

@@ -1,4 +1,4 @@
-"""What the service needs beside itself, a database, say: started before it and tested, or only tested where it is
+"""What the service needs beside itself, such as a database: started before it and tested, or only tested where it is
 attached. Nobody restarts one that ends, unless asked: what the service does without it is what a fault is to show."""
 
 from __future__ import annotations

@@ -28,21 +28,21 @@ class Generator(Child):
         code = self.popen.poll()
         if code == 0:
             raise LoadEnded(time.time())
-        if code in (1, 2) and (said := complaint(self.log.read_text(errors="replace"), self.scenario)):
-            raise UsageError(said)
+        if code in (1, 2) and (mistake := complaint(self.log.read_text(errors="replace"), self.scenario)):
+            raise UsageError(mistake)
         super().check()
 
 
 def start(name: str, argv: list[str], run: Path, scenario: Path, cwd: Path | None = None) -> Generator:
-    """Start a generator with a log of its own: what an earlier load said in it is not this one's."""
+    """Start a generator with a log of its own: what an earlier load left in it is not this one's."""
     (run / "logs" / f"{name}.log").unlink(missing_ok=True)
     return Generator(**vars(spawn(name, argv, run, cwd=cwd)), scenario=scenario)
 
 
 def complaint(log: str, scenario: Path) -> str:
-    """What a generator that gave up says is wrong with its scenario or options, in one line; empty where it does not.
+    """What a generator that gave up found wrong with its scenario or options, in one line; empty where it did not.
 
-    Our part of it says it in one line of its log. Before that part is loaded it is Python that complains, in a
+    Our part of it logs that as one line. Before that part is loaded it is Python that complains, in a
     traceback through the scenario, or Locust, which does not know our options where nobody loads it.
     """
     name = scenario.name
@@ -51,9 +51,9 @@ def complaint(log: str, scenario: Path) -> str:
             f"{name}: has no user that keeps a schedule; derive one from harness.load.user.OpenModelUser or "
             "harness.load.predict.PredictUser, as docs/load.md shows"
         )
-    if said := list(dict.fromkeys(_ERROR.findall(log))):
-        first = said[0].removeprefix(f"{name}: ") if said[0].startswith(f"{name}: {name}:") else said[0]
-        return first if len(said) == 1 else f"{first} (and {len(said) - 1} more in its log)"
+    if found := list(dict.fromkeys(_ERROR.findall(log))):
+        first = found[0].removeprefix(f"{name}: ") if found[0].startswith(f"{name}: {name}:") else found[0]
+        return first if len(found) == 1 else f"{first} (and {len(found) - 1} more in its log)"
     raised = log.rpartition("Traceback (most recent call last)")[2]
     lines = [line for file, line in _FRAME.findall(raised) if Path(file) == scenario]
     if lines and (error := _RAISED.search(raised)):
@@ -72,29 +72,29 @@ def command(
     name: str,
     corpus: Path | None = None,
     processes: int = 1,
-    ca_file: Path | str | None = None,
+    ca_file: Path | None = None,
     insecure: bool = False,
-    headers_file: Path | str | None = None,
-    client_cert: Path | str | None = None,
-    client_key: Path | str | None = None,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+    headers_file: Path | None = None,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
-    whom to trust for https instead of the system's authorities; insecure: anybody. headers_file: a JSON object of
-    headers for every request that does not set them itself, in a file because it may hold a secret. It exits with 0
-    whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when there is no
-    such scenario.
+    the authorities to trust for https instead of the system's; insecure: any certificate; client_cert, client_key: its
+    own. headers_file: JSON object of headers for every request. It exits with 0 whatever its requests met; with
+    something else when its rows cannot be relied on. Raises UsageError when there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
     argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
     argv += ["--exit-code-on-error", "0"]  # what requests meet is in the rows, and for others to judge
     argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
-    options = {"--arrivals": arrivals, "--for": for_s, "--corpus": corpus, "--ca-file": ca_file}
-    options |= {"--headers-file": headers_file, "--client-cert": client_cert, "--client-key": client_key}
-    for option, value in options.items():
+    for option, value in (
+        ("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file),
+        ("--client-cert", client_cert), ("--client-key", client_key), ("--headers-file", headers_file),
+    ):  # fmt: skip
         if value is not None:
             argv += [option, str(value)]
     if insecure:

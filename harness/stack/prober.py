@@ -5,7 +5,7 @@ After kubernetes pkg/kubelet/prober (worker.go, prober.go):
 - Until the startup probe has succeeded only it runs; then it stops and the others begin.
 - A result counts once it was seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
 - Initial results: liveness success, readiness failure, startup unknown.
-- HTTP 200..399 is success; no answer within `timeoutSeconds` in all is a failure. Redirects are not followed, and
+- HTTP 200..399 is success; no complete response within `timeoutSeconds` is a failure. Redirects are not followed, and
   HTTPS certificates are not verified.
 
 What follows from a decision is the supervisor's work. Without one, decisions are recorded and change nothing.
@@ -81,7 +81,7 @@ def ask(
                     break
                 raw += chunk
     except TimeoutError:
-        return Response(False, 0, clock() - began, f"no complete answer within {timeout_s:g} s")
+        return Response(False, 0, clock() - began, f"no complete response within {timeout_s:g} s")
     except OSError as error:
         return Response(False, 0, clock() - began, error.strerror or str(error))
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -119,7 +119,7 @@ def _request(port: int, probe: Probe, state: Path) -> bytes:
 
 
 class Streak:
-    """The state machine of one probe worker: feed it results, it says when the decision changes."""
+    """The state machine of one probe worker: feed it results, it shows when the decision changes."""
 
     def __init__(self, probe: Probe, initial: bool | None):
         self.probe, self.initial = probe, initial
@@ -186,7 +186,7 @@ class Prober:
         self._log.close()
 
     def why_not_ready(self) -> str:
-        """What the probe that matters now gets, in words."""
+        """What the probe that matters now gets, for an error message."""
         if self.component.child is None:
             return "it was never started"
         which = "readiness" if self._started() else "startup"
@@ -227,7 +227,7 @@ class Prober:
                             streak.reset()  # as for the process that would have taken its place
                 self._record(which, response, decision)
             elif not alive and which == "readiness" and streak.decision:
-                # the kubelet drops a terminated container from its endpoints whatever the probe last said
+                # the kubelet drops a terminated container from its endpoints whatever the probe last got
                 streak.reset()
                 self._report(which, "unready", probe)
                 self._record(which, Response(False, 0, 0.0, "the container has ended"), "unready")

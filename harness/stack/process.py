@@ -18,7 +18,7 @@ MARK = "HARNESS_RUN"  # every process of a run has this in its environment, so n
 
 
 class Pid(NamedTuple):
-    """One process, told apart from a later one with the same number by its start time in clock ticks."""
+    """One process, distinguished from a later one with the same number by its start time in clock ticks."""
 
     pid: int
     started: int

@@ -28,7 +28,7 @@ def config(
 ) -> dict[str, Any]:
     """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
 
-    access: the part of a scrape configuration that says how the targets let Prometheus in.
+    access: the part of a scrape configuration by which the targets let Prometheus in.
     """
     scrape, evaluation = _ms(scrape_s), _ms(evaluation_s)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.errors import StackError
@@ -58,9 +59,12 @@ class Service:
         in_rotation: Callable[[str, bool], None] = lambda name, on: None,
         state: Path = Path(),
     ):
-        self.replicas = [
-            _replica(name, port, probes, spawn, run, emit, in_rotation, state) for name, port in ports.items()
-        ]
+        self.replicas = []
+        for name, port in ports.items():
+            component = Component(name, run, partial(spawn, name))
+            supervisor = Supervisor(component, emit, partial(in_rotation, name))
+            prober = Prober(component, port, probes, run, emit, supervisor.carry_out, state)
+            self.replicas.append(Replica(component, prober, supervisor))
 
     def start(self) -> None:
         """Start the servers and the probing."""
@@ -106,18 +110,3 @@ class Service:
             for replica in self.replicas
             for which, results in replica.prober.latest.items()
         }
-
-
-def _replica(
-    name: str,
-    port: int,
-    probes: Mapping[str, Probe],
-    spawn: Callable[[str], Child],
-    run: Path,
-    emit: Callable[..., None],
-    in_rotation: Callable[[str, bool], None],
-    state: Path,
-) -> Replica:
-    component = Component(name, run, lambda: spawn(name))
-    supervisor = Supervisor(component, emit, lambda on: in_rotation(name, on))
-    return Replica(component, Prober(component, port, probes, run, emit, supervisor.carry_out, state), supervisor)

@@ -13,7 +13,7 @@ from harness.errors import StackError, UsageError
 from harness.stack.ledger import Ledger
 from harness.stack.process import Pid, identify
 
-ENV = "HARNESS_RUN_DIR"  # how a Chaos Toolkit child is told which stack it works against
+ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
 
 

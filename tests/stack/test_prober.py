@@ -74,7 +74,7 @@ def test_the_body_of_a_failure_is_the_reason():
 
 def test_the_timeout_bounds_the_whole_exchange_even_of_a_dripping_server():
     answer = ask(answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200, drip=True), Probe("/"), 0.5)
-    assert not answer.ok and "no complete answer within 0.5 s" in answer.reason and answer.took < 2
+    assert not answer.ok and "no complete response within 0.5 s" in answer.reason and answer.took < 2
 
 
 def test_nothing_listening_is_a_failure_with_its_reason():
