@@ -76,6 +76,7 @@ class ProbeAnswer(NamedTuple):
     took: float  # seconds
     reason: str = ""
     decision: str = ""  # "started" | "restart" | "ready" | "unready" when this answer changed something
+    component: str = "server"
 
 
 class Notification(NamedTuple):

@@ -15,7 +15,6 @@ from harness.plan.yamlfile import YamlFile, read, validated
 from harness.units import nearest
 
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
-PROCESSES = ("server",)  # what the probe emulator keeps alive
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,11 @@ def distinct(paths: Sequence[Path], place: str, problems: list[str]) -> None:
             problems.append(f"{place}: experiments: {name} is the name of a phase of its own; give the file another")
 
 
-def read_experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) -> Experiment | None:
-    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended."""
+def read_experiment(
+    path: Path, facts: Sequence[RuleFact], problems: list[str], probed: Sequence[str] = ()
+) -> Experiment | None:
+    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended. probed:
+    the components that have probes; empty where the service could not be read."""
     file = read(path, problems)
     if file is None:
         return None
@@ -96,10 +98,10 @@ def read_experiment(path: Path, facts: Sequence[RuleFact], problems: list[str]) 
                 f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
                 f" but its rule says {severity} ({place})"
             )
-    for process in contract.probes:
-        if process not in PROCESSES:
-            place, known = file.place((*here, "probes", process)), nearest(process, list(PROCESSES))
-            problems.append(f"{place}: probes: no process is called {process}; {known}")
+    for component in contract.probes:
+        if probed and component not in probed:
+            place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
+            problems.append(f"{place}: probes: no component with probes is called {component}; {known}")
     return Experiment(path.stem, path.resolve(), contract)
 
 

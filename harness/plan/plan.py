@@ -30,6 +30,7 @@ class Plan:
     path: Path
     gate: GateFile
     service: ServiceFile
+    service_folder: Path  # where service.yaml lies; paths in it start there
     workdir: Path  # where gate.yaml lies; the service is started there
     scenario: Path
     arrivals: str | None  # the schedule as the generator's command line takes it; None: the scenario's own
@@ -111,7 +112,8 @@ def load(
     for i, name in enumerate(gate.load.may_fire):
         if problem := no_such_rule(name, facts):
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
-    experiments = [e for e in (read_experiment(p, facts, problems) for p in wanted) if e]
+    probed = watched.service.replica_names if watched else ()
+    experiments = [e for e in (read_experiment(p, facts, problems, probed) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -133,6 +135,7 @@ def load(
         path=path,
         gate=gate,
         service=watched.service,
+        service_folder=(home / gate.service).parent,
         workdir=home,
         scenario=scenario,
         arrivals=arrivals,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.checks.view import RuleFact
+from harness.plan.components import mistakes
 from harness.plan.service import ServiceFile, SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.units import nearest, prometheus_seconds
@@ -40,6 +41,7 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     if file is None or service is None:
         return None
     beside, before = path.parent, len(problems)
+    problems += mistakes(service, file, beside)
     rules, facts = _rules(beside, service, file, problems)
     facts = _applicable(facts, service, file, problems)
     alertmanager, route = beside / service.monitoring.alertmanager, Route()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -60,7 +60,7 @@ def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc =
         data = data[key]
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        problems.append(f"{file.place(at)}: {_path(at) or 'the file'}: must be a mapping, got {found}")
+        problems.append(f"{file.place(at)}: {dotted(at) or 'the file'}: must be a mapping, got {found}")
         return None
     try:
         return model.model_validate(data)
@@ -74,7 +74,7 @@ def complaints(file: YamlFile, error: ValidationError, model: type[BaseModel], a
     found = []
     for one in error.errors():
         loc = (*at, *(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p))))
-        found.append(f"{file.place(loc)}: {_path(loc)}: {_words(one, model)}")
+        found.append(f"{file.place(loc)}: {dotted(loc)}: {_words(one, model)}")
     return found
 
 
@@ -94,7 +94,8 @@ def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], name: str, problems:
             _walk(value, (*loc, i), lines, name, problems)
 
 
-def _path(loc: Loc) -> str:
+def dotted(loc: Loc) -> str:
+    """A place as its keys and numbers, like checks[0].quiet."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -132,7 +133,7 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
             current = fields[part]
             while typing.get_args(current):
                 models = [a for a in typing.get_args(current) if a is not type(None)]
-                current = models[-1]
+                current = models[0 if typing.get_origin(current) is Annotated else -1]
     if not (isinstance(current, type) and issubclass(current, BaseModel)):
         return []
     return [f.alias or n for n, f in current.model_fields.items()]

@@ -66,8 +66,7 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
-        ca_file=ca_file,
-        insecure=insecure,
+        **stack.generator_options(ca_file, insecure),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
     try:
@@ -128,7 +127,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
     plan, log, run = session.plan, session.log, session.stack.run
     await_calm(session, stage, experiment=experiment.name)
     if session.live is not None:
-        session.live.kubelet.forget_backoff()  # each experiment stands for an incident of its own
+        session.live.service.forget_backoff()  # each experiment stands for an incident of its own
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
     _edge(session, experiment.name, "begin")

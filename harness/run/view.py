@@ -54,7 +54,7 @@ class View:
             active = alerts.active(self._stack.prometheus_url)
         except httpx.HTTPError:
             active = None
-        kubelet = self._live.kubelet if self._live else None
+        service = self._live.service if self._live else None
         self._watch(
             Progress(
                 stage=stage,
@@ -65,8 +65,8 @@ class View:
                 goodput_per_s=len(good) / 2,
                 p95_ms=nearest_rank(1000 * (good["done"] - good["intended"]), 95) if len(good) else None,
                 alerts=active,
-                probes=dict(kubelet.answers) if kubelet else None,
-                in_traffic=kubelet.in_traffic if kubelet else None,
+                probes=service.latest if service else None,
+                in_traffic=service.in_traffic if service else None,
                 left_s=None if self._ends is None else max(0.0, self._ends - time.monotonic()),
             )
         )

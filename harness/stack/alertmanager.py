@@ -85,7 +85,7 @@ def _redirect_receiver(
                 "webhook": {"url": f"http://127.0.0.1:{http_port}/webhook/{name}"},
                 "email": {"smarthost": f"127.0.0.1:{smtp_port}", "require_tls": False},
             }[kind]
-            # Alertmanager itself names the alerts where no reader looks: templates need not, and some say it in prose.
+            # Alertmanager itself names the alerts where no reader looks: templates need not, and some do it in prose.
             if kind == "pagerduty":
                 setting["details"] = {**(setting.get("details") or {}), ALERTS_FIELD: ALERTS_TEMPLATE}
             elif kind == "slack":
@@ -98,7 +98,7 @@ def _redirect_receiver(
 
 
 def _is_secret(key: str) -> bool:
-    """Whether a receiver's setting says how to get out of this machine, or who we are out there."""
+    """Whether a receiver's setting is for getting out of this machine, or a credential there."""
     return (
         key in ("http_config", "tls_config", "app_token", "app_url") or key.endswith("_file") or key.startswith("auth_")
     )
@@ -158,8 +158,8 @@ def check_config(amtool: str, path: Path) -> list[str]:
     done = _run(amtool, "check-config", str(path))
     if done.returncode == 0:
         return []
-    said = re.search(r"FAILED:(.+)", done.stdout, re.S) or re.search(r"error:(.+)", done.stderr, re.S)
-    lines = [line.strip() for line in said[1].splitlines()] if said else [f"amtool ended with {done.returncode}"]
+    failure = re.search(r"FAILED:(.+)", done.stdout, re.S) or re.search(r"error:(.+)", done.stderr, re.S)
+    lines = [line.strip() for line in failure[1].splitlines()] if failure else [f"amtool ended with {done.returncode}"]
     found = [line for line in lines if line and not line.endswith(":")]  # "yaml: unmarshal errors:" heads a list
     return [re.sub(r"^line (\d+)", rf"{path}:\1", line) if line[:5] == "line " else f"{path}: {line}" for line in found]
 

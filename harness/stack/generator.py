@@ -28,21 +28,21 @@ class Generator(Child):
         code = self.popen.poll()
         if code == 0:
             raise LoadEnded(time.time())
-        if code in (1, 2) and (said := complaint(self.log.read_text(errors="replace"), self.scenario)):
-            raise UsageError(said)
+        if code in (1, 2) and (mistake := complaint(self.log.read_text(errors="replace"), self.scenario)):
+            raise UsageError(mistake)
         super().check()
 
 
 def start(name: str, argv: list[str], run: Path, scenario: Path, cwd: Path | None = None) -> Generator:
-    """Start a generator with a log of its own: what an earlier load said in it is not this one's."""
+    """Start a generator with a log of its own: what an earlier load left in it is not this one's."""
     (run / "logs" / f"{name}.log").unlink(missing_ok=True)
     return Generator(**vars(spawn(name, argv, run, cwd=cwd)), scenario=scenario)
 
 
 def complaint(log: str, scenario: Path) -> str:
-    """What a generator that gave up says is wrong with its scenario or options, in one line; empty where it does not.
+    """What a generator that gave up found wrong with its scenario or options, in one line; empty where it did not.
 
-    Our part of it says it in one line of its log. Before that part is loaded it is Python that complains, in a
+    Our part of it logs that as one line. Before that part is loaded it is Python that complains, in a
     traceback through the scenario, or Locust, which does not know our options where nobody loads it.
     """
     name = scenario.name
@@ -51,9 +51,9 @@ def complaint(log: str, scenario: Path) -> str:
             f"{name}: has no user that keeps a schedule; derive one from harness.load.locust.OpenModelUser or "
             "PredictUser, as docs/load.md shows"
         )
-    if said := list(dict.fromkeys(_ERROR.findall(log))):
-        first = said[0].removeprefix(f"{name}: ") if said[0].startswith(f"{name}: {name}:") else said[0]
-        return first if len(said) == 1 else f"{first} (and {len(said) - 1} more in its log)"
+    if found := list(dict.fromkeys(_ERROR.findall(log))):
+        first = found[0].removeprefix(f"{name}: ") if found[0].startswith(f"{name}: {name}:") else found[0]
+        return first if len(found) == 1 else f"{first} (and {len(found) - 1} more in its log)"
     raised = log.rpartition("Traceback (most recent call last)")[2]
     lines = [line for file, line in _FRAME.findall(raised) if Path(file) == scenario]
     if lines and (error := _RAISED.search(raised)):

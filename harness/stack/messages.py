@@ -1,4 +1,4 @@
-"""What a notification says, and what the service it was meant for would object to.
+"""The content of a notification, and what the service it was meant for would object to.
 
 Pure readers of the four kinds of message Alertmanager sends. Each gives a Message; none raises on bad input, because a
 message nobody could read is evidence too.
@@ -21,9 +21,9 @@ FIRING, RESOLVED = "firing", "resolved"
 
 
 class Message(NamedTuple):
-    """What one message told its reader."""
+    """One message, read."""
 
-    told: tuple[tuple[str, tuple[str, ...]], ...]  # (status, names of the alerts); two entries when it says both
+    notified: tuple[tuple[str, tuple[str, ...]], ...]  # (status, names of the alerts); two entries when it has both
     problems: tuple[str, ...]  # why the real service would not have taken it
     text: str  # at most TEXT_BYTES of it
 
@@ -49,13 +49,13 @@ def read_pagerduty(body: bytes) -> Message:
         if payload.get("severity") not in ("critical", "error", "warning", "info"):
             problems += (f"payload.severity is {payload.get('severity')!r}, not critical, error, warning or info",)
     details = payload.get("custom_details") if isinstance(payload.get("custom_details"), dict) else {}
-    told = _marked(details.get(ALERTS_FIELD)) or tuple(
+    notified = _marked(details.get(ALERTS_FIELD)) or tuple(
         (status, names) for status in (FIRING, RESOLVED) if (names := _labelled(str(details.get(status, ""))))
     )
     titles = [payload.get("summary"), event.get("description"), event.get("client")]
     if action == "resolve":  # the whole incident is over, whatever its details say
-        told = ((RESOLVED, _names(told) or _titled(titles)),)
-    return Message(told or ((FIRING, _titled(titles)),), problems, _bounded(body))
+        notified = ((RESOLVED, _names(notified) or _titled(titles)),)
+    return Message(notified or ((FIRING, _titled(titles)),), problems, _bounded(body))
 
 
 def read_slack(body: bytes) -> Message:
@@ -70,12 +70,12 @@ def read_slack(body: bytes) -> Message:
         problems += (f"channel_not_found: {channel!r}",)
     titles = [part.get(key) for part in (*attachments, message) for key in ("title", "fallback", "text", "pretext")]
     marks = [a.get("callback_id") for a in attachments]
-    told = next(filter(None, map(_marked, marks)), ())
-    if not told:
-        words = "\n".join(map(str, filter(None, titles)))
-        over = bool(re.search(r"\[?RESOLVED", words)) or any(a.get("color") == "good" for a in attachments)
-        told = ((RESOLVED if over else FIRING, _titled(titles) or _labelled(words)),)
-    return Message(told, problems, _bounded(body))
+    notified = next(filter(None, map(_marked, marks)), ())
+    if not notified:
+        shown_text = "\n".join(map(str, filter(None, titles)))
+        over = bool(re.search(r"\[?RESOLVED", shown_text)) or any(a.get("color") == "good" for a in attachments)
+        notified = ((RESOLVED if over else FIRING, _titled(titles) or _labelled(shown_text)),)
+    return Message(notified, problems, _bounded(body))
 
 
 def read_webhook(body: bytes) -> Message:
@@ -92,9 +92,9 @@ def read_webhook(body: bytes) -> Message:
         if not isinstance(message.get("groupLabels"), dict):
             problems += ("groupLabels is missing",)
     alerts = [a for a in _list(message.get("alerts")) if isinstance(a, dict) and isinstance(a.get("labels"), dict)]
-    told = _by_status((a.get("status"), a["labels"].get("alertname", "")) for a in alerts)
+    notified = _by_status((a.get("status"), a["labels"].get("alertname", "")) for a in alerts)
     whole = RESOLVED if message.get("status") == RESOLVED else FIRING
-    return Message(told or ((whole, ()),), problems, _bounded(body))
+    return Message(notified or ((whole, ()),), problems, _bounded(body))
 
 
 def read_email(content: bytes) -> Message:
@@ -112,10 +112,10 @@ def read_email(content: bytes) -> Message:
     if not body.strip():
         problems += ("no body",)
     subject = str(mail["Subject"] or "")
-    told = _marked(mail[ALERTS_FIELD])
-    if not told:
-        told = ((RESOLVED if "RESOLVED" in subject else FIRING, _labelled(body) or _titled([subject])),)
-    return Message(told, problems, _bounded(f"{subject}\n{body}".encode()))
+    notified = _marked(mail[ALERTS_FIELD])
+    if not notified:
+        notified = ((RESOLVED if "RESOLVED" in subject else FIRING, _labelled(body) or _titled([subject])),)
+    return Message(notified, problems, _bounded(f"{subject}\n{body}".encode()))
 
 
 def _json_object(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -142,12 +142,12 @@ def _by_status(pairs: Iterable[tuple[Any, str]]) -> tuple[tuple[str, tuple[str, 
 
 
 def _marked(mark: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What the field says that the redirect had Alertmanager fill in; empty where there is none."""
+    """The field that the redirect had Alertmanager fill in; empty where there is none."""
     return _by_status(re.findall(rf"({FIRING}|{RESOLVED})=([^;]+);", str(mark or "")))
 
 
-def _names(told: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for _, names in told for name in names))
+def _names(notified: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, names in notified for name in names))
 
 
 def _labelled(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from harness.errors import ProcessDied, StackError
 
@@ -18,7 +18,7 @@ MARK = "HARNESS_RUN"  # every process of a run has this in its environment, so n
 
 
 class Pid(NamedTuple):
-    """One process, told apart from a later one with the same number by its start time in clock ticks."""
+    """One process, distinguished from a later one with the same number by its start time in clock ticks."""
 
     pid: int
     started: int
@@ -70,11 +70,12 @@ def spawn(
     cwd: Path | None = None,
     niceness: int = 0,
     stdin: int = subprocess.DEVNULL,
+    stdout: IO[bytes] | None = None,
     marked: bool = True,
 ) -> Child:
     """Start a child of a run. It gets the run's mark, its own log in `logs/`, `tmp/` to write in for the moment, and a
     process group of its own, so that Ctrl-C reaches the harness alone, which then ends its children in order. Only the
-    watchdog, which ends the marked ones, goes unmarked."""
+    watchdog, which ends the marked ones, goes unmarked. stdout: instead of the log."""
     log, scratch = run / "logs" / f"{name}.log", (run / "tmp").resolve()
     for folder in (log.parent, scratch):
         folder.mkdir(exist_ok=True)
@@ -85,7 +86,7 @@ def spawn(
     with open(log, "ab") as out:
         try:
             popen = subprocess.Popen(
-                list(argv), stdin=stdin, stdout=out, stderr=out, env=environment, cwd=cwd, process_group=0
+                list(argv), stdin=stdin, stdout=stdout or out, stderr=out, env=environment, cwd=cwd, process_group=0
             )
         except OSError as error:
             raise StackError(f"{name} could not be started: {argv[0]}: {error.strerror}") from error

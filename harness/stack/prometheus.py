@@ -17,15 +17,19 @@ LOOKBACK_S = 300.0  # Prometheus' default; scaled like every other duration
 def config(
     *,
     job: str,
-    target: str,
+    targets: list[str],
     metrics_path: str,
     alertmanager: str,
     rule_files: list[str],
     scrape_s: float,
     evaluation_s: float,
     external_labels: Mapping[str, str] | None = None,
+    access: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A Prometheus configuration that scrapes one target and sends alerts to one Alertmanager; gate seconds."""
+    """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
+
+    access: the part of a scrape configuration by which the targets let Prometheus in.
+    """
     scrape, evaluation = _ms(scrape_s), _ms(evaluation_s)
     return {
         "global": {
@@ -37,7 +41,12 @@ def config(
         "rule_files": rule_files,
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
-            {"job_name": job, "metrics_path": metrics_path, "static_configs": [{"targets": [target]}]},
+            {
+                "job_name": job,
+                "metrics_path": metrics_path,
+                **(access or {}),
+                "static_configs": [{"targets": targets}],
+            },
         ],
     }
 

@@ -5,9 +5,9 @@
 A process of its own, so that nothing the harness does delays the time a message is stamped with. It listens on free
 loopback ports and writes them to PATH as {"http": port, "smtp": port} once both are open. A message to
 /pagerduty/NAME, /slack/NAME or /webhook/NAME, or a mail with the header X-Receiver: NAME (quoted as in a URL), is
-answered as the real service would answer it and appended to RUN_DIR/notifications.jsonl as
-[at, receiver, integration, status, alerts, problems, text], before the answer is sent. A message that says of some
-alerts that they fire and of others that they are over is two lines with the same `at`. Ends on SIGTERM, or with its
+appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text], and then gets
+the response that the real service would give. A message about alerts that fire and alerts that are resolved is two
+lines with the same `at`. Ends on SIGTERM, or with its
 stdin if asked to.
 """
 
@@ -36,7 +36,7 @@ BODY_BYTES = 16 * 1024 * 1024
 LOOPBACK = "127.0.0.1"
 
 
-class Record:
+class NotificationLog:
     """The append-only notifications.jsonl of a run. Each line is one write, so a kill cuts at most the last one."""
 
     def __init__(self, folder: Path):
@@ -46,19 +46,19 @@ class Record:
             raise StackError(f"sinks: cannot write to {folder}: {error.strerror}") from None
 
     def write(self, at: float, receiver: str, integration: str, message: Message) -> None:
-        for status, alerts in message.told:
+        for status, alerts in message.notified:
             line = [at, receiver, integration, status, alerts, message.problems, message.text]
             os.write(self._fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
 
-def answer(kind: str, body: bytes, message: Message) -> tuple[int, str, str]:
-    """Status, content type and body of what the real service says to such a message."""
+def response(kind: str, body: bytes, message: Message) -> tuple[int, str, str]:
+    """Status, content type and body of the real service's response to such a message."""
     if kind == "pagerduty":
         if message.problems:
-            said = {"status": "invalid event", "message": "Event object is invalid", "errors": message.problems}
-            return 400, "application/json", json.dumps(said)
-        said = {"status": "success", "message": "Event processed", "dedup_key": json.loads(body)["dedup_key"]}
-        return 202, "application/json", json.dumps(said)
+            invalid = {"status": "invalid event", "message": "Event object is invalid", "errors": message.problems}
+            return 400, "application/json", json.dumps(invalid)
+        processed = {"status": "success", "message": "Event processed", "dedup_key": json.loads(body)["dedup_key"]}
+        return 202, "application/json", json.dumps(processed)
     if message.problems:  # Slack's own codes stand before the colon: no_text, channel_not_found
         return 400, "text/html", message.problems[0].partition(":")[0]
     return 200, "text/html", "ok"
@@ -67,12 +67,12 @@ def answer(kind: str, body: bytes, message: Message) -> tuple[int, str, str]:
 READERS = {"pagerduty": read_pagerduty, "slack": read_slack, "webhook": read_webhook}
 
 
-def http_server(record: Record) -> ThreadingHTTPServer:
+def http_server(log: NotificationLog) -> ThreadingHTTPServer:
     """An HTTP server on a free loopback port, not yet serving."""
 
     class Sink(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # the answer's head and body are two writes: 40 ms otherwise
+        disable_nagle_algorithm = True  # the response's head and body are two writes: 40 ms otherwise
         timeout = 60  # a connection left idle gives its thread back
 
         def do_POST(self) -> None:
@@ -85,8 +85,8 @@ def http_server(record: Record) -> ThreadingHTTPServer:
             body = self.rfile.read(int(length))
             at = time.time()
             message = READERS[kind](body)
-            record.write(at, unquote(receiver), kind, message)
-            self.reply(*answer(kind, body, message))
+            log.write(at, unquote(receiver), kind, message)
+            self.reply(*response(kind, body, message))
 
         def refuse(self, status: int, why: str) -> None:
             print(f"sinks: refused with {status}: {why}", file=sys.stderr, flush=True)
@@ -101,7 +101,7 @@ def http_server(record: Record) -> ThreadingHTTPServer:
             self.wfile.write(text.encode())
 
         def log_message(self, *_) -> None:
-            pass  # the record is the log
+            pass  # notifications.jsonl is the log
 
     server = ThreadingHTTPServer((LOOPBACK, 0), Sink)
     return server
@@ -110,8 +110,8 @@ def http_server(record: Record) -> ThreadingHTTPServer:
 class Mailbox:
     """What aiosmtpd calls with each mail."""
 
-    def __init__(self, record: Record):
-        self.record = record
+    def __init__(self, log: NotificationLog):
+        self.log = log
 
     async def handle_DATA(self, _server, _session, envelope) -> str:
         at = time.time()
@@ -119,29 +119,29 @@ class Mailbox:
         message = read_email(envelope.content)
         if not receiver:
             message = message._replace(problems=(*message.problems, "no X-Receiver header"))
-        self.record.write(at, unquote(receiver), "email", message)
+        self.log.write(at, unquote(receiver), "email", message)
         return "250 OK: message accepted for delivery"
 
 
 class Mail(SMTP):
     line_length_limit = BODY_BYTES  # Alertmanager writes a header of any length as one line
 
-    def __init__(self, record: Record):
-        super().__init__(Mailbox(record), hostname="localhost", data_size_limit=BODY_BYTES)
+    def __init__(self, log: NotificationLog):
+        super().__init__(Mailbox(log), hostname="localhost", data_size_limit=BODY_BYTES)
 
 
 async def serve(folder: Path, port_file: Path, die_with_stdin: bool) -> None:
-    """Listen, announce the ports, and stay until told to end. Raises StackError."""
-    record = Record(folder)
+    """Listen, announce the ports, and stay until asked to end. Raises StackError."""
+    log = NotificationLog(folder)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
     if die_with_stdin:
         threading.Thread(target=_wait_for_end_of_stdin, args=(loop, over), daemon=True).start()
-    with http_server(record) as http:
+    with http_server(log) as http:
         # No polling: nobody calls its shutdown(), the thread ends with the process.
         threading.Thread(target=http.serve_forever, args=(3600,), daemon=True).start()
-        smtp = await loop.create_server(lambda: Mail(record), LOOPBACK, 0)
+        smtp = await loop.create_server(lambda: Mail(log), LOOPBACK, 0)
         announce(port_file, {"http": http.server_port, "smtp": smtp.sockets[0].getsockname()[1]})
         await over.wait()
 

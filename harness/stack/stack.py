@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.errors import StackError, UsageError
 from harness.stack.ledger import Ledger
 from harness.stack.process import Pid, identify
 
-ENV = "HARNESS_RUN_DIR"  # how a Chaos Toolkit child is told which stack it works against
+ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
 
 
@@ -26,6 +27,14 @@ class Stack:
     prometheus_url: str
     alertmanager_url: str
     time_scale: float
+    access: Mapping[str, Any] = field(default_factory=dict)  # arguments of generator.command: how requests get in
+
+    def generator_options(self, ca_file: Path | None = None, insecure: bool = False) -> dict[str, Any]:
+        """The arguments of `generator.command` by which requests get in; what is given wins over service.yaml."""
+        if ca_file is None and not insecure:
+            return dict(self.access)
+        kept = {name: value for name, value in self.access.items() if name not in ("ca_file", "insecure")}
+        return {**kept, "ca_file": ca_file, "insecure": insecure}
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))

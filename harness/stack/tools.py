@@ -178,9 +178,9 @@ def _download(url: str, to: Path, sha256: str) -> None:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, open(to, "wb") as out:
-            shutil.copyfileobj(answer, out)
-            announced = answer.headers.get("Content-Length")
+        with urllib.request.urlopen(url, timeout=60) as response, open(to, "wb") as out:
+            shutil.copyfileobj(response, out)
+            announced = response.headers.get("Content-Length")
     except OSError as error:
         raise ToolMissing(f"{url}: {getattr(error, 'reason', error)}") from None
     got = to.stat().st_size
@@ -219,7 +219,7 @@ def _run(command: list[str]) -> None:
 
 
 def _versions(found: Mapping[str, str]) -> dict[str, str]:
-    """What each program says of itself; all are asked at once."""
+    """What each program prints for --version; all run at once."""
     try:
         asked = {
             program: subprocess.Popen([at, "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -227,9 +227,9 @@ def _versions(found: Mapping[str, str]) -> dict[str, str]:
         }
     except OSError as error:
         raise ToolMissing(f"{error.filename} does not run: {error.strerror}; `make tools` gets another") from None
-    said = {program: process.communicate()[0] for program, process in asked.items()}
+    shown = {program: process.communicate()[0] for program, process in asked.items()}
     return {
-        program: (re.search(r"version (\S+)", text) or ("", "unknown"))[1].strip(",") for program, text in said.items()
+        program: (re.search(r"version (\S+)", text) or ("", "unknown"))[1].strip(",") for program, text in shown.items()
     }
 
 

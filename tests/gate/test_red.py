@@ -16,6 +16,7 @@ from harness.verdict import Verdict
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(280, func_only=True)]
 
 SEEDED = f"{sys.executable} {HERE}/seeded_server.py"
+STARTED_BY = "python -m model_server --port"
 RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/alertmanager.yaml"
 
 
@@ -46,7 +47,7 @@ def test_defects_of_one_experiment_are_each_named_and_another_without_a_fault_is
     (project.folder / "experiments/silent-crash.yaml").write_text(silent)
     project.plan(["silent-crash", "overload"], **BUSY)
     project.replace(RULES, "[2m])) > 5", "[2m])) > 5000")
-    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} ready-hard-wired,uncounted-5xx")
+    project.replace("service/service.yaml", STARTED_BY, f"{SEEDED} ready-hard-wired,uncounted-5xx --port")
     done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     found = project.results()
@@ -83,7 +84,7 @@ def test_a_misrouted_alert_and_a_missing_resolved_notification_are_each_named(pr
 
 def test_600_ms_added_to_inference_break_the_latency_slo(project):
     project.plan(**BUSY)
-    project.replace("service/service.yaml", "python -m model_server", f"{SEEDED} slow-inference")
+    project.replace("service/service.yaml", STARTED_BY, f"{SEEDED} slow-inference --port")
     done = project.harness("gate")
     assert done.returncode == 1, done.stdout + done.stderr
     latency = project.results()["latency", "steady: latency p95"]
@@ -110,7 +111,7 @@ def _crowded(project):
 
 def test_a_server_that_keeps_dying_is_an_error_that_quotes_it_and_leaves_nothing(project):
     project.plan()
-    project.replace("service/service.yaml", "python -m model_server", f"{sys.executable} -c 'raise SystemExit(9)'")
+    project.replace("service/service.yaml", STARTED_BY, f"{sys.executable} -c 'raise SystemExit(9)' --port")
     done = project.harness("gate")
     assert done.returncode == 70 and "server exited with 9" in done.stderr, done.stderr
     assert not leftovers(project.folder)

@@ -94,7 +94,11 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             CRASH, "severity: critical", "severity: low", "is to be low, but its rule says critical", id="severe"
         ),
         pytest.param(
-            CRASH, "probes: {server", "probes: {srever", "no process is called srever; did you mean", id="who"
+            CRASH,
+            "probes: {server",
+            "probes: {srever",
+            "no component with probes is called srever; did you mean",
+            id="who",
         ),
         pytest.param(
             GATE, "- contracts", "- quiet", "nothing judges the experiments; add `- contracts`", id="no judge"

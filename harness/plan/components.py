@@ -1,0 +1,88 @@
+"""What is wrong with the components of a service that one section of service.yaml alone does not show."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.plan.access import Access, SecretSource
+from harness.plan.service import ServiceFile
+from harness.plan.yamlfile import Loc, YamlFile, dotted
+from harness.units import nearest
+
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
+NAME = re.compile(r"[a-z][a-z0-9-]*")
+TAKEN = re.compile(r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|chaos-.*")
+
+
+def mistakes(service: ServiceFile, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
+    found = [*_names(service), *_placeholders(service), *_missing(service, beside, environ)]
+    return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
+
+
+def _names(service: ServiceFile) -> Iterator[tuple[Loc, str]]:
+    for name in service.dependencies:
+        if not NAME.fullmatch(name):
+            yield ("dependencies", name), "must be lower-case letters, digits and -, as a fault names it"
+        elif TAKEN.fullmatch(name):
+            yield ("dependencies", name), "is the name of another process of the stack; give it another"
+
+
+def _placeholders(service: ServiceFile) -> Iterator[tuple[Loc, str]]:
+    """Dependencies are started in their order, so each may name those before it; the service may name all."""
+    known = ["state"]
+    for name, dependency in service.dependencies.items():
+        at: Loc = ("dependencies", name)
+        own = [*known, "port"] if dependency.takes_port else known
+        if dependency.start is not None:
+            yield from _unknown((*at, "start", "command"), dependency.start.command, own)
+            for key, text in dependency.start.environment.items():
+                yield from _unknown((*at, "start", "environment", key), text, own)
+        for kind, text in dependency.ready.model_dump(exclude_none=True).items() if dependency.ready else ():
+            yield from _unknown((*at, "ready", kind), text, own)
+        if dependency.address or dependency.takes_port:
+            known = [*known, f"{name}.host", f"{name}.port"]
+    for i, step in enumerate(service.start.prepare):
+        yield from _unknown(("start", "prepare", i), step.command, known)
+    own = [*known, "port", "replica"]
+    yield from _unknown(("start", "command"), service.start.command, own)
+    for key, text in service.start.environment.items():
+        yield from _unknown(("start", "environment", key), text, own)
+
+
+def _unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]:
+    for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+        if name not in known:
+            yield loc, f"unknown placeholder {{{name}}}; {nearest(name, known)}"
+
+
+def _missing(service: ServiceFile, beside: Path, environ: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:
+    sources: list[tuple[Loc, SecretSource]] = []
+    files: list[tuple[Loc, str]] = []
+    for section in ("requests", "metrics"):
+        access: Access = getattr(service, section)
+        for kind in ("bearer", "basic", "header"):
+            if (source := getattr(access, kind)) is not None:
+                sources.append(((section, kind), source))
+        for key in ("ca", "client_cert", "client_key"):
+            if (path := getattr(access, key)) is not None:
+                files.append(((section, key), path))
+    for which in ("startup", "liveness", "readiness"):
+        probe = getattr(service.probes, which)
+        for i, header in enumerate(probe.httpHeaders if probe else ()):
+            if header.valueFrom is not None:
+                sources.append((("probes", which, "httpHeaders", i, "valueFrom"), header.valueFrom))
+    for loc, source in sources:
+        if source.from_file is not None:
+            files.append(((*loc, "from_file"), source.from_file))
+        elif not environ.get(source.env or ""):
+            yield (*loc, "env"), f"the environment variable {source.env} is not set"
+    for loc, path in files:
+        if path.startswith("{state}/"):
+            if not service.start.prepare:
+                yield loc, f"nothing makes {path}: there is no start.prepare"
+        elif not (beside / path).is_file():
+            yield loc, f"no such file: {path}"

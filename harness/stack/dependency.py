@@ -1,0 +1,134 @@
+"""What the service needs beside itself, such as a database: started before it and tested, or only tested where it is
+attached. Nobody restarts one that ends, unless asked: what the service does without it is what a fault is to show."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.errors import StackError
+from harness.stack.blueprint import DependencySpec, Ready
+from harness.stack.component import Component, filled
+
+ATTACHED_READY_WITHIN_S = 30.0
+POLL_S = 0.1
+REQUEST_GRACE_S = 5.0
+TEST_TIMEOUT_S = 5.0
+
+
+class Dependency:
+    """One dependency, in threads of the caller's process. `component`: None where it is attached.
+
+    `values` are the placeholders of its commands. That it ended by itself is an event, once for each of its processes.
+    """
+
+    def __init__(
+        self,
+        spec: DependencySpec,
+        component: Component | None,
+        values: Mapping[str, object],
+        workdir: Path,
+        emit: Callable[..., None],
+    ):
+        self.spec, self.component, self.emit = spec, component, emit
+        self.failure: BaseException | None = None
+        self._values, self._workdir = values, workdir
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._guard, name=f"dependency-{spec.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start it and return when it is ready. Raises StackError with its last lines if it does not get so."""
+        if self.component is not None:
+            self.component.start()
+        self._wait_ready()
+        if self.component is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End it, where it was started here."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(TEST_TIMEOUT_S + 1)
+        if self.component is not None:
+            self.component.end(REQUEST_GRACE_S)
+
+    def _wait_ready(self) -> None:
+        within_s = self.spec.start.ready_within_s if self.spec.start else ATTACHED_READY_WITHIN_S
+        until = time.monotonic() + within_s
+        while problem := not_ready(self.spec.ready, self._values, self._workdir, within_s=until - time.monotonic()):
+            if self.component is not None:
+                self.component.child.check()
+            if time.monotonic() > until or self._stop.is_set():
+                log = f"; its log: {self.component.child.log}" if self.component else ""
+                raise StackError(f"{self.spec.name} was not ready within {within_s:g} s: {problem}{log}")
+            time.sleep(POLL_S)
+        if self.component is not None:  # something else may have passed the test
+            self.component.child.check()
+
+    def _watch(self) -> None:
+        component, ended, tried = self.component, 0, 0.0  # the generation whose end is recorded; the request tried
+        while not self._stop.wait(POLL_S):
+            if not component.alive() and ended != component.generation:
+                ended, code = component.generation, component.child.popen.returncode
+                self.emit("stack", "exited", "fail", component=component.name, code=code)
+            try:
+                asked = component.restart_request.stat().st_mtime
+            except OSError:
+                continue
+            if asked != tried:
+                tried = asked
+                if self._restart():
+                    component.restart_request.unlink(missing_ok=True)
+
+    def _restart(self) -> bool:
+        try:
+            self.component.end(REQUEST_GRACE_S)
+            self.component.start()
+            self.emit("stack", "restart", component=self.spec.name, cause="request")
+            self._wait_ready()
+        except StackError as error:
+            self.emit("stack", "restart", "fail", component=self.spec.name, cause="request", problem=str(error))
+            return False
+        return True
+
+    def _guard(self) -> None:
+        try:
+            self._watch()
+        except BaseException as error:
+            self.failure = error
+
+
+def not_ready(ready: Ready, values: Mapping[str, object], workdir: Path, within_s: float = TEST_TIMEOUT_S) -> str:
+    """Why a dependency cannot be used yet; empty when it can."""
+    timeout_s = max(0.1, min(TEST_TIMEOUT_S, within_s))
+    if ready.tcp:
+        address = filled(ready.tcp, values)
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout_s).close()
+        except OSError as error:
+            return f"{address}: {error.strerror or error}"
+    elif ready.http:
+        import httpx  # only who asks over HTTP pays for it
+
+        url = filled(ready.http, values)
+        try:
+            status = httpx.get(url, timeout=timeout_s, trust_env=False, verify=False).status_code
+        except httpx.HTTPError as error:
+            return f"{url}: {error}"
+        return f"{url}: status {status}" if status >= 400 else ""
+    else:
+        argv = [filled(part, values) for part in shlex.split(ready.command)]
+        try:
+            done = subprocess.run(argv, cwd=workdir, capture_output=True, text=True, timeout=timeout_s)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{argv[0]}: {getattr(error, 'strerror', None) or f'no end within {timeout_s:.3g} s'}"
+        if done.returncode != 0:
+            lines = (done.stderr or done.stdout).strip().splitlines() or [""]
+            return f"{argv[0]} exited with {done.returncode}: {lines[-1][:200]}"
+    return ""

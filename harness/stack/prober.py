@@ -1,0 +1,267 @@
+"""The kubelet's probes, asked with its exact semantics: what they get is recorded, what they decide is reported.
+
+After kubernetes pkg/kubelet/prober (worker.go, prober.go):
+- Each probe has its own ticker; a tick missed during a slow probe is not replayed.
+- Until the startup probe has succeeded only it runs; then it stops and the others begin.
+- A result counts once it was seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
+- Initial results: liveness success, readiness failure, startup unknown.
+- HTTP 200..399 is success; no complete response within `timeoutSeconds` is a failure. Redirects are not followed, and
+  HTTPS certificates are not verified.
+
+What follows from a decision is the supervisor's work. Without one, decisions are recorded and change nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.eventlog import Log
+from harness.stack.access import Secret
+from harness.stack.component import Component
+
+INITIAL = {"liveness": True, "readiness": False, "startup": None}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One probe as in a pod specification; seconds."""
+
+    path: str
+    period_s: float = 10
+    timeout_s: float = 1
+    failure_threshold: int = 3
+    success_threshold: int = 1
+    initial_delay_s: float = 0
+    grace_s: float | None = None  # terminationGracePeriodSeconds of this probe
+    https: bool = False
+    headers: tuple[tuple[str, str | Secret], ...] = ()  # in place of the kubelet's own of the same name
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one probe request got: `status` 0 when there was no response, and why."""
+
+    ok: bool
+    status: int
+    took: float
+    reason: str = ""
+
+
+def ask(
+    port: int,
+    probe: Probe,
+    timeout_s: float,
+    state: Path = Path(),
+    clock: Callable[[], float] = time.monotonic,
+) -> Response:
+    """One HTTP GET on a new connection, as the kubelet sends it; the timeout bounds the whole exchange. `state`: the
+    run's folder for the files that a header's value comes from."""
+    began = clock()
+    raw = b""
+
+    def left_s() -> float:
+        left = timeout_s - (clock() - began)
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    try:
+        with _connected(port, probe, timeout_s, left_s) as connection:
+            connection.sendall(_request(port, probe, state))
+            while len(raw) < 65536:
+                connection.settimeout(left_s())
+                chunk = connection.recv(16384)
+                if not chunk:
+                    break
+                raw += chunk
+    except TimeoutError:
+        return Response(False, 0, clock() - began, f"no complete response within {timeout_s:g} s")
+    except OSError as error:
+        return Response(False, 0, clock() - began, error.strerror or str(error))
+    head, _, body = raw.partition(b"\r\n\r\n")
+    parts = head.split(b"\r\n")[0].split()
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+        return Response(False, 0, clock() - began, "the response is not HTTP")
+    status = int(parts[1])
+    ok = 200 <= status < 400
+    return Response(ok, status, clock() - began, "" if ok else body[:300].decode(errors="replace"))
+
+
+def _connected(port: int, probe: Probe, timeout_s: float, left_s: Callable[[], float]) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout_s)
+    if not probe.https:
+        return connection
+    import ssl  # only who asks over TLS pays for it
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.settimeout(left_s())
+        return context.wrap_socket(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _request(port: int, probe: Probe, state: Path) -> bytes:
+    headers = {"host": ("Host", f"127.0.0.1:{port}"), "user-agent": ("User-Agent", "kube-probe/1.30")}
+    headers |= {"accept": ("Accept", "*/*"), "connection": ("Connection", "close")}
+    for name, value in probe.headers:
+        headers[name.lower()] = (name, value if isinstance(value, str) else value.read(state))
+    lines = [f"GET {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.values())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Streak:
+    """The state machine of one probe worker: feed it results, it shows when the decision changes."""
+
+    def __init__(self, probe: Probe, initial: bool | None):
+        self.probe, self.initial = probe, initial
+        self.reset()
+
+    def reset(self) -> None:
+        """A new container: counters and decision start again."""
+        self.decision = self.initial
+        self.last: bool | None = None
+        self.run = 0
+
+    def feed(self, ok: bool) -> bool:
+        """Count one result; True if the decision changed with it."""
+        self.run = self.run + 1 if ok == self.last else 1
+        self.last = ok
+        if self.run < (self.probe.success_threshold if ok else self.probe.failure_threshold):
+            return False
+        changed = self.decision != ok
+        self.decision = ok
+        return changed
+
+
+CarryOut = Callable[[str, str, Probe], None]  # which probe, its decision ("ready", "unready", "restart"), the probe
+
+
+class Prober:
+    """Asks the probes of one component, in threads of the caller's process.
+
+    Raw responses go to `probes.jsonl` of the run. Decisions go to `carry_out`; where there is none, they are events.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        port: int,
+        probes: Mapping[str, Probe],
+        run: Path,
+        emit: Callable[..., None],
+        carry_out: CarryOut | None = None,
+        state: Path = Path(),
+    ):
+        self.component, self.port, self.probes, self.emit = component, port, dict(probes), emit
+        self.carry_out, self.state = carry_out, state
+        self.latest: dict[str, list[bool]] = {p: [] for p in self.probes}  # the latest few results, for the screen
+        self.failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._started_generation = 0  # the latest whose startup probe has succeeded
+        self._log = Log(run / "probes.jsonl")
+        self._threads = [
+            threading.Thread(target=self._guard, args=(p,), name=f"{component.name}-{p}", daemon=True)
+            for p in self.probes
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the probing; the component is left as it is."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(3)
+        self._log.close()
+
+    def why_not_ready(self) -> str:
+        """What the probe that matters now gets, for an error message."""
+        if self.component.child is None:
+            return "it was never started"
+        which = "readiness" if self._started() else "startup"
+        response = ask(self.port, self.probes[which], 2, self.state)
+        return f"its {which} probe gets {response.status or 'no response'}: {response.reason[:200]}"
+
+    def _started(self) -> bool:
+        return "startup" not in self.probes or self._started_generation == self.component.generation
+
+    def _probe_loop(self, which: str) -> None:
+        probe, component = self.probes[which], self.component
+        streak = Streak(probe, INITIAL[which])
+        generation, on_hold = 0, False
+        tick = time.monotonic()
+        while not self._stop.is_set():
+            with component.lock:
+                now, since, started, alive = (
+                    component.generation,
+                    component.since,
+                    self._started(),
+                    component.alive(),
+                )
+            if now != generation:
+                generation, on_hold = now, False
+                streak.reset()
+            due = not on_hold and started != (which == "startup") and time.monotonic() - since >= probe.initial_delay_s
+            if due and alive:
+                response = ask(self.port, probe, probe.timeout_s, self.state)
+                with component.lock:
+                    if component.generation != generation or self._stop.is_set():
+                        continue  # the process changed under the probe: its response belongs to neither
+                    decision = ""
+                    if streak.feed(response.ok):
+                        decision = self._decide(which, response.ok, probe)
+                        if decision == "restart" and self.carry_out is not None:
+                            on_hold = True
+                        elif decision == "restart":
+                            streak.reset()  # as for the process that would have taken its place
+                self._record(which, response, decision)
+            elif not alive and which == "readiness" and streak.decision:
+                # the kubelet drops a terminated container from its endpoints whatever the probe last got
+                streak.reset()
+                self._report(which, "unready", probe)
+                self._record(which, Response(False, 0, 0.0, "the container has ended"), "unready")
+            tick += probe.period_s
+            tick = max(tick, time.monotonic())  # a missed tick is not replayed
+            while (left := tick - time.monotonic()) > 0 and not self._stop.wait(min(left, 0.25)):
+                with component.lock:
+                    if component.generation != generation or (which != "startup" and self._started() and not started):
+                        tick = time.monotonic()  # a new process or a finished startup: its workers begin at once
+
+    def _decide(self, which: str, ok: bool, probe: Probe) -> str:
+        if which == "startup" and ok:
+            self._started_generation = self.component.generation
+            return "started"
+        decision = ("ready" if ok else "unready") if which == "readiness" else "" if ok else "restart"
+        if decision:
+            self._report(which, decision, probe)
+        return decision
+
+    def _report(self, which: str, decision: str, probe: Probe) -> None:
+        if self.carry_out is not None:
+            self.carry_out(which, decision, probe)
+        else:
+            self.emit("probe", "decision", process=self.component.name, probe=which, decision=decision)
+
+    def _record(self, which: str, response: Response, decision: str) -> None:
+        self.latest[which] = [*self.latest[which][-4:], response.ok]
+        took, status = round(response.took, 4), response.status
+        line = [time.time(), which, response.ok, status, took, response.reason, decision, self.component.name]
+        with suppress(ValueError):  # closed: the run is over
+            self._log.write(line)
+
+    def _guard(self, which: str) -> None:
+        try:
+            self._probe_loop(which)
+        except BaseException as error:
+            self.failure = error

@@ -1,0 +1,153 @@
+"""Carries the probes' decisions out as the kubelet does: restarts with its back-off, in and out of traffic.
+
+After kuberuntime's restart back-off:
+- Liveness or startup failing: SIGTERM, the grace period, SIGKILL, a new container.
+- Readiness never restarts; it takes the server out of traffic and back.
+- A container that ends by itself is noticed at the next relist (1 s) and restarted at once the first time, then after a
+  back-off of 10 s that doubles up to 5 min.
+
+Beside that it restarts its component when a file asks for it (`Component.restart_request`): that is no decision of a
+probe, so it is an event of the stack and has no back-off.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from harness.stack.component import Component
+from harness.stack.prober import Probe
+
+RELIST_S = 1.0
+POLL_S = 0.1  # how often a request to restart is looked for
+REQUEST_GRACE_S = 5.0
+BACKOFF_S, BACKOFF_MAX_S = 10.0, 300.0
+
+
+class Supervisor:
+    """Keeps one component running as the kubelet would, in a thread of the caller's process.
+
+    `emit(source, name, outcome, took, **detail)` takes events; `in_rotation(bool)` is called when the component goes in
+    or out of traffic.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        emit: Callable[..., None],
+        in_rotation: Callable[[bool], None] = lambda on: None,
+        grace_s: float = 30.0,
+    ):
+        self.component, self.emit, self.grace_s = component, emit, grace_s
+        self.in_traffic = False
+        self.restarts = 0
+        self.failure: BaseException | None = None
+        self._in_rotation = in_rotation
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._restart_decided: tuple[str, float] | None = None  # cause, grace
+        self._requested = False  # a restart that was asked for is not over
+        self._backoff_s = 0.0
+        self._thread = threading.Thread(target=self._guard, name=f"supervisor-{component.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the component and the supervision of it."""
+        self.component.start()
+        self._thread.start()
+
+    def carry_out(self, which: str, decision: str, probe: Probe) -> None:
+        """Do what a probe has decided; the caller holds the component's lock or reports its end."""
+        if decision == "restart":
+            self._restart_decided = (which, self.grace_s if probe.grace_s is None else probe.grace_s)
+            self._wake.set()
+            return
+        self._traffic(decision == "ready")
+        if decision == "ready" and self._requested:
+            self._requested = False
+            self.component.restart_request.unlink(missing_ok=True)
+
+    def forget_backoff(self) -> None:
+        """Treat the next crash as the first: each experiment stands for an incident of its own."""
+        with self.component.lock:
+            self._backoff_s = 0.0
+
+    def stop(self) -> None:
+        """End the supervision; the component is left as it is."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(3)
+
+    def _loop(self) -> None:
+        relist = time.monotonic() + RELIST_S
+        while not self._stop.is_set():
+            self._wake.wait(min(POLL_S, max(0.0, relist - time.monotonic())))
+            self._wake.clear()
+            if self._stop.is_set():
+                return
+            with self.component.lock:
+                decided = self._restart_decided
+            if self._is_requested():
+                self._restart_as_requested()
+            elif decided is not None:
+                self._restart(*decided)
+            elif time.monotonic() < relist:
+                continue
+            elif not self.component.alive():
+                self._restart("exit", 0.0)
+            relist = time.monotonic() + RELIST_S
+
+    def _restart(self, cause: str, grace_s: float) -> None:
+        child = self.component.child
+        code = child.popen.poll()
+        self._traffic(False)
+        if code is None:
+            child.end(grace_s)
+            code = child.popen.returncode
+        ended = time.monotonic()
+        wait_s, self._backoff_s = self._backoff_s, min(max(2 * self._backoff_s, BACKOFF_S), BACKOFF_MAX_S)
+        self.restarts += 1
+        self.emit(
+            "probe",
+            "restart",
+            process=self.component.name,
+            cause=cause,
+            code=code,
+            backoff_s=wait_s,
+            restarts=self.restarts,
+        )
+        while time.monotonic() - ended < wait_s and not self._stop.wait(POLL_S):
+            if self._is_requested():
+                return  # which is carried out next, without the back-off
+        self._start_again()
+
+    def _is_requested(self) -> bool:
+        return not self._requested and self.component.restart_request.exists()
+
+    def _restart_as_requested(self) -> None:
+        self._requested = True
+        self._traffic(False)
+        self.component.child.end(REQUEST_GRACE_S)
+        self.restarts += 1
+        self.emit("stack", "restart", component=self.component.name, cause="request")
+        self._start_again()
+
+    def _start_again(self) -> None:
+        with self.component.lock:
+            if not self._stop.is_set():
+                self._restart_decided = None
+                self.component.start()
+
+    def _traffic(self, on: bool) -> None:
+        with self.component.lock:
+            if self.in_traffic != on:
+                self.in_traffic = on
+                self._in_rotation(on)
+                self.emit("probe", "traffic", process=self.component.name, in_traffic=on)
+
+    def _guard(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            self.failure = error

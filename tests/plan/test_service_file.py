@@ -1,0 +1,173 @@
+"""service.yaml: components, who asks and whom to trust. A mistake is a line with its place, and quotes no secret."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import PlanError
+from harness.plan import plan as planning
+from harness.run.blueprint import blueprint
+from harness.stack.access import Access, Secret
+from harness.stack.blueprint import DependencySpec, Ready, Start
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """The repository's own plan, whose service.yaml may be changed."""
+    for name in ("gate.yaml", "experiments", "scenarios"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "model_server").mkdir()
+    shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("OUR_SECRET", "s3cret")
+    return tmp_path
+
+
+def load(project, **sections):
+    """The plan with these sections in service.yaml."""
+    service = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())
+    for section, content in sections.items():
+        service[section] = {**service[section], **content} if section in ("start", "probes") else content
+    (project / "model_server/service.yaml").write_text(yaml.safe_dump(service, sort_keys=False))
+    return planning.load(project / "gate.yaml")
+
+
+def dependency(**given):
+    return {"dependencies": {"database": given}}
+
+
+def readiness(**given):
+    return {"probes": {"readiness": {"path": "/health/ready", **given}}}
+
+
+SECRET = {"env": "OUR_SECRET"}
+MISTAKES = {
+    "no replica": ({"replicas": 0}, "replicas: input should be greater than or equal to 1"),
+    "neither started nor there": (dependency(ready={"tcp": "a:1"}), "database: must have either a start command"),
+    "both": (dependency(address="a:1", start={"command": "x {port}"}), "must have either a start command"),
+    "an address without a port": (dependency(address="somewhere"), "dependencies.database.address: "),
+    "untestable": (dependency(start={"command": "postgres"}), "must say when it is ready (tcp, http or command)"),
+    "two tests": (
+        dependency(address="a:1", ready={"tcp": "a:1", "http": "http://a"}),
+        "ready: must name one of tcp (host:port), http (a URL) and command",
+    ),
+    "no such test": (dependency(address="a:1", ready={"tpc": "a:1"}), "ready.tpc: unknown key; did you mean tcp?"),
+    "a name of ours": ({"dependencies": {"server-2": {"address": "a:1"}}}, "is the name of another process"),
+    "no name": ({"dependencies": {"../x": {"address": "a:1"}}}, "must be lower-case letters, digits and -"),
+    "half a quotation": (dependency(start={"command": "x 'y {port}"}), "command: cannot be split into arguments"),
+    "a placeholder nobody fills": (
+        {"start": {"command": "serve {port} {datbase.port}"}, **dependency(address="a:1")},
+        "start.command: unknown placeholder {datbase.port}; did you mean database.port?",
+    ),
+    "one in the environment": (
+        {"start": {"environment": {"X": "{stat}"}}}, "environment.X: unknown placeholder {stat}; did you mean state?",
+    ),
+    "a later dependency": (
+        {"dependencies": {"a": {"start": {"command": "x {port} {b.port}"}}, "b": {"address": "b:1"}}},
+        "dependencies.a.start.command: unknown placeholder {b.port}",
+    ),
+    "its own port, of none": (
+        dependency(start={"command": "x"}, ready={"http": "http://127.0.0.1:{port}/"}),
+        "dependencies.database.ready.http: unknown placeholder {port}",
+    ),
+    "output outside of the run": (
+        {"start": {"prepare": [{"command": "x", "output": "key"}]}}, "start.prepare[0].output: string should match",
+    ),
+    "a prepared port": ({"start": {"prepare": ["x {port}"]}}, "start.prepare[0]: unknown placeholder {port}"),
+    "a secret in place": ({"requests": {"bearer": "s3cret"}}, "requests.bearer: must be {from_file: PATH} or"),
+    "a password in place": (
+        {"requests": {"basic": {"user": "a", "password": "s3cret"}}}, "requests.basic.password: unknown key",
+    ),
+    "nowhere": ({"requests": {"bearer": {}}}, "requests.bearer: must be {from_file: PATH} or"),
+    "in two places": ({"requests": {"bearer": {"from_file": "k", **SECRET}}}, "requests.bearer: must be {from_file"),
+    "no such file": ({"requests": {"bearer": {"from_file": "k"}}}, "requests.bearer.from_file: no such file: k"),
+    "a variable that is not set": (
+        {"requests": {"bearer": {"env": "NOT_SET"}}}, "bearer.env: the environment variable NOT_SET is not set",
+    ),
+    "a file that nothing makes": (
+        {"start": {"prepare": []}, "requests": {"bearer": {"from_file": "{state}/k"}}},
+        "requests.bearer.from_file: nothing makes {state}/k: there is no start.prepare",
+    ),
+    "two kinds": (
+        {"requests": {"bearer": SECRET, "header": {"name": "X-Key", **SECRET}}},
+        "requests: must have one of bearer, basic and header at most",
+    ),
+    "no name of a header": ({"requests": {"header": {"name": "X Key", **SECRET}}}, "requests.header.name: string"),
+    "a certificate without its key": (
+        {"requests": {"scheme": "https", "client_cert": "gate.yaml"}}, "client_cert and client_key belong together",
+    ),
+    "an authority over http": ({"requests": {"ca": "x"}}, "ca, insecure and client_cert need scheme: https"),
+    "an authority that nobody asks": (
+        {"metrics": {"scheme": "https", "ca": "x", "insecure": True}}, "metrics: must have one of ca and insecure",
+    ),
+    "no such authority": ({"metrics": {"scheme": "https", "ca": "ca.pem"}}, "metrics.ca: no such file: ca.pem"),
+    "a header for Prometheus": (
+        {"metrics": {"header": {"name": "X-Key", **SECRET}}}, "metrics: Prometheus 2.42 sends no header of",
+    ),
+    "a probe's header without a value": (
+        readiness(httpHeaders=[{"name": "X"}]), "httpHeaders[0]: must have either a value or a valueFrom",
+    ),
+    "a probe's header from nowhere": (
+        readiness(httpHeaders=[{"name": "X", "valueFrom": {"from_file": "k"}}]), "valueFrom.from_file: no such file: k",
+    ),
+    "a probe's scheme": (readiness(scheme="https"), "probes.readiness.scheme: input should be 'HTTP' or 'HTTPS'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("sections", "complaint"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_a_line_with_its_place(sections, complaint, project):
+    with pytest.raises(PlanError) as error:
+        load(project, **sections)
+    matching = [problem for problem in error.value.problems if complaint in problem]
+    assert matching, error.value.problems
+    assert all(problem.startswith("model_server/service.yaml:") for problem in matching)
+    assert "s3cret" not in str(error.value)
+
+
+def test_what_is_well_written_reaches_the_stack_and_no_secret_the_stored_plan(project):
+    (project / "model_server/ca.pem").write_text("a certificate")
+    for file in (project / "experiments").glob("*.yaml"):
+        file.write_text(file.read_text().replace("probes: {server:", "probes: {server-2:"))
+    headers = [{"name": "Host", "value": "x"}, {"name": "X-Key", "valueFrom": SECRET}]
+    plan = load(
+        project,
+        replicas=2,
+        start={"command": "serve {port} {database.port} {cache.host}", "environment": {"REPLICA": "{replica}"}},
+        dependencies={
+            "database": {"start": {"command": "db {port} {state}/db", "ready_within": "9s"}},
+            "cache": {"address": "cache.example.org:6379", "ready": {"command": "ping {database.port}"}},
+        },
+        requests={"scheme": "https", "ca": "ca.pem", "basic": {"user": "gate", "from_file": "{state}/gate-key"}},
+        metrics={"path": "/m", "bearer": SECRET},
+        **readiness(scheme="HTTPS", httpHeaders=headers),
+    )
+    made = blueprint(plan, "rules", 8000)
+    service = made.service
+    assert (service.replicas, made.port, service.start.environment) == (
+        ("server-1", "server-2"), 8000, {"REPLICA": "{replica}"}
+    )  # fmt: skip
+    assert service.dependencies == (
+        DependencySpec("database", Start("db {port} {state}/db", 9.0), "", Ready(tcp="127.0.0.1:{port}")),
+        DependencySpec("cache", None, "cache.example.org:6379", Ready(command="ping {database.port}")),
+    )
+    ours = Secret(env="OUR_SECRET")
+    ca = str(project / "model_server/ca.pem")
+    assert service.requests == Access("https", basic=("gate", Secret(file="{state}/gate-key")), ca=ca)
+    assert (made.monitoring.metrics_path, made.monitoring.metrics) == ("/m", Access(bearer=ours))
+    probe = service.probes["readiness"]
+    assert probe.https and probe.headers == (("Host", "x"), ("X-Key", ours))
+    assert "s3cret" not in repr(made) and "s3cret" not in repr(plan) + repr(plan.resolved())
+
+
+def test_experiments_name_the_replicas(project):
+    with pytest.raises(PlanError, match=r"no component with probes is called server; did you mean server-\d\?"):
+        load(project, replicas=2)
+    for file in (project / "experiments").glob("*.yaml"):
+        file.write_text(file.read_text().replace("probes: {server:", "probes: {server-2:"))
+    assert load(project, replicas=2).service.replica_names == ("server-1", "server-2")

@@ -1,0 +1,148 @@
+"""A whole stack, small and real: two replicas that want a key, behind a front door; a dependency; Prometheus and
+Alertmanager. What comes up, who may ask, what dies and comes back, and that nothing is left."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from steered import wait
+
+from harness.errors import StackError
+from harness.eventlog import Log
+from harness.history import History
+from harness.stack import prometheus, tools
+from harness.stack.access import Access, Secret
+from harness.stack.blueprint import Blueprint, DependencySpec, Monitoring, Prepare, Ready, ServiceSpec, Start
+from harness.stack.prober import Probe
+from harness.stack.process import processes_of
+from harness.stack.stack import Stack
+from harness.stack.up import PRIVATE, heal, up
+
+SERVER = """
+import http.server, os, pathlib, socket, socketserver, sys
+port, state, name, database = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3], os.environ["DATABASE"]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = 200
+        key = (state / "key").read_text().strip()
+        shown = self.headers["X-Key"] or self.headers["Authorization"] or ""
+        if self.path != "/live" and shown.removeprefix("Bearer ") != key:
+            status = 401
+        elif self.path == "/ready":
+            host, port = database.split(":")
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+            except OSError:
+                status = 503
+        self.send_response(status); self.end_headers()
+        self.wfile.write(b"up_since 1\\n" if self.path == "/metrics" else name.encode())
+    def log_message(self, *a): pass
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    allow_reuse_address = True; daemon_threads = True
+Server(("127.0.0.1", port), Handler).serve_forever()
+"""
+DATABASE = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nwhile 1: s.accept()[0].close()"
+ROUTES = {"route": {"receiver": "x"}, "receivers": [{"name": "x", "webhook_configs": [{"url": "https://example.org"}]}]}
+FAILS = "sh -c 'echo secret; echo broken >&2; exit 4'"
+ADDRESS = "{database.host}:{database.port}"
+KEY = Secret(file="{state}/key")
+
+
+def plan(folder, **service):
+    (folder / "server.py").write_text(SERVER)
+    (folder / "database.py").write_text(DATABASE)
+    spec = {
+        "name": "guarded",
+        "start": Start(f"{sys.executable} server.py {{port}} {{state}} {{replica}}", 20, {"DATABASE": ADDRESS}),
+        "probes": {
+            "liveness": Probe("/live", period_s=0.2),
+            "readiness": Probe("/ready", period_s=0.2, failure_threshold=2, headers=(("X-Key", KEY),)),
+        },
+        "replicas": ("server-1", "server-2"),
+        "prepare": (Prepare(f"{sys.executable} -c 'import uuid; print(uuid.uuid4())'", "{state}/key"),),
+        "dependencies": (
+            DependencySpec(
+                "database", Start(f"{sys.executable} database.py {{port}}", 20), "", Ready(tcp="127.0.0.1:{port}")
+            ),
+        ),
+        "requests": Access(bearer=KEY),
+    } | service  # fmt: skip
+    return Blueprint(
+        ServiceSpec(**spec),
+        Monitoring("guarded", "/metrics", Access(bearer=KEY), "groups: []\n", ROUTES, folder, 0.5, 1.0),
+        folder,
+        60,
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(tmp_path, run, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # loopback is never behind one
+    with up(plan(tmp_path), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
+        here = Stack.read(run)
+        key = (run / PRIVATE / "state/key").read_text().strip()
+
+        def asked(**headers):
+            response = httpx.get(here.service_url, headers=headers, trust_env=False)
+            return response.text if response.status_code == 200 else response.status_code
+
+        assert asked() == 401
+        headers = json.loads(Path(here.access["headers_file"]).read_text())
+        assert {asked(**headers) for _ in range(4)} == {"server-1", "server-2"}
+        assert (run / PRIVATE).stat().st_mode & 0o777 == 0o700
+        by_replica = prometheus.query(here.prometheus_url, 'up{job="guarded"}')
+        assert [one["value"][1] for one in by_replica] == ["1", "1"]
+        assert len({one["metric"]["instance"] for one in by_replica}) == 2
+
+        os.kill(here.pid("database").pid, signal.SIGKILL)
+        assert wait(lambda: not live.service.in_traffic)
+        with pytest.raises(httpx.HTTPError):
+            asked(**headers)
+        live.check()  # that a dependency ends is no end of the stack
+        request = run / "requests" / "restart-database"
+        request.parent.mkdir(exist_ok=True)
+        request.touch()
+        assert wait(lambda: not request.exists() and live.service.in_traffic)
+        assert wait(lambda: {asked(**headers) for _ in range(4)} == {"server-1", "server-2"})
+        os.kill(here.pid("server-1").pid, signal.SIGKILL)
+        assert wait(lambda: History.read(run).of("probe", "restart"))
+        live.check()
+    assert processes_of(run) == [] and not (run / PRIVATE).exists()
+    events = [(e.name, e.outcome) for e in History.read(run).of("stack")]
+    assert events == [("ready", "ok"), ("exited", "fail"), ("restart", "ok")]
+    for path in run.rglob("*"):
+        assert not path.is_file() or key.encode() not in path.read_bytes(), path
+    assert [e.detail["process"] for e in History.read(run).of("probe", "restart")] == ["server-1"]
+
+
+@pytest.mark.parametrize(
+    ("service", "problem"),
+    [
+        ({"prepare": (Prepare(FAILS, "{state}/key"),)}, "(?s)prepare: sh .*exited with 4.*broken"),
+        ({"prepare": (Prepare("sleep 60", within_s=0.3),)}, r"prepare: sleep 60: no end within 0\.3 s"),
+        ({"prepare": ()}, "private/state/key: no secret can be read: No such file"),
+    ],
+)
+def test_what_cannot_be_prepared_is_an_error_without_the_output_and_leaves_nothing(service, problem, tmp_path, run):
+    with (
+        pytest.raises(StackError, match=problem) as error,
+        up(plan(tmp_path, dependencies=(), **service), tools.find(), run, print, lambda line: None),
+    ):
+        pass
+    assert "    secret" not in str(error.value)
+    assert processes_of(run) == [] and not (run / PRIVATE).exists() and not (run / "owner.json").exists()
+
+
+def test_what_a_killed_run_kept_to_itself_goes_when_it_is_healed(run):
+    (run / PRIVATE / "state").mkdir(parents=True)
+    assert heal(run.parent) == [] and not (run / PRIVATE).exists()
