@@ -39,9 +39,9 @@ def test_a_bad_file_is_one_sentence_without_what_is_in_it(tmp_path, text, compla
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError) as raised:
         headers.read(file)
-    said = str(raised.value)
-    assert said.startswith(f"--headers-file: {file}: ") and complaint in said and "\n" not in said
-    assert SECRET not in said
+    message = str(raised.value)
+    assert message.startswith(f"--headers-file: {file}: ") and complaint in message and "\n" not in message
+    assert SECRET not in message
 
 
 REQUESTS = {  # request: its lines between Host and X-Request-ID
