@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ import yaml
 from chaoslib.exceptions import InvalidActivity
 from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.loader import load_experiment
+from strangers import STRANGER, strangers_checkout
 
-import harness
 from harness.chaos import actions, runner
 from harness.chaos.actions import EXPERIMENT
 from harness.faults import FAULTS, Fault
@@ -84,43 +83,7 @@ def test_chaos_toolkit_accepts_the_bundled_experiments(file):
 
 # -- a fault that a stranger adds: one file, one line of the table, one table of tests ----------------------------
 
-FILE = '''
-"""A file grows in the run's folder."""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import ClassVar
-
-from harness.faults.fault import Facts, Fault
-from harness.stack.stack import Stack
-from harness.stack.undo import Undo
-
-
-@dataclass(frozen=True)
-class Grow(Fault):
-    """Writes a file of some size."""
-
-    size: int
-    name: str = "balloon"
-    kind: ClassVar[str] = "grow"
-    lease_s: ClassVar[float] = 5
-
-    def target(self, stack: Stack) -> Facts:
-        return {"path": str(stack.run.resolve() / self.name)}
-
-    def undo(self, facts: Facts) -> list[Undo]:
-        return [Undo("remove", facts)]
-
-    def start(self, stack: Stack, facts: Facts) -> None:
-        with open(facts["path"], "wb") as out:
-            out.write(bytes(self.size))
-
-    def witness(self, stack: Stack, facts: Facts) -> str | None:
-        grown = {p.name: p.stat().st_size for p in stack.run.iterdir()}.get(self.name, 0)
-        return f"the folder lists {self.name} with {grown} bytes" if grown >= self.size else None
-'''
-LINE = '    "grow": resolve_name("harness.faults.grow:Grow"),\n'
+FILE = (STRANGER / "grow.py").read_text()
 CASES = [
     pytest.param({"size": 10}, "balloon with 10 bytes", id="of one size"),
     pytest.param(
@@ -159,14 +122,7 @@ def test_it_is_an_action_with_witness_and_undo(arguments, evidence, added, stack
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
-    """A copy of the harness with the fault's file and its line, as a stranger's checkout has them."""
-    checkout = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(Path(harness.__file__).parent, checkout / "harness", ignore=shutil.ignore_patterns("__pycache__"))
-    faults = checkout / "harness" / "faults"
-    (faults / "grow.py").write_text(FILE)
-    head, end, tail = (faults / "__init__.py").read_text().rpartition("}")
-    (faults / "__init__.py").write_text(head + LINE + end + tail)
-    return checkout
+    return strangers_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.mark.parametrize(("arguments", "evidence"), CASES)
