@@ -115,7 +115,7 @@ class Check:
             return None
         return replace(self, phases=tuple(p for p in self.phases if p != phase)) if self.phases else self
 
-    def result(self, verdict: Verdict, reason: str, **more: Any) -> Result:
+    def result(self, verdict: Verdict, reason: str, remedy: str = "", **more: Any) -> Result:
         """A Result of this check about its subject, at its place."""
         about = {"alert": self.alert, "severity": self.severity, "experiment": self.experiment, "place": self.place}
-        return Result(self.kind, self.subject, verdict, reason, **about | more)
+        return Result(self.kind, self.subject, verdict, reason, remedy=remedy, **about | more)
