@@ -12,6 +12,7 @@ from harness.stats import nearest_rank
 from harness.units import duration, percent
 
 UNSENT_AT_MOST = 0.001
+UNSENT_REMEDY = "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
 IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
@@ -93,10 +94,8 @@ def sent(history: History, window: Window, generator: str) -> np.ndarray:
     went = rows[rows["outcome"] != Outcome.UNSENT]
     unsent = 1 - len(went) / len(rows)
     if unsent > UNSENT_AT_MOST:
-        raise NoEvidence(
-            f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}",
-            "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?",
-        )
+        why = f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}"
+        raise NoEvidence(why, UNSENT_REMEDY)
     return went
 
 
