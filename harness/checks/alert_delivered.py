@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
+from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import Effect, needed_effect
 from harness.checks.evidence import phase, setting
-from harness.checks.parameters import AlertName, Duration, ExperimentName, Parameters
 from harness.checks.view import View
 from harness.history import History, Notification, Window
 from harness.units import duration, listed
@@ -40,12 +38,8 @@ class AlertDelivered(Check):
     proof: str = "both"  # "replay": the contract accepts that this alert is proven by replay alone
     kind: ClassVar[str] = "alert_delivered"
 
-    class Parameters(Parameters):
-        experiment: ExperimentName
-        alert: AlertName
+    class Parameters(AlertFires.Parameters):
         receiver: str
-        fires_within_s: Duration = Field(alias="fires_within")
-        resolves_within_s: Duration = Field(alias="resolves_within")
         proof: Literal["both", "replay"] = "both"
 
     @classmethod

@@ -21,10 +21,14 @@ IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
 def late_by_ms(history: History, phase: str, generator: str = "load") -> float | None:
     """The p99 of a generator's dispatch lag in a phase; None where nothing was sent."""
     window = history.phase(phase)
-    rows = history.requests(window, generator) if window else np.empty(0)
-    late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
-    late = late[~np.isnan(late)]
+    late = lags_ms(history.requests(window, generator)) if window else ()
     return nearest_rank(late, 99) if len(late) else None
+
+
+def lags_ms(rows: np.ndarray) -> np.ndarray:
+    """The dispatch lag of each request that was sent; what found no connection has none, by the service's doing."""
+    late = 1000 * (rows["sent"] - rows["intended"])
+    return late[~np.isnan(late)]
 
 
 def crowded(history: History, phase: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.checks import saturation
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import UNSENT_REMEDY, phase, setting, stolen, target_up
+from harness.checks.evidence import UNSENT_REMEDY, lags_ms, phase, setting, stolen, target_up
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
@@ -158,8 +158,7 @@ class Recorded(Check):
     def _pace(self, history: History, generator: str, name: str, window: Window, lags: list) -> Iterator[str]:
         """How late and how many the requests of a phase were sent; their lags in ms are appended to `lags`."""
         rows, every = history.requests(window, generator), history.rows.get(generator)
-        late = 1000 * (rows["sent"] - rows["intended"])
-        late = late[~np.isnan(late)]  # what found no connection has no moment of sending; that is the service's doing
+        late = lags_ms(rows)
         if not len(late):
             yield f"{name}: no request of {generator} was sent"
             return
