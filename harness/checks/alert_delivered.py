@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
+from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import Effect, needed_effect
 from harness.checks.evidence import phase, setting
-from harness.checks.parameters import AlertName, Duration, ExperimentName, Parameters
 from harness.checks.view import View
-from harness.history import History, Notification
+from harness.history import History, Notification, Window
 from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
@@ -40,12 +38,8 @@ class AlertDelivered(Check):
     proof: str = "both"  # "replay": the contract accepts that this alert is proven by replay alone
     kind: ClassVar[str] = "alert_delivered"
 
-    class Parameters(Parameters):
-        experiment: ExperimentName
-        alert: AlertName
+    class Parameters(AlertFires.Parameters):
         receiver: str
-        fires_within_s: Duration = Field(alias="fires_within")
-        resolves_within_s: Duration = Field(alias="resolves_within")
         proof: Literal["both", "replay"] = "both"
 
     @classmethod
@@ -77,93 +71,81 @@ class AlertDelivered(Check):
         scale = setting(history, "time_scale")
         window, moments = phase(history, self.experiment), needed_effect(history, self.experiment)
         if any(span.start <= moments.start <= span.end for _, span in history.alert_spans(self.alert)):
-            return self._says(
-                INCONCLUSIVE,
-                f"was already firing live before the fault began, so notifying {self.receiver} proves nothing",
-                remedy="let the effect of what came before die down before this fault",
-            )
+            reason = f"was already firing live before the fault began, so notifying {self.receiver} proves nothing"
+            return self.result(INCONCLUSIVE, reason, "let the effect of what came before die down before this fault")
         notified, over = self._notified(history, moments)
         within_s = self.fires_within_s + self.group_wait_s + scale * self.delivery_s
         if notified is None:
-            return self._not_notified(history, within_s)
+            return self._not_notified(history, moments, window, within_s)
         took_s = scale * (notified.at - moments.start)
         figures = {"measured": took_s, "bound": within_s, "unit": "s"}
         said = f"{self.receiver} was notified after {duration(took_s)} (bound {self._bound(scale)})"
         if took_s > within_s:
-            return self._says(FAIL, said, "LATE", "shorten group_wait, or `for` and window of the rule", **figures)
+            return self.result(
+                FAIL, said, "shorten group_wait, or `for` and window of the rule", status="LATE", **figures
+            )
         if ahead_s := scale * self._ahead(history, moments):  # of its `for`, which the fault then did not wait for
             said += f", and at most {duration(took_s + ahead_s)} had it not been pending before the fault began"
             if took_s + ahead_s > within_s:
                 remedy = "let the effect of what came before die down, or run again with more processor"
-                return self._says(INCONCLUSIVE, said, remedy=remedy, **figures)
+                return self.result(INCONCLUSIVE, said, remedy, **figures)
         if problems := notified.problems + (over.problems if over else ()):
             reason = f"{said}, but {notified.integration} would not have taken it: {'; '.join(problems)}"
-            return self._says(FAIL, reason, "REJECTED", "mend the receiver's configuration or template", **figures)
-        early = [
-            n for n in self._to_receiver(history, moments, "resolved") if n.at > notified.at and n.at < moments.gone
-        ]
-        if early:
+            remedy = "mend the receiver's configuration or template"
+            return self.result(FAIL, reason, remedy, status="REJECTED", **figures)
+        resolutions = self._to_receiver(history, moments, "resolved")
+        if early := [n for n in resolutions if notified.at < n.at < moments.gone]:
             before = duration(scale * (moments.gone - early[0].at))
             reason = f"{said}, but also of its resolution, {before} before the fault ended"
-            return self._says(
-                FAIL, reason, "FALSE-RESOLVED", "the expression loses its data during the fault", **figures
-            )
+            remedy = "the expression loses its data during the fault"
+            return self.result(FAIL, reason, remedy, status="FALSE-RESOLVED", **figures)
         if moments.over is None:
             reason = f"{said}, but the effect of the fault never ended, so its resolution cannot be judged"
-            return self._says(INCONCLUSIVE, reason, "", "see why the service did not become ready again", **figures)
-        return self._over(history, said, over, moments.over, window.end, scale, figures)
+            return self.result(INCONCLUSIVE, reason, "see why the service did not become ready again", **figures)
+        verdict, how, more = self._over(history, over, moments.over, window.end, scale)
+        return self.result(verdict, f"{said}, {how}", **more, **figures)
 
     def _over(
-        self,
-        history: History,
-        said: str,
-        over: Notification | None,
-        over_at: float,
-        end: float,
-        scale: float,
-        figures: dict,
-    ) -> Result:
-        """The second half: notified in time of the resolution."""
+        self, history: History, over: Notification | None, over_at: float, end: float, scale: float
+    ) -> tuple[Verdict, str, dict[str, str]]:
+        """The second half, notified in time of the resolution: the verdict, its reason, and status and remedy."""
         within_s = self.resolves_within_s + self.group_interval_s + scale * self.delivery_s
         bound = duration(within_s)
+        unresolved = {"status": "UNRESOLVED", "remedy": "shorten the rule's window or keep_firing_for"}
         if over is not None:
             after_s = max(0.0, scale * (over.at - over_at))
-            reason = f"{said}, and of its resolution {duration(after_s)} after the effect (bound {bound})"
-            if after_s > within_s:
-                remedy = "shorten group_interval, or the rule's window and keep_firing_for"
-                return self._says(FAIL, reason, "UNRESOLVED", remedy, **figures)
-            return self._says(PASS, reason, "PROVEN", **figures)
+            how = f"and of its resolution {duration(after_s)} after the effect (bound {bound})"
+            if after_s <= within_s:
+                return PASS, how, {"status": "PROVEN"}
+            return (
+                FAIL,
+                how,
+                unresolved | {"remedy": "shorten group_interval, or the rule's window and keep_firing_for"},
+            )
         ends = [span.end for _, span in history.alert_spans(self.alert) if span.start <= end]
         stopped = bool(ends) and ends[-1] < end - 3 * history.setting("evaluation_s", 15.0)
         waited_s = scale * (end - (ends[-1] if stopped else over_at))
+        waited = duration(max(0.0, waited_s))
         if stopped and waited_s > self.group_interval_s + scale * self.delivery_s:
-            reason = (
-                f"{said}, but never of its resolution: the alert stopped firing {duration(waited_s)} before the end"
-            )
+            how = f"but never of its resolution: the alert stopped firing {waited} before the end, bound {bound}"
             remedy = f"has {self.receiver} send_resolved: false? (for slack and email that is the default)"
-            return self._says(FAIL, f"{reason}, bound {bound}", "UNRESOLVED", remedy, **figures)
+            return FAIL, how, unresolved | {"remedy": remedy}
         if not stopped and waited_s > within_s:
-            reason = f"{said}, but the alert was still firing live {duration(waited_s)} after the effect, bound {bound}"
-            return self._says(FAIL, reason, "UNRESOLVED", "shorten the rule's window or keep_firing_for", **figures)
-        reason = (
-            f"{said}, but the phase ended {duration(max(0.0, waited_s))} later, before its resolution was due ({bound})"
-        )
-        return self._says(INCONCLUSIVE, reason, "", "let the experiment go on for longer after its fault", **figures)
+            return FAIL, f"but the alert was still firing live {waited} after the effect, bound {bound}", unresolved
+        how = f"but the phase ended {waited} later, before its resolution was due ({bound})"
+        return INCONCLUSIVE, how, {"remedy": "let the experiment go on for longer after its fault"}
 
-    def _not_notified(self, history: History, within_s: float) -> Result:
+    def _not_notified(self, history: History, moments: Effect, window: Window, within_s: float) -> Result:
         """Nobody, or the wrong one, was notified."""
-        scale, window = setting(history, "time_scale"), phase(history, self.experiment)
-        moments = needed_effect(history, self.experiment)
-        figures = {"bound": within_s, "unit": "s"}
+        scale, figures = setting(history, "time_scale"), {"bound": within_s, "unit": "s"}
         bound = self._bound(scale)
         elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
         if elsewhere:
             who = listed(sorted({n.receiver for n in elsewhere}))
             after_s = scale * (elsewhere[0].at - moments.start)
             reason = f"{who} was notified after {duration(after_s)} instead of {self.receiver} (bound {bound})"
-            return self._says(
-                FAIL, reason, "MISROUTED", "see the route for its labels: amtool config routes test", **figures
-            )
+            remedy = "see the route for its labels: amtool config routes test"
+            return self.result(FAIL, reason, remedy, status="MISROUTED", **figures)
         watched_s = scale * (window.end - moments.start)
         fired = [w for _, w in history.alert_spans(self.alert) if w.end >= moments.start and w.start <= window.end]
         if not fired and not history.named("ALERTS"):
@@ -171,35 +153,33 @@ class AlertDelivered(Check):
         if watched_s < within_s:
             after = duration(watched_s)
             reason = f"{self.receiver} had not been notified when the phase ended, {after} after the fault began"
-            return self._says(
-                INCONCLUSIVE, f"{reason} (bound {bound})", "", "let the experiment go on for longer", **figures
-            )
+            remedy = "let the experiment go on for longer"
+            return self.result(INCONCLUSIVE, f"{reason} (bound {bound})", remedy, **figures)
         if fired:
-            after = duration(scale * max(0.0, fired[0].start - moments.start))
-            reason = f"fired live after {after}, but {self.receiver} was never notified (bound {bound})"
-            return self._says(
-                FAIL, reason, "SILENT", "see Alertmanager's log, its inhibitions and mute times", **figures
-            )
-        reason = f"never fired live in {duration(watched_s)}, so {self.receiver} was never notified (bound {bound})"
-        return self._says(FAIL, reason, "SILENT", "see its replay: does the production rule fire?", **figures)
+            how = f"fired live after {duration(scale * max(0.0, fired[0].start - moments.start))}, but"
+            remedy = "see Alertmanager's log, its inhibitions and mute times"
+        else:
+            how = f"never fired live in {duration(watched_s)}, so"
+            remedy = "see its replay: does the production rule fire?"
+        reason = f"{how} {self.receiver} was never notified (bound {bound})"
+        return self.result(FAIL, reason, remedy, status="SILENT", **figures)
 
     def _refused(self) -> Result:
         why = f"no compressed copy of the rule ran live: {'; '.join(self.refused)}"
         if self.proof == "replay":
-            return self._says(PASS, f"proven by replay alone, as the contract accepts ({why})", "PROVEN")
+            reason = f"proven by replay alone, as the contract accepts ({why})"
+            return self.result(PASS, reason, status="PROVEN")
+        reason = f"notifying {self.receiver} could not be tried: {why}"
         remedy = (
             "say `proof: replay` in the contract if the replay is enough, or rewrite the rule so that it compresses"
         )
-        return self._says(INCONCLUSIVE, f"notifying {self.receiver} could not be tried: {why}", remedy=remedy)
+        return self.result(INCONCLUSIVE, reason, remedy)
 
     def _notified(self, history: History, moments: Effect) -> tuple[Notification | None, Notification | None]:
         """The first message that it fires, and the first after it and after the fault that it is over."""
         notified = next(iter(self._to_receiver(history, moments, "firing")), None)
-        over = [
-            n
-            for n in self._to_receiver(history, moments, "resolved")
-            if notified and n.at >= max(notified.at, moments.gone)
-        ]
+        resolved = self._to_receiver(history, moments, "resolved") if notified else []
+        over = [n for n in resolved if n.at >= max(notified.at, moments.gone)]
         return notified, over[0] if over else None
 
     def _ahead(self, history: History, moments: Effect) -> float:
@@ -219,6 +199,3 @@ class AlertDelivered(Check):
     def _bound(self, scale: float) -> str:
         parts = {"contract": self.fires_within_s, "group_wait": self.group_wait_s, "delivery": scale * self.delivery_s}
         return f"{duration(sum(parts.values()))}: {', '.join(f'{k} {duration(v)}' for k, v in parts.items())}"
-
-    def _says(self, verdict: Verdict, reason: str, status: str = "", remedy: str = "", **figures: object) -> Result:
-        return self.result(verdict, reason, status=status, remedy=remedy, **figures)

@@ -67,26 +67,22 @@ class AlertFires(Check):
         replay = self.replay(history)
         fires, resolves = duration(self.fires_within_s), duration(self.resolves_within_s)
         if replay.fired_before:
-            return self.result(
-                INCONCLUSIVE,
-                f"was already firing before the fault began, so firing within {fires} proves nothing",
-                remedy="let the effect of what came before die down, or mend what makes it fire in peace",
-            )
+            reason = f"was already firing before the fault began, so firing within {fires} proves nothing"
+            remedy = "let the effect of what came before die down, or mend what makes it fire in peace"
+            return self.result(INCONCLUSIVE, reason, remedy)
         if replay.firing_s is None:
             return self._silent(replay)
         if replay.pending_before:  # else it would seem faster than it is
             if replay.sure_s is None:
-                return self.result(
-                    INCONCLUSIVE,
-                    "was already pending before the fault began, and too soon over to tell the two apart",
-                    remedy="let the effect of what came before die down, or run again with more processor",
-                )
+                reason = "was already pending before the fault began, and too soon over to tell the two apart"
+                remedy = "let the effect of what came before die down, or run again with more processor"
+                return self.result(INCONCLUSIVE, reason, remedy)
             replay = replay._replace(firing_s=replay.sure_s)
+        figures = {"measured": replay.firing_s, "bound": self.fires_within_s, "unit": "s"}
         if replay.firing_s > self.fires_within_s:
             reason = f"the production rule fires only after {duration(replay.firing_s)}, bound {fires}"
-            return self._fires(
-                FAIL, reason, replay, "LATE", "shorten the rule's `for` or window, or widen the contract"
-            )
+            remedy = "shorten the rule's `for` or window, or widen the contract"
+            return self.result(FAIL, reason, remedy, status="LATE", **figures)
 
         said = f"the production rule fires after {duration(replay.firing_s)} (bound {fires})"
         evaluation = setting(history, "time_scale") * setting(history, "evaluation_s")
@@ -94,33 +90,26 @@ class AlertFires(Check):
         last = replay.firing_s if replay.last_firing_s is None else replay.last_firing_s
         if replay.ended_s is None or replay.fault_end_s is None:
             missing = "where the record ends" if replay.ended_s is None else "an end of the fault's effect"
-            return self._fires(
-                INCONCLUSIVE,
-                f"{said}, but the record does not hold {missing}, so resolving within {resolves} cannot be judged",
-                replay,
-                "",
-                "record on until the service has recovered",
-            )
+            reason = f"{said}, but the record does not hold {missing}, so resolving within {resolves} cannot be judged"
+            return self.result(INCONCLUSIVE, reason, "record on until the service has recovered", **figures)
         still = last > replay.ended_s - 1.5 * evaluation
         lasted = self._fault_lasted(history, replay.fault_end_s)
         if not still and last + evaluation + scrape < lasted:
-            reason = (
-                f"{said}, but resolves {duration(lasted - last)} before the fault was over (fault {duration(lasted)})"
-            )
+            early = f"{duration(lasted - last)} before the fault was over (fault {duration(lasted)})"
             remedy = "the expression loses its data while the fault goes on: use up, absent or a longer window"
-            return self._fires(FAIL, reason, replay, "FALSE-RESOLVED", remedy)
+            return self.result(FAIL, f"{said}, but resolves {early}", remedy, status="FALSE-RESOLVED", **figures)
         after = max(0.0, last + evaluation - replay.fault_end_s)
         if still and replay.ended_s - replay.fault_end_s <= self.resolves_within_s:
             recorded = duration(max(0.0, replay.ended_s - replay.fault_end_s))
             reason = f"{said}; it still fires where the record ends, {recorded} after the effect (bound {resolves})"
-            return self._fires(INCONCLUSIVE, reason, replay, "", "record on until it has resolved")
+            return self.result(INCONCLUSIVE, reason, "record on until it has resolved", **figures)
         if still or after > self.resolves_within_s:
             how = f"was still firing {duration(after)} after" if still else f"resolves only {duration(after)} after"
+            reason = f"{said}, but {how} the effect, bound {resolves}"
             remedy = "shorten the rule's window or keep_firing_for, or widen the contract"
-            return self._fires(FAIL, f"{said}, but {how} the effect, bound {resolves}", replay, "UNRESOLVED", remedy)
-        return self._fires(
-            PASS, f"{said} and resolves {duration(after)} after the effect (bound {resolves})", replay, "PROVEN"
-        )
+            return self.result(FAIL, reason, remedy, status="UNRESOLVED", **figures)
+        reason = f"{said} and resolves {duration(after)} after the effect (bound {resolves})"
+        return self.result(PASS, reason, status="PROVEN", **figures)
 
     def _fault_lasted(self, history: History, effect_s: float) -> float:
         """How long there was something to see for sure, in production seconds: the fault itself, not what lingers."""
@@ -130,29 +119,13 @@ class AlertFires(Check):
         return min(effect_s, (found.gone - found.start) * setting(history, "time_scale"))
 
     def _silent(self, replay: Replay) -> Result:
-        fires = duration(self.fires_within_s)
+        fires, figures = duration(self.fires_within_s), {"bound": self.fires_within_s, "unit": "s"}
         pending = "" if replay.pending_s is None else f"; it was pending from {duration(replay.pending_s)} on"
         recorded = 0.0 if replay.ended_s is None else replay.ended_s
         if recorded < self.fires_within_s:
             reason = f"had not fired where the record ends, after {duration(recorded)} (bound {fires}){pending}"
-            return self.result(INCONCLUSIVE, reason, bound=self.fires_within_s, unit="s", remedy="record on for longer")
+            return self.result(INCONCLUSIVE, reason, "record on for longer", **figures)
         lasted = "" if replay.fault_end_s is None else f" The effect lasted {duration(replay.fault_end_s)}."
-        return self.result(
-            FAIL,
-            f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}",
-            bound=self.fires_within_s,
-            unit="s",
-            remedy="compare the rule's expression, threshold and `for` with what the fault did to its series",
-            status="SILENT",
-        )
-
-    def _fires(self, verdict: Verdict, reason: str, replay: Replay, status: str, remedy: str = "") -> Result:
-        return self.result(
-            verdict,
-            reason,
-            measured=replay.firing_s,
-            bound=self.fires_within_s,
-            unit="s",
-            remedy=remedy,
-            status=status,
-        )
+        reason = f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}"
+        remedy = "compare the rule's expression, threshold and `for` with what the fault did to its series"
+        return self.result(FAIL, reason, remedy, status="SILENT", **figures)

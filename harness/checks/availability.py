@@ -54,21 +54,16 @@ class Availability(Check):
         n, lost, share = len(rows), int(np.count_nonzero(~answered(rows))), round(1 - self.target, 9)
         failed = at[up != 1]
         down = int(np.count_nonzero(~_served(rows, failed, history.setting("scrape_s", 15.0))))
-        verdict = samples.judge(lost, n, share)
         reason = f"{percent(1 - lost / n)} of {n:,} requests answered, target {percent(self.target)}"
-        remedy = ""
-        if verdict is Verdict.INCONCLUSIVE:
-            why, remedy = samples.shortage(lost, n, share, window.length)
-            reason += f", but {why}"
-        elif verdict is Verdict.FAIL:
-            reason += f"; {lost:,} were not"
-            remedy = "see which outcomes the unanswered requests had and what the server logged then"
+        remedy = "see which outcomes the unanswered requests had and what the server logged then"
+        lacking = f"; {lost:,} were not"
+        verdict, reason, remedy = samples.claim(lost, n, share, window.length, reason, lacking, remedy)
         reason += f"; {down or 'none'} of {count(len(up), 'scrape')} found it down"
         if alone := len(failed) - down:
             reason += f", {alone} failed while clients were answered"
         if down:
             verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
-        return self.result(verdict, reason, measured=1 - lost / n, bound=self.target, unit="share", remedy=remedy)
+        return self.result(verdict, reason, remedy, measured=1 - lost / n, bound=self.target, unit="share")
 
     def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than may be, beyond chance."""

@@ -45,17 +45,8 @@ class Group:
         raise NotImplementedError
 
 
-class Undeclared:
-    """The value of an attribute where a check has no field of that name. Unlike a plain class attribute it is no
-    default of such a field."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    def __get__(self, check: Check | None, owner: type) -> Any:
-        if check is None:
-            raise AttributeError("a field of the checks that have it")
-        return self.value
+# What stands for a field that a check does not have. As a class attribute it would be the default of that field.
+ABSENT = {"phase": "", "experiment": "", "phases": (), "generator": "", "alert": "", "severity": "", "place": ""}
 
 
 class Check:
@@ -66,13 +57,18 @@ class Check:
     timing_independent: ClassVar[bool] = False  # a FAIL holds although the generator or the machine was overloaded
     judges_results: ClassVar[bool] = False  # judged last, by `judge_results`
 
-    phase: str = Undeclared("")  # the phase that it judges, whatever happened in it
-    experiment: str = Undeclared("")  # the experiment whose fault it judges the consequences of
-    phases: tuple[str, ...] = Undeclared(())  # where it judges several
-    generator: str = Undeclared("")  # whose rows it judges by; empty where it judges by none
-    alert: str = Undeclared("")  # what it proves, where it proves an alert
-    severity: str = Undeclared("")  # of that alert
-    place: str = Undeclared("")  # file:line of what it is about, where there is one
+    phase: str  # the phase that it judges, whatever happened in it
+    experiment: str  # the experiment whose fault it judges the consequences of
+    phases: tuple[str, ...]  # where it judges several
+    generator: str  # whose rows it judges by; empty where it judges by none
+    alert: str  # what it proves, where it proves an alert
+    severity: str  # of that alert
+    place: str  # file:line of what it is about, where there is one
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ABSENT:
+            return ABSENT[name]
+        raise AttributeError(f"{type(self).__name__} has no {name}")
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -115,7 +111,7 @@ class Check:
             return None
         return replace(self, phases=tuple(p for p in self.phases if p != phase)) if self.phases else self
 
-    def result(self, verdict: Verdict, reason: str, **more: Any) -> Result:
+    def result(self, verdict: Verdict, reason: str, remedy: str = "", **more: Any) -> Result:
         """A Result of this check about its subject, at its place."""
         about = {"alert": self.alert, "severity": self.severity, "experiment": self.experiment, "place": self.place}
-        return Result(self.kind, self.subject, verdict, reason, **about | more)
+        return Result(self.kind, self.subject, verdict, reason, remedy=remedy, **about | more)

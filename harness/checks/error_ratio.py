@@ -16,7 +16,7 @@ from harness.checks.parameters import Parameters, Phase, Share
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
 from harness.units import percent
-from harness.verdict import Result, Verdict
+from harness.verdict import Result
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,10 @@ class ErrorRatio(Check):
         window = phase(history, self.phase)
         rows = sent(history, window, self.generator)
         n, errors = len(rows), int(np.count_nonzero(failed(rows)))
-        verdict = samples.judge(errors, n, self.target)
         reason = f"{percent(errors / n)} of {n:,} requests failed, bound {percent(self.target)}"
-        remedy = ""
-        if verdict is Verdict.INCONCLUSIVE:
-            why, remedy = samples.shortage(errors, n, self.target, window.length)
-            reason += f", but {why}"
-        elif verdict is Verdict.FAIL:
-            reason += f" ({_outcomes(rows[failed(rows)])})"
-            remedy = "see the server's ERROR lines of this window"
-        return self.result(verdict, reason, measured=errors / n, bound=self.target, unit="share", remedy=remedy)
+        which, remedy = f" ({_outcomes(rows[failed(rows)])})", "see the server's ERROR lines of this window"
+        judged = samples.claim(errors, n, self.target, window.length, reason, which, remedy)
+        return self.result(*judged, measured=errors / n, bound=self.target, unit="share")
 
     def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than the target, beyond chance."""

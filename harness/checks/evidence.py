@@ -12,6 +12,7 @@ from harness.stats import nearest_rank
 from harness.units import duration, percent
 
 UNSENT_AT_MOST = 0.001
+UNSENT_REMEDY = "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
 IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
@@ -20,10 +21,14 @@ IDLE_ENOUGH = 0.3  # of all processors: with so much idle nobody waits for one
 def late_by_ms(history: History, phase: str, generator: str = "load") -> float | None:
     """The p99 of a generator's dispatch lag in a phase; None where nothing was sent."""
     window = history.phase(phase)
-    rows = history.requests(window, generator) if window else np.empty(0)
-    late = 1000 * (rows["sent"] - rows["intended"]) if len(rows) else np.empty(0)
-    late = late[~np.isnan(late)]
+    late = lags_ms(history.requests(window, generator)) if window else ()
     return nearest_rank(late, 99) if len(late) else None
+
+
+def lags_ms(rows: np.ndarray) -> np.ndarray:
+    """The dispatch lag of each request that was sent; what found no connection has none, by the service's doing."""
+    late = 1000 * (rows["sent"] - rows["intended"])
+    return late[~np.isnan(late)]
 
 
 def crowded(history: History, phase: str) -> str:
@@ -93,10 +98,8 @@ def sent(history: History, window: Window, generator: str) -> np.ndarray:
     went = rows[rows["outcome"] != Outcome.UNSENT]
     unsent = 1 - len(went) / len(rows)
     if unsent > UNSENT_AT_MOST:
-        raise NoEvidence(
-            f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}",
-            "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?",
-        )
+        why = f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}"
+        raise NoEvidence(why, UNSENT_REMEDY)
     return went
 
 

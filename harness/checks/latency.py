@@ -19,7 +19,7 @@ from harness.checks.view import STEADY
 from harness.history import SLOW_CLIENT, WHOLE, History
 from harness.stats import nearest_rank
 from harness.units import count, duration
-from harness.verdict import Result, Verdict
+from harness.verdict import Result
 
 
 @dataclass(frozen=True)
@@ -46,32 +46,28 @@ class Latency(Check):
     def subject(self) -> str:
         return f"{self.phase}: latency p{self.percentile:g}"
 
+    @property
+    def share(self) -> float:
+        """The share of requests that may be slow."""
+        return round(1 - self.percentile / 100, 9)  # 0.05, not 0.05000000000000004
+
     def judge(self, history: History) -> Result:
         """PASS only if "the percentile is under the bound" holds at 99 % confidence; over it is FAIL."""
         window = phase(history, self.phase)
         rows, slow_clients = self._rows(history)
         took = milliseconds(rows)
-        n, slow, share = (
-            len(took),
-            int(np.count_nonzero(took >= self.under_ms)),
-            round(1 - self.percentile / 100, 9),
-        )  # 0.05, not 0.05000000000000004
+        n, slow = len(took), int(np.count_nonzero(took >= self.under_ms))
         seen = nearest_rank(took, self.percentile)
-        verdict = samples.judge(slow, n, share)
         said = "no complete answer" if math.isinf(seen) else duration(seen / 1000)
         reason = f"p{self.percentile:g} {said} of {n:,} requests, bound {duration(self.under_ms / 1000)}"
-        remedy = ""
-        if verdict is Verdict.INCONCLUSIVE:
-            why, remedy = samples.shortage(slow, n, share, window.length)
-            reason += f", but {why}"
-        elif verdict is Verdict.FAIL:
-            reason += f"; {slow:,} were slower"
-            remedy = "compare queue wait and inference time in the metrics of this window"
+        remedy = "compare queue wait and inference time in the metrics of this window"
+        slower = f"; {slow:,} were slower"
+        verdict, reason, remedy = samples.claim(slow, n, self.share, window.length, reason, slower, remedy)
         if not math.isinf(sending := nearest_rank(milliseconds(rows, "sent"), self.percentile)):
             reason += f"; from the sending {duration(sending / 1000)}"
         if slow_clients:
             reason += f"; {count(slow_clients, 'request')} of slow clients left out"
-        return self.result(verdict, reason, measured=seen, bound=self.under_ms, unit="ms", remedy=remedy)
+        return self.result(verdict, reason, remedy, measured=seen, bound=self.under_ms, unit="ms")
 
     def _rows(self, history: History) -> tuple[np.ndarray, int]:
         """The rows that are judged, and how many were left out because their clients were slow by themselves."""
@@ -90,8 +86,7 @@ class Latency(Check):
         took = at_least_ms(history, rows, self.generator)
         if took is None:
             return False
-        slow, share = int(np.count_nonzero(took >= self.under_ms)), round(1 - self.percentile / 100, 9)
-        return stats.exceeds_significantly(slow, len(rows), share)
+        return stats.exceeds_significantly(int(np.count_nonzero(took >= self.under_ms)), len(rows), self.share)
 
 
 def milliseconds(rows: np.ndarray, since: str = "intended") -> np.ndarray:

@@ -52,20 +52,15 @@ class Quiet(Check):
             why = f"no alert at all is recorded in {self.phase}, not even {self.watchdog}, so silence proves nothing"
             raise NoEvidence(why, f"see Prometheus' log; has the service an always-firing {self.watchdog} rule?")
         noisy, replayed = self.noisy(history), self.phase in history.replays
+        figures = {"measured": len(noisy), "bound": 0, "unit": "alerts"}
         if noisy:
             said = [
                 f"{name} fired {'live ' if name in live else 'in the replay '}for {duration(s)}"
                 for name, s in sorted(noisy.items())
             ]
-            return self.result(
-                Verdict.FAIL,
-                f"{listed(said)}; at most 0 unexpected alerts may fire (production time)",
-                measured=len(noisy),
-                bound=0,
-                unit="alerts",
-                remedy="mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml",
-                status="NOISY",
-            )
+            reason = f"{listed(said)}; at most 0 unexpected alerts may fire (production time)"
+            remedy = "mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml"
+            return self.result(Verdict.FAIL, reason, remedy, status="NOISY", **figures)
         if not replayed:
             why = f"no replay of the production rules on the record of {self.phase}"
             raise NoEvidence(why, "see the run's log for why")
@@ -74,13 +69,8 @@ class Quiet(Check):
         also = f" ({listed(expected)} fired, as allowed)" if expected else ""
         blind = sorted(name for name, r in history.replays.get(self.phase, {}).items() if r.blind)
         also += f"; {listed(blind)} had no data to fire on" if blind else ""
-        return self.result(
-            Verdict.PASS,
-            f"0 unexpected alerts live and in the replay in {duration(window.length)} of the gate, bound 0{also}",
-            measured=0,
-            bound=0,
-            unit="alerts",
-        )
+        reason = f"0 unexpected alerts live and in the replay in {duration(window.length)} of the gate, bound 0{also}"
+        return self.result(Verdict.PASS, reason, **figures)
 
     def timings(self, history: History) -> dict[str, float]:
         """By the alert."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.checks import saturation
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, setting, stolen, target_up
+from harness.checks.evidence import UNSENT_REMEDY, lags_ms, phase, setting, stolen, target_up
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
@@ -32,9 +32,7 @@ class Recorded(Check):
     lenient_phases: tuple[str, ...] = ()  # where shares and seconds are judged, not milliseconds: under a fault
     lenient_lag_p99_ms: float = 100.0
     rate_within: float = 0.01
-    paced: tuple[str, ...] = (
-        "load",
-    )  # the generators that must keep their schedule; a flood may be too much for its own
+    paced: tuple[str, ...] = ("load",)  # what must keep its schedule; a flood may be too much for its own generator
     busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not trusted
     stalled_at_most: float = 0.05  # of a phase, and of its whole time, the loop of any of its processes not running
     job: str | None = None  # the scrape job; None: the run's own
@@ -83,10 +81,7 @@ class Recorded(Check):
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         again = _repeated(history)
         if wrong:
-            remedy = (
-                "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
-            )
-            return self.result(Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), remedy=remedy, **figures)
+            return self.result(Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), UNSENT_REMEDY, **figures)
         rows = sum(len(_rows(history, g, since)) for g in self.generators)
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
@@ -163,8 +158,7 @@ class Recorded(Check):
     def _pace(self, history: History, generator: str, name: str, window: Window, lags: list) -> Iterator[str]:
         """How late and how many the requests of a phase were sent; their lags in ms are appended to `lags`."""
         rows, every = history.requests(window, generator), history.rows.get(generator)
-        late = 1000 * (rows["sent"] - rows["intended"])
-        late = late[~np.isnan(late)]  # what found no connection has no moment of sending; that is the service's doing
+        late = lags_ms(rows)
         if not len(late):
             yield f"{name}: no request of {generator} was sent"
             return

@@ -16,6 +16,17 @@ def judge(bad: int, n: int, share: float) -> Verdict:
     return Verdict.PASS if stats.is_proven(bad, n, share) else Verdict.INCONCLUSIVE
 
 
+def claim(
+    bad: int, n: int, share: float, over_s: float, reason: str, failing: str, remedy: str
+) -> tuple[Verdict, str, str]:
+    """The verdict, its reason and what to do next. `failing` ends the reason of a FAIL, `remedy` is for one."""
+    verdict = judge(bad, n, share)
+    if verdict is Verdict.INCONCLUSIVE:
+        why, remedy = shortage(bad, n, share, over_s)
+        return verdict, f"{reason}, but {why}", remedy
+    return (verdict, reason + failing, remedy) if verdict is Verdict.FAIL else (verdict, reason, "")
+
+
 def shortage(bad: int, n: int, share: float, over_s: float) -> tuple[str, str]:
     """Why n requests in over_s seconds do not prove the claim, and what would: (sentence, remedy)."""
     enough = stats.needed_at(bad, n, share)

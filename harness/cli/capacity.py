@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import command, with_plan
-from harness.cli.output import files_in, standard_output
-from harness.errors import UsageError
+from harness.cli.options import command, must_exist, parsed, with_plan
+from harness.cli.output import standard_output
 
 
 def add_to(commands: Any) -> None:
@@ -34,10 +33,15 @@ def run(args: argparse.Namespace) -> int:
     from harness.run.capacity import capacity
     from harness.run.load import LOADED, load_once
     from harness.stack.stack import Stack
+    from harness.units import parse_duration, parse_rate
 
-    if not args.scenario.exists():
-        raise UsageError(f"no scenario {args.scenario}; the bundled ones: {files_in('scenarios', '*.py')}")
-    limits = _limits(args)
+    must_exist(args.scenario, "scenario", "scenarios/*.py")
+    first_per_s, most_per_s, for_s, precision = parsed(
+        ("--from", parse_rate, args.first),
+        ("--most", parse_rate, args.most),
+        ("--for", parse_duration, args.for_s),
+        ("--precision", _precision, args.precision),
+    )
     plan = load(args.gate, profile=args.profile)
     stack = Stack.current()
     with screen() as watch:
@@ -45,31 +49,19 @@ def run(args: argparse.Namespace) -> int:
             plan,
             lambda arrivals, for_s: load_once(stack, args.scenario, arrivals, for_s, watch)[0],
             LOADED,
-            **limits,
+            first_per_s=first_per_s,
+            precision=precision,
+            most_per_s=most_per_s,
+            for_s=for_s,
         )
     with standard_output() as out:
         write(found, args.scenario.stem, out)
     return found.verdict.exit_code
 
 
-def _limits(args: argparse.Namespace) -> dict[str, float]:
-    """What bounds the search. Raises UsageError with everything that is wrong."""
-    from harness.units import parse_duration, parse_rate, parse_share
+def _precision(text: str) -> float:
+    from harness.units import parse_share
 
-    options = {
-        "first_per_s": ("--from", parse_rate, args.first),
-        "most_per_s": ("--most", parse_rate, args.most),
-        "for_s": ("--for", parse_duration, args.for_s),
-        "precision": ("--precision", parse_share, args.precision),
-    }
-    limits, wrong = {}, []
-    for name, (option, parse, text) in options.items():
-        try:
-            limits[name] = parse(text)
-        except ValueError as error:
-            wrong.append(f"{option} {error}")
-    if not 0.005 <= limits.get("precision", 1) <= 1:
-        wrong.append(f"--precision must lie between 0.5% and 100%, got {args.precision}")
-    if wrong:
-        raise UsageError("; ".join(wrong))
-    return limits
+    if not 0.005 <= (share := parse_share(text)) <= 1:
+        raise ValueError(f"must lie between 0.5% and 100%, got {text}")
+    return share

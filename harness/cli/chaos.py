@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import command, with_plan
-from harness.cli.output import files_in
-from harness.errors import UsageError
+from harness.cli.options import command, must_exist, with_plan
 
 
 def add_to(commands: Any) -> None:
@@ -27,8 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.stack.stack import Stack
     from harness.stack.tools import find
 
-    if not args.experiment.exists():
-        raise UsageError(f"no experiment {args.experiment}; the bundled ones: {files_in('experiments', '*.yaml')}")
+    must_exist(args.experiment, "experiment", "experiments/*.yaml")
     plan = load(args.gate, profile=args.profile, experiment_files=[args.experiment])
     tools = find()
     plan, _ = preflight(plan, tools)

@@ -6,9 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import command
-from harness.cli.output import files_in, standard_output
+from harness.cli.options import command, must_exist, parsed
+from harness.cli.output import standard_output
 from harness.errors import UsageError
+
+ACCESS = {  # files by which requests get in, in place of those that service.yaml names
+    "ca_file": "whose certificates to trust for https",
+    "client_cert": "the generator's own certificate for https, PEM",
+    "client_key": "its key, where that is not in the same file",
+    "headers_file": "a JSON object of headers for every request",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -17,7 +24,8 @@ def add_to(commands: Any) -> None:
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
     load.add_argument("--corpus", type=Path, metavar="DIR", help="labelled images (default: the scenario's own)")
-    load.add_argument("--ca-file", type=Path, metavar="PATH", help="whose certificates to trust for https")
+    for name, about in ACCESS.items():
+        load.add_argument(_option(name), type=Path, metavar="PATH", help=about)
     load.add_argument("--insecure", action="store_true", help="do not ask whose certificate it is")
     load.add_argument("--processes", type=int, default=1, help="how many processes share the schedule (default: 1)")
 
@@ -29,22 +37,23 @@ def run(args: argparse.Namespace) -> int:
     from harness.stack.stack import Stack
     from harness.units import parse_duration
 
-    if not args.scenario.exists():
-        raise UsageError(f"no scenario {args.scenario}; the bundled ones: {files_in('scenarios', '*.py')}")
-    try:
-        for_s = parse_duration(args.for_s)
-    except ValueError as error:
-        raise UsageError(f"--for {error}") from error
+    must_exist(args.scenario, "scenario", "scenarios/*.py")
+    (for_s,) = parsed(("--for", parse_duration, args.for_s))
     if args.processes < 1:
         raise UsageError(f"--processes must be at least 1, got {args.processes}")
-    for option, path in (("--corpus", args.corpus), ("--ca-file", args.ca_file)):
-        if path is not None and not path.exists():
-            raise UsageError(f"{option}: there is no {path}")
+    given = vars(args)
+    for name in ("corpus", *ACCESS):
+        if given[name] is not None and not given[name].exists():
+            raise UsageError(f"{_option(name)}: there is no {given[name]}")
+    access = {name: given[name] for name in ("insecure", *ACCESS)}
     with screen() as watch:
         history, recorded, answers = load_once(
-            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes,
-            args.corpus, args.ca_file, args.insecure,
-        )  # fmt: skip
+            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes, args.corpus, access
+        )
     with standard_output() as out:
         write(history, LOADED, recorded, out, answers)
     return max(recorded.verdict, answers.verdict).exit_code
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -40,8 +40,3 @@ def near(path: Path) -> str:
     with suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
-
-
-def files_in(folder: str, pattern: str) -> str:
-    """The files of a folder, for a message that says which there are."""
-    return ", ".join(str(p) for p in sorted(Path(folder).glob(pattern))) or "none here"

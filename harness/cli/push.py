@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import PUSH_TO, Command
+from harness.cli.options import PUSH_TO, Command, parsed
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def _build(args: argparse.Namespace) -> int:
     from harness.report import delivery
     from harness.units import parse_duration
 
-    try:
-        took_s = parse_duration(args.took)
-    except ValueError as error:
-        raise UsageError(f"push build: --took {error}") from error
+    (took_s,) = parsed(("push build: --took", parse_duration, args.took))
     delivery.push(delivery.of_build(time.time(), took_s, not args.failed), _pushgateway(args), _service(args))
     return 0
 

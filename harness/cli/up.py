@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import RUNS, command, with_plan
 from harness.cli.output import near, say
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.stack.stack import Stack
 
 
 def add_to(commands: Any) -> None:
@@ -38,13 +42,26 @@ def run(args: argparse.Namespace) -> int:
         CURRENT.unlink(missing_ok=True)
         CURRENT.symlink_to(folder.name)
         try:
-            here = live.stack
-            say(f"up: {here.service} {here.service_url}\n    prometheus {here.prometheus_url}")
-            say(f"    alertmanager {here.alertmanager_url}\n    evidence {near(folder)}")
-            say("    Ctrl-C ends it. In another terminal here:")
-            say("      harness load scenarios/steady.py\n      harness chaos experiments/server-crash.yaml")
+            say(_about(live.stack))
             while True:
                 live.check()
                 time.sleep(0.5)
         finally:
             CURRENT.unlink(missing_ok=True)
+
+
+def _about(stack: Stack) -> str:
+    """Where everything is, and what can be done with it."""
+    # `harness load` passes it by itself; locust does not
+    file = stack.access.get("headers_file")
+    lines = [
+        f"up: {stack.service} {stack.service_url}",
+        f"    prometheus {stack.prometheus_url}",
+        f"    alertmanager {stack.alertmanager_url}",
+        f"    evidence {near(stack.run)}",
+        *([f"    requests need --headers-file {near(Path(file))}"] if file else []),
+        "    Ctrl-C ends it. In another terminal here:",
+        "      harness load scenarios/steady.py",
+        "      harness chaos experiments/server-crash.yaml",
+    ]
+    return "\n".join(lines)

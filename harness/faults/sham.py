@@ -5,28 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.fault import Facts, Fault
+from harness.faults.fault import Facts
+from harness.faults.pause import Pause
 from harness.stack.stack import Stack
-from harness.stack.undo import Undo
 
 
 @dataclass(frozen=True)
-class Sham(Fault):
+class Sham(Pause):
     """Goes through target, ledger, start and undo, and breaks nothing."""
 
-    component: str = "server"
     kind: ClassVar[str] = "sham"
     sham: ClassVar[bool] = True
-    ends_with_process: ClassVar[bool] = True
-
-    def target(self, stack: Stack) -> Facts:
-        return stack.pid(self.component)._asdict()
-
-    def undo(self, facts: Facts) -> list[Undo]:
-        return [Undo("continue", facts)]  # harmless to a process that is not stopped
 
     def start(self, stack: Stack, facts: Facts) -> None:
-        pass
+        """Nothing. The undo is harmless to a process that is not stopped."""
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         return None

@@ -47,7 +47,7 @@ class Surge(Fault):
             rows=stack.run / f"requests-{self.generator}.bin",
             events=stack.run / "events.jsonl",
             name=self.generator,
-            **stack.generator_options(),
+            **stack.access,
         )
         child = spawn(self.generator, argv, stack.run)
         found = identify(child.pid)

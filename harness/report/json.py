@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.report.summary import Summary, utc
-from harness.verdict import Result
 
 VERSION = 1
+RESULT = ("check", "subject", "verdict", "reason", "measured", "bound", "unit", "status", "place", "remedy")
 SCHEMA = Path(__file__).with_name("results.schema.json")
 
 
@@ -33,25 +33,10 @@ def document(summary: Summary) -> dict[str, Any]:
         "experiments": list(summary.experiments),
         "requests": summary.requests,
         "generator": {"lag_p99_ms": summary.lag_p99_ms},
-        "results": [_result(r) for r in summary.results],
+        "results": [{name: getattr(r, name) for name in RESULT} | {"verdict": r.verdict.name} for r in summary.results],
         "alerts": {name: dict(status) for name, status in summary.alerts.items()},
         "coverage": {severity: dict(tally) for severity, tally in summary.coverage.items()},
         "left_behind": list(summary.left),
-    }
-
-
-def _result(result: Result) -> dict[str, Any]:
-    return {
-        "check": result.check,
-        "subject": result.subject,
-        "verdict": result.verdict.name,
-        "reason": result.reason,
-        "measured": result.measured,
-        "bound": result.bound,
-        "unit": result.unit,
-        "status": result.status,
-        "place": result.place,
-        "remedy": result.remedy,
     }
 
 

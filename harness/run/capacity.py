@@ -35,7 +35,7 @@ def capacity(
     slos = [replace(c, phase=phase) for c in plan.checks if isinstance(c, (ErrorRatio, Latency))]
     if not slos:
         raise UsageError("capacity: the plan has no latency or error objective; add `- slos` to its checks")
-    enough = SPARE * max(_requests_needed(check) for check in slos)
+    enough = SPARE * max(stats.needed(c.target if isinstance(c, ErrorRatio) else c.share) or 0 for c in slos)
     checks = [*slos, Recorded(generators=("load",), phases=(phase,))]
 
     longer: dict[float, int] = {}  # by the rate
@@ -54,8 +54,3 @@ def capacity(
         return Step(rate_per_s, verdict, "; ".join(r.reason for r in kept if r.verdict is verdict), short)
 
     return search(attempt, first_per_s, precision, most_per_s)
-
-
-def _requests_needed(check: ErrorRatio | Latency) -> int:
-    share = check.target if isinstance(check, ErrorRatio) else round(1 - check.percentile / 100, 9)
-    return stats.needed(share) or 0

@@ -27,10 +27,7 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
     run.mkdir(parents=True)
     (run / "plan.yaml").write_text(dump(plan.resolved()))
     (run / "events.jsonl").touch()
-    for folder, files in (
-        ("rules", plan.rules),
-        ("experiments", [e.path for e in plan.experiments]),
-    ):
+    for folder, files in (("rules", plan.rules), ("experiments", [e.path for e in plan.experiments])):
         (run / folder).mkdir(exist_ok=True)
         for file in files:
             shutil.copy(file, run / folder / file.name)

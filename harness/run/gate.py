@@ -23,7 +23,6 @@ from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
     attempts,
     await_calm,
-    from_its_begin,
     loaded,
     perform,
     steady,
@@ -84,7 +83,7 @@ def carry_out(session: Session) -> None:
         view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
         try:
             if varies(begun.detail["arrivals"]):
-                from_its_begin(session, begun.detail["epoch"], "steady load")
+                steady(session, "steady load", begun.detail["epoch"])
             else:
                 session.let_pass("warming up", WARM_S)
                 for again in attempts(session, STEADY, bounds.lag_p99):

@@ -3,52 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.checks import Answers, Recorded, judge_all
 from harness.eventlog import Log
 from harness.history import History, Window, read_rows, write_series
 from harness.run.phases import LOAD_UP_WITHIN_S, generating, processor
-from harness.run.session import TICK_S
+from harness.run.session import Session
 from harness.run.view import View, Watcher
 from harness.stack.stack import Stack
 from harness.verdict import Result
 from harness.watch import metrics
 
 LOADED = "load"  # the phase of `harness load`
+TOGETHER = (("ca_file", "insecure"), ("client_cert", "client_key"), ("headers_file",))  # say one thing
 
 
 def load_once(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
-    corpus: Path | None = None, ca_file: Path | None = None, insecure: bool = False,
+    corpus: Path | None = None, access: Mapping[str, Any] | None = None,
 ) -> tuple[History, Result, Result]:  # fmt: skip
     """Run one scenario against a stack for a time; gives the history, the generator's judgement on itself, and whether
-    all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own.
+    all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own. access: the
+    arguments of `generator.command` by which requests get in, where they differ from service.yaml.
 
     Raises UsageError if a load is running there already or with what the scenario got wrong, ProcessDied with the
     generator's words if it could not run.
     """
     log = Log(stack.run / "events.jsonl")
-    view, began, ticks = View(stack, time.monotonic(), watch), time.time(), processor(stack.run)
-    here = (corpus, Path.cwd(), processes, ca_file, insecure)
-    with generating(stack, scenario, arrivals, for_s, *here) as load:
-        until = time.monotonic() + for_s + LOAD_UP_WITHIN_S
-        shown = time.monotonic()
-        while load.alive() and time.monotonic() < until:
-            time.sleep(TICK_S)
-            if time.monotonic() - shown > 1:
-                shown = time.monotonic()
-                view.show(f"load {scenario.stem}", shown - view.began, for_s)
+    began, ticks = time.time(), processor(stack.run)
+    session = Session(None, stack, log, View(stack, time.monotonic(), watch))
+    access = _access(stack.access, access or {})
+    with generating(stack, scenario, arrivals, for_s, Path.cwd(), corpus, processes, access) as load:
+        session.wait(f"load {scenario.stem}", lambda: not load.alive(), for_s + LOAD_UP_WITHIN_S, for_s)
     if load.popen.returncode != 0:
         load.check()
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     if len(rows):
-        begin, end = (
-            ("begin", rows["intended"].min(), ticks),
-            ("end", rows["intended"].max() + 1e-6, processor(stack.run)),
-        )
-        for edge, at, cpu in (begin, end):
+        first, last = rows["intended"].min(), rows["intended"].max() + 1e-6
+        for edge, at, cpu in (("begin", first, ticks), ("end", last, processor(stack.run))):
             log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
     job = History.read(stack.run).setting("job")
@@ -56,3 +52,10 @@ def load_once(
     history = History.read(stack.run)
     believed, answers = judge_all([Recorded(generators=("load",), phases=(LOADED,)), Answers(LOADED)], history)
     return history, believed, answers
+
+
+def _access(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """How requests get in: as is given, and as is stored where nothing is given in its place."""
+    given = {name: value for name, value in given.items() if value}
+    replaced = {name for names in TOGETHER if given.keys() & {*names} for name in names}
+    return {name: value for name, value in stored.items() if name not in replaced} | given

@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -39,7 +40,7 @@ EXPERIMENT_AT_MOST_S = 300.0
 def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
-    with generating(session.stack, plan.scenario, plan.arrivals, for_s, plan.corpus, plan.workdir) as session.load:
+    with generating(session.stack, plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus) as session.load:
         try:
             yield
         finally:
@@ -48,11 +49,12 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def generating(
-    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, corpus: Path | None, cwd: Path,
-    processes: int = 1, ca_file: Path | None = None, insecure: bool = False,
+    stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, cwd: Path, corpus: Path | None = None,
+    processes: int = 1, access: Mapping[str, Any] | None = None,
 ) -> Iterator[Generator]:  # fmt: skip
-    """A generator at work against a stack, and ended with the block. Raises UsageError with what its scenario got
-    wrong, also where that shows only in the end: its rows are then not what the scenario meant."""
+    """A generator at work against a stack, and ended with the block. access: how its requests get in; None: as the
+    stack says. Raises UsageError with what its scenario got wrong, also where that shows only in the end: its rows are
+    then not what the scenario meant."""
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -66,7 +68,7 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
-        **stack.generator_options(ca_file, insecure),
+        **(stack.access if access is None else access),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
     try:
@@ -98,19 +100,13 @@ def wait_load(session: Session) -> Event:
     return began[0]
 
 
-def steady(session: Session, stage: str) -> None:
-    """The steady load, judged from now on for its time."""
-    await_calm(session, stage)
-    _edge(session, STEADY, "begin")
-    session.let_pass(stage, session.plan.gate.load.for_s)
-    _edge(session, STEADY, "end")
-    _ask(session, STEADY)
-
-
-def from_its_begin(session: Session, epoch: float, stage: str) -> None:
-    """The steady load, judged from the first moment of its schedule on."""
-    _edge(session, STEADY, "begin", at=epoch)
-    session.let_pass(stage, max(0.0, epoch + session.plan.gate.load.for_s - time.time()))
+def steady(session: Session, stage: str, begun: float | None = None) -> None:
+    """The steady load, judged for its time: from calm on, or from when it had begun."""
+    if begun is None:
+        await_calm(session, stage)
+    _edge(session, STEADY, "begin", at=begun)
+    passed_s = 0.0 if begun is None else time.time() - begun
+    session.let_pass(stage, max(0.0, session.plan.gate.load.for_s - passed_s))
     _edge(session, STEADY, "end")
     _ask(session, STEADY)
 

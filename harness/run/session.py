@@ -19,12 +19,13 @@ SHOW_EVERY_S = 1.0
 
 @dataclass
 class Session:
-    """A plan that is carried out against a stack.
+    """What is carried out against a stack.
 
-    live: the stack's processes; None where somebody else holds them up. load: the steady load while it runs.
+    plan: None for a load without one. live: the stack's processes; None where somebody else holds them up. load: the
+    steady load while it runs.
     """
 
-    plan: Plan
+    plan: Plan | None
     stack: Stack
     log: Log
     view: View
@@ -33,7 +34,7 @@ class Session:
     _patience_s: float = field(init=False)  # what is left of it
 
     def __post_init__(self) -> None:
-        self._patience_s = self.plan.gate.generator.patience
+        self._patience_s = self.plan.gate.generator.patience if self.plan else 0.0
 
     def wait(self, stage: str, done: Callable[[], bool], at_most_s: float, known_s: float | None = None) -> bool:
         """True as soon as `done`, False when the time is up. Raises HarnessError if what must live does not.

@@ -246,6 +246,6 @@ def test_harness_load_hands_on_authorities_and_corpus(serve, made, scenario, tmp
     assert {body for _, body in server.bodies} == {b"NORMAL", b"PNEUMONIA"}
     main([*asked, "--insecure"])
     assert "correct predictions    50.00 % of 50 labelled" in capsys.readouterr().out
-    for option in ("--corpus", "--ca-file"):
+    for option in ("--corpus", "--ca-file", "--client-cert", "--client-key", "--headers-file"):
         assert main([*asked, option, "/nowhere"]) == 2
         assert f"{option}: there is no /nowhere" in capsys.readouterr().err
