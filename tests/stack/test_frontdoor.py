@@ -64,10 +64,11 @@ def two():
 
 def connected(door, within_s=10):
     """A connection, and who greeted; None where it was reset."""
-    connection = socket.create_connection(("127.0.0.1", door.port), within_s)
+    connection = None
     try:
+        connection = socket.create_connection(("127.0.0.1", door.port), within_s)
         return connection, connection.recv(1)
-    except ConnectionResetError:
+    except ConnectionResetError:  # which may come before connect() has returned
         return connection, None
 
 
