@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ import yaml
 
 from harness.errors import StackError, UsageError
 from harness.stack import alertmanager, ledger, prometheus, watchdog
-from harness.stack.access import at, write_private
-from harness.stack.blueprint import Blueprint, Prepare, Start
-from harness.stack.component import Component, filled
+from harness.stack.access import at, generator_options, scrape_settings, write_private
+from harness.stack.component import Component
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.service import Service
+from harness.stack.spec import Prepare, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
@@ -34,6 +35,17 @@ from harness.stack.undo import owned
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 MONITORED_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that must be known to bring a stack up."""
+
+    service: ServiceSpec  # its intervals are production's
+    rules: str  # the text of the rule file that runs live
+    workdir: Path  # where commands are run
+    time_scale: float
+    port: int | None = None  # of the service; None: a free one
 
 
 @dataclass
@@ -50,7 +62,7 @@ class Live:
         self.service.check()
         for dependency in self.dependencies:
             if dependency.failure is not None:
-                raise StackError(f"the watch over {dependency.spec.name} broke: {dependency.failure!r}")
+                raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
         for child in self.children:
             child.check()
 
@@ -70,8 +82,8 @@ class Ports:
         """Free ports, but for the service's where the plan names it. Raises UsageError if that is taken."""
         if plan.port is not None and not _free(plan.port):
             raise UsageError(f"port {plan.port} is taken; give another with --port, or none to have one chosen")
-        names = plan.service.replicas
-        started = [d.name for d in plan.service.dependencies if d.wants_port]
+        names = plan.service.replica_names
+        started = [name for name, needed in plan.service.dependencies.items() if needed.takes_port]
         prom, manager, door, *others = free_ports(3 + len(names) + len(started))
         replicas = dict(zip(names, others, strict=False))
         if len(names) == 1:
@@ -98,11 +110,12 @@ class Assembly:
         self.exits.callback(shutil.rmtree, self.private, ignore_errors=True)
         self.ports = Ports.choose(plan)
         self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
-        for dependency in plan.service.dependencies:
-            host, _, port = dependency.address.rpartition(":")
-            if dependency.wants_port:
-                host, port = "127.0.0.1", str(self.ports.dependencies[dependency.name])
-            self.values |= {f"{dependency.name}.host": host, f"{dependency.name}.port": port} if port else {}
+        for name, dependency in plan.service.dependencies.items():
+            address = dependency.address
+            if dependency.takes_port:
+                address = f"127.0.0.1:{self.ports.dependencies[name]}"
+            if address is not None:
+                self.values[f"{name}.host"], _, self.values[f"{name}.port"] = address.rpartition(":")
 
     def child(self, name: str, argv: list[str], **options: Any) -> Child:
         """Start a process of the stack that must not end before the stack does."""
@@ -132,9 +145,9 @@ class Assembly:
                 out = files.enter_context(open(path, "wb"))
             child = spawn("prepare", argv, self.run, cwd=self.plan.workdir, env=self._path(), stdout=out)
         try:
-            code = child.popen.wait(step.within_s)
+            code = child.popen.wait(step.within)
         except subprocess.TimeoutExpired:
-            late = f"no end within {step.within_s:g} s; its log: {child.log}"
+            late = f"no end within {step.within:g} s; its log: {child.log}"
             raise StackError(f"prepare: {step.command}: {late}") from None
         finally:
             child.end()
@@ -177,45 +190,42 @@ def up(
 def _dependencies(assembly: Assembly) -> list[Dependency]:
     """Each dependency, started and ready, one after the other; then the commands that prepare the service."""
     started = []
-    for spec in assembly.plan.service.dependencies:
-        values = assembly.values | ({"port": assembly.values[f"{spec.name}.port"]} if spec.wants_port else {})
+    for name, spec in assembly.plan.service.dependencies.items():
+        values = assembly.values | ({"port": assembly.values[f"{name}.port"]} if spec.takes_port else {})
         component = None
         if spec.start is not None:
-            component = Component(
-                spec.name,
-                assembly.run,
-                lambda spec=spec, values=values: assembly.component(spec.name, spec.start, values),
-            )
-        dependency = Dependency(spec, component, values, assembly.plan.workdir, assembly.emit)
+            component = Component(name, assembly.run, partial(assembly.component, name, spec.start, values))
+        dependency = Dependency(name, spec, component, values, assembly.plan.workdir, assembly.emit)
         assembly.exits.callback(dependency.stop)
         dependency.start()
         started.append(dependency)
-    for step in assembly.plan.service.prepare:
+    for step in assembly.plan.service.start.prepare:
         assembly.prepare(step)
     return started
 
 
 def _monitoring(assembly: Assembly) -> Child:
     """Prometheus. It is started before the service, because its discovery waits 5 s before the first scrape."""
-    run, ports, watched = assembly.run, assembly.ports, assembly.plan.monitoring
+    run, ports, plan = assembly.run, assembly.ports, assembly.plan
+    watched, metrics = plan.service.monitoring, plan.service.metrics
     (run / "prometheus").mkdir(exist_ok=True)
     rules = run / "prometheus" / "rules.yaml"
-    rules.write_text(watched.rules)
+    rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
         targets=[f"127.0.0.1:{port}" for port in ports.replicas.values()],
-        metrics_path=watched.metrics_path,
+        metrics_path=metrics.path,
         alertmanager=f"127.0.0.1:{ports.alertmanager}",
         rule_files=[str(rules.resolve())],
-        scrape_s=watched.scrape_s,
-        evaluation_s=watched.evaluation_s,
-        access=watched.metrics.scrape_settings(assembly.private, assembly.state),
+        scrape_s=watched.scrape_interval / plan.time_scale,
+        evaluation_s=watched.evaluation_interval / plan.time_scale,
+        access=scrape_settings(metrics, assembly.private, assembly.state),
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
     if problems := prometheus.check_config(assembly.tools.promtool, config):
         raise StackError("promtool rejects the configuration made for this run:\n" + "\n".join(problems))
-    data, scale = run / "prometheus" / "data", assembly.plan.time_scale
-    argv = prometheus.command(assembly.tools.prometheus, config, data, ports.prometheus, time_scale=scale)
+    data = run / "prometheus" / "data"
+    argv = prometheus.command(assembly.tools.prometheus, config, data, ports.prometheus, time_scale=plan.time_scale)
     return assembly.child("prometheus", argv)
 
 
@@ -225,12 +235,13 @@ def _receivers(assembly: Assembly) -> Child:
     ports_file = run / "sinks.json"
     argv = [sys.executable, "-m", "harness.stack.sinks", "--dir", str(run), "--port-file", str(ports_file)]
     ports = _wait_file(ports_file, assembly.child("sinks", argv))
+    production = Path(assembly.plan.service.monitoring.alertmanager)
     redirected = alertmanager.redirect(
-        dict(assembly.plan.monitoring.alertmanager_config),
+        yaml.safe_load(production.read_text()),
         http_port=ports["http"],
         smtp_port=ports["smtp"],
         time_scale=assembly.plan.time_scale,
-        folder=assembly.plan.monitoring.alertmanager_folder,
+        folder=production.parent,
     )
     config = run / "alertmanager.yaml"
     config.write_text(yaml.safe_dump(redirected, sort_keys=False))
@@ -248,7 +259,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         prometheus_url=f"http://127.0.0.1:{ports.prometheus}",
         alertmanager_url=f"http://127.0.0.1:{ports.alertmanager}",
         time_scale=plan.time_scale,
-        access=plan.service.requests.generator_options(assembly.private, assembly.state),
+        access=generator_options(plan.service.requests, assembly.private, assembly.state),
     )
     door = None
     if ports.front_door is not None:
@@ -263,7 +274,9 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         if door is not None:
             door.put(ports.replicas[name], on)
 
-    service = Service(ports.replicas, plan.service.probes, start, run, assembly.emit, in_rotation, assembly.state)
+    service = Service(
+        ports.replicas, plan.service.probes.by_name(), start, run, assembly.emit, in_rotation, assembly.state
+    )
     assembly.exits.callback(service.stop)
     service.start()
     here.write()
@@ -274,8 +287,8 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
 def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, manager: Child) -> None:
     _wait_http(f"{live.stack.alertmanager_url}/-/ready", manager, 15)
     _wait_http(f"{live.stack.prometheus_url}/-/ready", prom, 15)
-    live.service.wait_ready(plan.service.start.ready_within_s)
-    _wait_monitoring(live, plan.monitoring.job, MONITORED_WITHIN_S)
+    live.service.wait_ready(plan.service.start.ready_within)
+    _wait_monitoring(live, plan.service.monitoring.job, MONITORED_WITHIN_S)
 
 
 def _close_owner(run: Path) -> None:
