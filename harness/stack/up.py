@@ -26,13 +26,15 @@ from harness.stack.component import Component
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
+from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
-from harness.stack.spec import Prepare, ServiceSpec, Start, filled
+from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
+FRONT_DOOR = "frontdoor"
 PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 MONITORED_WITHIN_S = 20.0
 
@@ -46,6 +48,21 @@ class Blueprint:
     workdir: Path  # where commands are run
     time_scale: float
     port: int | None = None  # of the service; None: a free one
+
+    @property
+    def entrance(self) -> str:
+        """The process that clients find the service at."""
+        return FRONT_DOOR if self.service.replicas > 1 else self.service.replica_names[0]
+
+    def ports(self) -> dict[str, int]:
+        """A free port for each process that needs one, chosen at once so that all differ, but for the service's where
+        it is given. Raises UsageError if that is taken."""
+        if self.port is not None and not _free(self.port):
+            raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
+        started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
+        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *started]
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        return ports if self.port is None else ports | {self.entrance: self.port}
 
 
 @dataclass
@@ -67,36 +84,6 @@ class Live:
             child.check()
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Every port of a stack, chosen at once so that all differ."""
-
-    prometheus: int
-    alertmanager: int
-    replicas: Mapping[str, int]
-    front_door: int | None  # None: the one replica has the service's address itself
-    dependencies: Mapping[str, int]
-
-    @classmethod
-    def choose(cls, plan: Blueprint) -> Ports:
-        """Free ports, but for the service's where the plan names it. Raises UsageError if that is taken."""
-        if plan.port is not None and not _free(plan.port):
-            raise UsageError(f"port {plan.port} is taken; give another with --port, or none to have one chosen")
-        names = plan.service.replica_names
-        started = [name for name, needed in plan.service.dependencies.items() if needed.takes_port]
-        prom, manager, door, *others = free_ports(3 + len(names) + len(started))
-        replicas = dict(zip(names, others, strict=False))
-        if len(names) == 1:
-            replicas[names[0]] = plan.port or replicas[names[0]]
-        front_door = (plan.port or door) if len(names) > 1 else None
-        return cls(prom, manager, replicas, front_door, dict(zip(started, others[len(names) :], strict=True)))
-
-    @property
-    def service(self) -> int:
-        """Where clients find the service."""
-        return self.front_door or next(iter(self.replicas.values()))
-
-
 class Assembly:
     """A stack while it comes up: what the steps share, and the way down in `exits`."""
 
@@ -108,12 +95,10 @@ class Assembly:
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
         self.exits.callback(shutil.rmtree, self.private, ignore_errors=True)
-        self.ports = Ports.choose(plan)
+        self.ports = plan.ports()
         self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
-            address = dependency.address
-            if dependency.takes_port:
-                address = f"127.0.0.1:{self.ports.dependencies[name]}"
+            address = f"127.0.0.1:{self.ports[name]}" if dependency.takes_port else dependency.address
             if address is not None:
                 self.values[f"{name}.host"], _, self.values[f"{name}.port"] = address.rpartition(":")
 
@@ -213,9 +198,9 @@ def _monitoring(assembly: Assembly) -> Child:
     rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{port}" for port in ports.replicas.values()],
+        targets=[f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names],
         metrics_path=metrics.path,
-        alertmanager=f"127.0.0.1:{ports.alertmanager}",
+        alertmanager=f"127.0.0.1:{ports['alertmanager']}",
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
@@ -225,7 +210,7 @@ def _monitoring(assembly: Assembly) -> Child:
     if problems := prometheus.check_config(assembly.tools.promtool, config):
         raise StackError("promtool rejects the configuration made for this run:\n" + "\n".join(problems))
     data = run / "prometheus" / "data"
-    argv = prometheus.command(assembly.tools.prometheus, config, data, ports.prometheus, time_scale=plan.time_scale)
+    argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
     return assembly.child("prometheus", argv)
 
 
@@ -234,7 +219,9 @@ def _receivers(assembly: Assembly) -> Child:
     run = assembly.run
     ports_file = run / "sinks.json"
     argv = [sys.executable, "-m", "harness.stack.sinks", "--dir", str(run), "--port-file", str(ports_file)]
-    ports = _wait_file(ports_file, assembly.child("sinks", argv))
+    child = assembly.child("sinks", argv)
+    wait_until("the sinks did not open", lambda: "" if ports_file.exists() else f"no {ports_file}", 15, child)
+    ports = json.loads(ports_file.read_text())
     production = Path(assembly.plan.service.monitoring.alertmanager)
     redirected = alertmanager.redirect(
         yaml.safe_load(production.read_text()),
@@ -245,7 +232,7 @@ def _receivers(assembly: Assembly) -> Child:
     )
     config = run / "alertmanager.yaml"
     config.write_text(yaml.safe_dump(redirected, sort_keys=False))
-    program, port = assembly.tools.alertmanager, assembly.ports.alertmanager
+    program, port = assembly.tools.alertmanager, assembly.ports["alertmanager"]
     return assembly.child("alertmanager", alertmanager.command(program, config, run / "alertmanager", port))
 
 
@@ -255,28 +242,29 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     here = Stack(
         run=run,
         service=plan.service.name,
-        service_url=f"{plan.service.requests.scheme}://127.0.0.1:{ports.service}",
-        prometheus_url=f"http://127.0.0.1:{ports.prometheus}",
-        alertmanager_url=f"http://127.0.0.1:{ports.alertmanager}",
+        service_url=f"{plan.service.requests.scheme}://127.0.0.1:{ports[plan.entrance]}",
+        prometheus_url=f"http://127.0.0.1:{ports['prometheus']}",
+        alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
         access=generator_options(plan.service.requests, assembly.private, assembly.state),
     )
     door = None
-    if ports.front_door is not None:
-        door = FrontDoor(ports.front_door, assembly.child)
-        door.wait_open()
+    if plan.entrance == FRONT_DOOR:
+        door = FrontDoor(ports[FRONT_DOOR], assembly.child)
+        accepts = partial(not_ready, ReadyTest(tcp=f"127.0.0.1:{door.port}"), {})
+        wait_until("the front door did not open", accepts, 15, door.child)
 
     def start(name: str) -> Child:
-        values = assembly.values | {"port": ports.replicas[name], "replica": name}
+        values = assembly.values | {"port": ports[name], "replica": name}
         return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
 
     def in_rotation(name: str, on: bool) -> None:
         if door is not None:
-            door.put(ports.replicas[name], on)
+            door.put(ports[name], on)
 
-    service = Service(
-        ports.replicas, plan.service.probes.by_name(), start, run, assembly.emit, in_rotation, assembly.state
-    )
+    replicas = {name: ports[name] for name in plan.service.replica_names}
+    probes = plan.service.probes.by_name()
+    service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state)
     assembly.exits.callback(service.stop)
     service.start()
     here.write()
@@ -285,10 +273,12 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
 
 
 def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, manager: Child) -> None:
-    _wait_http(f"{live.stack.alertmanager_url}/-/ready", manager, 15)
-    _wait_http(f"{live.stack.prometheus_url}/-/ready", prom, 15)
+    for url, child in ((live.stack.alertmanager_url, manager), (live.stack.prometheus_url, prom)):
+        serves = partial(not_ready, ReadyTest(http=f"{url}/-/ready"), {})
+        wait_until(f"{child.name} was not ready", serves, 15, child)
     live.service.wait_ready(plan.service.start.ready_within)
-    _wait_monitoring(live, plan.service.monitoring.job, MONITORED_WITHIN_S)
+    job = plan.service.monitoring.job
+    wait_until("the service was not monitored", partial(_unmonitored, live, job), MONITORED_WITHIN_S)
 
 
 def _close_owner(run: Path) -> None:
@@ -314,53 +304,21 @@ def heal(runs: Path) -> list[str]:
     return done
 
 
-def _wait_monitoring(live: Live, job: str, within_s: float) -> None:
-    """Until Prometheus has scraped every replica and found its Alertmanager."""
+def _unmonitored(live: Live, job: str) -> str:
+    """What is missing until Prometheus has scraped every replica and found its Alertmanager."""
     import httpx  # here and below: a command that starts no stack does not pay for it
 
-    until = time.monotonic() + within_s
-    missing = "nothing"
-    while time.monotonic() < until:
-        live.check()
-        try:
-            targets = _get_json(f"{live.stack.prometheus_url}/api/v1/targets")["data"]["activeTargets"]
-            managers = _get_json(f"{live.stack.prometheus_url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
-        except httpx.HTTPError:
-            targets = managers = []
-        unscraped = [t for t in targets if t["labels"].get("job") == job and t["health"] != "up"]
-        if targets and not unscraped and managers:
-            return
-        missing = "has not found Alertmanager" if targets and not unscraped else "has not scraped the service"
-        if error := next((t["lastError"] for t in unscraped if t.get("lastError")), ""):
-            missing += f" ({error})"
-        time.sleep(0.1)
-    raise StackError(f"Prometheus {missing} within {within_s:g} s")
-
-
-def _wait_http(url: str, child: Child, within_s: float) -> None:
-    import httpx
-
-    until = time.monotonic() + within_s
-    with httpx.Client(trust_env=False, verify=False) as client:  # loopback is never behind a proxy
-        while time.monotonic() < until:
-            child.check()
-            try:
-                if client.get(url, timeout=1).is_success:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.02)
-    raise StackError(f"{child.name} did not answer {url} within {within_s:g} s; its log: {child.log}")
-
-
-def _wait_file(path: Path, child: Child, within_s: float = 15) -> dict[str, int]:
-    until = time.monotonic() + within_s
-    while not path.exists():
-        child.check()
-        if time.monotonic() > until:
-            raise StackError(f"{child.name} did not write its ports within {within_s:g} s; its log: {child.log}")
-        time.sleep(0.02)
-    return json.loads(path.read_text())
+    live.check()
+    try:
+        targets = _get_json(f"{live.stack.prometheus_url}/api/v1/targets")["data"]["activeTargets"]
+        managers = _get_json(f"{live.stack.prometheus_url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+    except httpx.HTTPError as error:
+        return f"Prometheus does not respond: {error}"
+    unscraped = [t for t in targets if t["labels"].get("job") == job and t["health"] != "up"]
+    if unscraped or not targets:
+        error = next((f" ({t['lastError']})" for t in unscraped if t.get("lastError")), "")
+        return f"Prometheus has not scraped it{error}"
+    return "" if managers else "Prometheus has not found Alertmanager"
 
 
 def _get_json(url: str) -> Any:

@@ -10,8 +10,9 @@ from steered import wait
 
 from harness.errors import ProcessDied, StackError
 from harness.stack.component import Component
-from harness.stack.dependency import Dependency, not_ready
+from harness.stack.dependency import Dependency
 from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.ready import not_ready
 from harness.stack.spec import DependencySpec, ReadyTest
 
 DATABASE = """
