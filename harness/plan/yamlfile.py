@@ -31,9 +31,9 @@ class YamlFile:
         return f"{self.name}:{self.lines.get(loc, 1)}"
 
 
-def read(path: Path, problems: list[str], shown: str | None = None) -> YamlFile | None:
+def read(path: Path, problems: list[str]) -> YamlFile | None:
     """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
-    name = shown or _shown(path)
+    name = _shown(path)
     try:
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
         data = yaml.safe_load(path.read_text())

@@ -39,20 +39,14 @@ class Response:
     reason: str = ""
 
 
-def ask(
-    port: int,
-    probe: Probe,
-    timeout_s: float,
-    state: Path = Path(),
-    clock: Callable[[], float] = time.monotonic,
-) -> Response:
+def ask(port: int, probe: Probe, timeout_s: float, state: Path = Path()) -> Response:
     """One HTTP GET on a new connection, as the kubelet sends it; the timeout bounds the whole exchange. `state`: the
     run's folder for the files that a header's value comes from."""
-    began = clock()
+    began = time.monotonic()
     raw = b""
 
     def left_s() -> float:
-        left = timeout_s - (clock() - began)
+        left = timeout_s - (time.monotonic() - began)
         if left <= 0:
             raise TimeoutError
         return left
@@ -67,16 +61,16 @@ def ask(
                     break
                 raw += chunk
     except TimeoutError:
-        return Response(False, 0, clock() - began, f"no complete response within {timeout_s:g} s")
+        return Response(False, 0, time.monotonic() - began, f"no complete response within {timeout_s:g} s")
     except OSError as error:
-        return Response(False, 0, clock() - began, error.strerror or str(error))
+        return Response(False, 0, time.monotonic() - began, error.strerror or str(error))
     head, _, body = raw.partition(b"\r\n\r\n")
     parts = head.split(b"\r\n")[0].split()
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
-        return Response(False, 0, clock() - began, "the response is not HTTP")
+        return Response(False, 0, time.monotonic() - began, "the response is not HTTP")
     status = int(parts[1])
     ok = 200 <= status < 400
-    return Response(ok, status, clock() - began, "" if ok else body[:300].decode(errors="replace"))
+    return Response(ok, status, time.monotonic() - began, "" if ok else body[:300].decode(errors="replace"))
 
 
 def _connected(port: int, probe: Probe, timeout_s: float, left_s: Callable[[], float]) -> socket.socket:
