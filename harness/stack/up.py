@@ -154,10 +154,11 @@ def up(
     does the same if we cannot. Raises StackError with the last lines of what did not come up.
     """
     began = time.monotonic()
-    (run / "owner.json").write_text(json.dumps({"pid": os.getpid(), "started": started_ticks(os.getpid())}))
+    owner = run / "owner.json"
+    owner.write_text(json.dumps({"pid": os.getpid(), "started": started_ticks(os.getpid())}))
     with ExitStack() as exits:
         guard = watchdog.start(run)
-        exits.callback(_close_owner, run)
+        exits.callback(owner.unlink, missing_ok=True)
         exits.callback(watchdog.dismiss, guard)
         exits.callback(end_all, run)  # nothing with our mark survives, whatever the callbacks before it met
         report("starting Prometheus, Alertmanager, receivers and the service")
@@ -281,10 +282,6 @@ def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, manager: Child) 
     wait_until("the service was not monitored", partial(_unmonitored, live, job), MONITORED_WITHIN_S)
 
 
-def _close_owner(run: Path) -> None:
-    (run / "owner.json").unlink(missing_ok=True)
-
-
 def heal(runs: Path) -> list[str]:
     """Undo what killed runs left in a folder of runs; a line for each thing done. Runs still owned are left alone."""
     done = []
@@ -330,10 +327,8 @@ def _get_json(url: str) -> Any:
 
 
 def _free(port: int) -> bool:
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
     return True
