@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 
-GROUND_FLOOR = ("errors", "verdict", "units", "stats", "eventlog", "history")  # each imports those before it only
+# each imports those before it only
+GROUND_FLOOR = ("errors", "verdict", "units", "parameters", "stats", "eventlog", "history")
 GROUND = set(GROUND_FLOOR)
 LAYERS = GROUND | {"plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}
 MAY_IMPORT = {  # within harness; every layer may import itself
@@ -29,7 +30,11 @@ MAY_IMPORT = {  # within harness; every layer may import itself
     "run": LAYERS,
     "cli": LAYERS | {"report", "run"},
 }
-PURE = {"harness.load.arrivals": {"plan"}, "harness.rules.rulefile": {"plan"}}  # modules that others may import too
+PURE = {  # modules that others may import too
+    "harness.load.arrivals": {"plan"},
+    "harness.rules.rulefile": {"plan"},
+    "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
+}
 PROCESSES = {  # run as programs of their own, so they may print and exit; so may all of harness.cli
     "harness.chaos.runner",
     "harness.load.locust.runner",
@@ -171,6 +176,7 @@ BREACHES = {
     "a rule other than replay runs something": ("harness.rules.mutate", "import subprocess", "imports subprocess"),
     "the history knows checks": ("harness.history", "from harness import checks", "history may not import"),
     "the ground floor, upwards": ("harness.units", "import harness.stats", "units may not import harness.stats"),
+    "the plan starts a stack": ("harness.plan.x", "from harness.stack.up import up", "plan may not import"),
     "the plan replays": ("harness.plan.x", "from harness.rules import replay", "plan may not import"),
     "the stack, by a relative import": (
         "harness.stack.x",
@@ -228,6 +234,7 @@ ALLOWED = {
     "the version is everyone's": ("harness.report.x", "from harness import __version__"),
     "a layer imports itself": ("harness.stack.x", "from .process import spawn\nfrom harness.stack import ledger"),
     "the plan reads arrivals": ("harness.plan.x", "from harness.load.arrivals import parse"),
+    "the plan reads what the stack needs": ("harness.plan.x", "from harness.stack.spec import ServiceSpec"),
     "the plan reads rule files": ("harness.plan.x", "from harness.rules.rulefile import load"),
     "the stack writes events": ("harness.stack.x", "from harness.eventlog import append"),
     "the adapters import locust": ("harness.load.locust.x", "import locust, gevent"),

@@ -11,11 +11,12 @@ from pydantic import model_validator
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
-from harness.checks.parameters import Parameters, Share
+from harness.checks.parameters import Parameters
 from harness.checks.quiet import Quiet
 from harness.checks.view import Severity, View
 from harness.checks.watchdog import WatchdogUnbroken
 from harness.history import History
+from harness.parameters import Share
 from harness.units import percent
 from harness.verdict import Result, Verdict
 

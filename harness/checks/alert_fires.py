@@ -10,9 +10,10 @@ from pydantic import Field
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
 from harness.checks.evidence import setting
-from harness.checks.parameters import AlertName, Duration, ExperimentName, Parameters
+from harness.checks.parameters import AlertName, ExperimentName, Parameters
 from harness.checks.view import View
 from harness.history import History, Replay
+from harness.parameters import Duration
 from harness.units import duration
 from harness.verdict import Result, Verdict
 

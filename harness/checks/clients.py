@@ -13,8 +13,9 @@ from harness.checks.attribution import by_the_service
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import needed_effect
 from harness.checks.evidence import phase, sent
-from harness.checks.parameters import Duration, ExperimentName, Parameters, Share
+from harness.checks.parameters import ExperimentName, Parameters
 from harness.history import History, Outcome, Window
+from harness.parameters import Duration, Share
 from harness.units import duration, percent
 from harness.verdict import Result, Verdict
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from harness.checks.check import Check, Execution, NoEvidence
-from harness.checks.parameters import Duration, Parameters
+from harness.checks.parameters import Parameters
 from harness.history import History
+from harness.parameters import Duration
 from harness.units import duration
 from harness.verdict import Result, Verdict
 

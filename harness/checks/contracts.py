@@ -40,6 +40,6 @@ def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
         waits = {"group_wait_s": view.group_wait_s, "group_interval_s": view.group_interval_s}
         yield AlertFires(*about, *within, place=place)
         yield AlertDelivered(*about, want.receiver, *within, place=place, proof=want.proof, **waits)
-    for process, want in contract.probes.items():
-        yield ProbeDecisions(experiment, process, want.restart, want.readiness, want.at_most)
+    for component, want in contract.probes.items():
+        yield ProbeDecisions(experiment, component, want.restart, want.readiness, want.at_most)
     yield Clients(experiment, contract.clients.errors_at_most, contract.clients.recovered_within)

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from harness.units import nearest, parse_duration, parse_share
+from harness.parameters import Strict
+from harness.units import nearest, parse_duration
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]  # seconds
 Milliseconds = Annotated[float, BeforeValidator(lambda text: 1000 * parse_duration(text))]
-Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
-
-
-class Strict(BaseModel):
-    """What every section of a plan file is: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Parameters(Strict):

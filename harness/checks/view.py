@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.checks.parameters import Duration, Share, Strict
+from harness.parameters import Duration, Share, Strict
 
 STEADY = "steady"  # the phase before the first experiment
 Severity = Literal["critical", "high", "medium", "low"]

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness.plan.access import Access, SecretSource
-from harness.plan.service import ServiceFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted
+from harness.stack.spec import Access, SecretSource, ServiceSpec
 from harness.units import nearest
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
@@ -17,13 +16,13 @@ NAME = re.compile(r"[a-z][a-z0-9-]*")
 TAKEN = re.compile(r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|chaos-.*")
 
 
-def mistakes(service: ServiceFile, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
+def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
     found = [*_names(service), *_placeholders(service), *_missing(service, beside, environ)]
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
 
-def _names(service: ServiceFile) -> Iterator[tuple[Loc, str]]:
+def _names(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     for name in service.dependencies:
         if not NAME.fullmatch(name):
             yield ("dependencies", name), "must be lower-case letters, digits and -, as a fault names it"
@@ -31,7 +30,7 @@ def _names(service: ServiceFile) -> Iterator[tuple[Loc, str]]:
             yield ("dependencies", name), "is the name of another process of the stack; give it another"
 
 
-def _placeholders(service: ServiceFile) -> Iterator[tuple[Loc, str]]:
+def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     """Dependencies are started in their order, so each may name those before it; the service may name all."""
     known = ["state"]
     for name, dependency in service.dependencies.items():
@@ -59,7 +58,7 @@ def _unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]
             yield loc, f"unknown placeholder {{{name}}}; {nearest(name, known)}"
 
 
-def _missing(service: ServiceFile, beside: Path, environ: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:
+def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:
     sources: list[tuple[Loc, SecretSource]] = []
     files: list[tuple[Loc, str]] = []
     for section in ("requests", "metrics"):
@@ -70,9 +69,8 @@ def _missing(service: ServiceFile, beside: Path, environ: Mapping[str, str]) -> 
         for key in ("ca", "client_cert", "client_key"):
             if (path := getattr(access, key)) is not None:
                 files.append(((section, key), path))
-    for which in ("startup", "liveness", "readiness"):
-        probe = getattr(service.probes, which)
-        for i, header in enumerate(probe.httpHeaders if probe else ()):
+    for which, probe in service.probes.by_name().items():
+        for i, header in enumerate(probe.httpHeaders):
             if header.valueFrom is not None:
                 sources.append((("probes", which, "httpHeaders", i, "valueFrom"), header.valueFrom))
     for loc, source in sources:
@@ -84,5 +82,5 @@ def _missing(service: ServiceFile, beside: Path, environ: Mapping[str, str]) -> 
         if path.startswith("{state}/"):
             if not service.start.prepare:
                 yield loc, f"nothing makes {path}: there is no start.prepare"
-        elif not (beside / path).is_file():
-            yield loc, f"no such file: {path}"
+        elif not Path(path).is_file():
+            yield loc, f"no such file: {os.path.relpath(path, beside)}"

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.checks.parameters import Duration, Share, Strict
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
+from harness.parameters import Duration, Share, Strict
 
 Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, (list, dict)) else str(value))]
 

@@ -14,10 +14,10 @@ from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
 from harness.plan.schedule import lasts_s
-from harness.plan.service import ServiceFile
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import Route, read_watched
 from harness.plan.yamlfile import YamlFile, read, validated
+from harness.stack.spec import ServiceSpec
 from harness.units import nearest
 
 EXPERIMENT_AT_LEAST_S = 10.0  # of load that even the shortest experiment needs, before its fault, under it and after
@@ -29,15 +29,13 @@ class Plan:
 
     path: Path
     gate: GateFile
-    service: ServiceFile
-    service_folder: Path  # where service.yaml lies; paths in it start there
+    service: ServiceSpec
     workdir: Path  # where gate.yaml lies; the service is started there
     scenario: Path
     arrivals: str | None  # the schedule as the generator's command line takes it; None: the scenario's own
     corpus: Path | None  # None: the scenario's own images
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
-    alertmanager: Path
     route: Route
     experiments: tuple[Experiment, ...]
     checks: tuple[Check, ...]
@@ -135,14 +133,12 @@ def load(
         path=path,
         gate=gate,
         service=watched.service,
-        service_folder=(home / gate.service).parent,
         workdir=home,
         scenario=scenario,
         arrivals=arrivals,
         corpus=corpus,
         rules=watched.rules,
         rule_facts=watched.rule_facts,
-        alertmanager=watched.alertmanager,
         route=watched.route,
         experiments=tuple(experiments),
         checks=checks,

@@ -67,6 +67,8 @@ def _since_1(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> 
     new = dict(entry)
     if entry["check"] == "watchdog":
         new["alert"] = new.pop("watchdog")
+    if entry["check"] == "probes":
+        new["component"] = new.pop("process")
     if entry["check"] == "alert_coverage":  # held copies of what it judged itself; now it goes by the others' results
         used = [*new.pop("contracts"), *new.pop("quiet"), new.pop("watchdog")]
         if any(check is not None and check not in entries for check in used):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.checks.view import RuleFact
 from harness.plan.components import mistakes
-from harness.plan.service import ServiceFile, SloFile
+from harness.plan.slos import SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
+from harness.stack.spec import ServiceSpec
 from harness.units import nearest, prometheus_seconds
 
 CAPABILITIES = {"gpu": ("/proc/driver/nvidia/version", "/dev/nvidiactl")}  # a host that has one of the files has it
@@ -26,10 +27,9 @@ class Route:
 class Watched:
     """service.yaml and the files it names."""
 
-    service: ServiceFile
+    service: ServiceSpec
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
-    alertmanager: Path
     route: Route
     slos: SloFile
 
@@ -37,15 +37,16 @@ class Watched:
 def read_watched(path: Path, problems: list[str]) -> Watched | None:
     """The service and all its monitoring, or None with every problem appended."""
     file = read(path, problems)
-    service = validated(file, ServiceFile, problems) if file else None
+    beside = path.parent
+    service = validated(file, ServiceSpec, problems, folder=beside) if file else None
     if file is None or service is None:
         return None
-    beside, before = path.parent, len(problems)
+    before = len(problems)
     problems += mistakes(service, file, beside)
     rules, facts = _rules(beside, service, file, problems)
     facts = _applicable(facts, service, file, problems)
-    alertmanager, route = beside / service.monitoring.alertmanager, Route()
-    am_file = read(alertmanager, problems)
+    route = Route()
+    am_file = read(Path(service.monitoring.alertmanager), problems)
     if am_file is None:
         problems[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
     else:
@@ -54,11 +55,11 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     slos = validated(slo_file, SloFile, problems) if slo_file else None
     if slos is None or len(problems) > before:
         return None
-    return Watched(service, tuple(rules), tuple(facts), alertmanager, route, slos)
+    return Watched(service, tuple(rules), tuple(facts), route, slos)
 
 
 def _rules(
-    beside: Path, service: ServiceFile, file: YamlFile, problems: list[str]
+    beside: Path, service: ServiceSpec, file: YamlFile, problems: list[str]
 ) -> tuple[list[Path], list[RuleFact]]:
     paths, facts = [], []
     for i, pattern in enumerate(service.monitoring.rules):
@@ -79,7 +80,7 @@ def _rules(
     return paths, facts
 
 
-def _applicable(facts: list[RuleFact], service: ServiceFile, file: YamlFile, problems: list[str]) -> list[RuleFact]:
+def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:
     """The same, those marked that need what this host lacks."""
     lacking: set[str] = set()
     for capability, alerts in service.monitoring.needs.items():

@@ -31,9 +31,9 @@ class YamlFile:
         return f"{self.name}:{self.lines.get(loc, 1)}"
 
 
-def read(path: Path, problems: list[str], shown: str | None = None) -> YamlFile | None:
+def read(path: Path, problems: list[str]) -> YamlFile | None:
     """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
-    name = shown or _shown(path)
+    name = _shown(path)
     try:
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
         data = yaml.safe_load(path.read_text())
@@ -53,8 +53,9 @@ def read(path: Path, problems: list[str], shown: str | None = None) -> YamlFile 
     return YamlFile(name, data, lines)
 
 
-def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc = ()) -> Model | None:
-    """The part of a file at a place as a model, or None with every problem appended, each with its line and remedy."""
+def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc = (), **context: Any) -> Model | None:
+    """The part of a file at a place as a model, or None with every problem appended, each with its line and remedy.
+    context: of the validation."""
     data = file.data
     for key in at:
         data = data[key]
@@ -63,7 +64,7 @@ def validated(file: YamlFile, model: type[Model], problems: list[str], at: Loc =
         problems.append(f"{file.place(at)}: {dotted(at) or 'the file'}: must be a mapping, got {found}")
         return None
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         problems += complaints(file, error, model, at)
         return None

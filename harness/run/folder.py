@@ -32,7 +32,7 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
         for file in files:
             shutil.copy(file, run / folder / file.name)
     shutil.copy(plan.path, run / "gate.yaml")
-    shutil.copy(plan.alertmanager, run / "production-alertmanager.yaml")
+    shutil.copy(plan.service.monitoring.alertmanager, run / "production-alertmanager.yaml")
     (run / "journals").mkdir()
     (run / "environment.json").write_text(json.dumps(_environment(plan, tools), indent=1))
     return run

@@ -16,7 +16,6 @@ from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
 from harness.run.asked import run_commands
-from harness.run.blueprint import blueprint
 from harness.run.evidence import replay_all, store_samples
 from harness.run.folder import commit
 from harness.run.phases import (
@@ -32,7 +31,7 @@ from harness.run.session import Session
 from harness.run.view import Progress, View, Watcher
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
-from harness.stack.up import Live, up
+from harness.stack.up import Blueprint, Live, up
 
 EXPERIMENT_TAKES_S = 26.0  # about, for whoever waits; the bundled ones take 17 to 30
 WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
@@ -65,7 +64,8 @@ def held(
     """The plan's stack, up and idle until the end of the block."""
     log = Log(run / "events.jsonl")
     record_settings(plan, log)
-    with up(blueprint(plan, rules, port), tools, run, log.event, show) as live:
+    blueprint = Blueprint(plan.service, rules, plan.workdir, plan.gate.time_scale, port)
+    with up(blueprint, tools, run, log.event, show) as live:
         yield live
 
 

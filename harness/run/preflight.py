@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.errors import PlanError
 from harness.plan.plan import Plan
 from harness.rules.compress import compress
@@ -14,7 +16,7 @@ def preflight(plan: Plan, tools: Tools) -> tuple[Plan, str]:
     """The rules as they will run live, and the plan with the reasons why some have no live copy. Raises PlanError with
     what promtool and amtool reject in the production files."""
     problems = check_with_promtool(tools.promtool, plan.rules)
-    problems += alertmanager.check_config(tools.amtool, plan.alertmanager)
+    problems += alertmanager.check_config(tools.amtool, Path(plan.service.monitoring.alertmanager))
     if problems:
         raise PlanError(problems)
     text, refused = compress(

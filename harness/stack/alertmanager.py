@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from harness.errors import PlanError, StackError, ToolMissing
+from harness.errors import PlanError, ToolMissing
 from harness.stack.messages import ALERTS_FIELD
 from harness.units import prometheus_ms
 
@@ -155,30 +155,13 @@ def command(binary: str, config: Path, data_dir: Path, port: int) -> list[str]:
 
 def check_config(amtool: str, path: Path) -> list[str]:
     """What amtool objects to in a configuration and its templates; empty where it is content. Raises ToolMissing."""
-    done = _run(amtool, "check-config", str(path))
+    try:
+        done = subprocess.run([amtool, "check-config", str(path)], capture_output=True, text=True, timeout=60)
+    except FileNotFoundError:
+        raise ToolMissing(f"{amtool}: no such program; `make tools` gets it") from None
     if done.returncode == 0:
         return []
     failure = re.search(r"FAILED:(.+)", done.stdout, re.S) or re.search(r"error:(.+)", done.stderr, re.S)
     lines = [line.strip() for line in failure[1].splitlines()] if failure else [f"amtool ended with {done.returncode}"]
     found = [line for line in lines if line and not line.endswith(":")]  # "yaml: unmarshal errors:" heads a list
     return [re.sub(r"^line (\d+)", rf"{path}:\1", line) if line[:5] == "line " else f"{path}: {line}" for line in found]
-
-
-def receivers_for(amtool: str, path: Path, labels: Mapping[str, str]) -> list[str]:
-    """The receivers an alert with these labels is routed to, in order of the tree. Raises StackError, ToolMissing."""
-    pairs = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
-    done = _run(amtool, "config", "routes", "test", f"--config.file={path}", *pairs)
-    if done.returncode != 0:
-        raise StackError(f"amtool config routes test {path}: {done.stderr.strip() or done.stdout.strip()}")
-    return [name for line in done.stdout.splitlines() for name in line.split(",") if name]
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        raise ToolMissing(f"{program}: no such program; `make tools` gets it") from None

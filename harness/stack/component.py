@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.stack.process import Child, started_ticks
@@ -51,10 +51,3 @@ class Component:
     def restart_request(self) -> Path:
         """The file by which anybody asks for a restart; it is removed when the component is ready again."""
         return self._run / "requests" / f"restart-{self.name}"
-
-
-def filled(text: str, values: Mapping[str, object]) -> str:
-    """A text of service.yaml with its placeholders, like {port}, replaced."""
-    for name, value in values.items():
-        text = text.replace(f"{{{name}}}", str(value))
-    return text

@@ -3,22 +3,19 @@ attached. Nobody restarts one that ends, unless asked: what the service does wit
 
 from __future__ import annotations
 
-import shlex
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.errors import StackError
-from harness.stack.blueprint import DependencySpec, Ready
-from harness.stack.component import Component, filled
+from harness.stack.component import Component
+from harness.stack.ready import TEST_TIMEOUT_S, not_ready, wait_until
+from harness.stack.spec import DependencySpec
 
 ATTACHED_READY_WITHIN_S = 30.0
 POLL_S = 0.1
 REQUEST_GRACE_S = 5.0
-TEST_TIMEOUT_S = 5.0
 
 
 class Dependency:
@@ -29,17 +26,18 @@ class Dependency:
 
     def __init__(
         self,
+        name: str,
         spec: DependencySpec,
         component: Component | None,
         values: Mapping[str, object],
         workdir: Path,
         emit: Callable[..., None],
     ):
-        self.spec, self.component, self.emit = spec, component, emit
+        self.name, self.spec, self.component, self.emit = name, spec, component, emit
         self.failure: BaseException | None = None
         self._values, self._workdir = values, workdir
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guard, name=f"dependency-{spec.name}", daemon=True)
+        self._thread = threading.Thread(target=self._guard, name=f"dependency-{name}", daemon=True)
 
     def start(self) -> None:
         """Start it and return when it is ready. Raises StackError with its last lines if it does not get so."""
@@ -58,17 +56,14 @@ class Dependency:
             self.component.end(REQUEST_GRACE_S)
 
     def _wait_ready(self) -> None:
-        within_s = self.spec.start.ready_within_s if self.spec.start else ATTACHED_READY_WITHIN_S
+        within_s = self.spec.start.ready_within if self.spec.start else ATTACHED_READY_WITHIN_S
         until = time.monotonic() + within_s
-        while problem := not_ready(self.spec.ready, self._values, self._workdir, within_s=until - time.monotonic()):
-            if self.component is not None:
-                self.component.child.check()
-            if time.monotonic() > until or self._stop.is_set():
-                log = f"; its log: {self.component.child.log}" if self.component else ""
-                raise StackError(f"{self.spec.name} was not ready within {within_s:g} s: {problem}{log}")
-            time.sleep(POLL_S)
-        if self.component is not None:  # something else may have passed the test
-            self.component.child.check()
+
+        def problem() -> str:
+            return not_ready(self.spec.test, self._values, self._workdir, until - time.monotonic())
+
+        child = self.component.child if self.component is not None else None
+        wait_until(f"{self.name} was not ready", problem, within_s, child, self._stop)
 
     def _watch(self) -> None:
         component, ended, tried = self.component, 0, 0.0  # the generation whose end is recorded; the request tried
@@ -89,10 +84,10 @@ class Dependency:
         try:
             self.component.end(REQUEST_GRACE_S)
             self.component.start()
-            self.emit("stack", "restart", component=self.spec.name, cause="request")
+            self.emit("stack", "restart", component=self.name, cause="request")
             self._wait_ready()
         except StackError as error:
-            self.emit("stack", "restart", "fail", component=self.spec.name, cause="request", problem=str(error))
+            self.emit("stack", "restart", "fail", component=self.name, cause="request", problem=str(error))
             return False
         return True
 
@@ -101,34 +96,3 @@ class Dependency:
             self._watch()
         except BaseException as error:
             self.failure = error
-
-
-def not_ready(ready: Ready, values: Mapping[str, object], workdir: Path, within_s: float = TEST_TIMEOUT_S) -> str:
-    """Why a dependency cannot be used yet; empty when it can."""
-    timeout_s = max(0.1, min(TEST_TIMEOUT_S, within_s))
-    if ready.tcp:
-        address = filled(ready.tcp, values)
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout_s).close()
-        except OSError as error:
-            return f"{address}: {error.strerror or error}"
-    elif ready.http:
-        import httpx  # only who asks over HTTP pays for it
-
-        url = filled(ready.http, values)
-        try:
-            status = httpx.get(url, timeout=timeout_s, trust_env=False, verify=False).status_code
-        except httpx.HTTPError as error:
-            return f"{url}: {error}"
-        return f"{url}: status {status}" if status >= 400 else ""
-    else:
-        argv = [filled(part, values) for part in shlex.split(ready.command)]
-        try:
-            done = subprocess.run(argv, cwd=workdir, capture_output=True, text=True, timeout=timeout_s)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{argv[0]}: {getattr(error, 'strerror', None) or f'no end within {timeout_s:.3g} s'}"
-        if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines() or [""]
-            return f"{argv[0]} exited with {done.returncode}: {lines[-1][:200]}"
-    return ""

@@ -17,11 +17,9 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from harness.errors import StackError
 from harness.stack.process import Child
 
 LOOPBACK = "127.0.0.1"
@@ -47,18 +45,6 @@ class FrontDoor:
             with suppress(OSError, ValueError):  # it has ended, which is seen by whoever checks the children
                 self.child.popen.stdin.write((json.dumps(self._in_traffic) + "\n").encode())
                 self.child.popen.stdin.flush()
-
-    def wait_open(self, within_s: float = 15.0) -> None:
-        """Return when it accepts connections. Raises StackError."""
-        until = time.monotonic() + within_s
-        while True:
-            self.child.check()
-            try:
-                return socket.create_connection((LOOPBACK, self.port), 1).close()
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise StackError(f"the front door did not open within {within_s:g} s: {error}") from None
-                time.sleep(0.02)
 
 
 class Half(asyncio.Protocol):

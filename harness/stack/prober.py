@@ -22,25 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.eventlog import Log
-from harness.stack.access import Secret
+from harness.stack.access import read_secret
 from harness.stack.component import Component
+from harness.stack.spec import Probe
 
 INITIAL = {"liveness": True, "readiness": False, "startup": None}
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One probe as in a pod specification; seconds."""
-
-    path: str
-    period_s: float = 10
-    timeout_s: float = 1
-    failure_threshold: int = 3
-    success_threshold: int = 1
-    initial_delay_s: float = 0
-    grace_s: float | None = None  # terminationGracePeriodSeconds of this probe
-    https: bool = False
-    headers: tuple[tuple[str, str | Secret], ...] = ()  # in place of the kubelet's own of the same name
 
 
 @dataclass(frozen=True)
@@ -53,20 +39,14 @@ class Response:
     reason: str = ""
 
 
-def ask(
-    port: int,
-    probe: Probe,
-    timeout_s: float,
-    state: Path = Path(),
-    clock: Callable[[], float] = time.monotonic,
-) -> Response:
+def ask(port: int, probe: Probe, timeout_s: float, state: Path = Path()) -> Response:
     """One HTTP GET on a new connection, as the kubelet sends it; the timeout bounds the whole exchange. `state`: the
     run's folder for the files that a header's value comes from."""
-    began = clock()
+    began = time.monotonic()
     raw = b""
 
     def left_s() -> float:
-        left = timeout_s - (clock() - began)
+        left = timeout_s - (time.monotonic() - began)
         if left <= 0:
             raise TimeoutError
         return left
@@ -81,21 +61,21 @@ def ask(
                     break
                 raw += chunk
     except TimeoutError:
-        return Response(False, 0, clock() - began, f"no complete response within {timeout_s:g} s")
+        return Response(False, 0, time.monotonic() - began, f"no complete response within {timeout_s:g} s")
     except OSError as error:
-        return Response(False, 0, clock() - began, error.strerror or str(error))
+        return Response(False, 0, time.monotonic() - began, error.strerror or str(error))
     head, _, body = raw.partition(b"\r\n\r\n")
     parts = head.split(b"\r\n")[0].split()
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
-        return Response(False, 0, clock() - began, "the response is not HTTP")
+        return Response(False, 0, time.monotonic() - began, "the response is not HTTP")
     status = int(parts[1])
     ok = 200 <= status < 400
-    return Response(ok, status, clock() - began, "" if ok else body[:300].decode(errors="replace"))
+    return Response(ok, status, time.monotonic() - began, "" if ok else body[:300].decode(errors="replace"))
 
 
 def _connected(port: int, probe: Probe, timeout_s: float, left_s: Callable[[], float]) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout_s)
-    if not probe.https:
+    if probe.scheme == "HTTP":
         return connection
     import ssl  # only who asks over TLS pays for it
 
@@ -112,8 +92,9 @@ def _connected(port: int, probe: Probe, timeout_s: float, left_s: Callable[[], f
 def _request(port: int, probe: Probe, state: Path) -> bytes:
     headers = {"host": ("Host", f"127.0.0.1:{port}"), "user-agent": ("User-Agent", "kube-probe/1.30")}
     headers |= {"accept": ("Accept", "*/*"), "connection": ("Connection", "close")}
-    for name, value in probe.headers:
-        headers[name.lower()] = (name, value if isinstance(value, str) else value.read(state))
+    for header in probe.httpHeaders:
+        value = read_secret(header.valueFrom, state) if header.valueFrom else header.value
+        headers[header.name.lower()] = (header.name, value)
     lines = [f"GET {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.values())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -135,7 +116,7 @@ class Streak:
         """Count one result; True if the decision changed with it."""
         self.run = self.run + 1 if ok == self.last else 1
         self.last = ok
-        if self.run < (self.probe.success_threshold if ok else self.probe.failure_threshold):
+        if self.run < (self.probe.successThreshold if ok else self.probe.failureThreshold):
             return False
         changed = self.decision != ok
         self.decision = ok
@@ -212,9 +193,13 @@ class Prober:
             if now != generation:
                 generation, on_hold = now, False
                 streak.reset()
-            due = not on_hold and started != (which == "startup") and time.monotonic() - since >= probe.initial_delay_s
+            due = (
+                not on_hold
+                and started != (which == "startup")
+                and time.monotonic() - since >= probe.initialDelaySeconds
+            )
             if due and alive:
-                response = ask(self.port, probe, probe.timeout_s, self.state)
+                response = ask(self.port, probe, probe.timeoutSeconds, self.state)
                 with component.lock:
                     if component.generation != generation or self._stop.is_set():
                         continue  # the process changed under the probe: its response belongs to neither
@@ -231,7 +216,7 @@ class Prober:
                 streak.reset()
                 self._report(which, "unready", probe)
                 self._record(which, Response(False, 0, 0.0, "the container has ended"), "unready")
-            tick += probe.period_s
+            tick += probe.periodSeconds
             tick = max(tick, time.monotonic())  # a missed tick is not replayed
             while (left := tick - time.monotonic()) > 0 and not self._stop.wait(min(left, 0.25)):
                 with component.lock:

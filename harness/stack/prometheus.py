@@ -23,7 +23,6 @@ def config(
     rule_files: list[str],
     scrape_s: float,
     evaluation_s: float,
-    external_labels: Mapping[str, str] | None = None,
     access: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
@@ -36,7 +35,6 @@ def config(
             "scrape_interval": scrape,
             "scrape_timeout": scrape,
             "evaluation_interval": evaluation,
-            **({"external_labels": dict(external_labels)} if external_labels else {}),
         },
         "rule_files": rule_files,
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
@@ -51,16 +49,14 @@ def config(
     }
 
 
-def command(
-    binary: str, config_file: Path, data: Path, port: int, *, time_scale: float, retention: str = "1d"
-) -> list[str]:
+def command(binary: str, config_file: Path, data: Path, port: int, *, time_scale: float) -> list[str]:
     """How Prometheus is started. `--rules.alert.resend-delay=1s`, or an alert raised before Alertmanager is discovered
     is lost for a minute; the look-back is scaled with everything else."""
     return [
         binary,
         f"--config.file={config_file}",
         f"--storage.tsdb.path={data}",
-        f"--storage.tsdb.retention.time={retention}",
+        "--storage.tsdb.retention.time=1d",
         f"--web.listen-address=127.0.0.1:{port}",
         "--web.enable-lifecycle",
         "--web.enable-admin-api",

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from harness.errors import StackError
 from harness.stack.component import Component
-from harness.stack.prober import Probe, Prober
+from harness.stack.prober import Prober
 from harness.stack.process import Child
+from harness.stack.spec import Probe
 from harness.stack.supervisor import Supervisor
 
 

@@ -1,21 +1,19 @@
 """Where a run's notifications end up: local stand-ins for PagerDuty, Slack, a mail server and webhooks.
 
-    python -m harness.stack.sinks --dir RUN_DIR --port-file PATH [--die-with-stdin]
+    python -m harness.stack.sinks --dir RUN_DIR --port-file PATH
 
 A process of its own, so that nothing the harness does delays the time a message is stamped with. It listens on free
 loopback ports and writes them to PATH as {"http": port, "smtp": port} once both are open. A message to
 /pagerduty/NAME, /slack/NAME or /webhook/NAME, or a mail with the header X-Receiver: NAME (quoted as in a URL), is
 appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text], and then gets
 the response that the real service would give. A message about alerts that fire and alerts that are resolved is two
-lines with the same `at`. Ends on SIGTERM, or with its
-stdin if asked to.
+lines with the same `at`. Ends on SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -103,8 +101,7 @@ def http_server(log: NotificationLog) -> ThreadingHTTPServer:
         def log_message(self, *_) -> None:
             pass  # notifications.jsonl is the log
 
-    server = ThreadingHTTPServer((LOOPBACK, 0), Sink)
-    return server
+    return ThreadingHTTPServer((LOOPBACK, 0), Sink)
 
 
 class Mailbox:
@@ -130,14 +127,12 @@ class Mail(SMTP):
         super().__init__(Mailbox(log), hostname="localhost", data_size_limit=BODY_BYTES)
 
 
-async def serve(folder: Path, port_file: Path, die_with_stdin: bool) -> None:
+async def serve(folder: Path, port_file: Path) -> None:
     """Listen, announce the ports, and stay until asked to end. Raises StackError."""
     log = NotificationLog(folder)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
-    if die_with_stdin:
-        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, over), daemon=True).start()
     with http_server(log) as http:
         # No polling: nobody calls its shutdown(), the thread ends with the process.
         threading.Thread(target=http.serve_forever, args=(3600,), daemon=True).start()
@@ -156,22 +151,13 @@ def announce(port_file: Path, ports: dict[str, int]) -> None:
         raise StackError(f"sinks: cannot write {port_file}: {error.strerror}") from None
 
 
-def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):  # not sys.stdin: its lock, held here, would abort the interpreter's shutdown
-            pass
-    with contextlib.suppress(RuntimeError):  # the loop is gone: we are ending already
-        loop.call_soon_threadsafe(over.set)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.stack.sinks", description=__doc__.partition("\n")[0])
     parser.add_argument("--dir", type=Path, required=True, help="the run's folder")
     parser.add_argument("--port-file", type=Path, required=True, help="where to write the ports when ready")
-    parser.add_argument("--die-with-stdin", action="store_true", help="end when stdin closes")
     asked = parser.parse_args()
     try:
-        asyncio.run(serve(asked.dir, asked.port_file, asked.die_with_stdin))
+        asyncio.run(serve(asked.dir, asked.port_file))
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from harness.stack.component import Component
-from harness.stack.prober import Probe
+from harness.stack.spec import Probe
 
 RELIST_S = 1.0
 POLL_S = 0.1  # how often a request to restart is looked for
@@ -59,7 +59,8 @@ class Supervisor:
     def carry_out(self, which: str, decision: str, probe: Probe) -> None:
         """Do what a probe has decided; the caller holds the component's lock or reports its end."""
         if decision == "restart":
-            self._restart_decided = (which, self.grace_s if probe.grace_s is None else probe.grace_s)
+            grace_s = probe.terminationGracePeriodSeconds
+            self._restart_decided = (which, self.grace_s if grace_s is None else grace_s)
             self._wake.set()
             return
         self._traffic(decision == "ready")

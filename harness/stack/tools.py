@@ -159,7 +159,9 @@ def from_release(
         if not wanted & set(programs):
             continue
         stem = f"{product}-{version}.linux-{architecture}"
-        with _scratch(into) as scratch:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".getting-", dir=into.parent) as folder:  # a rename away from `into`
+            scratch = Path(folder)
             archive = scratch / f"{stem}.tar.gz"
             if archive.name not in pins:
                 raise ToolMissing(f"no checksum is pinned for {archive.name}")
@@ -171,7 +173,8 @@ def from_release(
                     except KeyError:
                         raise ToolMissing(f"{archive.name} holds no {program}") from None
                     (scratch / program).write_bytes(member.read())
-                    _install(scratch / program, into / program)
+                    (scratch / program).chmod(0o755)
+                    (scratch / program).replace(into / program)
 
 
 def _download(url: str, to: Path, sha256: str) -> None:
@@ -190,22 +193,6 @@ def _download(url: str, to: Path, sha256: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise ToolMissing(f"{url}: SHA-256 is {found}, pinned is {sha256}; not used")
-
-
-def _scratch(into: Path) -> tempfile.TemporaryDirectory:
-    """A folder beside `into`, so that moving out of it is one rename."""
-
-    class Scratch(tempfile.TemporaryDirectory):
-        def __enter__(self) -> Path:
-            return Path(super().__enter__())
-
-    into.mkdir(parents=True, exist_ok=True)
-    return Scratch(prefix=".getting-", dir=into.parent)
-
-
-def _install(program: Path, to: Path) -> None:
-    program.chmod(0o755)
-    program.replace(to)
 
 
 def _run(command: list[str]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,48 @@ import yaml
 
 from harness.errors import StackError, UsageError
 from harness.stack import alertmanager, ledger, prometheus, watchdog
-from harness.stack.access import at, write_private
-from harness.stack.blueprint import Blueprint, Prepare, Start
-from harness.stack.component import Component, filled
+from harness.stack.access import at, generator_options, scrape_settings, write_private
+from harness.stack.component import Component
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
+from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
+from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
+FRONT_DOOR = "frontdoor"
 PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 MONITORED_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that must be known to bring a stack up."""
+
+    service: ServiceSpec  # its intervals are production's
+    rules: str  # the text of the rule file that runs live
+    workdir: Path  # where commands are run
+    time_scale: float
+    port: int | None = None  # of the service; None: a free one
+
+    @property
+    def entrance(self) -> str:
+        """The process that clients find the service at."""
+        return FRONT_DOOR if self.service.replicas > 1 else self.service.replica_names[0]
+
+    def ports(self) -> dict[str, int]:
+        """A free port for each process that needs one, chosen at once so that all differ, but for the service's where
+        it is given. Raises UsageError if that is taken."""
+        if self.port is not None and not _free(self.port):
+            raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
+        started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
+        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *started]
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        return ports if self.port is None else ports | {self.entrance: self.port}
 
 
 @dataclass
@@ -50,39 +79,9 @@ class Live:
         self.service.check()
         for dependency in self.dependencies:
             if dependency.failure is not None:
-                raise StackError(f"the watch over {dependency.spec.name} broke: {dependency.failure!r}")
+                raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
         for child in self.children:
             child.check()
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Every port of a stack, chosen at once so that all differ."""
-
-    prometheus: int
-    alertmanager: int
-    replicas: Mapping[str, int]
-    front_door: int | None  # None: the one replica has the service's address itself
-    dependencies: Mapping[str, int]
-
-    @classmethod
-    def choose(cls, plan: Blueprint) -> Ports:
-        """Free ports, but for the service's where the plan names it. Raises UsageError if that is taken."""
-        if plan.port is not None and not _free(plan.port):
-            raise UsageError(f"port {plan.port} is taken; give another with --port, or none to have one chosen")
-        names = plan.service.replicas
-        started = [d.name for d in plan.service.dependencies if d.wants_port]
-        prom, manager, door, *others = free_ports(3 + len(names) + len(started))
-        replicas = dict(zip(names, others, strict=False))
-        if len(names) == 1:
-            replicas[names[0]] = plan.port or replicas[names[0]]
-        front_door = (plan.port or door) if len(names) > 1 else None
-        return cls(prom, manager, replicas, front_door, dict(zip(started, others[len(names) :], strict=True)))
-
-    @property
-    def service(self) -> int:
-        """Where clients find the service."""
-        return self.front_door or next(iter(self.replicas.values()))
 
 
 class Assembly:
@@ -96,13 +95,12 @@ class Assembly:
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
         self.exits.callback(shutil.rmtree, self.private, ignore_errors=True)
-        self.ports = Ports.choose(plan)
+        self.ports = plan.ports()
         self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
-        for dependency in plan.service.dependencies:
-            host, _, port = dependency.address.rpartition(":")
-            if dependency.wants_port:
-                host, port = "127.0.0.1", str(self.ports.dependencies[dependency.name])
-            self.values |= {f"{dependency.name}.host": host, f"{dependency.name}.port": port} if port else {}
+        for name, dependency in plan.service.dependencies.items():
+            address = f"127.0.0.1:{self.ports[name]}" if dependency.takes_port else dependency.address
+            if address is not None:
+                self.values[f"{name}.host"], _, self.values[f"{name}.port"] = address.rpartition(":")
 
     def child(self, name: str, argv: list[str], **options: Any) -> Child:
         """Start a process of the stack that must not end before the stack does."""
@@ -132,9 +130,9 @@ class Assembly:
                 out = files.enter_context(open(path, "wb"))
             child = spawn("prepare", argv, self.run, cwd=self.plan.workdir, env=self._path(), stdout=out)
         try:
-            code = child.popen.wait(step.within_s)
+            code = child.popen.wait(step.within)
         except subprocess.TimeoutExpired:
-            late = f"no end within {step.within_s:g} s; its log: {child.log}"
+            late = f"no end within {step.within:g} s; its log: {child.log}"
             raise StackError(f"prepare: {step.command}: {late}") from None
         finally:
             child.end()
@@ -156,10 +154,11 @@ def up(
     does the same if we cannot. Raises StackError with the last lines of what did not come up.
     """
     began = time.monotonic()
-    (run / "owner.json").write_text(json.dumps({"pid": os.getpid(), "started": started_ticks(os.getpid())}))
+    owner = run / "owner.json"
+    owner.write_text(json.dumps({"pid": os.getpid(), "started": started_ticks(os.getpid())}))
     with ExitStack() as exits:
         guard = watchdog.start(run)
-        exits.callback(_close_owner, run)
+        exits.callback(owner.unlink, missing_ok=True)
         exits.callback(watchdog.dismiss, guard)
         exits.callback(end_all, run)  # nothing with our mark survives, whatever the callbacks before it met
         report("starting Prometheus, Alertmanager, receivers and the service")
@@ -177,45 +176,42 @@ def up(
 def _dependencies(assembly: Assembly) -> list[Dependency]:
     """Each dependency, started and ready, one after the other; then the commands that prepare the service."""
     started = []
-    for spec in assembly.plan.service.dependencies:
-        values = assembly.values | ({"port": assembly.values[f"{spec.name}.port"]} if spec.wants_port else {})
+    for name, spec in assembly.plan.service.dependencies.items():
+        values = assembly.values | ({"port": assembly.values[f"{name}.port"]} if spec.takes_port else {})
         component = None
         if spec.start is not None:
-            component = Component(
-                spec.name,
-                assembly.run,
-                lambda spec=spec, values=values: assembly.component(spec.name, spec.start, values),
-            )
-        dependency = Dependency(spec, component, values, assembly.plan.workdir, assembly.emit)
+            component = Component(name, assembly.run, partial(assembly.component, name, spec.start, values))
+        dependency = Dependency(name, spec, component, values, assembly.plan.workdir, assembly.emit)
         assembly.exits.callback(dependency.stop)
         dependency.start()
         started.append(dependency)
-    for step in assembly.plan.service.prepare:
+    for step in assembly.plan.service.start.prepare:
         assembly.prepare(step)
     return started
 
 
 def _monitoring(assembly: Assembly) -> Child:
     """Prometheus. It is started before the service, because its discovery waits 5 s before the first scrape."""
-    run, ports, watched = assembly.run, assembly.ports, assembly.plan.monitoring
+    run, ports, plan = assembly.run, assembly.ports, assembly.plan
+    watched, metrics = plan.service.monitoring, plan.service.metrics
     (run / "prometheus").mkdir(exist_ok=True)
     rules = run / "prometheus" / "rules.yaml"
-    rules.write_text(watched.rules)
+    rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{port}" for port in ports.replicas.values()],
-        metrics_path=watched.metrics_path,
-        alertmanager=f"127.0.0.1:{ports.alertmanager}",
+        targets=[f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names],
+        metrics_path=metrics.path,
+        alertmanager=f"127.0.0.1:{ports['alertmanager']}",
         rule_files=[str(rules.resolve())],
-        scrape_s=watched.scrape_s,
-        evaluation_s=watched.evaluation_s,
-        access=watched.metrics.scrape_settings(assembly.private, assembly.state),
+        scrape_s=watched.scrape_interval / plan.time_scale,
+        evaluation_s=watched.evaluation_interval / plan.time_scale,
+        access=scrape_settings(metrics, assembly.private, assembly.state),
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
     if problems := prometheus.check_config(assembly.tools.promtool, config):
         raise StackError("promtool rejects the configuration made for this run:\n" + "\n".join(problems))
-    data, scale = run / "prometheus" / "data", assembly.plan.time_scale
-    argv = prometheus.command(assembly.tools.prometheus, config, data, ports.prometheus, time_scale=scale)
+    data = run / "prometheus" / "data"
+    argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
     return assembly.child("prometheus", argv)
 
 
@@ -224,17 +220,20 @@ def _receivers(assembly: Assembly) -> Child:
     run = assembly.run
     ports_file = run / "sinks.json"
     argv = [sys.executable, "-m", "harness.stack.sinks", "--dir", str(run), "--port-file", str(ports_file)]
-    ports = _wait_file(ports_file, assembly.child("sinks", argv))
+    child = assembly.child("sinks", argv)
+    wait_until("the sinks did not open", lambda: "" if ports_file.exists() else f"no {ports_file}", 15, child)
+    ports = json.loads(ports_file.read_text())
+    production = Path(assembly.plan.service.monitoring.alertmanager)
     redirected = alertmanager.redirect(
-        dict(assembly.plan.monitoring.alertmanager_config),
+        yaml.safe_load(production.read_text()),
         http_port=ports["http"],
         smtp_port=ports["smtp"],
         time_scale=assembly.plan.time_scale,
-        folder=assembly.plan.monitoring.alertmanager_folder,
+        folder=production.parent,
     )
     config = run / "alertmanager.yaml"
     config.write_text(yaml.safe_dump(redirected, sort_keys=False))
-    program, port = assembly.tools.alertmanager, assembly.ports.alertmanager
+    program, port = assembly.tools.alertmanager, assembly.ports["alertmanager"]
     return assembly.child("alertmanager", alertmanager.command(program, config, run / "alertmanager", port))
 
 
@@ -244,26 +243,29 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     here = Stack(
         run=run,
         service=plan.service.name,
-        service_url=f"{plan.service.requests.scheme}://127.0.0.1:{ports.service}",
-        prometheus_url=f"http://127.0.0.1:{ports.prometheus}",
-        alertmanager_url=f"http://127.0.0.1:{ports.alertmanager}",
+        service_url=f"{plan.service.requests.scheme}://127.0.0.1:{ports[plan.entrance]}",
+        prometheus_url=f"http://127.0.0.1:{ports['prometheus']}",
+        alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
-        access=plan.service.requests.generator_options(assembly.private, assembly.state),
+        access=generator_options(plan.service.requests, assembly.private, assembly.state),
     )
     door = None
-    if ports.front_door is not None:
-        door = FrontDoor(ports.front_door, assembly.child)
-        door.wait_open()
+    if plan.entrance == FRONT_DOOR:
+        door = FrontDoor(ports[FRONT_DOOR], assembly.child)
+        accepts = partial(not_ready, ReadyTest(tcp=f"127.0.0.1:{door.port}"), {})
+        wait_until("the front door did not open", accepts, 15, door.child)
 
     def start(name: str) -> Child:
-        values = assembly.values | {"port": ports.replicas[name], "replica": name}
+        values = assembly.values | {"port": ports[name], "replica": name}
         return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
 
     def in_rotation(name: str, on: bool) -> None:
         if door is not None:
-            door.put(ports.replicas[name], on)
+            door.put(ports[name], on)
 
-    service = Service(ports.replicas, plan.service.probes, start, run, assembly.emit, in_rotation, assembly.state)
+    replicas = {name: ports[name] for name in plan.service.replica_names}
+    probes = plan.service.probes.by_name()
+    service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state)
     assembly.exits.callback(service.stop)
     service.start()
     here.write()
@@ -272,14 +274,12 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
 
 
 def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, manager: Child) -> None:
-    _wait_http(f"{live.stack.alertmanager_url}/-/ready", manager, 15)
-    _wait_http(f"{live.stack.prometheus_url}/-/ready", prom, 15)
-    live.service.wait_ready(plan.service.start.ready_within_s)
-    _wait_monitoring(live, plan.monitoring.job, MONITORED_WITHIN_S)
-
-
-def _close_owner(run: Path) -> None:
-    (run / "owner.json").unlink(missing_ok=True)
+    for url, child in ((live.stack.alertmanager_url, manager), (live.stack.prometheus_url, prom)):
+        serves = partial(not_ready, ReadyTest(http=f"{url}/-/ready"), {})
+        wait_until(f"{child.name} was not ready", serves, 15, child)
+    live.service.wait_ready(plan.service.start.ready_within)
+    job = plan.service.monitoring.job
+    wait_until("the service was not monitored", partial(_unmonitored, live, job), MONITORED_WITHIN_S)
 
 
 def heal(runs: Path) -> list[str]:
@@ -301,53 +301,21 @@ def heal(runs: Path) -> list[str]:
     return done
 
 
-def _wait_monitoring(live: Live, job: str, within_s: float) -> None:
-    """Until Prometheus has scraped every replica and found its Alertmanager."""
+def _unmonitored(live: Live, job: str) -> str:
+    """What is missing until Prometheus has scraped every replica and found its Alertmanager."""
     import httpx  # here and below: a command that starts no stack does not pay for it
 
-    until = time.monotonic() + within_s
-    missing = "nothing"
-    while time.monotonic() < until:
-        live.check()
-        try:
-            targets = _get_json(f"{live.stack.prometheus_url}/api/v1/targets")["data"]["activeTargets"]
-            managers = _get_json(f"{live.stack.prometheus_url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
-        except httpx.HTTPError:
-            targets = managers = []
-        unscraped = [t for t in targets if t["labels"].get("job") == job and t["health"] != "up"]
-        if targets and not unscraped and managers:
-            return
-        missing = "has not found Alertmanager" if targets and not unscraped else "has not scraped the service"
-        if error := next((t["lastError"] for t in unscraped if t.get("lastError")), ""):
-            missing += f" ({error})"
-        time.sleep(0.1)
-    raise StackError(f"Prometheus {missing} within {within_s:g} s")
-
-
-def _wait_http(url: str, child: Child, within_s: float) -> None:
-    import httpx
-
-    until = time.monotonic() + within_s
-    with httpx.Client(trust_env=False, verify=False) as client:  # loopback is never behind a proxy
-        while time.monotonic() < until:
-            child.check()
-            try:
-                if client.get(url, timeout=1).is_success:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.02)
-    raise StackError(f"{child.name} did not answer {url} within {within_s:g} s; its log: {child.log}")
-
-
-def _wait_file(path: Path, child: Child, within_s: float = 15) -> dict[str, int]:
-    until = time.monotonic() + within_s
-    while not path.exists():
-        child.check()
-        if time.monotonic() > until:
-            raise StackError(f"{child.name} did not write its ports within {within_s:g} s; its log: {child.log}")
-        time.sleep(0.02)
-    return json.loads(path.read_text())
+    live.check()
+    try:
+        targets = _get_json(f"{live.stack.prometheus_url}/api/v1/targets")["data"]["activeTargets"]
+        managers = _get_json(f"{live.stack.prometheus_url}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+    except httpx.HTTPError as error:
+        return f"Prometheus does not respond: {error}"
+    unscraped = [t for t in targets if t["labels"].get("job") == job and t["health"] != "up"]
+    if unscraped or not targets:
+        error = next((f" ({t['lastError']})" for t in unscraped if t.get("lastError")), "")
+        return f"Prometheus has not scraped it{error}"
+    return "" if managers else "Prometheus has not found Alertmanager"
 
 
 def _get_json(url: str) -> Any:
@@ -359,10 +327,8 @@ def _get_json(url: str) -> Any:
 
 
 def _free(port: int) -> bool:
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
     return True

@@ -41,8 +41,8 @@ def fault(
     return events
 
 
-def restart(at: float, cause: str = "exit") -> Event:
-    return Event(at, "probe", "restart", detail={"process": "server", "cause": cause})
+def restart(at: float, cause: str = "exit", component: str = "server") -> Event:
+    return Event(at, "probe", "restart", detail={"process": component, "cause": cause})
 
 
 def ready(*at: float) -> list[ProbeAnswer]:

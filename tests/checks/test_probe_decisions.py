@@ -15,6 +15,16 @@ def saw(*events, probes=()):
     return history(EVENTS, *events, probes=sorted([*ready(2), *alive(2, 60), *probes]))
 
 
+def of(component, *probes):
+    return sorted(p._replace(component=component) for some in probes for p in some)
+
+
+SECOND = of("server-2", ready(2), alive(2, 60))
+REPLICAS = history(
+    EVENTS,
+    restart(21, component="server-1"),
+    probes=[*of("server-1", ready(2), alive(2, 60), unready(21), ready(30)), *SECOND],
+)
 OUT_AND_BACK = [*unready(22), *ready(30)]
 CASES = [
     (
@@ -117,7 +127,7 @@ CASES = [
         CALM,
         history(EVENTS, probes=ready(2)),
         INCONCLUSIVE,
-        "no probe answer",
+        "no probe answer of server is",
     ),
     (
         "no readiness decision ever is no evidence",
@@ -126,6 +136,34 @@ CASES = [
         INCONCLUSIVE,
         "no readiness",
     ),
+    (
+        "each replica is judged by its own probes: one that crashed",
+        ProbeDecisions("x", "server-1", "exit", "unready"),
+        REPLICAS,
+        PASS,
+        "1 restart (bound 1) by exit, out of traffic after 11 s, and back",
+    ),
+    (
+        "each replica is judged by its own probes: one beside it that is calm",
+        ProbeDecisions("x", "server-2", "never", "ready"),
+        REPLICAS,
+        PASS,
+        "0 restarts (bound 0), never out of traffic",
+    ),
+    (
+        "a replica that is ready does not hide another that is not",
+        ProbeDecisions("x", "server-1", "exit", "unready"),
+        history(EVENTS, restart(21, component="server-1"), probes=[*of("server-1", ready(2), alive(2, 60)), *SECOND]),
+        FAIL,
+        "still not ready at the end, 39 s after it was restarted",
+    ),
+    (
+        "a replica's decisions are no evidence of another's",
+        ProbeDecisions("x", "server-3"),
+        REPLICAS,
+        INCONCLUSIVE,
+        "no probe answer of server-3 is recorded in x",
+    ),
     ("no phase is no evidence", CALM, history(probes=ready(2)), INCONCLUSIVE, "does not hold the phase"),
 ]
 
@@ -133,3 +171,8 @@ CASES = [
 @table(CASES)
 def test_probe_decisions(check, record, verdict, says):
     expect(check, record, verdict, says)
+
+
+def test_the_subject_names_a_replica():
+    subjects = [ProbeDecisions("x", component).subject for component in ("server", "server-2")]
+    assert subjects == ["x: probes", "x: probes of server-2"]

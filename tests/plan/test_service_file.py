@@ -8,9 +8,7 @@ import yaml
 
 from harness.errors import PlanError
 from harness.plan import plan as planning
-from harness.run.blueprint import blueprint
-from harness.stack.access import Access, Secret
-from harness.stack.blueprint import DependencySpec, Ready, Start
+from harness.stack.spec import Access, DependencySpec, HttpHeader, Metrics, ReadyTest
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,7 +128,7 @@ def test_a_mistake_is_a_line_with_its_place(sections, complaint, project):
     assert "s3cret" not in str(error.value)
 
 
-def test_what_is_well_written_reaches_the_stack_and_no_secret_the_stored_plan(project):
+def test_what_is_well_written_is_in_the_plan_and_no_secret_is(project):
     (project / "model_server/ca.pem").write_text("a certificate")
     for file in (project / "experiments").glob("*.yaml"):
         file.write_text(file.read_text().replace("probes: {server:", "probes: {server-2:"))
@@ -147,22 +145,22 @@ def test_what_is_well_written_reaches_the_stack_and_no_secret_the_stored_plan(pr
         metrics={"path": "/m", "bearer": SECRET},
         **readiness(scheme="HTTPS", httpHeaders=headers),
     )
-    made = blueprint(plan, "rules", 8000)
-    service = made.service
-    assert (service.replicas, made.port, service.start.environment) == (
-        ("server-1", "server-2"), 8000, {"REPLICA": "{replica}"}
-    )  # fmt: skip
-    assert service.dependencies == (
-        DependencySpec("database", Start("db {port} {state}/db", 9.0), "", Ready(tcp="127.0.0.1:{port}")),
-        DependencySpec("cache", None, "cache.example.org:6379", Ready(command="ping {database.port}")),
-    )
-    ours = Secret(env="OUR_SECRET")
+    service = plan.service
+    assert (service.replica_names, service.start.environment) == (("server-1", "server-2"), {"REPLICA": "{replica}"})
+    assert service.dependencies == {
+        "database": DependencySpec(start={"command": "db {port} {state}/db", "ready_within": "9s"}),
+        "cache": DependencySpec(address="cache.example.org:6379", ready={"command": "ping {database.port}"}),
+    }
+    assert service.dependencies["database"].test == ReadyTest(tcp="127.0.0.1:{port}")
+    assert service.dependencies["cache"].test == ReadyTest(command="ping {database.port}")
     ca = str(project / "model_server/ca.pem")
-    assert service.requests == Access("https", basic=("gate", Secret(file="{state}/gate-key")), ca=ca)
-    assert (made.monitoring.metrics_path, made.monitoring.metrics) == ("/m", Access(bearer=ours))
-    probe = service.probes["readiness"]
-    assert probe.https and probe.headers == (("Host", "x"), ("X-Key", ours))
-    assert "s3cret" not in repr(made) and "s3cret" not in repr(plan) + repr(plan.resolved())
+    user = {"user": "gate", "from_file": "{state}/gate-key"}
+    assert service.requests == Access(scheme="https", basic=user, ca=ca)
+    assert service.metrics == Metrics(path="/m", bearer=SECRET)
+    readiness_probe = service.probes.by_name()["readiness"]
+    assert readiness_probe.scheme == "HTTPS"
+    assert readiness_probe.httpHeaders == [HttpHeader(**header) for header in headers]
+    assert "s3cret" not in repr(plan) + repr(plan.resolved())
 
 
 def test_experiments_name_the_replicas(project):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.checks import CHECKS, AlertCoverage, Command, Promql, WatchdogUnbroken
+from harness.checks import CHECKS, AlertCoverage, Command, ProbeDecisions, Promql, WatchdogUnbroken
 from harness.checks.check import Check
 from harness.errors import PlanError
 from harness.plan import stored
@@ -31,12 +31,13 @@ def edited(run, edit):
 def test_every_check_of_version_1_is_read_with_all_its_figures(run):
     checks, facts, plan = stored.stored_checks(run)
     assert {type(c) for c in checks} == {c for c in CHECKS.values() if issubclass(c, Check)} - SINCE_2
-    moved = {"watchdog": {"watchdog"}, "alert_coverage": {"contracts", "quiet", "watchdog"}}
+    moved = {"watchdog": {"watchdog"}, "probes": {"process"}, "alert_coverage": {"contracts", "quiet", "watchdog"}}
     for check, entry in zip(checks, plan["checks"], strict=True):
         new = stored.stored(check)
         gone = moved.get(check.kind, set())
         assert {k: v for k, v in entry.items() if k not in gone} == {k: v for k, v in new.items() if k in entry}
     (watchdog,) = [c for c in checks if isinstance(c, WatchdogUnbroken)]
+    assert [c.component for c in checks if isinstance(c, ProbeDecisions)] == ["server"]
     assert watchdog.alert == "Watchdog" and watchdog.phases == ("steady", "server-crash")
     assert all(fact.applicable for fact in facts)
 

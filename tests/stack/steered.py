@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from harness.stack.prober import Probe
 from harness.stack.process import free_ports, spawn
 from harness.stack.service import Service
+from harness.stack.spec import Probe
 
 SERVER = """
 import http.server, pathlib, socketserver, sys, time
@@ -22,10 +22,10 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     allow_reuse_address = True; daemon_threads = True
 Server(("127.0.0.1", port), Handler).serve_forever()
 """
-PROBES = {
-    "startup": Probe("/startup", period_s=0.1, timeout_s=1, failure_threshold=100),
-    "liveness": Probe("/liveness", period_s=0.1, timeout_s=1, failure_threshold=3, grace_s=0.3),
-    "readiness": Probe("/readiness", period_s=0.1, timeout_s=1, failure_threshold=2),
+PROBES = {  # model_construct: no pod specification may be as fast
+    "startup": Probe.model_construct(path="/startup", periodSeconds=0.1, failureThreshold=100),
+    "liveness": Probe.model_construct(path="/liveness", periodSeconds=0.1, terminationGracePeriodSeconds=0.3),
+    "readiness": Probe.model_construct(path="/readiness", periodSeconds=0.1, failureThreshold=2),
 }
 
 

@@ -12,9 +12,10 @@ from steered import wait
 
 from harness.errors import StackError
 from harness.stack import prometheus, tools
-from harness.stack.access import Access, Secret, write_private
-from harness.stack.prober import Probe, ask
+from harness.stack.access import generator_options, read_secret, scrape_settings, write_private
+from harness.stack.prober import ask
 from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.spec import Access, Probe, SecretSource
 
 SECRET = "s3cret-token"
 
@@ -32,18 +33,18 @@ def state(tmp_path, monkeypatch):
     return tmp_path
 
 
-FILE, ENV = Secret(file="{state}/key"), Secret(env="OUR_SECRET")
+FILE, ENV = {"from_file": "{state}/key"}, {"env": "OUR_SECRET"}
 KINDS = {
     "bearer, from a file": (Access(bearer=FILE), ("Authorization", f"Bearer {SECRET}")),
     "bearer, from the environment": (Access(bearer=ENV), ("Authorization", f"Bearer {SECRET}")),
-    "basic": (Access(basic=("gate", FILE)), ("Authorization", "Basic Z2F0ZTpzM2NyZXQtdG9rZW4=")),
-    "a header": (Access(header=("X-API-Key", ENV)), ("X-API-Key", SECRET)),
+    "basic": (Access(basic={"user": "gate", **FILE}), ("Authorization", "Basic Z2F0ZTpzM2NyZXQtdG9rZW4=")),
+    "a header": (Access(header={"name": "X-API-Key", **ENV}), ("X-API-Key", SECRET)),
 }
 
 
 @pytest.mark.parametrize(("access", "header"), KINDS.values(), ids=KINDS)
 def test_requests_get_in_by_a_file_of_headers_that_only_its_owner_can_read(access, header, state):
-    options = access.generator_options(state, state)
+    options = generator_options(access, state, state)
     file = state / "request-headers.json"
     assert options == {"headers_file": str(file)} and file.stat().st_mode & 0o777 == 0o600
     with guarded_server(header) as port:
@@ -56,7 +57,7 @@ def test_requests_over_tls_show_a_certificate_and_know_whom_to_trust(made, state
     certificate = {"client_cert": str(made / "client.pem"), "client_key": str(made / "client.key")}
     access = Access(scheme="https", ca="{state}/ca.pem", **certificate)
     (state / "ca.pem").write_bytes((made / "ca.pem").read_bytes())
-    options = access.generator_options(state, state)
+    options = generator_options(access, state, state)
     assert options.keys() == {"ca_file", "client_cert", "client_key"}
     context = ssl.create_default_context(cafile=options["ca_file"])
     with guarded_server(tls=made, client_cert=True) as port:
@@ -64,14 +65,15 @@ def test_requests_over_tls_show_a_certificate_and_know_whom_to_trust(made, state
             httpx.get(f"https://127.0.0.1:{port}/", trust_env=False, verify=context)
         context.load_cert_chain(options["client_cert"], options["client_key"])
         assert httpx.get(f"https://127.0.0.1:{port}/", trust_env=False, verify=context).status_code == 200
-    assert Access(scheme="https", insecure=True).generator_options(state, state) == {"insecure": True}
+    assert generator_options(Access(scheme="https", insecure=True), state, state) == {"insecure": True}
 
 
-@pytest.mark.parametrize("secret", [FILE, ENV, SECRET], ids=["file", "environment", "in place"])
+@pytest.mark.parametrize("secret", [{"valueFrom": FILE}, {"valueFrom": ENV}, {"value": SECRET}])
 def test_a_probe_sends_its_headers_in_place_of_its_own(secret, state):
-    probe = Probe("/", headers=(("X-API-Key", secret), ("user-agent", "ours"), ("Host", "the-service")))
+    given = {"X-API-Key": secret, "user-agent": {"value": "ours"}, "Host": {"value": "the-service"}}
+    probe = Probe(path="/", httpHeaders=[{"name": name, **value} for name, value in given.items()])
     with guarded_server(("X-API-Key", SECRET)) as port:
-        assert ask(port, Probe("/"), 5, state).status == 401
+        assert ask(port, Probe(path="/"), 5, state).status == 401
         assert ask(port, probe, 5, state).status == 200
     for name, value in (("User-Agent", "ours"), ("Host", "the-service")):
         with guarded_server((name, value)) as port:
@@ -80,11 +82,11 @@ def test_a_probe_sends_its_headers_in_place_of_its_own(secret, state):
 
 def test_a_probe_over_tls_asks_nobody_for_a_known_certificate_and_keeps_its_time(made):
     with guarded_server(tls=made) as port:
-        assert ask(port, Probe("/", https=True), 5).status == 200
-        plain = ask(port, Probe("/"), 1)
+        assert ask(port, Probe(path="/", scheme="HTTPS"), 5).status == 200
+        plain = ask(port, Probe(path="/"), 1)
         assert not plain.ok and plain.status == 0
     with guarded_server() as port:
-        response = ask(port, Probe("/", https=True), 0.5)
+        response = ask(port, Probe(path="/", scheme="HTTPS"), 0.5)
         assert not response.ok and response.status == 0 and response.took < 2
 
 
@@ -95,7 +97,7 @@ def test_prometheus_gets_in_by_every_kind(made, state, tmp_path_factory):
     kinds = {
         "file": (Access(bearer=FILE), {"header": KINDS["bearer, from a file"][1]}),
         "environment": (Access(bearer=ENV), {"header": KINDS["bearer, from a file"][1]}),
-        "basic": (Access(basic=("gate", ENV)), {"header": KINDS["basic"][1]}),
+        "basic": (Access(basic={"user": "gate", **ENV}), {"header": KINDS["basic"][1]}),
         "certificate": (Access(**https, **certificate), {"tls": made, "client_cert": True}),
         "insecure": (Access(scheme="https", insecure=True), {"tls": made}),
         "none": (Access(), {"header": KINDS["basic"][1]}),
@@ -109,7 +111,7 @@ def test_prometheus_gets_in_by_every_kind(made, state, tmp_path_factory):
             target = f"127.0.0.1:{servers.enter_context(guarded_server(**guard))}"
             one = prometheus.config(
                 job=name, targets=[target], metrics_path="/metrics", alertmanager="127.0.0.1:1", rule_files=[],
-                scrape_s=0.5, evaluation_s=1, access=access.scrape_settings(private, state),
+                scrape_s=0.5, evaluation_s=1, access=scrape_settings(access, private, state),
             )  # fmt: skip
             jobs += one["scrape_configs"]
         config = prometheus.write_config(run / "prometheus.yaml", one | {"scrape_configs": jobs})
@@ -140,14 +142,14 @@ def test_what_is_no_secret_is_an_error_that_names_the_file_and_quotes_nothing(co
     if content is not None:
         (tmp_path / "key").write_text(content)
     with pytest.raises(StackError) as error:
-        FILE.read(tmp_path)
+        read_secret(SecretSource(**FILE), tmp_path)
     assert str(tmp_path / "key") in str(error.value) and "cut" not in str(error.value)
 
 
 def test_a_variable_that_is_not_set_is_an_error(monkeypatch, tmp_path):
     monkeypatch.delenv("OUR_SECRET", raising=False)
     with pytest.raises(StackError, match="environment variable OUR_SECRET: must hold one line"):
-        ENV.read(tmp_path)
+        read_secret(SecretSource(**ENV), tmp_path)
 
 
 def test_a_private_file_is_never_readable_to_others_not_even_when_it_was(tmp_path):

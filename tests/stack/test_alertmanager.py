@@ -3,14 +3,15 @@
 import copy
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.errors import PlanError, StackError, ToolMissing
+from harness.errors import PlanError, ToolMissing
 from harness.stack import tools
-from harness.stack.alertmanager import check_config, command, escaping, receivers_for, redirect, scaled
+from harness.stack.alertmanager import check_config, command, escaping, redirect, scaled
 
 PRODUCTION = yaml.safe_load(
     """
@@ -251,6 +252,14 @@ ROUTED = {
 }
 
 
+def receivers_for(amtool, path, labels):
+    """The receivers that amtool finds for an alert with these labels, in order of the tree."""
+    pairs = [f"{name}={json.dumps(value)}" for name, value in labels.items()]
+    argv = [amtool, "config", "routes", "test", f"--config.file={path}", *pairs]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    return [name for line in done.stdout.splitlines() for name in line.split(",") if name]
+
+
 @pytest.mark.parametrize(("labels", "receivers"), ROUTED.values(), ids=ROUTED)
 def test_routes_lead_where_production_leads(amtool, tmp_path, labels, receivers):
     assert receivers_for(amtool, written(tmp_path, redirected()), labels) == receivers
@@ -270,9 +279,7 @@ def test_a_route_that_continues_gives_every_receiver(amtool, tmp_path):
     assert receivers_for(amtool, written(tmp_path, config), {"x": "1"}) == ["b", "c"]
 
 
-def test_no_answer_is_an_error(amtool, tmp_path):
-    with pytest.raises(StackError, match=r"no\.yaml"):
-        receivers_for(amtool, tmp_path / "no.yaml", {})
+def test_a_missing_amtool_is_an_error(tmp_path):
     with pytest.raises(ToolMissing, match="make tools"):
         check_config(str(tmp_path / "amtool"), tmp_path)
 

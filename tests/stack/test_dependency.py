@@ -9,10 +9,11 @@ import pytest
 from steered import wait
 
 from harness.errors import ProcessDied, StackError
-from harness.stack.blueprint import DependencySpec, Ready, Start
 from harness.stack.component import Component
-from harness.stack.dependency import Dependency, not_ready
+from harness.stack.dependency import Dependency
 from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.ready import not_ready
+from harness.stack.spec import DependencySpec, ReadyTest
 
 DATABASE = """
 import socket, sys, time, pathlib
@@ -26,14 +27,14 @@ while True:
 class Database:
     """A dependency that listens a while after its start."""
 
-    def __init__(self, folder, delay_s=0.2, within_s=10.0):
+    def __init__(self, folder, delay_s=0.2, within="10s"):
         self.folder, self.events, port = folder, [], free_ports(1)[0]
         self.delay(delay_s)
         (folder / "database.py").write_text(DATABASE)
         argv = [sys.executable, str(folder / "database.py"), str(port), str(folder / "delay")]
-        spec = DependencySpec("database", Start("", within_s), "", Ready(tcp="127.0.0.1:{port}"))
+        spec = DependencySpec(start={"command": "database {port}", "ready_within": within})
         self.component = Component("database", folder, lambda: spawn("database", argv, folder))
-        self.dependency = Dependency(spec, self.component, {"port": port}, folder, self.emit)
+        self.dependency = Dependency("database", spec, self.component, {"port": port}, folder, self.emit)
 
     def delay(self, seconds):
         (self.folder / "delay").write_text(str(seconds))
@@ -48,7 +49,7 @@ class Database:
         return request
 
     def listens(self):
-        return not not_ready(Ready(tcp="127.0.0.1:{port}"), self.dependency._values, self.folder)
+        return not not_ready(ReadyTest(tcp="127.0.0.1:{port}"), self.dependency._values, self.folder)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_running_one_is_restarted_too(database):
 
 
 def test_a_restart_that_fails_keeps_its_request_and_is_tried_again_when_asked_again(tmp_path):
-    database = Database(tmp_path, within_s=1.0)
+    database = Database(tmp_path, within="1s")
     try:
         database.dependency.start()
         database.delay(30)
@@ -103,7 +104,7 @@ def test_a_restart_that_fails_keeps_its_request_and_is_tried_again_when_asked_ag
 
 
 def test_one_that_does_not_get_ready_or_dies_at_its_start_says_so(tmp_path):
-    database = Database(tmp_path, delay_s=30, within_s=0.5)
+    database = Database(tmp_path, delay_s=30, within="500ms")
     with pytest.raises(StackError, match=r"database was not ready within 0\.5 s: 127\.0\.0\.1:\d+: .*refused.*its log"):
         database.dependency.start()
     database.dependency.stop()
@@ -117,7 +118,7 @@ def test_one_that_does_not_get_ready_or_dies_at_its_start_says_so(tmp_path):
 def test_one_that_is_there_already_is_tested_and_left_alone(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    attached = Dependency(DependencySpec("database", None, address, Ready(tcp=address)), None, {}, tmp_path, print)
+    attached = Dependency("database", DependencySpec(address=address), None, {}, tmp_path, print)
     attached.start()
     attached.stop()
     assert not (tmp_path / "pids").exists()
@@ -134,7 +135,7 @@ def test_one_that_is_there_already_is_tested_and_left_alone(tmp_path):
     ],
 )
 def test_a_command_tests_readiness_by_its_exit_code(tmp_path, command, problem):
-    assert not_ready(Ready(command=command), {"port": 1}, tmp_path, within_s=0.3) == problem
+    assert not_ready(ReadyTest(command=command), {"port": 1}, tmp_path, within_s=0.3) == problem
 
 
 def test_a_url_tests_readiness_by_its_status(tmp_path):
@@ -143,8 +144,8 @@ def test_a_url_tests_readiness_by_its_status(tmp_path):
     server = spawn("http", [sys.executable, "-m", "http.server", str(port), "-b", "127.0.0.1"], tmp_path, cwd=tmp_path)
     values = {"port": port}
     try:
-        assert "http://127.0.0.1" in not_ready(Ready(http="http://127.0.0.1:1/here"), values, tmp_path)
-        assert wait(lambda: not not_ready(Ready(http="http://127.0.0.1:{port}/here"), values, tmp_path))
-        assert "status 404" in not_ready(Ready(http="http://127.0.0.1:{port}/gone"), values, tmp_path)
+        assert "http://127.0.0.1" in not_ready(ReadyTest(http="http://127.0.0.1:1/here"), values, tmp_path)
+        assert wait(lambda: not not_ready(ReadyTest(http="http://127.0.0.1:{port}/here"), values, tmp_path))
+        assert "status 404" in not_ready(ReadyTest(http="http://127.0.0.1:{port}/gone"), values, tmp_path)
     finally:
         server.end()

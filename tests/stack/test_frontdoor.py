@@ -14,6 +14,8 @@ from steered import Steered, wait
 
 from harness.stack.frontdoor import RESET, FrontDoor
 from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.ready import not_ready, wait_until
+from harness.stack.spec import ReadyTest
 
 RESET_PLEASE = b"reset, please"
 
@@ -48,7 +50,8 @@ class Echo:
 @pytest.fixture
 def door(tmp_path):
     it = FrontDoor(free_ports(1)[0], lambda name, argv, **options: spawn(name, argv, tmp_path, **options))
-    it.wait_open()
+    test = ReadyTest(tcp=f"127.0.0.1:{it.port}")
+    wait_until("the front door did not open", lambda: not_ready(test, {}), 15, it.child)
     yield it
     it.child.end()
     end_all(tmp_path)

@@ -8,8 +8,9 @@ import pytest
 from steered import PROBES, Files, wait
 
 from harness.stack.component import Component
-from harness.stack.prober import Probe, Prober, Streak, ask
+from harness.stack.prober import Prober, Streak, ask
 from harness.stack.process import end_all, free_ports
+from harness.stack.spec import Probe
 
 T, F = True, False
 
@@ -27,7 +28,7 @@ T, F = True, False
     ],
 )
 def test_the_streak_decides_as_the_kubelet_does(initial, failures, successes, answers, changes):
-    streak = Streak(Probe("/", failure_threshold=failures, success_threshold=successes), initial)
+    streak = Streak(Probe(path="/", failureThreshold=failures, successThreshold=successes), initial)
     assert [(i, streak.decision) for i, ok in enumerate(answers) if streak.feed(ok)] == changes
 
 
@@ -64,21 +65,21 @@ def answering(raw, hold_s=0.0, drip=False):
     ],
 )
 def test_an_answer_counts_by_its_status(raw, ok, status):
-    answer = ask(answering(raw), Probe("/"), 2)
+    answer = ask(answering(raw), Probe(path="/"), 2)
     assert (answer.ok, answer.status) == (ok, status)
 
 
 def test_the_body_of_a_failure_is_the_reason():
-    assert "queue full" in ask(answering(b"HTTP/1.1 503 No\r\n\r\nqueue full"), Probe("/"), 2).reason
+    assert "queue full" in ask(answering(b"HTTP/1.1 503 No\r\n\r\nqueue full"), Probe(path="/"), 2).reason
 
 
 def test_the_timeout_bounds_the_whole_exchange_even_of_a_dripping_server():
-    answer = ask(answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200, drip=True), Probe("/"), 0.5)
+    answer = ask(answering(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200, drip=True), Probe(path="/"), 0.5)
     assert not answer.ok and "no complete response within 0.5 s" in answer.reason and answer.took < 2
 
 
 def test_nothing_listening_is_a_failure_with_its_reason():
-    answer = ask(free_ports(1)[0], Probe("/"), 1)
+    answer = ask(free_ports(1)[0], Probe(path="/"), 1)
     assert not answer.ok and "refused" in answer.reason.lower()
 
 

@@ -249,13 +249,6 @@ def test_it_ends_on_sigterm(tmp_path):
         assert process.wait(10) == 0
 
 
-def test_it_ends_with_its_stdin_if_asked_to(tmp_path):
-    with ended(start(tmp_path, "--die-with-stdin", stdin=subprocess.PIPE)) as process:
-        Sinks(tmp_path, process)
-        process.stdin.close()
-        assert process.wait(10) == 0
-
-
 def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):
     with ended(start(tmp_path / "no", stderr=subprocess.PIPE, text=True)) as process:
         _, said = process.communicate(timeout=10)

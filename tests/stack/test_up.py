@@ -9,18 +9,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from steered import wait
 
 from harness.errors import StackError
 from harness.eventlog import Log
 from harness.history import History
 from harness.stack import prometheus, tools
-from harness.stack.access import Access, Secret
-from harness.stack.blueprint import Blueprint, DependencySpec, Monitoring, Prepare, Ready, ServiceSpec, Start
-from harness.stack.prober import Probe
 from harness.stack.process import processes_of
+from harness.stack.spec import Probes, ServiceSpec
 from harness.stack.stack import Stack
-from harness.stack.up import PRIVATE, heal, up
+from harness.stack.up import PRIVATE, Blueprint, heal, up
 
 SERVER = """
 import http.server, os, pathlib, socket, socketserver, sys
@@ -49,34 +48,43 @@ DATABASE = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[
 ROUTES = {"route": {"receiver": "x"}, "receivers": [{"name": "x", "webhook_configs": [{"url": "https://example.org"}]}]}
 FAILS = "sh -c 'echo secret; echo broken >&2; exit 4'"
 ADDRESS = "{database.host}:{database.port}"
-KEY = Secret(file="{state}/key")
+KEY = {"from_file": "{state}/key"}
+PYTHON = sys.executable
 
 
-def plan(folder, **service):
+def plan(folder, start=None, **service):
     (folder / "server.py").write_text(SERVER)
     (folder / "database.py").write_text(DATABASE)
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(ROUTES))
+    readiness = {"path": "/ready", "failureThreshold": 2, "httpHeaders": [{"name": "X-Key", "valueFrom": KEY}]}
     spec = {
         "name": "guarded",
-        "start": Start(f"{sys.executable} server.py {{port}} {{state}} {{replica}}", 20, {"DATABASE": ADDRESS}),
-        "probes": {
-            "liveness": Probe("/live", period_s=0.2),
-            "readiness": Probe("/ready", period_s=0.2, failure_threshold=2, headers=(("X-Key", KEY),)),
+        "start": {
+            "command": f"{PYTHON} server.py {{port}} {{state}} {{replica}}",
+            "ready_within": "20s",
+            "environment": {"DATABASE": ADDRESS},
+            "prepare": [{"command": f"{PYTHON} -c 'import uuid; print(uuid.uuid4())'", "output": "{state}/key"}],
+        }
+        | (start or {}),
+        "probes": {"liveness": {"path": "/live"}, "readiness": readiness},
+        "replicas": 2,
+        "dependencies": {"database": {"start": {"command": f"{PYTHON} database.py {{port}}", "ready_within": "20s"}}},
+        "requests": {"bearer": KEY},
+        "metrics": {"bearer": KEY},
+        "monitoring": {
+            "job": "guarded",
+            "rules": ["none.yaml"],
+            "alertmanager": "alertmanager.yml",
+            "scrape_interval": "30s",
+            "evaluation_interval": "60s",
         },
-        "replicas": ("server-1", "server-2"),
-        "prepare": (Prepare(f"{sys.executable} -c 'import uuid; print(uuid.uuid4())'", "{state}/key"),),
-        "dependencies": (
-            DependencySpec(
-                "database", Start(f"{sys.executable} database.py {{port}}", 20), "", Ready(tcp="127.0.0.1:{port}")
-            ),
-        ),
-        "requests": Access(bearer=KEY),
-    } | service  # fmt: skip
-    return Blueprint(
-        ServiceSpec(**spec),
-        Monitoring("guarded", "/metrics", Access(bearer=KEY), "groups: []\n", ROUTES, folder, 0.5, 1.0),
-        folder,
-        60,
-    )
+        "slos": "none.yaml",
+    }
+    made = ServiceSpec.model_validate(spec | service, context={"folder": folder})
+    # no pod specification may be as fast
+    fast = {which: probe.model_copy(update={"periodSeconds": 0.2}) for which, probe in made.probes.by_name().items()}
+    made = made.model_copy(update={"probes": Probes.model_construct(**fast)})
+    return Blueprint(made, "groups: []\n", folder, 60)
 
 
 @pytest.fixture
@@ -126,17 +134,17 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("service", "problem"),
+    ("prepare", "problem"),
     [
-        ({"prepare": (Prepare(FAILS, "{state}/key"),)}, "(?s)prepare: sh .*exited with 4.*broken"),
-        ({"prepare": (Prepare("sleep 60", within_s=0.3),)}, r"prepare: sleep 60: no end within 0\.3 s"),
-        ({"prepare": ()}, "private/state/key: no secret can be read: No such file"),
+        ([{"command": FAILS, "output": "{state}/key"}], "(?s)prepare: sh .*exited with 4.*broken"),
+        ([{"command": "sleep 60", "within": "300ms"}], r"prepare: sleep 60: no end within 0\.3 s"),
+        ([], "private/state/key: no secret can be read: No such file"),
     ],
 )
-def test_what_cannot_be_prepared_is_an_error_without_the_output_and_leaves_nothing(service, problem, tmp_path, run):
+def test_what_cannot_be_prepared_is_an_error_without_the_output_and_leaves_nothing(prepare, problem, tmp_path, run):
     with (
         pytest.raises(StackError, match=problem) as error,
-        up(plan(tmp_path, dependencies=(), **service), tools.find(), run, print, lambda line: None),
+        up(plan(tmp_path, {"prepare": prepare}, dependencies={}), tools.find(), run, print, lambda line: None),
     ):
         pass
     assert "    secret" not in str(error.value)

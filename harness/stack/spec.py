@@ -1,0 +1,271 @@
+"""`service.yaml`: what is watched, how it is started, probed and accessed, and by what it is watched.
+
+Texts may hold placeholders like {port}, which are filled in when the stack comes up. Paths of files beside service.yaml
+are absolute where `folder` is in the context of the validation.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from harness.parameters import Duration, Strict
+
+IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
+
+
+def filled(text: str, values: Mapping[str, object]) -> str:
+    """A text of service.yaml with its placeholders replaced."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+def _command(text: str) -> str:
+    try:
+        if shlex.split(text):
+            return text
+    except ValueError as error:
+        raise ValueError(f"cannot be split into arguments: {error}") from None
+    raise ValueError("must name a program")
+
+
+def _absolute(path: str, info: ValidationInfo) -> str:
+    """Beside service.yaml, but for what is in the run's own folder."""
+    folder = (info.context or {}).get("folder")
+    return path if folder is None or path.startswith("{state}/") else str(folder / path)
+
+
+def _elsewhere(value: Any) -> Any:
+    """Refuse a secret that is written in place, without quoting it."""
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(IN_PLACE)
+    return value
+
+
+def _one_key(key: str) -> BeforeValidator:
+    """A section that may be written as the value of this key alone."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+Command = Annotated[str, AfterValidator(_command)]  # its arguments are split as a shell does; there is no shell
+File = Annotated[str, AfterValidator(_absolute)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class SecretSource(Strict):
+    """Where a secret is: a file beside service.yaml or in {state}, or an environment variable of the harness."""
+
+    from_file: File | None = None
+    env: EnvName | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> SecretSource:
+        if (self.from_file is None) == (self.env is None):
+            raise ValueError(IN_PLACE)
+        return self
+
+
+class BasicSource(SecretSource):
+    """A user, and where the password is."""
+
+    user: str = Field(pattern="^[^:]+$")
+
+
+class HeaderSource(SecretSource):
+    """The name of a header, and where its value is."""
+
+    name: HeaderName
+
+
+Secret = Annotated[SecretSource, BeforeValidator(_elsewhere)]
+Basic = Annotated[BasicSource, BeforeValidator(_elsewhere)]
+Header = Annotated[HeaderSource, BeforeValidator(_elsewhere)]
+
+
+class Access(Strict):
+    """How requests, or scrapes, get in."""
+
+    scheme: Literal["http", "https"] = "http"
+    bearer: Secret | None = None
+    basic: Basic | None = None
+    header: Header | None = None
+    ca: File | None = None  # whose certificates to trust instead of the system's authorities
+    insecure: bool = False  # trust any certificate
+    client_cert: File | None = None
+    client_key: File | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Access:
+        if [self.bearer, self.basic, self.header].count(None) < 2:
+            raise ValueError("must have one of bearer, basic and header at most")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("client_cert and client_key belong together")
+        if self.ca is not None and self.insecure:
+            raise ValueError("must have one of ca and insecure at most")
+        if self.scheme == "http" and (self.ca or self.insecure or self.client_cert):
+            raise ValueError("ca, insecure and client_cert need scheme: https")
+        return self
+
+
+class Metrics(Access):
+    """Where Prometheus scrapes the service, and how it is let in."""
+
+    path: str = Field("/metrics", pattern="^/")
+
+    @model_validator(mode="after")
+    def _can_be_scraped(self) -> Metrics:
+        if self.header is not None:
+            raise ValueError("Prometheus 2.42 sends no header of another name than Authorization; use bearer or basic")
+        return self
+
+
+class Start(Strict):
+    """How a component is started here, in the folder of gate.yaml; plan/components.py knows the placeholders."""
+
+    command: Command
+    ready_within: Duration = 60
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Prepare(Strict):
+    """A command that is run once, to its end, before the service is started."""
+
+    command: Command
+    output: str = Field("", pattern=r"^(\{state\}/[^/]+)?$")  # gets what it prints, such as a key; else its log does
+    within: Duration = 60
+
+
+class ServiceStart(Start):
+    """How the service is started here."""
+
+    prepare: list[Annotated[Prepare, _one_key("command")]] = Field(default_factory=list)
+
+    @field_validator("command")
+    @classmethod
+    def _names_the_port(cls, command: str) -> str:
+        if "{port}" not in command:
+            raise ValueError("must contain {port}, the free port the harness chooses")
+        return command
+
+
+class ReadyTest(Strict):
+    """How to see that a dependency can be used."""
+
+    tcp: str | None = Field(None, pattern=r"^[^\s:]+:(\d+|\{[^\s:]+\})$")  # host:port accepts a connection
+    http: str | None = Field(None, pattern="^https?://")  # the URL is answered with a status below 400
+    command: Command | None = None  # it exits with 0
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ReadyTest:
+        if [self.tcp, self.http, self.command].count(None) != 2:
+            raise ValueError("must name one of tcp (host:port), http (a URL) and command")
+        return self
+
+
+class DependencySpec(Strict):
+    """What the service needs: started before it, or there already at an address."""
+
+    start: Start | None = None
+    address: str | None = Field(None, pattern=r"^[^\s:]+:\d+$")
+    ready: ReadyTest | None = None  # else: its port, or its address, accepts a connection
+
+    @model_validator(mode="after")
+    def _can_be_tested(self) -> DependencySpec:
+        if (self.start is None) == (self.address is None):
+            raise ValueError("must have either a start command or an address, host:port")
+        if self.start is not None and self.ready is None and not self.takes_port:
+            raise ValueError("must say when it is ready (tcp, http or command), for its start has no {port} to try")
+        return self
+
+    @property
+    def takes_port(self) -> bool:
+        """Whether it gets a port of the run."""
+        texts = [self.start.command, *self.start.environment.values()] if self.start else []
+        return any("{port}" in text for text in texts)
+
+    @property
+    def test(self) -> ReadyTest:
+        """How to see that it can be used."""
+        return self.ready or ReadyTest(tcp=self.address or "127.0.0.1:{port}")
+
+
+class HttpHeader(Strict):
+    """A header of a probe; a secret comes from elsewhere."""
+
+    name: HeaderName
+    value: str | None = None
+    valueFrom: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> HttpHeader:
+        if (self.value is None) == (self.valueFrom is None):
+            raise ValueError("must have either a value or a valueFrom, {from_file: PATH} or {env: NAME}")
+        return self
+
+
+class Probe(Strict):
+    """One probe, with the keys, units (seconds) and defaults of a pod specification."""
+
+    path: str = Field(pattern="^/")
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+    httpHeaders: list[HttpHeader] = Field(default_factory=list)  # in place of the kubelet's own of the same name
+    periodSeconds: int = Field(10, ge=1)
+    timeoutSeconds: int = Field(1, ge=1)
+    failureThreshold: int = Field(3, ge=1)
+    successThreshold: int = Field(1, ge=1)
+    initialDelaySeconds: int = Field(0, ge=0)
+    terminationGracePeriodSeconds: int | None = Field(None, ge=0)
+
+
+class Probes(Strict):
+    """The probes that the prober sends."""
+
+    startup: Probe | None = None
+    liveness: Probe | None = None
+    readiness: Probe
+
+    @field_validator("startup", "liveness")
+    @classmethod
+    def _one_success(cls, probe: Probe | None) -> Probe | None:
+        if probe is not None and probe.successThreshold != 1:
+            raise ValueError("successThreshold must be 1 for startup and liveness, as in Kubernetes")
+        return probe
+
+    def by_name(self) -> dict[str, Probe]:
+        """Those that there are."""
+        return {name: probe for name, probe in self if probe is not None}
+
+
+class Monitoring(Strict):
+    """The production monitoring of the service; paths beside service.yaml."""
+
+    job: str
+    rules: list[str] = Field(min_length=1)
+    alertmanager: File
+    scrape_interval: Duration = 15
+    evaluation_interval: Duration = 15
+    needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # capability of the host -> alerts that need it
+
+
+class ServiceSpec(Strict):
+    """The whole of service.yaml."""
+
+    name: str
+    start: ServiceStart
+    replicas: int = Field(1, ge=1, le=16)
+    dependencies: dict[str, DependencySpec] = Field(default_factory=dict)
+    requests: Access = Access()
+    metrics: Annotated[Metrics, _one_key("path")] = Metrics()
+    probes: Probes
+    monitoring: Monitoring
+    slos: str
+
+    @property
+    def replica_names(self) -> tuple[str, ...]:
+        """The components that have probes."""
+        return ("server",) if self.replicas == 1 else tuple(f"server-{i + 1}" for i in range(self.replicas))
