@@ -21,7 +21,8 @@ import gevent
 import gevent.event
 import numpy as np
 from locust import events
-from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+from locust.rpc.protocol import Message
+from locust.runners import STATE_MISSING, MasterRunner
 
 from harness.history import ROW, Outcome
 from harness.load.arrivals import Arrivals, parse
@@ -40,10 +41,6 @@ STOP_S = 0.25  # from the order to stop to the common moment of stopping
 PATIENCE_S = 5.0  # beyond the timeout of a request: how long a live worker may take with its account
 
 _member: _Master | _Worker | None = None  # of this process
-
-
-def is_worker(environment: Any) -> bool:
-    return isinstance(environment.runner, WorkerRunner)
 
 
 def join(environment: Any, user_class: type[OpenModel], files: tuple[Path | None, Path | None]) -> None:
@@ -142,13 +139,8 @@ class _Share:
 
     def so_far(self) -> dict[str, int]:
         """The account of a worker that sent none."""
-        return {
-            "planned": self.rows,
-            "visits": self.visits,
-            "rows": self.rows,
-            "unsent": self.unsent,
-            "sent": self.rows - self.unsent,
-        }
+        counted = {"rows": self.rows, "unsent": self.unsent, "sent": self.rows - self.unsent}
+        return {"planned": self.rows, "visits": self.visits, **counted}
 
     def lacks(self, seq: int) -> bool:
         at = int(np.searchsorted(self._beyond, seq))
@@ -166,8 +158,8 @@ class _Master:
         self._load: _Load | None = None
         runner = environment.runner
         runner.register_message("load-ready", self._is_ready)
-        runner.register_message("load-rows", self._rows)
-        runner.register_message("load-account", self._account)
+        runner.register_message("load-rows", lambda environment, msg, **_: self._load and self._load.rows(msg))
+        runner.register_message("load-account", lambda environment, msg, **_: self._load and self._load.accounted(msg))
         events.test_start.add_listener(self._begin)
 
     def finish(self) -> None:
@@ -176,14 +168,6 @@ class _Master:
 
     def _is_ready(self, environment: Any, msg: Any, **_: Any) -> None:
         self._ready[msg.node_id] = msg.data["clock"] - now()
-
-    def _rows(self, environment: Any, msg: Any, **_: Any) -> None:
-        if self._load is not None:
-            self._load.rows(msg.node_id, msg.data)
-
-    def _account(self, environment: Any, msg: Any, **_: Any) -> None:
-        if self._load is not None:
-            self._load.accounted(msg.node_id, msg.data)
 
     def _begin(self, **_: Any) -> None:
         """The test starts: share the schedule between the workers that are there."""
@@ -244,22 +228,22 @@ class _Load:
             environment.runner.send_message("load-share", order, client_id=worker)
         gevent.spawn(self._watch)
 
-    def rows(self, worker: str, message: dict[str, Any]) -> None:
-        share = self._shares.get(worker)
-        if share is None or message["run"] != self._run:
-            return
-        share.saw(np.frombuffer(message["rows"], ROW))
-        merge(message["report"], self._environment.stats)
-        try:
-            self._files.rows(message["rows"])
-        except OSError as error:
-            self._mistake(one_line(error))
+    def rows(self, message: Message) -> None:
+        if (share := self._share_of(message)) is not None:
+            share.saw(np.frombuffer(message.data["rows"], ROW))
+            try:
+                self._deliver(message.data["rows"], message.data["report"])
+            except OSError as error:
+                self._mistake(one_line(error))
 
-    def accounted(self, worker: str, message: dict[str, Any]) -> None:
-        share = self._shares.get(worker)
-        if share is not None and message["run"] == self._run:
-            share.account = message["account"]
-            share.mistakes += message["mistakes"]
+    def accounted(self, message: Message) -> None:
+        if (share := self._share_of(message)) is not None:
+            share.account = message.data["account"]
+            share.mistakes += message.data["mistakes"]
+
+    def _share_of(self, message: Message) -> _Share | None:
+        """Whose message it is; None when it belongs to another run."""
+        return self._shares.get(message.node_id) if message.data["run"] == self._run else None
 
     def finish(self) -> None:
         """Stop all workers, wait for their accounts, and write what the lost ones left undone. Later calls wait."""
@@ -269,10 +253,8 @@ class _Load:
         self._ending = True
         try:
             self._stopped_at = now() + (STOP_S if self._waiting() else 0)
-            stop = {"run": self._run, "at": self._stopped_at}
-            for worker in self._shares:
-                if self._lives(worker):
-                    self._environment.runner.send_message("load-stop", stop, client_id=worker)
+            for worker in filter(self._lives, self._shares):
+                self._environment.runner.send_message("load-stop", {"at": self._stopped_at}, client_id=worker)
             latest = now() + self._user.timeout_s + PATIENCE_S
             while self._waiting() and now() < latest:
                 gevent.sleep(0.05)
@@ -299,7 +281,8 @@ class _Load:
         return client is not None and client.state != STATE_MISSING
 
     def _settle(self) -> None:
-        """Mark what no account covers, and write the account of all."""
+        """Mark what no account covers, and write the account of all. What a lost worker reported was planned and
+        counted; the stalls and the processor use of marking the rest are not those of the load."""
         lost = {worker: share for worker, share in self._shares.items() if not share.account}
         rest = Dispatch(self._user, self._client, self._schedule, self._deliver, self._epoch)
         end = min(self._epoch + self._for_s, self._stopped_at)
@@ -310,20 +293,14 @@ class _Load:
                 if any(share.lacks(seq) for share in lost.values()):
                     rest.mark(seq, self._epoch + at)
         rest.close()
-        # the stalls and the processor use of marking them are not those of the load
-        accounts = [
-            rest.account | {"stalls": [], "cpu": []},
-            *(share.account for share in self._shares.values() if share.account),
-        ]
+        accounts = [rest.account | {"stalls": [], "cpu": []}]
+        accounts += [share.account or share.so_far() for share in self._shares.values()]
         for worker, share in self._shares.items():
             for mistake in share.mistakes:
                 self._mistake(f"{worker}: {mistake}")
         self._mistakes |= rest.mistakes
-        # what a lost worker did report was planned and counted
-        accounts += [share.so_far() for share in lost.values()]
-        account = _together(accounts)
         self._files.event(
-            "finished", **account, locust_requests=self._environment.stats.total.num_requests,
+            "finished", **_together(accounts), locust_requests=self._environment.stats.total.num_requests,
             workers=len(self._shares), lost=sorted(lost), until=None if math.isinf(end) else end,
         )  # fmt: skip
         if self._mistakes:

@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import gevent
 import gevent.event
 import locust.log
+import locust.stats
 import psutil
 from locust import events
-from locust.runners import LocalRunner
+from locust.runners import LocalRunner, WorkerRunner
 
 from harness.errors import HarnessError, UsageError
 from harness.load.clock import now
-from harness.load.locust import distributed, totals
+from harness.load.locust import distributed
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
 from harness.load.locust.open_model import OpenModel
 from harness.load.locust.statistics import merge
@@ -31,6 +32,7 @@ from harness.load.recorder import Files
 logger = logging.getLogger(__name__)
 
 EXAMINED = 100  # requests of a scenario that may come from slow clients
+CSV_MARGIN_S = 0.1  # so that the writer, whose second began before ours, is surely first
 START_S = 0.1  # from the warm-up to the epoch of the schedule
 
 
@@ -113,9 +115,6 @@ class Run:
         self._files.rows(rows)
 
 
-totals.install()
-
-
 @events.init_command_line_parser.add_listener
 def _options(parser: Any) -> None:
     add = parser.add_argument
@@ -141,12 +140,10 @@ def _options(parser: Any) -> None:
         help='JSON object of headers for every request, such as {"Authorization": "Bearer KEY"}; a request that sets a '
         "header itself keeps its own",
     )  # fmt: skip
-    for name, metavar, about in (
-        ("--rows", "PATH", "append one fixed-width row per request to this file"),
-        ("--events", "PATH", "append the generator's account to this JSON-lines file"),
-    ):
-        add(name, metavar=metavar, include_in_web_ui=False, help=about)
-    add("--generator", metavar="NAME", default="load", include_in_web_ui=False, help="what this generator is called")
+    here = {"include_in_web_ui": False}
+    add("--rows", metavar="PATH", help="append one fixed-width row per request to this file", **here)
+    add("--events", metavar="PATH", help="append the generator's account to this JSON-lines file", **here)
+    add("--generator", metavar="NAME", default="load", help="what this generator is called", **here)
 
 
 @events.init.add_listener
@@ -169,7 +166,7 @@ def _prepare(environment: Any, **_: Any) -> None:
         if len(users) > 1:
             names = ", ".join(sorted(u.__name__ for u in users))
             raise UsageError(f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run")
-        if not distributed.is_worker(environment):
+        if not isinstance(environment.runner, WorkerRunner):
             for path in filter(None, _files(options)):
                 with open(path, "ab"):
                     pass
@@ -219,10 +216,11 @@ def _stopping(**_: Any) -> None:
     distributed.finish()
 
 
-@events.quitting.add_listener  # before Locust decides on its exit code
-def _quitting(**_: Any) -> None:
+@events.quitting.add_listener  # before Locust decides on its exit code, and prints --json, which empties its entries
+def _quitting(environment: Any, **_: Any) -> None:
     _stopping()
-    totals.write()
+    if environment.parsed_options.csv_prefix:  # Locust writes its CSV files once a second: wait for the last second
+        gevent.sleep(locust.stats.CSV_STATS_INTERVAL_SEC + CSV_MARGIN_S)
 
 
 @events.test_stop.add_listener
