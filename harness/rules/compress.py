@@ -51,7 +51,7 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
         reasons.append(f"its durations cannot be divided by {time_scale}: {error}")
     called = {node.func.name for node in walk(tree) if isinstance(node, promql.Call)}
     for name in sorted(called & counts.CLOCK):
-        reasons.append(f"{name}() tells wall-clock time, which runs as fast in the gate as in production")
+        reasons.append(f"{name}() reads the wall clock, which runs as fast in the gate as in production")
     if "predict_linear" in called:
         reasons.append("predict_linear() looks a literal number of seconds ahead, which no window scales")
     if "absent_over_time" in called:
