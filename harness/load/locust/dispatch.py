@@ -248,12 +248,17 @@ class Dispatch:
             step |= SLOW_CLIENT
         if request.expect_status:
             step |= EXPECTS_STATUS
-        rest = (turn, bytes_out, bytes_in, intended, sent, first_byte, done, request_id, kind, len(body))
         try:
-            self._recorder.row(seq, step, status, outcome, request.expected, predicted, *rest)
+            self._recorder.row(
+                seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
+                first_byte, done, request_id, kind, len(body),
+            )  # fmt: skip
         except DoesNotFit as wrong:
             self._mistake(UsageError(f"step {step}, expected {request.expected!r}, predicted {predicted!r}: {wrong}"))
-            self._recorder.row(seq, 0, status, outcome, -1, -1, *rest)
+            self._recorder.row(
+                seq, 0, status, outcome, -1, -1, turn, bytes_out, bytes_in, intended, sent, first_byte, done,
+                request_id, kind, len(body),
+            )  # fmt: skip
         if outcome and _fails(response):
             self._statistics.failed(kind, f"{outcome.name}: {error}")
         if self._listeners:
@@ -264,15 +269,9 @@ class Dispatch:
             self._again(seq, outcome)
 
     def mark(self, seq: int, intended: float) -> None:
-        """An arrival of another worker's share that was never sent."""
-        self._visits += 1
-        self._planned += 1
-        try:
-            made = self._make(first_of(self.user, self._request(seq), seq))
-        except Exception as error:
-            self._mistake(error)
-            made = self._nothing
-        self._unsent(seq, 0, intended, made, None)
+        """An arrival of another worker's share that was never sent: nothing may be in flight or follow."""
+        self._most, self._end = 0, -math.inf
+        self._arrive(seq, intended)
 
     def close(self) -> None:
         """Hand over what is left, and make the account."""
