@@ -40,36 +40,63 @@ class Arrivals(Protocol):
 
 
 @dataclass(frozen=True)
-class constant:
+class _Schedule:
+    """What the kinds share: their fields are checked, written and read by their names. `*_per_s` is a rate, `*_s` a
+    length of time; all but rates and the path are settings, whose keys are these names without `_s`."""
+
+    example: ClassVar[str]
+    between: ClassVar[str] = ".."  # the rates of its text
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        kind, rates = type(self).__name__, self.rates()
+        for rate in rates:
+            if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate >= 0) or rates == (0,):
+                raise UsageError(f"{kind}: rate must be {'above' if len(rates) == 1 else 'from'} 0/s, got {rate!r}")
+        if rates and not any(rates):
+            raise UsageError(f"{kind}: at least one rate must be above 0/s")
+        for key, name in _settings(self).items():
+            value = getattr(self, name)
+            if key == "seed":
+                if value is not None and (not isinstance(value, int) or value < 0):
+                    raise UsageError(f"{kind}: seed must be a whole number from 0, got {value!r}")
+            elif not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{kind}: {key} must be above 0{_unit(name, ' ')}, got {value!r}")
+
+    def __str__(self) -> str:
+        """The form that `parse` reads back as the same."""
+        values = {key: (name, getattr(self, name)) for key, name in _settings(self).items()}
+        given = [f"{key}={_number(value)}{_unit(name)}" for key, (name, value) in values.items() if value is not None]
+        return ":".join([type(self).__name__, self.subject(), *given])
+
+    def rates(self) -> tuple[float, ...]:
+        """In the order of the text."""
+        return tuple(getattr(self, name) for name in _rate_names(self))
+
+    def subject(self) -> str:
+        """What its text begins with, after the name of the kind."""
+        return self.between.join(f"{_number(rate)}/s" for rate in self.rates())
+
+
+@dataclass(frozen=True)
+class constant(_Schedule):
     """Evenly spaced arrivals, the first at the epoch."""
 
     rate_per_s: float
-    kind: ClassVar[str] = "constant"
     example: ClassVar[str] = "constant:60/s"
-
-    def __post_init__(self) -> None:
-        _check_rates(self.kind, self.rate_per_s, above=0)
 
     def times(self) -> Iterator[float]:
         """k / rate, computed from k each time so that rounding never accumulates."""
         return (k / self.rate_per_s for k in count())
 
-    def __str__(self) -> str:
-        return _text(self)
-
 
 @dataclass(frozen=True)
-class poisson:
+class poisson(_Schedule):
     """Independent arrivals, as of very many unrelated users."""
 
     rate_per_s: float
     seed: int = 0
-    kind: ClassVar[str] = "poisson"
     example: ClassVar[str] = "poisson:60/s:seed=7"
-
-    def __post_init__(self) -> None:
-        _check_rates(self.kind, self.rate_per_s, above=0)
-        _check_seed(self.kind, self.seed)
 
     def times(self) -> Iterator[float]:
         """Exponential gaps. `random.random` is the one generator whose sequence Python promises never to change."""
@@ -79,61 +106,60 @@ class poisson:
             at -= math.log(1.0 - uniform()) / self.rate_per_s
             yield at
 
-    def __str__(self) -> str:
-        return _text(self)
+
+Stage = tuple[float, float, float]  # seconds, the rate at its begin, the rate at its end; it changes evenly
+
+
+class _Staged(_Schedule):
+    """A kind whose rate is given stage by stage."""
+
+    seed: int | None  # None: evenly spaced by the integral of the rate
+
+    def stages(self) -> list[Stage]:
+        raise NotImplementedError
+
+    def times(self) -> Iterator[float]:
+        return _at_integral(self.stages(), _integrals(self.seed))
 
 
 @dataclass(frozen=True)
-class ramp:
+class ramp(_Staged):
     """From one rate to another within `over_s`, at an even pace; then the second rate."""
 
     from_per_s: float
     to_per_s: float
     over_s: float
-    seed: int | None = None  # None: evenly spaced by the integral of the rate
-    kind: ClassVar[str] = "ramp"
+    seed: int | None = None
     example: ClassVar[str] = "ramp:10/s..100/s:over=60s"
 
-    def __post_init__(self) -> None:
-        _check_rates(self.kind, self.from_per_s, self.to_per_s)
-        _check_spans(self)
-        _check_seed(self.kind, self.seed)
-
-    def times(self) -> Iterator[float]:
-        stages = [(self.over_s, self.from_per_s, self.to_per_s), (math.inf, self.to_per_s, self.to_per_s)]
-        return _at_integral(stages, _integrals(self.seed))
-
-    def __str__(self) -> str:
-        return _text(self)
+    def stages(self) -> list[Stage]:
+        return [(self.over_s, self.from_per_s, self.to_per_s), (math.inf, self.to_per_s, self.to_per_s)]
 
 
 @dataclass(frozen=True)
-class step:
+class step(_Staged):
     """One rate after the other, each for `every_s`; the last without end."""
 
     rates_per_s: tuple[float, ...]
     every_s: float
     seed: int | None = None
-    kind: ClassVar[str] = "step"
     example: ClassVar[str] = "step:10/s,50/s:every=30s"
+    between: ClassVar[str] = ","
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates_per_s", tuple(self.rates_per_s))
-        _check_rates(self.kind, *self.rates_per_s)
-        _check_spans(self)
-        _check_seed(self.kind, self.seed)
+        super().__post_init__()
 
-    def times(self) -> Iterator[float]:
+    def rates(self) -> tuple[float, ...]:
+        return self.rates_per_s
+
+    def stages(self) -> list[Stage]:
         *before, last = self.rates_per_s
-        stages = [*((self.every_s, rate, rate) for rate in before), (math.inf, last, last)]
-        return _at_integral(stages, _integrals(self.seed))
-
-    def __str__(self) -> str:
-        return _text(self)
+        return [*((self.every_s, rate, rate) for rate in before), (math.inf, last, last)]
 
 
 @dataclass(frozen=True)
-class spike:
+class spike(_Staged):
     """A base rate, with a peak from `at_s` on that lasts `for_s`."""
 
     base_per_s: float
@@ -141,38 +167,22 @@ class spike:
     at_s: float
     for_s: float
     seed: int | None = None
-    kind: ClassVar[str] = "spike"
     example: ClassVar[str] = "spike:20/s..200/s:at=30s:for=10s"
 
-    def __post_init__(self) -> None:
-        _check_rates(self.kind, self.base_per_s, self.peak_per_s)
-        _check_spans(self)
-        _check_seed(self.kind, self.seed)
-
-    def times(self) -> Iterator[float]:
+    def stages(self) -> list[Stage]:
         base, peak = self.base_per_s, self.peak_per_s
-        stages = [(self.at_s, base, base), (self.for_s, peak, peak), (math.inf, base, base)]
-        return _at_integral(stages, _integrals(self.seed))
-
-    def __str__(self) -> str:
-        return _text(self)
+        return [(self.at_s, base, base), (self.for_s, peak, peak), (math.inf, base, base)]
 
 
 @dataclass(frozen=True)
-class sine:
+class sine(_Schedule):
     """The curve of days: the low rate at first, the high one after half of `over_s`, and so on without end."""
 
     low_per_s: float
     high_per_s: float
     over_s: float
     seed: int | None = None
-    kind: ClassVar[str] = "sine"
     example: ClassVar[str] = "sine:20/s..100/s:over=60s"
-
-    def __post_init__(self) -> None:
-        _check_rates(self.kind, self.low_per_s, self.high_per_s)
-        _check_spans(self)
-        _check_seed(self.kind, self.seed)
 
     def expected(self, t: float) -> float:
         """How many arrivals the first t seconds hold on average: the integral of the rate."""
@@ -189,12 +199,9 @@ class sine:
                 low, high = (middle, high) if self.expected(middle) <= rest else (low, middle)
             yield periods * self.over_s + low
 
-    def __str__(self) -> str:
-        return _text(self)
-
 
 @dataclass(frozen=True)
-class replay:
+class replay(_Schedule):
     """The arrivals of a record, `speed` times as fast, the first at the epoch; it ends where the record does.
 
     The file is the requests-*.bin of an earlier run, or a text of times in seconds, one a line, in any order.
@@ -202,25 +209,23 @@ class replay:
 
     path: str
     speed: float = 1.0
-    kind: ClassVar[str] = "replay"
     example: ClassVar[str] = "replay:access.times:speed=2"
     _at_s: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.speed) and self.speed > 0):
-            raise UsageError(f"{self.kind}: speed must be above 0, got {self.speed!r}")
+        super().__post_init__()
         object.__setattr__(self, "path", str(self.path))
         at_s = np.sort(_recorded(Path(self.path)))
         object.__setattr__(self, "_at_s", (at_s - at_s[0]) / self.speed)
 
+    def subject(self) -> str:
+        return self.path
+
     def times(self) -> Iterator[float]:
         return map(float, self._at_s)
 
-    def __str__(self) -> str:
-        return _text(self)
 
-
-KINDS = {kind.kind: kind for kind in (constant, poisson, ramp, step, spike, sine, replay)}
+KINDS = {kind.__name__: kind for kind in (constant, poisson, ramp, step, spike, sine, replay)}
 
 
 def parse(text: str) -> Arrivals:
@@ -231,8 +236,7 @@ def parse(text: str) -> Arrivals:
         raise UsageError(
             f"arrivals: must be one of {', '.join(sorted(KINDS))}, as in poisson:60/s:seed=7, got {text!r}"
         )
-    names = [f.name for f in fields(kind) if f.init]
-    known = {_key(name): name for name in names if not name.endswith("_per_s") and name != "path"}
+    known = _settings(kind)
     if kind is replay:  # a path may hold colons
         at = next((i for i, part in enumerate(parts) if part.partition("=")[0] in known), len(parts))
         given: list[Any] = [":".join(parts[:at])]
@@ -249,60 +253,48 @@ def parse(text: str) -> Arrivals:
         if known[key] in settings:
             raise UsageError(f"{name}: {key} is given twice")
         settings[known[key]] = _setting(name, known[key], value, part)
-    for f in fields(kind):
-        if f.name in known.values() and f.name.endswith("_s") and f.name not in settings:
-            raise UsageError(f"{name}: {_key(f.name)} must be given, as in {kind.example}")
+    for key, field_name in known.items():
+        if field_name.endswith("_s") and field_name not in settings:
+            raise UsageError(f"{name}: {key} must be given, as in {kind.example}")
     return kind(*given, **settings)
 
 
 def _rates(kind: Any, text: str | None) -> list[Any]:
     """What goes into the rate fields of a kind."""
-    names = [f.name for f in fields(kind) if f.name.endswith("_per_s")]
-    several = names == ["rates_per_s"]
-    parts = (text or "").split("," if several else "..") if len(names) > 1 or several else [text or ""]
+    names = _rate_names(kind)
+    parts = (text or "").split(kind.between) if len(names) > 1 or kind is step else [text or ""]
     rates = [re.fullmatch(r"(\d+(?:\.\d+)?)/(s|m|h)", part.strip()) for part in parts]
-    if None in rates or not (several or len(rates) == len(names)):
+    if None in rates or not (kind is step or len(rates) == len(names)):
         form = kind.example.split(":")[1]
-        raise UsageError(f"{kind.kind}: rate must be like {form}, got {text if text is not None else 'none'!r}")
+        raise UsageError(f"{kind.__name__}: rate must be like {form}, got {text if text is not None else 'none'!r}")
     values = [float(rate[1]) / _UNITS_S[rate[2]] for rate in rates if rate]
-    return [tuple(values)] if several else values
+    return [tuple(values)] if kind is step else values
 
 
-def _setting(name: str, field_name: str, value: str, part: str) -> float | int:
-    key = _key(field_name)
-    if key == "seed":
-        if re.fullmatch(r"\d+", value):
-            return int(value)
-        raise UsageError(f"{name}: {key} must be like {key}=7, got {part!r}")
-    if key == "speed":
-        if re.fullmatch(r"\d+(?:\.\d+)?", value):
-            return float(value)
-        raise UsageError(f"{name}: {key} must be like {key}=2, got {part!r}")
-    if span := re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value):
+def _setting(kind: str, name: str, value: str, part: str) -> float | int:
+    key, number = name.removesuffix("_s"), r"\d+(?:\.\d+)?"
+    if not name.endswith("_s"):
+        form, example, read = (r"\d+", "7", int) if key == "seed" else (number, "2", float)
+        if re.fullmatch(form, value):
+            return read(value)
+        raise UsageError(f"{kind}: {key} must be like {key}={example}, got {part!r}")
+    if span := re.fullmatch(rf"({number})(ms|s|m|h)", value):
         return float(span[1]) * _UNITS_S[span[2]]
-    raise UsageError(f"{name}: {key} must be a time with its unit, like {key}=30s, got {part!r}")
+    raise UsageError(f"{kind}: {key} must be a time with its unit, like {key}=30s, got {part!r}")
 
 
-def _text(schedule: Any) -> str:
-    """The form that `parse` reads back as the same."""
-    rates, settings = [], []
-    for f in fields(schedule):
-        value = getattr(schedule, f.name) if f.init else None
-        if f.name == "rates_per_s":
-            rates.append(",".join(f"{_number(rate)}/s" for rate in value))
-        elif f.name.endswith("_per_s"):
-            rates.append(f"{_number(value)}/s")
-        elif f.name == "path":
-            rates.append(value)
-        elif f.name.endswith("_s") and value is not None:
-            settings.append(f"{_key(f.name)}={_number(value)}s")
-        elif value is not None:
-            settings.append(f"{f.name}={_number(value)}")
-    return ":".join([schedule.kind, "..".join(rates), *settings])
+def _rate_names(kind: Any) -> list[str]:
+    return [f.name for f in fields(kind) if f.name.endswith("_per_s")]
 
 
-def _key(field_name: str) -> str:
-    return field_name.removesuffix("_s")
+def _settings(kind: Any) -> dict[str, str]:
+    """The fields that are settings, by their keys."""
+    names = [f.name for f in fields(kind) if f.init and not f.name.endswith("_per_s") and f.name != "path"]
+    return {name.removesuffix("_s"): name for name in names}
+
+
+def _unit(name: str, space: str = "") -> str:
+    return f"{space}s" if name.endswith("_s") else ""
 
 
 def _number(value: float) -> str:
@@ -310,37 +302,13 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else format(Decimal(repr(float(value))), "f")
 
 
-def _check_rates(kind: str, *rates: float, above: float | None = None) -> None:
-    for rate in rates:
-        if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate >= 0) or rate == above:
-            raise UsageError(f"{kind}: rate must be {'above' if above == 0 else 'from'} 0/s, got {rate!r}")
-    if not any(rates):
-        raise UsageError(f"{kind}: at least one rate must be above 0/s")
-
-
-def _check_spans(schedule: Any) -> None:
-    for f in fields(schedule):
-        if f.name.endswith("_s") and not f.name.endswith("_per_s"):
-            value = getattr(schedule, f.name)
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{schedule.kind}: {_key(f.name)} must be above 0 s, got {value!r}")
-
-
-def _check_seed(kind: str, seed: int | None) -> None:
-    if seed is not None and (not isinstance(seed, int) or seed < 0):
-        raise UsageError(f"{kind}: seed must be a whole number from 0, got {seed!r}")
-
-
 def _integrals(seed: int | None) -> Iterator[float]:
     """What the integral of the rate is at each arrival: 0, 1, 2, ... or, with a seed, the times of a unit Poisson."""
     return map(float, count()) if seed is None else poisson(1.0, seed).times()
 
 
-def _at_integral(stages: Iterable[tuple[float, float, float]], integrals: Iterable[float]) -> Iterator[float]:
-    """When the integral of the rate passes each of the given values, which never decrease.
-
-    A stage is (seconds, rate at its begin, rate at its end), the rate changing evenly within it.
-    """
+def _at_integral(stages: Iterable[Stage], integrals: Iterable[float]) -> Iterator[float]:
+    """When the integral of the rate passes each of the given values, which never decrease."""
     left = iter(stages)
     began, passed = 0.0, 0.0  # time and integral at the begin of the present stage
     lasts, first, last = next(left)
@@ -363,18 +331,14 @@ def _recorded(path: Path) -> np.ndarray:
             rows = read_rows(path)
             at_s = rows["intended"][rows["turn"] == 0]
         else:
-            lines = path.read_text().splitlines()
-            at_s = np.empty(len(lines))
-            n = 0
-            for number, line in enumerate(lines, 1):
-                if not (text := line.partition("#")[0].strip()):
-                    continue
-                try:
-                    at_s[n] = float(text)
-                except ValueError:
-                    raise UsageError(f"replay: {path}:{number}: must be a time in seconds, got {text!r}") from None
-                n += 1
-            at_s = at_s[:n]
+            times = []
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if text := line.partition("#")[0].strip():
+                    try:
+                        times.append(float(text))
+                    except ValueError:
+                        raise UsageError(f"replay: {path}:{number}: must be a time in seconds, got {text!r}") from None
+            at_s = np.array(times)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"replay: {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
     if not len(at_s) or not np.all(np.isfinite(at_s)):

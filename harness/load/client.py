@@ -137,20 +137,6 @@ class Client:
         else:
             self._poll(for_s, 1)
 
-    def ask(self, what: Request, request_id: bytes = b"0") -> Response:
-        """The response to one request, waited for."""
-        responses: list[Response] = []
-        on_response, self.on_response = self.on_response, lambda context, response: context(response)
-        try:
-            self.turn()  # for connections that ended meanwhile
-            self.send(self.prepare(what), request_id, responses.append)
-            while not responses:
-                if not self.turn():
-                    self.wait(1.0)
-        finally:
-            self.on_response = on_response
-        return responses[0]
-
     def warm(self, connections: int, within_s: float = 1.0) -> int:
         """Open connections ahead of the load; gives the number opened. Failures show in the rows."""
         end = now() + within_s

@@ -65,7 +65,7 @@ class Connection:
         self.rest: memoryview | None = None  # of what is being sent
         self.message = b""  # what is to be sent as soon as there is a connection
         self._fresh()
-        self._connect(next(self.others), at)
+        self._connect(at)
 
     def begin(self, prepared: Prepared, request_id: bytes, context: Any, at: float, limit: float) -> None:
         """Carry one exchange, until `limit`."""
@@ -248,44 +248,38 @@ class Connection:
         self.error = ""
         self.sent = self.first_byte = math.nan
 
-    def _connect(self, address: tuple, at: float) -> None:
-        """Begin to connect to one address. Raises OSError when that fails at once and there is no other."""
-        family, kind, protocol, _, where = address
-        self.sock = unpatched.socket(family, kind, protocol)
-        self.fd = self.sock.fileno()
-        self.state, self.since = CONNECTING, at
-        try:
-            self.sock.setblocking(False)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if RECEIVE_TIMESTAMPS is not None:
-                self.sock.setsockopt(socket.SOL_SOCKET, RECEIVE_TIMESTAMPS, 1)
-            code = self.sock.connect_ex(where)
-            if code not in (0, errno.EINPROGRESS):
-                raise OSError(code, "")
-            self.client.epoll.register(self.fd, _IN | _OUT)
-            self.client.connections[self.fd] = self
-        except OSError:
-            self.sock.close()
-            self.state = CLOSED
-            following = next(self.others, None)
-            if following is None:
-                raise
-            self._connect(following, at)
+    def _connect(self, at: float, refused: OSError | None = None) -> None:
+        """Begin to connect to the next address that does not refuse at once. Raises OSError where none is left."""
+        for family, kind, protocol, _, where in self.others:
+            self.sock = unpatched.socket(family, kind, protocol)
+            self.fd = self.sock.fileno()
+            self.state, self.since = CONNECTING, at
+            try:
+                self.sock.setblocking(False)
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if RECEIVE_TIMESTAMPS is not None:
+                    self.sock.setsockopt(socket.SOL_SOCKET, RECEIVE_TIMESTAMPS, 1)
+                code = self.sock.connect_ex(where)
+                if code not in (0, errno.EINPROGRESS):
+                    raise OSError(code, "")
+                self.client.epoll.register(self.fd, _IN | _OUT)
+                self.client.connections[self.fd] = self
+                return
+            except OSError as error:
+                self.sock.close()
+                self.state, refused = CLOSED, error
+        raise refused
 
     def _try_next(self, refused: OSError) -> None:
         self.client.connections.pop(self.fd, None)
         self.sock.close()
         self.state = CLOSED
-        following = next(self.others, None)
         try:
-            if following is None:
-                raise refused
-            self._connect(following, now())
+            self._connect(now(), refused)
         except OSError as error:
-            if self.context is None:
-                return
-            ours = error.errno in OWN_LIMITS
-            self.end(Outcome.UNSENT if ours else Outcome.CONNECT_FAILED, error_text(error))
+            if self.context is not None:
+                ours = error.errno in OWN_LIMITS
+                self.end(Outcome.UNSENT if ours else Outcome.CONNECT_FAILED, error_text(error))
 
     def _connected(self) -> None:
         self.client.epoll.modify(self.fd, _IN)

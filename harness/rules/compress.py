@@ -23,9 +23,7 @@ from harness.units import prometheus_duration, prometheus_seconds
 MOST = 60  # measured: at 300 a window holds two events and the phase of a scrape is 30 s of production
 SHORTEST_S = 0.1  # gate seconds from scrape to scrape and evaluation to evaluation that Prometheus keeps up with
 FEWEST_SCRAPES = 4  # in a window: two are the floor with perfectly regular scrapes
-ENOUGH_EVENTS = 20  # in a window at the threshold: fewer, and single events decide
 LONGEST_S = 90.0  # gate seconds a rule may look back: from one experiment to the one after the next
-WARM_UP_S = 30.0  # gate seconds a run has usually been up when its first fault comes
 
 _GROUP_DURATIONS = ("interval", "query_offset")
 _RULE_DURATIONS = ("for", "keep_firing_for")
@@ -53,7 +51,7 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
         reasons.append(f"its durations cannot be divided by {time_scale}: {error}")
     called = {node.func.name for node in walk(tree) if isinstance(node, promql.Call)}
     for name in sorted(called & counts.CLOCK):
-        reasons.append(f"{name}() tells wall-clock time, which runs as fast in the gate as in production")
+        reasons.append(f"{name}() reads the wall clock, which runs as fast in the gate as in production")
     if "predict_linear" in called:
         reasons.append("predict_linear() looks a literal number of seconds ahead, which no window scales")
     if "absent_over_time" in called:
@@ -81,24 +79,6 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
             "hold the faults of earlier experiments against a later one"
         )
     return reasons
-
-
-def notes(rule: Rule, time_scale: int | Fraction) -> list[str]:
-    """What is coarse, though usable, about a compressed copy of the rule; a sentence each."""
-    said = []
-    for per_s, window_s in _rate_thresholds(parse(rule.expr)):
-        events = per_s * window_s / time_scale
-        if 0 < events < ENOUGH_EVENTS:
-            said.append(
-                f"{per_s:g}/s over {prometheus_duration(window_s)} is {float(events):.3g} events in the compressed "
-                "window: single events decide"
-            )
-    window_s = longest_window_s(rule.expr) / time_scale
-    if window_s > WARM_UP_S:
-        said.append(
-            f"it looks back {float(window_s):g} s of the live run; until then it sees less than production would"
-        )
-    return said
 
 
 def compress(
@@ -133,8 +113,8 @@ def compress(
             kept.append(copy)
     names: dict[str, list[str]] = {}
     for i, reasons in refused.items():
-        said = names.setdefault(entries[i][1].name, [])
-        said += [reason for reason in reasons if reason not in said]
+        given = names.setdefault(entries[i][1].name, [])
+        given += [reason for reason in reasons if reason not in given]
     return rulefile.dump(kept), names
 
 
@@ -164,23 +144,6 @@ def _scaled(mapping: Mapping[str, Any], durations: Iterable[str], time_scale: in
 
 def _scaled_rule(raw: Mapping[str, Any], time_scale: int | Fraction) -> dict[str, Any]:
     return {**_scaled(raw, _RULE_DURATIONS, time_scale), "expr": scale_promql(raw["expr"], time_scale)}
-
-
-def _rate_thresholds(tree: Any) -> Iterable[tuple[float, float]]:
-    """(threshold per second, window in seconds) of every comparison of a rate, or a sum of rates, with a number."""
-    for node in walk(tree):
-        if not isinstance(node, promql.BinaryExpr) or str(node.op) not in {">", ">=", "<", "<=", "==", "!="}:
-            continue
-        for side, other in ((node.lhs, node.rhs), (node.rhs, node.lhs)):
-            while isinstance(side, promql.ParenExpr | promql.AggregateExpr):
-                side = side.expr
-            if (
-                isinstance(other, promql.NumberLiteral)
-                and isinstance(side, promql.Call)
-                and side.func.name == "rate"
-                and isinstance(side.args[0], promql.MatrixSelector)
-            ):
-                yield other.val, side.args[0].range.total_seconds()
 
 
 def _verify(

@@ -46,7 +46,7 @@ def scale_promql(expr: str, factor: Fraction | int) -> str:
             text = _scale_range(text, lambda duration: scale_duration(duration, factor))
         elif kind == "number" and is_prometheus_duration(text):
             if not after_offset:
-                raise ValueError(f"{text} stands where Prometheus 2 takes no duration")
+                raise ValueError(f"{text} is where Prometheus 2 takes no duration")
             text = scale_duration(text, factor)
         elif kind == "number" and after_offset:
             raise ValueError(f"offset {text}: only a plain duration such as 5m can be scaled")

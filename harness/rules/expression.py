@@ -81,7 +81,7 @@ def edges_s(expr: str) -> set[float]:
 
 
 def shape(node: Any) -> tuple[Any, list[timedelta]]:
-    """What a tree says, and its durations apart: trees of equal shape differ in their durations at most."""
+    """The structure of a tree, and its durations apart: trees of equal shape differ in their durations at most."""
     durations: list[timedelta] = []
 
     def bare(value: Any) -> Any:

@@ -194,7 +194,7 @@ def _wanted(series: Sequence[Series], rules: Sequence[Rule], records: Sequence[R
 
 
 class _Promtool:
-    """Runs promtool, which may take minutes, so that it ends with us: told to, or when we are killed."""
+    """Runs promtool, which may take minutes, so that it ends with us: by `end`, or when we are killed."""
 
     def __init__(self, promtool: str | Path):
         setpriv = shutil.which("setpriv")  # of util-linux
@@ -243,12 +243,12 @@ def _ask(
     fault_s: float,
     fault_length_s: float,
 ) -> dict[str, Replay]:
-    """What promtool says of each alert.
+    """What promtool finds for each alert.
 
     `alerts` maps each to its `for`, in seconds. All moments are seconds of the test: where the record begins, the first
     evaluation in the fault, the last one, and where the fault begins. Each question is put as an expectation that
-    cannot hold, because what promtool says it got instead is exact. One alert a question, because promtool holds 10,000
-    samples in a query at most.
+    cannot hold, because what promtool got instead is exact. One alert a question, because promtool holds 10,000 samples
+    in a query at most.
     """
     half = evaluation_s / 2  # windows open between evaluations: versions differ on whether their start belongs to them
 

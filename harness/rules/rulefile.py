@@ -12,52 +12,36 @@ from typing import Any
 import yaml
 
 from harness.errors import PlanError
-from harness.rules.expression import longest_window_s, metrics_used, parse
+from harness.rules.expression import parse
 from harness.units import prometheus_seconds
 
-__all__ = [
-    "AlertRule",
-    "RecordingRule",
-    "check_with_promtool",
-    "dump",
-    "groups",
-    "load",
-    "longest_window_s",
-    "metrics_used",
-    "recordings",
-]
 
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What both kinds of rule have."""
 
-@dataclass(frozen=True)
-class AlertRule:
-    """One alerting rule, in production time."""
-
-    name: str
-    expr: str
-    for_s: float = 0.0
-    keep_firing_for_s: float = 0.0
+    name: str = field(kw_only=False)
+    expr: str = field(kw_only=False)
     labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     line: int = 0
     group: str = ""
     interval_s: float | None = None  # the group's own; None: the global evaluation interval
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlertRule(Rule):
+    """One alerting rule, in production time."""
+
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
-class RecordingRule:
+class RecordingRule(Rule):
     """One recording rule; `name` is the metric it writes."""
 
-    name: str
-    expr: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    file: str = ""
-    line: int = 0
-    group: str = ""
-    interval_s: float | None = None
-
-
-Rule = AlertRule | RecordingRule
 
 _GROUP_KEYS = {"name", "interval", "query_offset", "limit", "labels", "rules"}
 _ALERT_KEYS = {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}

@@ -20,7 +20,6 @@ from harness.errors import HarnessError
 from harness.history import Series, Window
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
-DENSE_S = 7200.0
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 
@@ -90,8 +89,8 @@ def stretch(
 ) -> list[tuple[str, str]]:
     """promtool's input series, each its notation and its values a slot: the repeated baseline, then the record.
 
-    `types` maps metric names to Prometheus types; what it does not name is told by its suffix. Other series of a target
-    go stale only where its `up` is among the series. Series without a sample in the window are left out.
+    `types` maps metric names to Prometheus types; for what it does not name the suffix decides. Other series of a
+    target go stale only where its `up` is among the series. Series without a sample in the window are left out.
 
     With `dense_at_s`, the baseline is whole only where the record would lie if moved back by each of those production
     seconds, and sparse elsewhere. That is enough for rates over windows of just those lengths, which need their ends.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
 import numpy as np
 
 from harness.history import ROW, Outcome, Window, read_rows
+from harness.stats import nearest_rank
 
 TAIL_ROWS = 20_000  # enough for 3 s at 6,000 requests a second
 
@@ -36,5 +36,5 @@ def lag_p99_s(path: Path, window: Window) -> float | None:
     """How late 99 % of the requests of a window were sent at most; None when none was sent in it."""
     rows = read_rows(path)
     rows = rows[(rows["intended"] >= window.start) & (rows["intended"] < window.end)]
-    late = np.sort((rows["sent"] - rows["intended"])[~np.isnan(rows["sent"])])
-    return float(late[math.ceil(0.99 * len(late)) - 1]) if len(late) else None
+    late = (rows["sent"] - rows["intended"])[~np.isnan(rows["sent"])]
+    return nearest_rank(late, 99) if len(late) else None

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from one_response import one_response
 from scripted_server import BODY, CHUNKED, OK, scripted_server
 
 from harness.errors import UsageError
@@ -31,7 +32,7 @@ def ask(server, path, times=1, method="POST", body=b"image", timeout_s=20.0):
     """The last of several responses to the same request, and how many connections they took."""
     client, before = Client(server.url, timeout_s=timeout_s), server.connections
     for _ in range(times):
-        response = client.ask(Request(method, path, (), body))
+        response = one_response(client, Request(method, path, (), body))
         time.sleep(0.02)  # for the server's end of a connection to arrive
     client.close()
     return response, server.connections - before
@@ -149,14 +150,14 @@ def test_a_port_nobody_listens_on_is_a_failed_connection():
         unused.bind(("127.0.0.1", 0))
         client = Client(f"http://127.0.0.1:{unused.getsockname()[1]}", timeout_s=PATIENCE_S)
         assert client.warm(3) == 0
-        response = client.ask(Request("GET", "/"))
+        response = one_response(client, Request("GET", "/"))
     assert (response.outcome, response.error, response.bytes_out) == (Outcome.CONNECT_FAILED, "ECONNREFUSED", 0)
     assert math.isnan(response.sent) and math.isnan(response.first_byte) and response.done <= now()
 
 
 def test_a_host_without_an_address_is_a_failed_connection():
     client = Client("http://nowhere.invalid", timeout_s=20)
-    response = client.ask(Request("GET", "/"))
+    response = one_response(client, Request("GET", "/"))
     assert (response.outcome, response.error) == (Outcome.CONNECT_FAILED, "host name unknown")
 
 
@@ -182,7 +183,7 @@ def test_a_connection_may_be_given_less_time_than_a_response():
 
 def test_a_silence_may_be_given_less_time_than_a_response(server):
     client = Client(server.url, timeout_s=30, read_timeout_s=0.3)
-    silent, slow = client.ask(Request("GET", "/silent")), client.ask(Request("GET", "/drip-body"))
+    silent, slow = one_response(client, Request("GET", "/silent")), one_response(client, Request("GET", "/drip-body"))
     assert (silent.outcome, silent.error) == (Outcome.TIMEOUT, "no byte for 0.3 s")
     assert (slow.outcome, slow.body) == (Outcome.OK, BODY), "2 s altogether, but never silent for long"
 
@@ -190,7 +191,7 @@ def test_a_silence_may_be_given_less_time_than_a_response(server):
 def test_running_out_of_files_is_our_own_failure_and_not_the_services(server):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     client = Client(server.url, timeout_s=PATIENCE_S)
-    client.ask(Request("GET", "/ok"))  # one connection, known to both sides before the limit is there
+    one_response(client, Request("GET", "/ok"))  # one connection, known to both sides before the limit is there
     held = [socket.socket() for _ in range(3)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(s.fileno() for s in held) + 1, limits[1]))
     try:
@@ -220,7 +221,7 @@ def test_a_connection_that_was_idle_too_long_is_not_used_again(server):
     client, before = Client(server.url, timeout_s=PATIENCE_S, idle_s=0.05), server.connections
     for pause_s in (0, 0.1):
         time.sleep(pause_s)
-        assert client.ask(Request("GET", "/ok")).outcome is Outcome.OK
+        assert one_response(client, Request("GET", "/ok")).outcome is Outcome.OK
     client.close()
     assert server.connections - before == 2
 
@@ -240,7 +241,7 @@ def test_a_response_given_before_the_body_was_read_is_still_the_response(ending)
 
     threading.Thread(target=refuse, daemon=True).start()
     client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
-    response = client.ask(Request("POST", "/", (), bytes(4 << 20)))
+    response = one_response(client, Request("POST", "/", (), bytes(4 << 20)))
     listener.close()
     assert (response.outcome, response.status) == (Outcome.REFUSED_BY_SERVICE, 413)
 
@@ -291,7 +292,7 @@ def test_a_body_waits_until_it_is_asked_for_or_has_waited_long_enough(reply, out
     server = threading.Thread(target=response)
     server.start()
     client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=20)
-    response = client.ask(Request("POST", "/", (("Expect", "100-continue"),), b"the body"))
+    response = one_response(client, Request("POST", "/", (("Expect", "100-continue"),), b"the body"))
     client.close()
     server.join(20)
     listener.close()
@@ -310,7 +311,7 @@ def test_a_chunked_response_cut_at_any_byte_is_broken_and_its_pieces_may_come_an
     split = {f"/split{i}": [LONG[:i], 0.002, LONG[i:]] for i in range(1, len(LONG))}
     with scripted_server(cut | split) as server:
         client = Client(server.url, timeout_s=20)
-        assert {client.ask(Request("GET", path)).outcome for path in cut} == {Outcome.BROKEN}
-        whole = [client.ask(Request("GET", path)) for path in split]
+        assert {one_response(client, Request("GET", path)).outcome for path in cut} == {Outcome.BROKEN}
+        whole = [one_response(client, Request("GET", path)) for path in split]
         client.close()
     assert {(a.outcome, a.status, a.body, a.bytes_in) for a in whole} == {(Outcome.OK, 200, BODY, len(LONG))}

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from one_response import one_response
 from scripted_server import BODY, OK, WAYS, ScriptedServer, scripted_server
 
 from harness.cli import main
@@ -78,12 +79,12 @@ def test_exchanges_over_one_warm_connection_are_as_without_tls(serve, made):
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"))
     assert client.warm(2) == 2
     for path, body in [("/ok", BODY), ("/chunked", BODY), ("/big", BIG), ("/interim", BODY), ("/ok", BODY)]:
-        response = client.ask(Request("POST", path, (), bytes(200_000)))
+        response = one_response(client, Request("POST", path, (), bytes(200_000)))
         assert (response.outcome, response.status, response.body) == (Outcome.OK, 200, body), path
         assert response.sent <= response.first_byte <= response.done
     assert server.connections == 2
     for path in [p for p in TLS_WAYS if p.startswith("/cut")] + ["/reset-in-body", "/close", "/garbage"]:
-        outcome = client.ask(Request("GET", path)).outcome
+        outcome = one_response(client, Request("GET", path)).outcome
         assert outcome is (Outcome.GARBAGE if path == "/garbage" else Outcome.BROKEN), path
     client.close()
 
@@ -100,17 +101,17 @@ def test_a_wrong_certificate_is_a_failed_connection_that_says_why(serve, made, c
     url, server = serve(certificate)
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem") if trusted else None)
     assert client.warm(1) == 0
-    response = client.ask(Request("GET", "/ok"))
+    response = one_response(client, Request("GET", "/ok"))
     assert (response.outcome, response.error) == (Outcome.CONNECT_FAILED, error)
     assert server.requests == 0, "not a byte of the request may have gone to whoever that is"
     unverified = Client(url, timeout_s=20, verify=False)
-    assert unverified.ask(Request("GET", "/ok")).outcome is Outcome.OK
+    assert one_response(unverified, Request("GET", "/ok")).outcome is Outcome.OK
 
 
 def test_a_server_without_tls_is_a_failed_connection():
     with scripted_server() as server:
         client = Client(server.url.replace("http:", "https:"), timeout_s=2)
-        response = client.ask(Request("GET", "/ok"))
+        response = one_response(client, Request("GET", "/ok"))
     assert response.outcome in (Outcome.CONNECT_FAILED, Outcome.TIMEOUT) and response.error
 
 
@@ -124,10 +125,10 @@ def test_a_service_that_wants_our_certificate_gets_it(serve, made, tmp_path, fil
         (tmp_path / "both.pem").write_text((made / "other.pem").read_text() + (made / "other.key").read_text())
         ours = {"client_cert": str(tmp_path / "both.pem")}
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"), **ours)
-    assert client.ask(Request("GET", "/ok")).outcome is Outcome.OK
+    assert one_response(client, Request("GET", "/ok")).outcome is Outcome.OK
     client.close()
     client = Client(url, timeout_s=20, ca_file=str(made / "ca.pem"))
-    response = client.ask(Request("GET", "/ok"))
+    response = one_response(client, Request("GET", "/ok"))
     client.close()
     # with TLS 1.3 the service refuses it after the handshake; it may have closed when the request is sent
     assert response.outcome in (Outcome.CONNECT_FAILED, Outcome.BROKEN)

@@ -2,7 +2,8 @@ import pytest
 from recording import PROMTOOL, RULES
 
 from harness.errors import PlanError
-from harness.rules.rulefile import check_with_promtool, dump, groups, load, longest_window_s, metrics_used, recordings
+from harness.rules.expression import longest_window_s, metrics_used
+from harness.rules.rulefile import check_with_promtool, dump, groups, load, recordings
 
 
 def test_a_rule_is_read_whole():

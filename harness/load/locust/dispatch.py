@@ -43,7 +43,6 @@ DUE_AT_ONCE = 32  # sent before responses are read again
 KEPT_REQUESTS = 4096
 PAUSE_S = 0.01  # of a closed-model client, after a failure
 MISTAKEN = 2  # exit code of a process whose rows are not what its scenario meant; Locust's for failed requests is 1
-_NOTHING = (None, Prepared(b"", b""), 0)
 
 
 class Failed(Exception):
@@ -73,7 +72,9 @@ class Dispatch:
         self._statistics = LocustStatistics()
         self._recorder = Recorder(deliver, self._statistics)
         self._request, self._predicted = user.request, user.predicted if user.predicts() else None
-        self._made: dict[int, tuple[Request | None, Prepared, int]] = {}
+        self._made: dict[int, tuple[Request, Prepared, int]] = {}
+        no_request = Request("-", "", name="no request")  # what is recorded where a scenario gave none
+        self._nothing = (no_request, Prepared(b"", b""), self._statistics.kind(no_request.method, no_request.name))
         self._id_prefix = os.urandom(8).hex().encode()
         self._due: Iterator[tuple[int, float]] = iter(())
         self._next_seq, self._next_at = 0, math.inf  # the first arrival that was neither sent nor marked
@@ -172,7 +173,7 @@ class Dispatch:
         except Exception as error:
             self._mistake(error)
             self._planned += 1
-            self._unsent(seq, 0, intended, _NOTHING, None)
+            self._unsent(seq, 0, intended, self._nothing, None)
             return
         self._go(seq, 0, intended, request, visit)
 
@@ -185,7 +186,7 @@ class Dispatch:
                 made = self._make(request)
             except Exception as error:
                 self._mistake(error)
-                self._unsent(seq, turn, intended, _NOTHING, None)
+                self._unsent(seq, turn, intended, self._nothing, None)
                 return
         if self._client.in_flight >= self._most:
             self._unsent(seq, turn, intended, made, visit)
@@ -226,8 +227,6 @@ class Dispatch:
 
     def _unsent(self, seq: int, turn: int, intended: float, made: tuple, visit: Visit | None) -> None:
         nothing = Response(Outcome.UNSENT, 0, b"", math.nan, math.nan, now(), 0, 0, "it was due and could not be sent")
-        if made is _NOTHING:
-            made = (Request("-", "", name="no request"), *_NOTHING[1:2], self._statistics.kind("-", "no request"))
         self._on_response((seq, turn, intended, made, b"", visit), nothing)
 
     def _on_response(self, context: tuple, response: Response) -> None:
@@ -270,15 +269,9 @@ class Dispatch:
             self._again(seq, outcome)
 
     def mark(self, seq: int, intended: float) -> None:
-        """An arrival of another worker's share that was never sent."""
-        self._visits += 1
-        self._planned += 1
-        try:
-            made = self._make(first_of(self.user, self._request(seq), seq))
-        except Exception as error:
-            self._mistake(error)
-            made = _NOTHING
-        self._unsent(seq, 0, intended, made, None)
+        """An arrival of another worker's share that was never sent: nothing may be in flight or follow."""
+        self._most, self._end = 0, -math.inf
+        self._arrive(seq, intended)
 
     def close(self) -> None:
         """Hand over what is left, and make the account."""

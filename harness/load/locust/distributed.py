@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import uuid
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gevent
 import gevent.event
 import numpy as np
 from locust import events
-from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+from locust.rpc.protocol import Message
+from locust.runners import STATE_MISSING, MasterRunner
 
 from harness.history import ROW, Outcome
-from harness.load.arrivals import Arrivals, parse
+from harness.load.arrivals import parse
 from harness.load.clock import now
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, make_ready, one_line
+from harness.load.locust.load import Load
 from harness.load.locust.open_model import OpenModel
-from harness.load.locust.statistics import merge
-from harness.load.recorder import Files
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +39,11 @@ PATIENCE_S = 5.0  # beyond the timeout of a request: how long a live worker may 
 _member: _Master | _Worker | None = None  # of this process
 
 
-def is_worker(environment: Any) -> bool:
-    return isinstance(environment.runner, WorkerRunner)
-
-
-def join(environment: Any, user_class: type[OpenModel], files: tuple[Path | None, Path | None]) -> None:
+def join(environment: Any, user_class: type[OpenModel]) -> None:
     """Take this process' part, as master or worker."""
     global _member
     if isinstance(environment.runner, MasterRunner):
-        _member = _Master(environment, user_class, files)
+        _member = _Master(environment, user_class)
     else:
         _member = _Worker(environment, user_class)
 
@@ -142,13 +135,8 @@ class _Share:
 
     def so_far(self) -> dict[str, int]:
         """The account of a worker that sent none."""
-        return {
-            "planned": self.rows,
-            "visits": self.visits,
-            "rows": self.rows,
-            "unsent": self.unsent,
-            "sent": self.rows - self.unsent,
-        }
+        counted = {"rows": self.rows, "unsent": self.unsent, "sent": self.rows - self.unsent}
+        return {"planned": self.rows, "visits": self.visits, **counted}
 
     def lacks(self, seq: int) -> bool:
         at = int(np.searchsorted(self._beyond, seq))
@@ -160,14 +148,14 @@ class _Share:
 class _Master:
     """Gives out the shares and writes the results."""
 
-    def __init__(self, environment: Any, user_class: type[OpenModel], files: tuple[Path | None, Path | None]):
-        self._environment, self._user_class, self._paths = environment, user_class, files
+    def __init__(self, environment: Any, user_class: type[OpenModel]):
+        self._environment, self._user_class = environment, user_class
         self._ready: dict[str, float] = {}  # how far each worker's clock is ahead of ours, in seconds
-        self._load: _Load | None = None
+        self._load: _Shared | None = None
         runner = environment.runner
         runner.register_message("load-ready", self._is_ready)
-        runner.register_message("load-rows", self._rows)
-        runner.register_message("load-account", self._account)
+        runner.register_message("load-rows", lambda environment, msg, **_: self._load and self._load.rows(msg))
+        runner.register_message("load-account", lambda environment, msg, **_: self._load and self._load.accounted(msg))
         events.test_start.add_listener(self._begin)
 
     def finish(self) -> None:
@@ -177,14 +165,6 @@ class _Master:
     def _is_ready(self, environment: Any, msg: Any, **_: Any) -> None:
         self._ready[msg.node_id] = msg.data["clock"] - now()
 
-    def _rows(self, environment: Any, msg: Any, **_: Any) -> None:
-        if self._load is not None:
-            self._load.rows(msg.node_id, msg.data)
-
-    def _account(self, environment: Any, msg: Any, **_: Any) -> None:
-        if self._load is not None:
-            self._load.accounted(msg.node_id, msg.data)
-
     def _begin(self, **_: Any) -> None:
         """The test starts: share the schedule between the workers that are there."""
         clients = self._environment.runner.clients
@@ -193,150 +173,99 @@ class _Master:
             gevent.sleep(0.02)
         workers = {c.id: self._ready[c.id] for c in clients.ready if c.id in self._ready}
         try:
-            self._load = _Load(self._environment, self._user_class, self._paths, workers, self._over)
+            self._load = _Shared(self._user_class(self._environment), workers)
         except Exception as error:  # only the web UI gets this far with such a mistake
             logger.error(f"{self._user_class.__name__}: {one_line(error)}")
             self._environment.process_exit_code = MISTAKEN
 
-    def _over(self) -> None:
-        self._load = None
 
+class _Shared(Load):
+    """One run of the schedule over the workers it began with: worker -> how far its clock is ahead."""
 
-class _Load:
-    """One run of the schedule over the workers it began with."""
-
-    def __init__(
-        self, environment: Any, user_class: type[OpenModel], paths: tuple[Path | None, Path | None],
-        workers: dict[str, float], over: Callable[[], None],
-    ):  # fmt: skip
-        """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
-        options = environment.parsed_options
-        self._environment, self._over = environment, over
-        self._user = user_class(environment)
-        self._schedule: Arrivals = self._user.schedule(options)
+    def __init__(self, user: OpenModel, workers: dict[str, float]):
+        super().__init__(user)
         self._run = uuid.uuid4().hex
-        self._for_s = options.for_s or math.inf
-        self._host = environment.host or self._user.host or ""
-        self._client = self._user.client(self._host, options)
-        self._files = Files(*paths, options.generator)
         self._shares = {worker: _Share(i, len(workers)) for i, worker in enumerate(workers)}
         self._stopped_at = math.inf
-        self._mistakes: set[str] = set()
-        self._ending = False
-        self._finished = gevent.event.Event()
         self._epoch = now() + LEAD_S
-        self._files.event(
-            "started", pid=os.getpid(), scenario=environment.locustfile, arrivals=str(self._schedule), url=self._host,
-            epoch=self._epoch, workers=len(workers),
-        )  # fmt: skip
+        self.started(self._epoch, str(self.schedule), workers=len(workers))
         for worker, ahead_s in workers.items():
             if abs(ahead_s) > SKEW_S:
-                self._mistake(f"{worker}: its clock is {ahead_s:+.1f} s off, so its schedule would be shifted; set it")
+                self.mistake(f"{worker}: its clock is {ahead_s:+.1f} s off, so its schedule would be shifted; set it")
         for worker, share in self._shares.items():
             order = {
                 "run": self._run,
-                "host": self._host,
-                "arrivals": getattr(options, "arrivals", None),
-                "for_s": None if math.isinf(self._for_s) else self._for_s,
+                "host": self.host,
+                "arrivals": getattr(self.environment.parsed_options, "arrivals", None),
+                "for_s": None if math.isinf(self.for_s) else self.for_s,
                 "epoch": self._epoch,
                 "share": [share.i, share.n],
             }
-            environment.runner.send_message("load-share", order, client_id=worker)
+            self.environment.runner.send_message("load-share", order, client_id=worker)
         gevent.spawn(self._watch)
 
-    def rows(self, worker: str, message: dict[str, Any]) -> None:
-        share = self._shares.get(worker)
-        if share is None or message["run"] != self._run:
-            return
-        share.saw(np.frombuffer(message["rows"], ROW))
-        merge(message["report"], self._environment.stats)
-        try:
-            self._files.rows(message["rows"])
-        except OSError as error:
-            self._mistake(one_line(error))
+    def rows(self, message: Message) -> None:
+        if (share := self._share_of(message)) is not None:
+            share.saw(np.frombuffer(message.data["rows"], ROW))
+            try:
+                self.deliver(message.data["rows"], message.data["report"])
+            except OSError as error:
+                self.mistake(one_line(error))
 
-    def accounted(self, worker: str, message: dict[str, Any]) -> None:
-        share = self._shares.get(worker)
-        if share is not None and message["run"] == self._run:
-            share.account = message["account"]
-            share.mistakes += message["mistakes"]
+    def accounted(self, message: Message) -> None:
+        if (share := self._share_of(message)) is not None:
+            share.account = message.data["account"]
+            share.mistakes += message.data["mistakes"]
 
-    def finish(self) -> None:
-        """Stop all workers, wait for their accounts, and write what the lost ones left undone. Later calls wait."""
-        if self._ending:
-            self._finished.wait()
-            return
-        self._ending = True
-        try:
-            self._stopped_at = now() + (STOP_S if self._waiting() else 0)
-            stop = {"run": self._run, "at": self._stopped_at}
-            for worker in self._shares:
-                if self._lives(worker):
-                    self._environment.runner.send_message("load-stop", stop, client_id=worker)
-            latest = now() + self._user.timeout_s + PATIENCE_S
-            while self._waiting() and now() < latest:
-                gevent.sleep(0.05)
-            self._settle()
-        finally:
-            self._files.close()
-            self._over()
-            self._finished.set()
+    def _share_of(self, message: Message) -> _Share | None:
+        """Whose message it is; None when it belongs to another run, or comes after the account."""
+        late = message.data["run"] != self._run or self.finished.is_set()
+        return None if late else self._shares.get(message.node_id)
+
+    def settle(self) -> dict[str, Any]:
+        """Stop all workers, wait for their accounts, and mark what the lost ones left undone."""
+        self._stopped_at = now() + (STOP_S if self._waiting() else 0)
+        for worker in filter(self._lives, self._shares):
+            self.environment.runner.send_message("load-stop", {"at": self._stopped_at}, client_id=worker)
+        latest = now() + self.user.timeout_s + PATIENCE_S
+        while self._waiting() and now() < latest:
+            gevent.sleep(0.05)
+        return self._account()
 
     def _watch(self) -> None:
         """The load is over when every worker has accounted for its share or is gone."""
         while self._waiting():
             gevent.sleep(0.1)
-        if not self._ending:
-            self.finish()
-            runner = self._environment.runner
-            gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
+        self.over()
 
     def _waiting(self) -> bool:
         return any(share.account is None and self._lives(worker) for worker, share in self._shares.items())
 
     def _lives(self, worker: str) -> bool:
-        client = self._environment.runner.clients.get(worker)
+        client = self.environment.runner.clients.get(worker)
         return client is not None and client.state != STATE_MISSING
 
-    def _settle(self) -> None:
-        """Mark what no account covers, and write the account of all."""
+    def _account(self) -> dict[str, Any]:
+        """Of all, after what no account covers is marked. What a lost worker reported was planned and counted; the
+        stalls and the processor use of marking the rest are not those of the load."""
         lost = {worker: share for worker, share in self._shares.items() if not share.account}
-        rest = Dispatch(self._user, self._client, self._schedule, self._deliver, self._epoch)
-        end = min(self._epoch + self._for_s, self._stopped_at)
+        rest = Dispatch(self.user, self.client, self.schedule, self.deliver, self._epoch)
+        end = min(self._epoch + self.for_s, self._stopped_at)
         if lost:
-            for seq, at in enumerate(self._schedule.times()):
+            for seq, at in enumerate(self.schedule.times()):
                 if self._epoch + at >= end:
                     break
                 if any(share.lacks(seq) for share in lost.values()):
                     rest.mark(seq, self._epoch + at)
         rest.close()
-        # the stalls and the processor use of marking them are not those of the load
-        accounts = [
-            rest.account | {"stalls": [], "cpu": []},
-            *(share.account for share in self._shares.values() if share.account),
-        ]
+        accounts = [rest.account | {"stalls": [], "cpu": []}]
+        accounts += [share.account or share.so_far() for share in self._shares.values()]
         for worker, share in self._shares.items():
             for mistake in share.mistakes:
-                self._mistake(f"{worker}: {mistake}")
-        self._mistakes |= rest.mistakes
-        # what a lost worker did report was planned and counted
-        accounts += [share.so_far() for share in lost.values()]
-        account = _together(accounts)
-        self._files.event(
-            "finished", **account, locust_requests=self._environment.stats.total.num_requests,
-            workers=len(self._shares), lost=sorted(lost), until=None if math.isinf(end) else end,
-        )  # fmt: skip
-        if self._mistakes:
-            self._environment.process_exit_code = MISTAKEN
-
-    def _deliver(self, rows: bytes, report: dict[str, Any]) -> None:
-        merge(report, self._environment.stats)
-        self._files.rows(rows)
-
-    def _mistake(self, text: str) -> None:
-        if text not in self._mistakes:
-            self._mistakes.add(text)
-            logger.error(text)
+                self.mistake(f"{worker}: {mistake}")
+        self.mistakes |= rest.mistakes
+        until = None if math.isinf(end) else end
+        return _together(accounts) | {"workers": len(self._shares), "lost": sorted(lost), "until": until}
 
 
 def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:

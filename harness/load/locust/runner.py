@@ -7,52 +7,38 @@ orderly end for a signal, the run's own time, Locust's --run-time and the web UI
 from __future__ import annotations
 
 import logging
-import math
-import os
 import signal
-from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
-import gevent.event
-import locust.log
+import locust.stats
 import psutil
 from locust import events
-from locust.runners import LocalRunner
+from locust.runners import LocalRunner, WorkerRunner
 
 from harness.errors import HarnessError, UsageError
 from harness.load.clock import now
-from harness.load.locust import distributed, totals
+from harness.load.locust import distributed
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
+from harness.load.locust.load import Load, paths
 from harness.load.locust.open_model import OpenModel
-from harness.load.locust.statistics import merge
-from harness.load.recorder import Files
 
 logger = logging.getLogger(__name__)
 
 EXAMINED = 100  # requests of a scenario that may come from slow clients
+CSV_MARGIN_S = 0.1  # so that the writer, whose second began before ours, is surely first
 START_S = 0.1  # from the warm-up to the epoch of the schedule
 
 
-class Run:
+class Run(Load):
     """One run of a user's schedule in this process alone."""
 
     current: ClassVar[Run | None] = None  # of this process, until the end of its test
 
     def __init__(self, user: OpenModel):
-        """Raises HarnessError for options that make no run, OSError when its files cannot be written."""
-        environment, options = user.environment, user.environment.parsed_options
-        self.user = user
-        self._environment = environment
-        self._schedule = user.schedule(options)
-        self._for_s = getattr(options, "for_s", None) or math.inf
-        self._clients = getattr(options, "clients", None) or 0
-        self._client = user.client(environment.host or user.host or "", options)
-        self._files = Files(*_files(options), getattr(options, "generator", None) or "load")
+        super().__init__(user)
+        self._clients = getattr(user.environment.parsed_options, "clients", None) or 0
         self._dispatch: Dispatch | None = None
-        self._mistakes: set[str] = set()
-        self._ending = False
-        self._finished = gevent.event.Event()
         Run.current = self
 
     def start(self) -> None:
@@ -60,60 +46,32 @@ class Run:
         gevent.spawn(self._run)
 
     def _run(self) -> None:
-        """Dispatch until the schedule or its time is over, then end Locust (with a web UI: the test only)."""
+        """Dispatch until the schedule or its time is over."""
         try:
             self._keep_schedule()
         except Exception as error:
-            self._mistakes.add(one_line(error))
-            logger.error(one_line(error))
-        if not self._ending:  # else that which ends it also ends Locust
-            self.finish()
-            runner = self._environment.runner
-            (runner.stop if self._environment.web_ui else runner.quit)()
+            self.mistake(one_line(error))
+        self.over()
 
     def _keep_schedule(self) -> None:
-        make_ready(self.user, self._client)
-        if self._ending:
+        make_ready(self.user, self.client)
+        if self.ending:
             return
         epoch = now() + START_S
-        arrivals = f"clients:{self._clients}" if self._clients else str(self._schedule)
-        self._files.event(
-            "started", pid=os.getpid(), scenario=self._environment.locustfile, arrivals=arrivals,
-            url=self._environment.host, epoch=epoch,
-        )  # fmt: skip
+        self.started(epoch, f"clients:{self._clients}" if self._clients else str(self.schedule))
         self._dispatch = Dispatch(
-            self.user, self._client, self._schedule, self._deliver, epoch, for_s=self._for_s, clients=self._clients
+            self.user, self.client, self.schedule, self.deliver, epoch, for_s=self.for_s, clients=self._clients
         )
         self._dispatch.start()
         self._dispatch.wait()
 
-    def finish(self) -> None:
-        """Stop dispatching, let what is in flight end by its own timeout, write the account. Later calls only wait."""
-        if self._ending:
-            self._finished.wait()
-            return
-        self._ending = True
-        try:
-            if self._dispatch is not None:
-                self._dispatch.stop()
-                self._dispatch.wait()
-                self._files.event(
-                    "finished", **self._dispatch.account, locust_requests=self._environment.stats.total.num_requests
-                )
-                self._mistakes |= self._dispatch.mistakes
-        finally:
-            self._files.close()
-            # Else Locust decides, by the failed requests, which would hide a broken listener.
-            if self._mistakes or locust.log.unhandled_greenlet_exception:
-                self._environment.process_exit_code = MISTAKEN
-            self._finished.set()
-
-    def _deliver(self, rows: bytes, report: dict[str, Any]) -> None:
-        merge(report, self._environment.stats)
-        self._files.rows(rows)
-
-
-totals.install()
+    def settle(self) -> dict[str, Any] | None:
+        if self._dispatch is None:
+            return None
+        self._dispatch.stop()
+        self._dispatch.wait()
+        self.mistakes |= self._dispatch.mistakes
+        return self._dispatch.account
 
 
 @events.init_command_line_parser.add_listener
@@ -141,12 +99,10 @@ def _options(parser: Any) -> None:
         help='JSON object of headers for every request, such as {"Authorization": "Bearer KEY"}; a request that sets a '
         "header itself keeps its own",
     )  # fmt: skip
-    for name, metavar, about in (
-        ("--rows", "PATH", "append one fixed-width row per request to this file"),
-        ("--events", "PATH", "append the generator's account to this JSON-lines file"),
-    ):
-        add(name, metavar=metavar, include_in_web_ui=False, help=about)
-    add("--generator", metavar="NAME", default="load", include_in_web_ui=False, help="what this generator is called")
+    here = {"include_in_web_ui": False}
+    add("--rows", metavar="PATH", help="append one fixed-width row per request to this file", **here)
+    add("--events", metavar="PATH", help="append the generator's account to this JSON-lines file", **here)
+    add("--generator", metavar="NAME", default="load", help="what this generator is called", **here)
 
 
 @events.init.add_listener
@@ -169,8 +125,8 @@ def _prepare(environment: Any, **_: Any) -> None:
         if len(users) > 1:
             names = ", ".join(sorted(u.__name__ for u in users))
             raise UsageError(f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run")
-        if not distributed.is_worker(environment):
-            for path in filter(None, _files(options)):
+        if not isinstance(environment.runner, WorkerRunner):
+            for path in filter(None, paths(options)):
                 with open(path, "ab"):
                     pass
         (user,) = users
@@ -186,7 +142,7 @@ def _prepare(environment: Any, **_: Any) -> None:
             if client.tls is not None:
                 _refuse_slow_clients(one)
         if not alone:
-            distributed.join(environment, user, _files(options))
+            distributed.join(environment, user)
     except Exception as error:
         logger.error(f"{environment.locustfile}: {one_line(error)}")
         for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
@@ -219,18 +175,13 @@ def _stopping(**_: Any) -> None:
     distributed.finish()
 
 
-@events.quitting.add_listener  # before Locust decides on its exit code
-def _quitting(**_: Any) -> None:
+@events.quitting.add_listener  # before Locust decides on its exit code, and prints --json, which empties its entries
+def _quitting(environment: Any, **_: Any) -> None:
     _stopping()
-    totals.write()
+    if environment.parsed_options.csv_prefix:  # Locust writes its CSV files once a second: wait for the last second
+        gevent.sleep(locust.stats.CSV_STATS_INTERVAL_SEC + CSV_MARGIN_S)
 
 
 @events.test_stop.add_listener
 def _stopped(**_: Any) -> None:
     Run.current = None
-
-
-def _files(options: Any) -> tuple[Path | None, Path | None]:
-    """Where rows and Events go."""
-    rows, events_ = getattr(options, "rows", None), getattr(options, "events", None)
-    return Path(rows) if rows else None, Path(events_) if events_ else None
