@@ -30,7 +30,7 @@ from harness.eventlog import Event, json_lines
 class Outcome(IntEnum):
     """How a request ended, as its client saw it."""
 
-    OK = 0  # a complete answer: a status below 400, or one of those that the request says it may be answered with
+    OK = 0  # a complete response: a status below 400, or one that the request expects
     REFUSED_BY_SERVICE = 1  # a complete answer, status 400 or above
     TIMEOUT = 2  # no complete answer within the client's patience
     CONNECT_FAILED = 3
@@ -43,7 +43,7 @@ class Outcome(IntEnum):
 
 WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED_STATUS)  # a complete answer came
 SLOW_CLIENT = 1 << 15  # in the step of a row: its client is slow or aborts, so how long it took is its own doing
-EXPECTS_STATUS = 1 << 14  # in the step of a row: its request says with which statuses it may be answered
+EXPECTS_STATUS = 1 << 14  # in the step of a row: its request states which statuses it expects
 
 
 ROW = np.dtype(

@@ -1,5 +1,7 @@
-"""What an experiment's method and rollbacks may name as `module: harness.chaos.actions`: `heal`, and an action for each
-fault of the table, whose arguments are the fault's parameters and `lease_s`."""
+"""The actions of experiments, `module: harness.chaos.actions`: `heal`, and one made from each line of the faults table.
+
+The arguments of such an action are the fault's parameters and `lease_s`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: nothing was answered as its scenario says it must not be."""
+"""Answers: every request that states which status it expects got such a one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from harness.verdict import Result, Verdict
 
 @dataclass(frozen=True)
 class Answers(Check):
-    """Of the requests that say how they may be answered (a guessed key with 401) none is answered otherwise.
+    """No request that states which status it expects (a guessed key: 401) got another one below 500.
 
-    A request that says nothing may get any answer here; whether that is an error is ErrorRatio's to judge. So is what
-    ended in a 5xx or in no answer.
+    What other requests get, and what ends in a 5xx or without a response, is judged by ErrorRatio.
     """
 
     phase: str
     generator: str = "load"
     kind: ClassVar[str] = "answers"
-    timing_independent: ClassVar[bool] = True  # who is let in is in, however slow everything was
+    timing_independent: ClassVar[bool] = True  # a wrong status is one, however slow everything was
 
     class Parameters(Parameters):
         phase: Phase = STEADY
@@ -37,28 +36,24 @@ class Answers(Check):
         return f"{self.phase}: answers"
 
     def judge(self, history: History) -> Result:
-        """FAIL with the statuses of the wrong answers, of which one is too many."""
+        """FAIL with the statuses that were not expected; one is too many."""
         rows = sent(history, phase(history, self.phase), self.generator)
-        is_wrong = rows["outcome"] == Outcome.UNEXPECTED_STATUS
-        stated, wrong = np.count_nonzero(is_wrong | (rows["step"] & EXPECTS_STATUS != 0)), rows[is_wrong]
-        figures = {"measured": len(wrong), "bound": 0, "unit": "answers"}
-        if len(wrong):
-            statuses = [
-                f"{n:,} status {s}" for s, n in zip(*np.unique(wrong["status"], return_counts=True), strict=True)
-            ]
-            reason = f"{count(len(wrong), 'answer')} of {stated:,} must not be (bound 0): {listed(statuses)}"
-            remedy = (
-                "run the service as the scenario's docstring asks (`credentials` means nothing with authentication "
-                "off); else it lets in what it must refuse"
-            )
-            return self.result(Verdict.FAIL, reason, remedy=remedy, **figures)
-        reason = f"none of {count(stated, 'request')} that say how they may be answered was answered otherwise, bound 0"
-        if not stated:
-            reason = (
-                f"none of {count(len(rows), 'request')} says how it may be answered, so none was answered otherwise"
-            )
-        return self.result(Verdict.PASS, reason, **figures)
+        unexpected = rows["outcome"] == Outcome.UNEXPECTED_STATUS
+        stating, wrong = np.count_nonzero(unexpected | (rows["step"] & EXPECTS_STATUS != 0)), rows[unexpected]
+        figures = {"measured": len(wrong), "bound": 0, "unit": "responses"}
+        if not len(wrong):
+            reason = f"none of {count(stating, 'request')} with an expected status got another one, bound 0"
+            if not stating:
+                reason = f"none of {count(len(rows), 'request')} states an expected status: nothing to judge"
+            return self.result(Verdict.PASS, reason, **figures)
+        statuses = [f"{n:,} status {s}" for s, n in zip(*np.unique(wrong["status"], return_counts=True), strict=True)]
+        reason = f"{len(wrong):,} of {stating:,} responses had an unexpected status (bound 0): {listed(statuses)}"
+        remedy = (
+            "run the service as the scenario's docstring asks (`credentials` means nothing with authentication off); "
+            "else it accepts what it must refuse"
+        )
+        return self.result(Verdict.FAIL, reason, remedy, **figures)
 
     def attributable(self, history: History) -> bool:
-        """A wrong answer is one whenever it was asked for."""
+        """A wrong status is one, however late the request was."""
         return True

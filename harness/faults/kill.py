@@ -44,7 +44,7 @@ class Kill(Fault):
             time.sleep(0.02)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
-        """The kernel's process table: that process, told by its start time, runs no more."""
+        """The kernel's process table: that process, identified by its start time, runs no more."""
         if state(Pid(**facts)) is None:
             return f"/proc: process {facts['pid']} ({self.component}) has ended, seen by process {os.getpid()}"
         return None

@@ -1,5 +1,7 @@
-"""What the service needs beside itself, such as a database: started before it and tested, or only tested where it is
-attached. Nobody restarts one that ends, unless asked: what the service does without it is what a fault is to show."""
+"""What the service needs beside itself, such as a database: started before it and tested, or attached and tested.
+
+Nobody restarts one that ends, unless asked: what the service does without it is what a fault is to show.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A process that outlives the harness by seconds: when the harness is gone, it heals the run; when a fault's lease runs
-out, it undoes the fault. `python -m harness.stack.watchdog RUN`, its standard input a pipe that the harness holds open.
+"""A process that outlives the harness by seconds: it heals a run whose harness is gone, and undoes overdue faults.
+
+`python -m harness.stack.watchdog RUN`, its standard input a pipe that the harness holds open.
 
 It ignores the signals that end a session, because it is needed just then.
 """

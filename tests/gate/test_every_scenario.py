@@ -206,7 +206,7 @@ def under_harness_load(shows, code, rows, others, said):
     busy = "generator: INCONCLUSIVE: " in said or "generator: FAIL: " in said or others
     assert code == shows.code or (busy and code == INCONCLUSIVE.exit_code), said
     look(shows, rows, busy)
-    assert ("must not be (bound 0)" in said) == (shows.code == 1), said
+    assert ("had an unexpected status (bound 0)" in said) == (shows.code == 1), said
 
 
 def in_a_gate(shows, judged):
