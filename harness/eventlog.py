@@ -1,4 +1,4 @@
-"""The run's append-only record of what happened: `events.jsonl`, one JSON list a line, written by several processes."""
+"""Writes and reads `events.jsonl`, the run's append-only log of events; several processes write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in a run: an append-only record that every judgement is a pure function of.
+"""The recorded run, read back: every judgement is a pure function of it.
 
 A run's folder holds it as files (one writer each, so that a killed run stays readable):
 

@@ -1,4 +1,4 @@
-"""What every check declares, and what an entry of gate.yaml may be that stands for several checks."""
+"""What every check declares, and the interface of entries that expand into several checks."""
 
 from __future__ import annotations
 

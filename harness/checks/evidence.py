@@ -1,4 +1,4 @@
-"""Questions to a history that several checks ask. One that the record cannot answer raises NoEvidence."""
+"""Questions to a history that several checks ask; one that the record cannot answer raises NoEvidence."""
 
 from __future__ import annotations
 

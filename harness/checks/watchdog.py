@@ -1,4 +1,4 @@
-"""WatchdogUnbroken: the monitoring itself never paused while it was judged."""
+"""WatchdogUnbroken: the always-firing Watchdog alert never paused, so the monitoring itself worked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened: one fixed-width row per request, and the generator's account of how well it kept its schedule."""
+"""Writes the request rows, and the generator's account of how well it kept its schedule."""
 
 from __future__ import annotations
 

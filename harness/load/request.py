@@ -1,4 +1,4 @@
-"""A request as a scenario gives it, the same as bytes, and the response to it."""
+"""A request as a scenario states it, its bytes, and the response to it."""
 
 from __future__ import annotations
 

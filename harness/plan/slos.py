@@ -1,4 +1,4 @@
-"""`slos.yaml`: the objectives of the service, in the guide's form."""
+"""`slos.yaml`: the objectives of the service."""
 
 from __future__ import annotations
 

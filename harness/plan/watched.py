@@ -1,4 +1,4 @@
-"""What the service file leads to: the rules, the routes and the SLOs of the service that is watched."""
+"""Reads the files that service.yaml names: rules, routes and SLOs."""
 
 from __future__ import annotations
 

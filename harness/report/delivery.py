@@ -1,4 +1,4 @@
-"""What Prometheus is to remember of a delivery: gates, builds, deployments, rollbacks, each pushed when it has ended.
+"""Metrics of software delivery: gates, builds, deployments and rollbacks, pushed to a Pushgateway.
 
 A Pushgateway keeps the latest of each, and Prometheus the history: a moment that changes is counted by `changes()`, so
 that frequency, lead time and the share of deployments that were rolled back are queries (docs/delivery.md).

@@ -1,4 +1,4 @@
-"""What a run leaves behind, stored while its Prometheus lives, and judged from the folder alone."""
+"""Stores what a run leaves behind while its Prometheus is up, replays it, and judges a stored run from its folder."""
 
 from __future__ import annotations
 

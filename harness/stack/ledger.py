@@ -1,4 +1,4 @@
-"""What must be undone, written down before it is done; and the one way in which it is undone."""
+"""The write-ahead log of rollbacks: an undo is on disk before its fault begins. Only this calls stack/undo.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a fault is undone: a verb and its arguments as data, and one function for each verb.
+"""The rollback actions: a verb and its arguments as data, and one function for each verb.
 
 An undo is data and not code, so that the watchdog, a later `harness heal` or a person can carry it out without knowing
 the fault. Every verb
