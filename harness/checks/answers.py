@@ -40,7 +40,7 @@ class Answers(Check):
         rows = sent(history, phase(history, self.phase), self.generator)
         unexpected = rows["outcome"] == Outcome.UNEXPECTED_STATUS
         stating, wrong = np.count_nonzero(unexpected | (rows["step"] & EXPECTS_STATUS != 0)), rows[unexpected]
-        figures = {"measured": len(wrong), "bound": 0, "unit": "responses"}
+        figures = {"measured": len(wrong), "bound": 0, "unit": "answers"}
         if not len(wrong):
             reason = f"none of {count(stating, 'request')} with an expected status got another one, bound 0"
             if not stating:

@@ -45,7 +45,8 @@ class Command(Check):
 
     def judge(self, history: History) -> Result:
         """By its exit code; INCONCLUSIVE where it did not run to its end."""
-        ran = [e for e in history.of("run", "command") if tuple(e.detail.get("argv", ())) == self.run]
+        since = max((e.at for e in history.of("run", "phase")), default=0.0)  # what ran before is of an earlier run
+        ran = [e for e in history.of("run", "command") if e.at >= since and tuple(e.detail.get("argv", ())) == self.run]
         if not ran:
             raise NoEvidence("no outcome of the command is stored", "run the gate again")
         if problem := ran[-1].detail.get("error"):

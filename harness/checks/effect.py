@@ -32,7 +32,9 @@ def effect(history: History, experiment: str) -> Effect | None:
         return None
     start = min(e.at for e in starts)
     end = window.end if window else float("inf")
+    hit = {_component(e) for e in starts} & {p.component for p in history.probes}  # of several replicas, those
     restarts = [e for e in history.of("probe", "restart") if start <= e.at <= end]
+    restarts = [e for e in restarts if not hit or e.detail.get("process") in hit]
     ends = [_gone(e, faults, restarts, history) for e in starts]
     if None in ends:
         return Effect(start, None, None)
@@ -40,7 +42,7 @@ def effect(history: History, experiment: str) -> Effect | None:
     changes = [(e.at, False) for e in restarts] + [
         (p.at, p.decision == "ready")
         for p in history.probes
-        if p.decision in ("ready", "unready") and start <= p.at <= end
+        if p.decision in ("ready", "unready") and start <= p.at <= end and (not hit or p.component in hit)
     ]
     changes.sort()
     settled = max([gone, *(e.at for e in restarts)])
@@ -66,11 +68,15 @@ def _gone(start: Event, faults: list[Event], restarts: list[Event], history: His
     about = [e for e in faults if e.detail.get("id") == start.detail.get("id")]
     stops = [e.at for e in about if e.detail.get("edge") == "stop" and e.outcome == "ok"]
     stop = min(stops, default=None)
-    detail = start.detail
-    component = detail.get("component", detail.get("params", {}).get("process"))  # the latter in older runs
+    detail, component = start.detail, _component(start)
     ended = component is not None and detail.get("ends_with_process", True)
     moments = [e.at for e in restarts if ended and e.detail.get("process") == component and e.at >= start.at]
     if stop is not None:
         flood = history.requests(Window(start.at, stop), generator=detail.get("generator", start.name) or start.name)
         moments += [stop, *map(float, flood["intended"][-1:])]
     return min(moments, default=None)
+
+
+def _component(start: Event) -> str | None:
+    """What a fault is done to; None where to nothing of the stack."""
+    return start.detail.get("component", start.detail.get("params", {}).get("process"))  # the latter in older runs

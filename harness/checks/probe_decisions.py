@@ -48,7 +48,7 @@ class ProbeDecisions(Check):
         answers = [p for p in probes if window.start <= p.at <= window.end]
         if not answers:
             about = f"no probe answer of {self.component} is recorded in {self.experiment}"
-            raise NoEvidence(about, "see the probe emulator's log")
+            raise NoEvidence(about, "see the harness' output; does the service have probes?")
         restarts = [e for e in history.of("probe", "restart", window) if e.detail.get("process") == self.component]
         began = _began(history, self.experiment, window)
         wrong = [*self._restarts(restarts), *self._readiness(probes, window, began, restarts)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.checks import saturation
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import UNSENT_REMEDY, lags_ms, phase, setting, stolen, target_up
+from harness.checks.evidence import UNSENT_REMEDY, lags_ms, phase, setting, stolen
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
@@ -76,6 +76,7 @@ class Recorded(Check):
             for name, gap in gaps.items()
             if gap > 3 * scrape_s
         ]
+        wrong += [exited for name, window in windows.items() for exited in _exited(history, name, window)]
         strict = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
         lag = nearest_rank(np.concatenate(strict), 99) if strict else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
@@ -200,9 +201,19 @@ def _rows(history: History, generator: str, since: float) -> np.ndarray:
 
 
 def _longest_gap(history: History, window: Window, job: str | None) -> float:
-    """The longest time in a window without a scrape; seconds. The whole window when there is none."""
-    at, _ = target_up(history, window, job)
-    return float(np.max(np.diff([window.start, *at, window.end])))
+    """The longest time in a window without a scrape of any one target; seconds. The whole window when there is none."""
+    job = job or history.setting("job")
+    targets = history.named("up", **({"job": job} if job else {}))
+    inside = [[at for at in s.at if window.start <= at <= window.end] for s in targets] or [[]]
+    return max(float(np.max(np.diff([window.start, *at, window.end]))) for at in inside)
+
+
+def _exited(history: History, name: str, window: Window) -> Iterator[str]:
+    """Which dependencies ended in a phase although no fault of it was done to them."""
+    hit = {e.detail.get("component") for e in history.of("fault", within=window) if e.detail.get("edge") == "start"}
+    for e in history.of("stack", "exited", window):
+        if (dependency := e.detail.get("component")) not in hit:
+            yield f"{name}: the dependency {dependency} ended by itself, exit code {e.detail.get('code')}"
 
 
 def _repeated(history: History) -> list[str]:

@@ -20,7 +20,8 @@ from harness.stack.undo import Undo
 class Kill(Fault):
     """SIGKILL to a component, and for `again_for_s` to whatever takes its place, as while memory is short.
 
-    Nothing to undo: to bring it back is the kubelet's work, which is tested.
+    A replica needs no rollback: to bring it back is the supervisor's work, which is tested. A dependency is started
+    again by its rollback.
     """
 
     component: str = "server"
@@ -29,13 +30,13 @@ class Kill(Fault):
     ends_with_process: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
-        return stack.pid(self.component)._asdict()
+        return {**stack.pid(self.component)._asdict(), "dependency": self.component in stack.dependencies}
 
     def undo(self, facts: Facts) -> list[Undo]:
-        return []
+        return [Undo("restart_component", {"component": self.component})] if facts["dependency"] else []
 
     def start(self, stack: Stack, facts: Facts) -> None:
-        if not send(Pid(**facts), signal.SIGKILL):
+        if not send(_process(facts), signal.SIGKILL):
             raise FaultError(f"kill: {self.component} (pid {facts['pid']}) was gone before it could be killed")
         until = time.monotonic() + self.again_for_s
         while time.monotonic() < until:
@@ -45,6 +46,10 @@ class Kill(Fault):
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The kernel's process table: that process, identified by its start time, runs no more."""
-        if state(Pid(**facts)) is None:
+        if state(_process(facts)) is None:
             return f"/proc: process {facts['pid']} ({self.component}) has ended, seen by process {os.getpid()}"
         return None
+
+
+def _process(facts: Facts) -> Pid:
+    return Pid(facts["pid"], facts["started"])

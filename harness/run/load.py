@@ -50,8 +50,8 @@ def load_once(
     job = History.read(stack.run).setting("job")
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))
     history = History.read(stack.run)
-    believed, answers = judge_all([Recorded(generators=("load",), phases=(LOADED,)), Answers(LOADED)], history)
-    return history, believed, answers
+    recorded, answers = judge_all([Recorded(generators=("load",), phases=(LOADED,)), Answers(LOADED)], history)
+    return history, recorded, answers
 
 
 def _access(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 from harness.eventlog import append
 from harness.stack.process import Pid, end_all
 from harness.stack.undo import Undo
+
+PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,13 @@ def undo(run: Path, entries: Sequence[Entry], by: str, edge: str = "stop") -> li
 
 
 def heal(run: Path) -> tuple[list[Entry], list[Pid], list[str]]:
-    """Undo every open fault of a run and end its processes. Gives the faults undone, processes ended, what failed.
+    """Undo every open fault of a run, end its processes and remove what is private to its stack. Gives the faults
+    undone, processes ended, what failed.
 
     No event is recorded: the run may be over, and its evidence sealed."""
     ledger = Ledger(run)
     outcomes = ledger.undo(ledger.open())
     failed = [problem for _, problem in outcomes if problem]
-    return [entry for entry, problem in outcomes if not problem], end_all(run), failed
+    ended = end_all(run)
+    shutil.rmtree(run / PRIVATE, ignore_errors=True)
+    return [entry for entry, problem in outcomes if not problem], ended, failed

@@ -28,13 +28,7 @@ class Stack:
     alertmanager_url: str
     time_scale: float
     access: Mapping[str, Any] = field(default_factory=dict)  # arguments of generator.command: how requests get in
-
-    def generator_options(self, ca_file: Path | None = None, insecure: bool = False) -> dict[str, Any]:
-        """The arguments of `generator.command` by which requests get in; what is given wins over service.yaml."""
-        if ca_file is None and not insecure:
-            return dict(self.access)
-        kept = {name: value for name, value in self.access.items() if name not in ("ca_file", "insecure")}
-        return {**kept, "ca_file": ca_file, "insecure": insecure}
+    dependencies: tuple[str, ...] = ()  # the components that nobody restarts unasked
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
@@ -46,7 +40,7 @@ class Stack:
             facts = json.loads((run / "stack.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise StackError(f"{run}: no running stack here ({error})") from error
-        return cls(**{**facts, "run": Path(facts["run"])})
+        return cls(**{**facts, "run": Path(facts["run"]), "dependencies": tuple(facts.get("dependencies", ()))})
 
     @classmethod
     def current(cls, env: Mapping[str, str] = os.environ) -> Stack:

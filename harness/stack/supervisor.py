@@ -47,7 +47,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._restart_decided: tuple[str, float] | None = None  # cause, grace
-        self._requested = False  # a restart that was asked for is not over
+        self._requested: int | None = None  # the generation to be replaced on request; None: no restart is under way
         self._backoff_s = 0.0
         self._thread = threading.Thread(target=self._guard, name=f"supervisor-{component.name}", daemon=True)
 
@@ -64,8 +64,8 @@ class Supervisor:
             self._wake.set()
             return
         self._traffic(decision == "ready")
-        if decision == "ready" and self._requested:
-            self._requested = False
+        if decision == "ready" and self._requested is not None and self.component.generation > self._requested:
+            self._requested = None
             self.component.restart_request.unlink(missing_ok=True)
 
     def forget_backoff(self) -> None:
@@ -124,10 +124,10 @@ class Supervisor:
         self._start_again()
 
     def _is_requested(self) -> bool:
-        return not self._requested and self.component.restart_request.exists()
+        return self._requested is None and self.component.restart_request.exists()
 
     def _restart_as_requested(self) -> None:
-        self._requested = True
+        self._requested = self.component.generation
         self._traffic(False)
         self.component.child.end(REQUEST_GRACE_S)
         self.restarts += 1

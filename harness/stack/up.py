@@ -25,6 +25,7 @@ from harness.stack.access import at, generator_options, scrape_settings, write_p
 from harness.stack.component import Component
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
+from harness.stack.ledger import PRIVATE
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
@@ -35,7 +36,6 @@ from harness.stack.undo import owned
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 FRONT_DOOR = "frontdoor"
-PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 MONITORED_WITHIN_S = 20.0
 
 
@@ -94,7 +94,6 @@ class Assembly:
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
-        self.exits.callback(shutil.rmtree, self.private, ignore_errors=True)
         self.ports = plan.ports()
         self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
@@ -160,6 +159,7 @@ def up(
         guard = watchdog.start(run)
         exits.callback(owner.unlink, missing_ok=True)
         exits.callback(watchdog.dismiss, guard)
+        exits.callback(shutil.rmtree, run / PRIVATE, ignore_errors=True)  # after all that may write there
         exits.callback(end_all, run)  # nothing with our mark survives, whatever the callbacks before it met
         report("starting Prometheus, Alertmanager, receivers and the service")
         assembly = Assembly(plan, tools, run, emit, exits)
@@ -248,6 +248,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
         access=generator_options(plan.service.requests, assembly.private, assembly.state),
+        dependencies=tuple(d.name for d in dependencies if d.component is not None),
     )
     door = None
     if plan.entrance == FRONT_DOOR:
@@ -295,7 +296,6 @@ def heal(runs: Path) -> list[str]:
         done += [f"{run.name}: undid {entry.kind} ({entry.experiment})" for entry in faults]
         done += [f"{run.name}: ended process {pid.pid}" for pid in processes]
         done += [f"{run.name}: NOT HEALED: {problem}" for problem in failed]
-        shutil.rmtree(run / PRIVATE, ignore_errors=True)
         if not failed:
             owner.unlink(missing_ok=True)
     return done

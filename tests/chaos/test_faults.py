@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,14 @@ def test_a_killed_process_is_witnessed_gone(stack):
     inject(Kill(), stack, "crash", 60)
     assert state(pid) is None
     assert edges(stack) == [("kill", "start", "ok"), ("kill", "witness", "ok")]
+
+
+def test_a_killed_dependency_is_started_again_by_its_rollback_and_a_replica_is_not(stack):
+    stack = replace(stack, dependencies=("database",))
+    for component, undo in (("database", [Undo("restart_component", {"component": "database"})]), ("server", [])):
+        fault = Kill(component)
+        (stack.run / "pids" / component).write_text((stack.run / "pids/server").read_text())
+        assert fault.undo(fault.target(stack)) == undo
 
 
 def test_what_takes_the_place_of_a_killed_process_is_killed_too_while_memory_is_short(stack):

@@ -1,7 +1,8 @@
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, phase, table
 
 from harness.checks import Command
 from harness.eventlog import Event
+from harness.history import History
 
 AUDIT = Command(("python", "audit.py"))
 
@@ -19,6 +20,13 @@ CASES = [
     ("it was not over in time", AUDIT, ran(error="was not over after 60 s"), INCONCLUSIVE, "not over after 60 s"),
     ("it could not be started", AUDIT, ran(error="could not be started: no"), INCONCLUSIVE, "could not be started"),
     ("it was not run", AUDIT, history(), INCONCLUSIVE, "no outcome of the command is stored"),
+    (
+        "it was run for an experiment before this one",
+        AUDIT,
+        History(events=[*ran(0).events, *phase("x", 60, 90)]),
+        INCONCLUSIVE,
+        "no outcome",
+    ),
     ("another was", AUDIT, ran(0, argv=("true",)), INCONCLUSIVE, "no outcome"),
 ]
 

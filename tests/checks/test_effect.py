@@ -13,6 +13,14 @@ def declared(**detail):
     return [start._replace(detail={**start.detail, **detail}), *others]
 
 
+def replica_ready(at, component):
+    return ready(at)[0]._replace(component=component)
+
+
+def replica_restart(at):
+    return restart(at)._replace(detail={"process": "server-1", "cause": "exit"})
+
+
 CASES = [
     ("a fault that leaves the service in traffic ends with its undo", (fault("x", 20, 30),), {}, Effect(20, 30, 30)),
     (
@@ -88,6 +96,12 @@ CASES = [
         (declared(component=None, ends_with_process=False, generator="flood"),),
         {"rows": {"flood": rows(51, start=21, rate=10)}},
         Effect(20, 26, 26),
+    ),
+    (
+        "of several replicas the one that it was done to counts",
+        (declared(component="server-1", ends_with_process=True, generator=None), replica_restart(21)),
+        {"probes": [replica_ready(24, "server-2"), replica_ready(28, "server-1"), replica_ready(29, "server-2")]},
+        Effect(20, 21, 28),
     ),
     ("no fault has no effect", (), {}, None),
 ]

@@ -3,6 +3,7 @@ from handmade import INCONCLUSIVE, PASS, expect, history, phase, rows, table, up
 
 from harness.checks import Recorded
 from harness.eventlog import Event
+from harness.history import Series
 
 STEADY, UP = phase("steady", 0, 30), [up(0, 30)]
 RECORDED = Recorded()
@@ -60,7 +61,31 @@ TWICE = numbered(np.r_[0, 0:1799])
 TWO_FLOODS = np.concatenate([rows(50), rows(70)])
 REPEATED = Event(5.0, "run", "repeated", "unknown", detail={"phase": "sham", "lag_p99_ms": 300.0})
 
+OTHER_TARGET = Series({"__name__": "up", "job": "svc", "instance": "b"}, [0.0, 5.0, 30.0], [1.0, 1.0, 1.0])
+EXITED = Event(12.0, "stack", "exited", "fail", detail={"component": "database", "code": 1})
+
 CASES = [
+    (
+        "a target that is hardly scraped does not hide behind another",
+        RECORDED,
+        load(series=[*UP, OTHER_TARGET]),
+        INCONCLUSIVE,
+        "steady: no scrape of the service for 25 s",
+    ),
+    (
+        "a dependency that ended without a fault",
+        RECORDED,
+        load(account(), EXITED),
+        INCONCLUSIVE,
+        "steady: the dependency database ended by itself, exit code 1",
+    ),
+    (
+        "a dependency that a fault ended is meant to be down",
+        RECORDED,
+        load(account(), EXITED, Event(11.0, "fault", "kill", detail={"edge": "start", "component": "database"})),
+        PASS,
+        "1,800 requests planned",
+    ),
     (
         "what follows an answer has the number of its visit",
         RECORDED,

@@ -29,15 +29,17 @@ def wait(condition, within_s=20):
     return condition()
 
 
-def test_when_the_harness_is_gone_it_undoes_faults_and_ends_processes(run):
+def test_when_the_harness_is_gone_it_undoes_faults_ends_processes_and_removes_secrets(run):
     guard = watchdog.start(run)
+    (run / "private").mkdir()
+    (run / "private/key").write_text("secret")
     pid = identify(spawn("server", SLEEP, run).pid)
     Ledger(run).add("pause", "hang", {}, {}, [Undo("continue", pid._asdict())], 60)
     send(pid, signal.SIGSTOP)
     guard.popen.stdin.close()  # as the kernel does it to a killed harness
     guard.popen.stdin = None
     assert wait(lambda: not guard.alive())
-    assert processes_of(run) == [] and Ledger(run).open() == []
+    assert processes_of(run) == [] and Ledger(run).open() == [] and not (run / "private").exists()
     healed = History.read(run).of("run", "healed")
     assert healed[0].outcome == "ok" and healed[0].detail["faults"] == ["pause"]
 

@@ -51,3 +51,17 @@ def test_on_this_machine_a_child_is_ours_while_it_runs_and_after():
         time.sleep(0.02)
     child.communicate()
     assert own({os.getpid()}) - before >= 0.5 and stranger == 0
+
+
+def test_on_this_machine_a_stranger_is_not_ours_and_is_counted():
+    """A process that nobody here started: setsid forks, so that it belongs to init."""
+
+    def others():
+        now = ticks({os.getpid()})
+        return (now["busy"] - now["own"]) / os.sysconf("SC_CLK_TCK")
+
+    before, end = others(), time.monotonic() + 60
+    subprocess.run(["setsid", "--fork", sys.executable, "-c", SPIN], check=True)
+    while others() - before < 0.4:
+        assert time.monotonic() < end
+        time.sleep(0.02)
