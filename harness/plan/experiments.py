@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ class Experiment:
     contract: Contract
 
 
+def file_of(home: Path, name: str) -> Path:
+    """Where an experiment that gate.yaml names lies."""
+    return home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
+
+
 def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
     """The files of the experiments that gate.yaml names, or of those of them that --only names."""
     for name in only:
@@ -37,8 +43,8 @@ def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], prob
     for i, name in enumerate(gate.experiments):
         if only and name not in only:
             continue
-        path = home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
-        if not path.exists():
+        path = file_of(home, name)
+        if not os.path.exists(path):  # unlike Path.exists it gives no error for a name that no file can have
             known = [p.stem for p in (home / "experiments").glob("*.yaml")]
             problems.append(
                 f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"

@@ -35,6 +35,7 @@ def spoil(project, file, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
+EXPERIMENTS = ("sham", "server-crash", "server-hang", "overload")
 GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
 
 
@@ -101,9 +102,39 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             id="who",
         ),
         pytest.param(
-            GATE, "- contracts", "- quiet", "nothing judges the experiments; add `- contracts`", id="no judge"
+            GATE,
+            "- contracts",
+            "- quiet",
+            "checks: nothing judges experiment sham by its whole contract; add `- contracts`",
+            id="no judge",
         ),
-        pytest.param(GATE, "- quiet   ", "- answers ", "a noisy alert is not proven; add `- quiet`", id="no quiet"),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "- contracts: {experiment: sham}",
+            "nothing judges experiment server-crash by",
+            id="one judged",
+        ),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "- clients: {experiment: sham, errors_at_most: 100%, recovered_within: 1h}",
+            "nothing judges experiment sham by",
+            id="a loose bound",
+        ),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "".join(
+                f"- contracts: {{experiment: {name}}}\n" for name in ("sham", "server-crash", "server-hang", "overload")
+            ),
+            "",
+            id="each by its name",
+        ),
+        pytest.param(GATE, "- quiet   ", "- answers ", "and none is about steady, sham, ", id="no quiet"),
+        pytest.param(
+            GATE, "- quiet   ", "- quiet: {phase: steady} ", "and none is about sham, server-crash", id="quiet in part"
+        ),
         pytest.param(
             SERVICE, "gpu: [GpuM", "gpus: [GpuM", "unknown capability gpus; did you mean gpu?", id="capability"
         ),
@@ -168,6 +199,27 @@ def test_a_line_number_is_that_of_the_mistake(project):
 def test_a_service_without_objectives_has_no_slos_to_judge(project):
     (project / "model_server/monitoring/slos.yaml").write_text("slos: {}\n")
     with pytest.raises(PlanError, match=r"checks\[0\]: slos: the service states no objective"):
+        planning.load(project / GATE)
+
+
+def test_an_entry_that_stands_for_no_check_is_a_mistake(project):
+    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "- contracts", "- injected")
+    spoil(project, GATE, "- alert_coverage", "- watchdog\n- alert_coverage")
+    spoil(project, "model_server/monitoring/rules/service.yaml", "alert: Watchdog", "alert: Watchcat")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    first, second = said.value.problems
+    assert "checks[1]: injected: stands for no check" in first and "checks[3]: watchdog: stands for no check" in second
+
+
+def test_a_dot_in_an_experiments_name_is_part_of_it(project):
+    (project / "experiments/sham.yaml").rename(project / "experiments/sham.v2.yaml")
+    spoil(project, GATE, "[sham,", "[sham.v2,")
+    plan = planning.load(project / GATE)
+    assert plan.experiments[0].name == "sham.v2"
+    spoil(project, GATE, "- quiet ", "- injected: {experiment: sham}\n- quiet ")
+    with pytest.raises(PlanError, match=r"no experiment is called sham; did you mean sham.v2\?"):
         planning.load(project / GATE)
 
 
