@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.checks.view import STEADY, Contract, RuleFact
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import YamlFile, read, validated
-from harness.units import nearest
+from harness.units import listed, nearest
 
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 
@@ -108,6 +108,9 @@ def read_experiment(
         if probed and component not in probed:
             place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
             problems.append(f"{place}: probes: no component with probes is called {component}; {known}")
+    if missing := [component for component in probed if component not in contract.probes]:
+        say = "say restart: never, readiness: any of one that may do as it likes"
+        problems.append(f"{file.place((*here, 'probes'))}: probes: says nothing of {listed(missing)}; {say}")
     return Experiment(path.stem, path.resolve(), contract)
 
 
