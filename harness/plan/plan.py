@@ -111,8 +111,8 @@ def load(
     for i, name in enumerate(gate.load.may_fire):
         if problem := no_such_rule(name, facts):
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
-    probed = watched.service.replica_names if watched else ()
-    experiments = [e for e in (read_experiment(p, facts, problems, probed) for p in wanted) if e]
+    service = watched.service if watched else None
+    experiments = [e for e in (read_experiment(p, facts, problems, service) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -121,7 +121,7 @@ def load(
     place = f"{file.place(('checks',))}: checks"
     promised = {e.name: Contracts.from_plan({"experiment": e.name}, seen) for e in experiments}
     if experiment_files:  # one experiment asked for by its file is always judged by its whole contract
-        checks = tuple(dict.fromkeys([*(check for each in promised.values() for check in each), *checks]))
+        checks = (*(check for each in promised.values() for check in each if check not in checks), *checks)
     for name in (name for name, each in promised.items() if not {*each} <= {*checks}):
         problems.append(f"{place}: nothing judges experiment {name} by its whole contract; add `- contracts`")
     quiet = {check.phase for check in checks if isinstance(check, Quiet)}
@@ -179,11 +179,15 @@ def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
 
 
 def _gate(file: YamlFile, profile: str | None, problems: list[str]) -> GateFile | None:
-    if profile is not None and isinstance(file.data, dict):
-        profiles = file.data.get("profiles") or {}
+    profiles = (file.data.get("profiles") or {}) if isinstance(file.data, dict) else None
+    if profile is not None and isinstance(profiles, dict):  # what else it may be, the model refuses
         if profile not in profiles:
-            known = nearest(profile, list(profiles))
+            known = nearest(profile, [str(name) for name in profiles])
             problems.append(f"{file.place(('profiles',))}: profiles: unknown profile {profile!r}; {known}")
+            return None
+        if not isinstance(profiles[profile] or {}, dict):
+            place = f"{file.place(('profiles', profile))}: profiles.{profile}"
+            problems.append(f"{place}: must be a mapping; got {profiles[profile]!r}")
             return None
         file = replace(file, data=_merged(file.data, profiles[profile]))
     gate = validated(file, GateFile, problems)

@@ -36,6 +36,7 @@ def spoil(project, file, old, new):
 
 
 EXPERIMENTS = ("sham", "server-crash", "server-hang", "overload")
+RULES = "model_server/monitoring/rules/service.yaml"
 GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
 
 
@@ -151,6 +152,48 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(
             CRASH, "probes: {server", "probs: {server", "probs: unknown key; did you mean probes", id="contract"
         ),
+        pytest.param(CRASH, "component: server,", "component: sever,", "component is called sever; did", id="to whom"),
+        pytest.param(
+            CRASH,
+            "again_for_s: 3}",
+            "again_for_s: 3, lease_s: 0}",
+            "method[0].provider.arguments.lease_s: must be a number of seconds above 0; got 0",
+            id="no lease",
+        ),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: true}", "got True", id="no number"),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 9}", "", id="a lease"),
+        pytest.param(CRASH, "extensions:", "extensions: 5\nx:", "Chaos Toolkit rejects it", id="no list"),
+        pytest.param(GATE, "60 ", "2024-02-30 ", "gate.yaml:2: not YAML: no valid timestamp", id="no day"),
+        pytest.param(GATE, "60 ", "!!int abc ", "gate.yaml:2: not YAML: no valid int", id="no integer"),
+        pytest.param(GATE, "60 ", "!!bool abc ", "gate.yaml:2: not YAML: no valid bool", id="no switch"),
+        pytest.param(GATE, "60 ", "!!timestamp abc ", "gate.yaml:2: not YAML: no valid timestamp", id="no time"),
+        pytest.param(GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:1: not YAML: a value in it cannot", id="no character"),
+        pytest.param(GATE, "60 ", "&a [*a] ", "a part of it holds itself, or is too deep", id="holds itself"),
+        pytest.param(GATE, "60 ", 2000 * "[", "a part of it holds itself, or is too deep", id="too deep"),
+        pytest.param(GATE, "60 ", "\0", "gate.yaml:1: not YAML: unacceptable character #x0000", id="NUL"),
+        pytest.param(GATE, "scenarios/steady.py", '"x\\0"', "load.scenario: no such file", id="a NUL in a path"),
+        pytest.param(GATE, "scenarios/steady.py", 300 * "x", "load.scenario: no such file: x", id="a long path"),
+        pytest.param(GATE, "[sham,", "[" + 300 * "x" + ",", "experiments[0]: no file x", id="a long experiment"),
+        pytest.param(GATE, "[sham,", '["x\\0",', "experiments[0]: no file x", id="an experiment with a NUL"),
+        pytest.param(RULES, "groups:", "groups: 5\nx:", "groups: must be a list; got 5", id="no groups"),
+        pytest.param(RULES, "groups:", "groups: [x]\nx:", "groups[0]: must be a mapping; got 'x'", id="no group"),
+        pytest.param(
+            RULES, "groups:", "groups: [{rules: 5}]\nx:", "groups[0].rules: must be a list; got 5", id="no rules of it"
+        ),
+        pytest.param(
+            RULES,
+            "groups:",
+            "groups: [{rules: [{alert: X, labels: [a]}]}]\nx:",
+            "groups[0].rules[0].labels: must be a mapping; got ['a']",
+            id="labels",
+        ),
+        pytest.param(
+            RULES,
+            "groups:",
+            "groups: [{rules: [{alert: [x]}]}]\nx:",
+            "groups[0].rules[0].alert: must be text; got ['x']",
+            id="an alert of no name",
+        ),
         pytest.param(CRASH, "title:", "tile:", "Chaos Toolkit rejects it", id="no title"),
     ],
 )
@@ -234,6 +277,10 @@ def test_one_experiment_asked_for_by_its_file_is_judged_by_its_contract_whatever
     spoil(project, GATE, "- contracts", "- quiet")
     plan = planning.load(project / GATE, experiment_files=[project / CRASH])
     assert {"alert_fires", "alert_delivered", "probes", "clients"} <= {check.kind for check in plan.checks}
+    loose = "clients: {experiment: server-crash, errors_at_most: 100%, recovered_within: 1h}"
+    spoil(project, GATE, "- quiet ", f"- {loose}\n- quiet ")
+    again = planning.load(project / GATE, experiment_files=[project / CRASH]).checks
+    assert {*plan.checks} < {*again} and len(again) == len(plan.checks) + 1
 
 
 def test_a_part_of_the_experiments_is_not_asked_to_cover_all_alerts(project):
@@ -258,6 +305,34 @@ def test_a_profile_is_laid_over_the_plan_and_an_unknown_one_named(project):
     assert [e.name for e in quick.experiments] == ["sham", "server-crash"]
     with pytest.raises(PlanError, match="unknown profile 'quik'; did you mean quick"):
         planning.load(project / GATE, profile="quik")
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("[quick]", "profiles: input should be a valid dictionary"),
+        ("{quick: 5}", r"profiles\.quick: must be a mapping; got 5"),
+        ("{5: {}}", "unknown profile 'quick'; known: 5"),
+    ],
+)
+def test_profiles_of_another_form_are_a_mistake(project, written, complaint):
+    text = (project / GATE).read_text()
+    (project / GATE).write_text(text[: text.index("profiles:")] + f"profiles: {written}\n")
+    with pytest.raises(PlanError, match=complaint):
+        planning.load(project / GATE, profile="quick")
+
+
+@pytest.mark.parametrize("path", ["x\0.yaml", "x" * 300, "\ud800"])
+def test_a_path_that_no_file_can_have_is_one_line(path):
+    with pytest.raises(PlanError, match="cannot be read: "):
+        planning.load(Path(path))
+
+
+def test_no_experiment_is_known_where_the_plan_has_none(project):
+    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "- contracts ", "- clients: {experiment: foo, errors_at_most: 1%, recovered_within: 5s} ")
+    with pytest.raises(PlanError, match=r"clients\.experiment: no experiment is called foo; the plan has none"):
+        planning.load(project / GATE)
 
 
 def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):
