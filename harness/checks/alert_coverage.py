@@ -133,8 +133,8 @@ def _status(proofs: Sequence[Result]) -> str:
         if proof.verdict is Verdict.FAIL:
             return proof.status or "FAIL"
     for experiment in {proof.experiment for proof in proofs}:
-        verdicts = {proof.check: proof.verdict for proof in proofs if proof.experiment == experiment}
-        if verdicts == dict.fromkeys(PROOFS, Verdict.PASS):
+        mine = [proof for proof in proofs if proof.experiment == experiment]
+        if {proof.check for proof in mine} == PROOFS and all(proof.verdict is Verdict.PASS for proof in mine):
             return "PROVEN"
     return "INCONCLUSIVE"
 

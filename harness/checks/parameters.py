@@ -34,7 +34,9 @@ def _phase(word: str, info: ValidationInfo) -> str:
 
 
 def _experiment(word: str, info: ValidationInfo) -> str:
-    return known("experiment", word, (*info.context.phases[1:], *info.context.left_out))
+    if not (names := (*info.context.phases[1:], *info.context.left_out)):
+        raise ValueError(f"no experiment is called {word}; the plan has none")
+    return known("experiment", word, names)
 
 
 def _alert(word: str, info: ValidationInfo) -> str:

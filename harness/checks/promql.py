@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.checks.check import Check, NoEvidence, Query
 from harness.checks.evidence import phase
@@ -24,6 +24,15 @@ HOLDS = {
 }
 
 
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic would take it for 1 or 0
+        raise ValueError(f"must be a number; got {value}")
+    return value
+
+
+Bound = Annotated[float, BeforeValidator(_no_switch), Field(allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class Promql(Check):
     """Every series that the query gives keeps the bound. Ranges in the query are gate time: `[30s]` is half a minute of
@@ -36,11 +45,11 @@ class Promql(Check):
     kind: ClassVar[str] = "promql"
 
     class Parameters(Parameters):
-        query: str = Field(min_length=1)
-        below: float | None = None
-        above: float | None = None
-        at_least: float | None = None
-        at_most: float | None = None
+        query: str = Field(pattern=r"\S")
+        below: Bound | None = None
+        above: Bound | None = None
+        at_least: Bound | None = None
+        at_most: Bound | None = None
         phase: Phase = STEADY
 
         @model_validator(mode="after")
@@ -72,6 +81,10 @@ class Promql(Check):
         reason += f", bound {self.comparison.replace('_', ' ')} {self.bound:.6g}"
         figures = {"measured": worst[1], "bound": self.bound}
         if HOLDS[self.comparison](worst[1], self.bound):
+            for labels, value in values:
+                if math.isinf(value):
+                    why = f"the query gave {value} at the end of {self.phase}" + _of(labels)
+                    raise NoEvidence(f"{why}, which keeps any such bound", "does it divide by zero?")
             return self.result(Verdict.PASS, reason, **figures)
         return self.result(Verdict.FAIL, reason, remedy="see the query over this phase in the snapshot", **figures)
 
@@ -94,9 +107,13 @@ class Promql(Check):
             raise NoEvidence(why, "does the service have these metrics? see the snapshot")
         for labels, value in values:
             if math.isnan(value):
-                why = f"the query gave NaN at the end of {self.phase}" + (f" for {_labels(labels)}" if labels else "")
+                why = f"the query gave NaN at the end of {self.phase}" + _of(labels)
                 raise NoEvidence(why, "does it divide by zero, or look back over too short a time?")
         return values
+
+
+def _of(labels: Mapping[str, str]) -> str:
+    return f" for {_labels(labels)}" if labels else ""
 
 
 def _labels(labels: Mapping[str, str]) -> str:

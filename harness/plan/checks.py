@@ -10,14 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from harness.checks import CHECKS, UNASKED, Check
 from harness.checks.view import STEADY, View
-from harness.plan.experiments import Experiment
+from harness.plan.experiments import Experiment, file_of
 from harness.plan.gatefile import GateFile
 from harness.plan.watched import Watched
 from harness.plan.yamlfile import YamlFile, complaints
 from harness.units import nearest
 
 
-def view(gate: GateFile, names: Sequence[str], watched: Watched | None, experiments: Sequence[Experiment]) -> View:
+def view(
+    gate: GateFile, home: Path, names: Sequence[str], watched: Watched | None, experiments: Sequence[Experiment]
+) -> View:
     """What the checks may know of the plan; of what could not be read it holds nothing."""
     about: dict[str, Any] = {}
     if watched is not None:
@@ -33,7 +35,7 @@ def view(gate: GateFile, names: Sequence[str], watched: Watched | None, experime
     return View(
         time_scale=gate.time_scale,
         phases=(STEADY, *names),
-        left_out=tuple(name for name in (Path(named).stem for named in gate.experiments) if name not in names),
+        left_out=tuple(name for name in (file_of(home, named).stem for named in gate.experiments) if name not in names),
         contracts=tuple((e.name, e.contract) for e in experiments),
         may_fire=gate.load.may_fire,
         lag_p99_ms=1000 * gate.generator.lag_p99,
@@ -52,7 +54,9 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
     for i, name, given in _entries(gate, file, problems):
         at = ("checks", i, name)
         try:
-            checks += CHECKS[name].from_plan(given, seen)
+            checks += (made := CHECKS[name].from_plan(given, seen))
+            if not made and not seen.left_out:
+                raise ValueError("stands for no check: the plan has nothing that it could judge; drop it")
         except ValidationError as error:
             model = CHECKS[name].Parameters
             problems += [f"{line} ({name} {_takes(model)})" for line in complaints(file, error, model, at)]

@@ -13,6 +13,7 @@ from harness.units import nearest
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 TAKEN = re.compile(r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|chaos-.*")
 
 
@@ -77,10 +78,12 @@ def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> 
         if source.from_file is not None:
             files.append(((*loc, "from_file"), source.from_file))
         elif not environ.get(source.env or ""):
-            yield (*loc, "env"), f"the environment variable {source.env} is not set"
+            named = VARIABLE.fullmatch(source.env or "")  # else it may be the secret itself
+            yield (*loc, "env"), f"the environment variable {f'{source.env} ' if named else 'that it names '}is not set"
     for loc, path in files:
         if path.startswith("{state}/"):
             if not service.start.prepare:
                 yield loc, f"nothing makes {path}: there is no start.prepare"
-        elif not Path(path).is_file():
-            yield loc, f"no such file: {os.path.relpath(path, beside)}"
+        elif not os.path.isfile(path):
+            public = loc[-1] in ("ca", "client_cert")  # else it may be the secret itself
+            yield loc, f"no such file{f': {os.path.relpath(path, beside)}' if public else ''}"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.checks.view import STEADY, Contract, RuleFact
 from harness.plan.gatefile import GateFile
-from harness.plan.yamlfile import YamlFile, read, validated
-from harness.units import nearest
+from harness.plan.yamlfile import YamlFile, dotted, read, validated
+from harness.stack.spec import ServiceSpec
+from harness.units import listed, nearest
 
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 
@@ -26,6 +29,11 @@ class Experiment:
     contract: Contract
 
 
+def file_of(home: Path, name: str) -> Path:
+    """Where an experiment that gate.yaml names lies."""
+    return home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
+
+
 def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
     """The files of the experiments that gate.yaml names, or of those of them that --only names."""
     for name in only:
@@ -37,8 +45,8 @@ def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], prob
     for i, name in enumerate(gate.experiments):
         if only and name not in only:
             continue
-        path = home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
-        if not path.exists():
+        path = file_of(home, name)
+        if not os.path.exists(path):  # unlike Path.exists it gives no error for a name that no file can have
             known = [p.stem for p in (home / "experiments").glob("*.yaml")]
             problems.append(
                 f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"
@@ -61,10 +69,11 @@ def distinct(paths: Sequence[Path], place: str, problems: list[str]) -> None:
 
 
 def read_experiment(
-    path: Path, facts: Sequence[RuleFact], problems: list[str], probed: Sequence[str] = ()
+    path: Path, facts: Sequence[RuleFact], problems: list[str], service: ServiceSpec | None = None
 ) -> Experiment | None:
-    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended. probed:
-    the components that have probes; empty where the service could not be read."""
+    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended. service:
+    None where it could not be read."""
+    probed = service.replica_names if service else ()
     file = read(path, problems)
     if file is None:
         return None
@@ -72,6 +81,9 @@ def read_experiment(
     if invalid:
         problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
         return None
+    if service is not None:
+        started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
+        problems += _wrong_arguments(file, [*probed, *started])
     extensions = file.data.get("extensions") or []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
     if not at:
@@ -102,7 +114,30 @@ def read_experiment(
         if probed and component not in probed:
             place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
             problems.append(f"{place}: probes: no component with probes is called {component}; {known}")
+    if missing := [component for component in probed if component not in contract.probes]:
+        say = "say restart: never, readiness: any of one that may do as it likes"
+        problems.append(f"{file.place((*here, 'probes'))}: probes: says nothing of {listed(missing)}; {say}")
     return Experiment(path.stem, path.resolve(), contract)
+
+
+def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
+    """What is wrong with the arguments of the harness' own actions that only the service, or the fault itself, shows.
+    An argument that Chaos Toolkit fills in from outside is left to it."""
+    for part in ("method", "rollbacks"):
+        for i, activity in enumerate(file.data.get(part) or ()):
+            provider = activity.get("provider") or {}
+            if provider.get("module") != "harness.chaos.actions":
+                continue
+            given, loc = provider.get("arguments") or {}, (part, i, "provider", "arguments")
+            component, lease_s = given.get("component"), given.get("lease_s", 1)
+            if component is not None and component not in components and "${" not in str(component):
+                at = (*loc, "component")
+                hint = nearest(str(component), components)
+                yield f"{file.place(at)}: {dotted(at)}: no component is called {component}; {hint}"
+            number = isinstance(lease_s, (int, float)) and not isinstance(lease_s, bool)
+            if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
+                at = (*loc, "lease_s")
+                yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
 
 
 def no_such_rule(alert: str, facts: Sequence[RuleFact]) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.checks import AlertCoverage, AlertDelivered, Check, Clients, Contracts, Quiet
+from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Quiet
 from harness.checks.view import STEADY, RuleFact
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
-from harness.plan.experiments import Experiment, chosen, distinct, no_such_rule, read_experiment
+from harness.plan.experiments import Experiment, chosen, distinct, file_of, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
 from harness.plan.schedule import lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import Route, read_watched
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.stack.spec import ServiceSpec
-from harness.units import nearest
+from harness.units import listed, nearest
 
 EXPERIMENT_AT_LEAST_S = 10.0  # of load that even the shortest experiment needs, before its fault, under it and after
 
@@ -102,7 +103,7 @@ def load(
     scenario = home / gate.load.scenario
     corpus = None if gate.load.corpus is None else home / gate.load.corpus
     for what, target in (("scenario", scenario), ("corpus", corpus)):
-        if target is not None and not target.exists():
+        if target is not None and not os.path.exists(target):
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
@@ -110,21 +111,24 @@ def load(
     for i, name in enumerate(gate.load.may_fire):
         if problem := no_such_rule(name, facts):
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
-    probed = watched.service.replica_names if watched else ()
-    experiments = [e for e in (read_experiment(p, facts, problems, probed) for p in wanted) if e]
+    service = watched.service if watched else None
+    experiments = [e for e in (read_experiment(p, facts, problems, service) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
-    seen = view(gate, [path.stem for path in wanted], watched, experiments)
+    seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
         raise PlanError(problems)
-    if experiments and not any(isinstance(check, Clients) for check in checks):
-        if experiment_files:  # one experiment asked for by name is always judged by its contract
-            checks = (*Contracts.from_plan(None, seen), *checks)
-        else:
-            problems.append(f"{file.place(('checks',))}: checks: nothing judges the experiments; add `- contracts`")
-    if any(isinstance(c, AlertCoverage) for c in checks) and not any(isinstance(c, Quiet) for c in checks):
-        place = f"{file.place(('checks',))}: checks"
-        problems.append(f"{place}: alert_coverage goes by the other checks: a noisy alert is not proven; add `- quiet`")
+    place = f"{file.place(('checks',))}: checks"
+    promised = {e.name: Contracts.from_plan({"experiment": e.name}, seen) for e in experiments}
+    if experiment_files:  # one experiment asked for by its file is always judged by its whole contract
+        checks = (*(check for each in promised.values() for check in each if check not in checks), *checks)
+    for name in (name for name, each in promised.items() if not {*each} <= {*checks}):
+        problems.append(f"{place}: nothing judges experiment {name} by its whole contract; add `- contracts`")
+    quiet = {check.phase for check in checks if isinstance(check, Quiet)}
+    loud = [] if experiment_files else [phase for phase in seen.phases if phase not in quiet]
+    if loud and any(isinstance(c, AlertCoverage) for c in checks):
+        why = f"alert_coverage goes by the other checks: a noisy alert is not proven, and none is about {listed(loud)}"
+        problems.append(f"{place}: {why}; add `- quiet`")
     if only:  # a part of the experiments cannot cover all alerts
         checks = tuple(check for check in checks if not check.judges_results)
     if problems:
@@ -170,16 +174,20 @@ def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
     if isinstance(raw.get("service"), str):
         read_watched(home / raw["service"], problems)
     for name in raw.get("experiments") or () if isinstance(raw.get("experiments"), list) else ():
-        if (path := home / "experiments" / f"{name}.yaml").exists():
+        if os.path.exists(path := file_of(home, str(name))):
             read_experiment(path, (), problems)
 
 
 def _gate(file: YamlFile, profile: str | None, problems: list[str]) -> GateFile | None:
-    if profile is not None and isinstance(file.data, dict):
-        profiles = file.data.get("profiles") or {}
+    profiles = (file.data.get("profiles") or {}) if isinstance(file.data, dict) else None
+    if profile is not None and isinstance(profiles, dict):  # what else it may be, the model refuses
         if profile not in profiles:
-            known = nearest(profile, list(profiles))
+            known = nearest(profile, [str(name) for name in profiles])
             problems.append(f"{file.place(('profiles',))}: profiles: unknown profile {profile!r}; {known}")
+            return None
+        if not isinstance(profiles[profile] or {}, dict):
+            place = f"{file.place(('profiles', profile))}: profiles.{profile}"
+            problems.append(f"{place}: must be a mapping; got {profiles[profile]!r}")
             return None
         file = replace(file, data=_merged(file.data, profiles[profile]))
     gate = validated(file, GateFile, problems)

@@ -28,18 +28,28 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
     file = read(run / "plan.yaml", problems)
     if file is None:
         raise PlanError(problems)
+    if not isinstance(file.data, dict):
+        raise PlanError([f"{file.place()}: is not a stored plan: it must be a mapping"])
     if (version := file.data.get("version", 1)) not in (1, VERSION):
         known = f"this harness reads versions 1 and {VERSION}"
         raise PlanError([f"{file.place(('version',))}: version: the plan is of version {version}, and {known}"])
+    if missing := [key for key in ("checks", "rules") if not isinstance(file.data.get(key), list)]:
+        raise PlanError([f"{file.place((key,))}: is not a stored plan: {key} must be a list" for key in missing])
     checks: list[Check] = []
     for i, entry in enumerate(file.data["checks"]):
         try:
             checks.append(_restored(entry if version == VERSION else _since_1(entry, file.data["checks"])))
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"{file.place(('checks', i))}: checks[{i}]: this harness cannot judge it: {error}")
+    facts: list[RuleFact] = []
+    for i, fact in enumerate(file.data["rules"]):
+        try:
+            facts.append(RuleFact(**fact))
+        except TypeError as error:
+            problems.append(f"{file.place(('rules', i))}: rules[{i}]: this harness cannot judge by it: {error}")
     if problems:
         raise PlanError(problems)
-    return tuple(checks), tuple(RuleFact(**fact) for fact in file.data["rules"]), file.data
+    return tuple(checks), tuple(facts), file.data
 
 
 def stored(value: Any) -> Any:
@@ -55,6 +65,8 @@ def stored(value: Any) -> Any:
 
 def _restored(entry: Mapping[str, Any]) -> Check:
     """The inverse; a set comes back as a tuple, which the checks take as well."""
+    if not issubclass(CHECKS[entry["check"]], Check):
+        raise ValueError(f"{entry['check']} stands for several checks")
     return CHECKS[entry["check"]](**{key: _tuple(value) for key, value in entry.items() if key != "check"})
 
 

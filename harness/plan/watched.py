@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.checks.view import RuleFact
 from harness.plan.components import mistakes
 from harness.plan.slos import SloFile
-from harness.plan.yamlfile import YamlFile, read, validated
+from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import nearest, prometheus_seconds
 
@@ -63,21 +65,39 @@ def _rules(
 ) -> tuple[list[Path], list[RuleFact]]:
     paths, facts = [], []
     for i, pattern in enumerate(service.monitoring.rules):
-        found = sorted(beside.glob(pattern))
-        if not found:
-            problems.append(
-                f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]: no file matches {pattern}"
-            )
+        place, found = f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]", []
+        try:
+            found = sorted(beside.glob(pattern))
+        except (NotImplementedError, ValueError, IndexError, OSError):
+            problems.append(f"{place}: must be a pattern of paths beside service.yaml, like rules/*.yaml")
+        else:
+            if not found:
+                problems.append(f"{place}: no file matches {pattern}")
         paths += found
     for path in paths:
         rules = read(path, problems)
-        groups = (rules.data or {}).get("groups", []) if rules and isinstance(rules.data, dict) else []
-        for g, group in enumerate(groups or []):
-            for r, rule in enumerate((group or {}).get("rules") or []):
-                if isinstance(rule, dict) and "alert" in rule:
-                    severity = str((rule.get("labels") or {}).get("severity", "none"))
-                    facts.append(RuleFact(rule["alert"], severity, rules.place(("groups", g, "rules", r))))
+        facts += _facts(rules, problems) if rules else ()
     return paths, facts
+
+
+def _facts(file: YamlFile, problems: list[str]) -> Iterator[RuleFact]:
+    """The alert rules of a rule file; each part that is of another form than Prometheus reads is a problem."""
+
+    def part(value: Any, form: type, loc: Loc) -> Any:
+        if value is None or isinstance(value, form):
+            return value or form()
+        what = {dict: "a mapping", list: "a list", str: "text"}[form]
+        problems.append(f"{file.place(loc)}: {dotted(loc) or 'the file'}: must be {what}; got {value!r:.80}")
+        return form()
+
+    for g, group in enumerate(part(part(file.data, dict, ()).get("groups"), list, ("groups",))):
+        rules = part(group, dict, ("groups", g)).get("rules")
+        for r, entry in enumerate(part(rules, list, ("groups", g, "rules"))):
+            loc = ("groups", g, "rules", r)
+            rule = part(entry, dict, loc)
+            labels = part(rule.get("labels"), dict, (*loc, "labels"))
+            if alert := part(rule.get("alert"), str, (*loc, "alert")):
+                yield RuleFact(alert, str(labels.get("severity", "none")), file.place(loc))
 
 
 def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from harness.units import nearest
 
 Loc = tuple[str | int, ...]
+SECRETS = {"requests", "metrics", "httpHeaders", "dependencies", "environment"}  # no value in them is quoted
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -31,25 +32,50 @@ class YamlFile:
         return f"{self.name}:{self.lines.get(loc, 1)}"
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, whose every error has a line; it quotes no value."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, f"no valid {kind}", node.start_mark) from None
+
+
 def read(path: Path, problems: list[str]) -> YamlFile | None:
     """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
     name = _shown(path)
+    lines: dict[Loc, int] = {}
+    twice: list[str] = []
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        data = yaml.safe_load(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         problems.append(f"{name}: no such file")
         return None
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{name}: cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}")
         return None
+    except ValueError:
+        problems.append(f"{name!r}: cannot be read: no file can have this name")
+        return None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.load(text, Loader=_Loader)
+        if node is not None:
+            _walk(node, (), lines, name, twice)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problems.append(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', None) or error}")
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        problems.append(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {why}")
         return None
-    lines: dict[Loc, int] = {}
-    if node is not None:
-        _walk(node, (), lines, name, problems)
+    except RecursionError:
+        problems.append(f"{name}:1: cannot be read: a part of it holds itself, or is too deep in others")
+        return None
+    except (ValueError, OverflowError):  # such as an escape of a character that does not exist
+        problems.append(f"{name}:1: not YAML: a value in it cannot be read")
+        return None
+    problems += twice
     return YamlFile(name, data, lines)
 
 
@@ -75,7 +101,10 @@ def complaints(file: YamlFile, error: ValidationError, model: type[BaseModel], a
     found = []
     for one in error.errors():
         loc = (*at, *(p for p in one["loc"] if not (isinstance(p, str) and ("(" in p or "[" in p))))
-        found.append(f"{file.place(loc)}: {dotted(loc)}: {_words(one, model)}")
+        words = _words(one, model)
+        if SECRETS & {*loc}:
+            words = words.partition("; got ")[0]
+        found.append(f"{file.place(loc)}: {dotted(loc)}: {words}")
     return found
 
 

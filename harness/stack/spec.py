@@ -6,6 +6,7 @@ are absolute where `folder` is in the context of the validation.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from harness.parameters import Duration, Strict
 
+_ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
+RESERVED = {"content-length", "host", "transfer-encoding", "x-request-id"}  # each request has its own
 IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
 
 
@@ -31,6 +34,31 @@ def _command(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"cannot be split into arguments: {error}") from None
     raise ValueError("must name a program")
+
+
+def _address(text: str) -> str:
+    port = _ADDRESS.fullmatch(text)
+    if port is None or not 1 <= int(port[1] or 1) <= 65535:
+        raise ValueError("must be host:port, with a port from 1 to 65535")
+    return text
+
+
+def _fixed(text: str) -> str:
+    if text.endswith("}"):
+        raise ValueError("must be host:port, the port a number")
+    return text
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() in RESERVED:
+        raise ValueError("the generator sets this header for each request; choose another")
+    return name
 
 
 def _absolute(path: str, info: ValidationInfo) -> str:
@@ -54,7 +82,9 @@ def _one_key(key: str) -> BeforeValidator:
 Command = Annotated[str, AfterValidator(_command)]  # its arguments are split as a shell does; there is no shell
 File = Annotated[str, AfterValidator(_absolute)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+Address = Annotated[str, AfterValidator(_address)]  # host:port
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Environment = dict[EnvName, Annotated[str, AfterValidator(_no_nul)]]
 
 
 class SecretSource(Strict):
@@ -79,7 +109,7 @@ class BasicSource(SecretSource):
 class HeaderSource(SecretSource):
     """The name of a header, and where its value is."""
 
-    name: HeaderName
+    name: Annotated[HeaderName, AfterValidator(_not_reserved)]
 
 
 Secret = Annotated[SecretSource, BeforeValidator(_elsewhere)]
@@ -129,15 +159,22 @@ class Start(Strict):
 
     command: Command
     ready_within: Duration = 60
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: Environment = Field(default_factory=dict)
 
 
 class Prepare(Strict):
     """A command that is run once, to its end, before the service is started."""
 
     command: Command
-    output: str = Field("", pattern=r"^(\{state\}/[^/]+)?$")  # gets what it prints, such as a key; else its log does
+    output: str = Field("", pattern=r"^(\{state\}/[^/\x00]+)?$")  # gets what it prints, as a key; else its log does
     within: Duration = 60
+
+    @field_validator("output")
+    @classmethod
+    def _is_a_file(cls, output: str) -> str:
+        if output.endswith(("/.", "/..")):
+            raise ValueError("must be a file in {state}, like {state}/key")
+        return output
 
 
 class ServiceStart(Start):
@@ -156,7 +193,7 @@ class ServiceStart(Start):
 class ReadyTest(Strict):
     """How to see that a dependency can be used."""
 
-    tcp: str | None = Field(None, pattern=r"^[^\s:]+:(\d+|\{[^\s:]+\})$")  # host:port accepts a connection
+    tcp: Address | None = None  # host:port accepts a connection
     http: str | None = Field(None, pattern="^https?://")  # the URL is answered with a status below 400
     command: Command | None = None  # it exits with 0
 
@@ -171,7 +208,7 @@ class DependencySpec(Strict):
     """What the service needs: started before it, or there already at an address."""
 
     start: Start | None = None
-    address: str | None = Field(None, pattern=r"^[^\s:]+:\d+$")
+    address: Annotated[Address, AfterValidator(_fixed)] | None = None
     ready: ReadyTest | None = None  # else: its port, or its address, accepts a connection
 
     @model_validator(mode="after")
@@ -247,8 +284,8 @@ class Monitoring(Strict):
     job: str
     rules: list[str] = Field(min_length=1)
     alertmanager: File
-    scrape_interval: Duration = 15
-    evaluation_interval: Duration = 15
+    scrape_interval: Duration = Field(15, gt=0)
+    evaluation_interval: Duration = Field(15, gt=0)
     needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # capability of the host -> alerts that need it
 
 

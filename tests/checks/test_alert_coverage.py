@@ -115,6 +115,14 @@ def test_a_failure_in_one_experiment_outweighs_a_proof_in_another():
     assert found(record, (*contract("ServiceDown"), *elsewhere), RULES[:1])["ServiceDown"]["status"] == "SILENT"
 
 
+def test_of_several_proofs_of_one_kind_the_worst_counts():
+    record = saw()
+    results = judge_all(contract("ServiceDown"), record)
+    again = [replace(result, verdict=INCONCLUSIVE) for result in results]
+    for proofs in ([*results, again[0]], [again[0], *results], [again[1], *results]):
+        assert statuses(proofs, record, RULES[:1])["ServiceDown"]["status"] == "INCONCLUSIVE"
+
+
 def test_no_check_is_judged_twice_for_the_coverage(monkeypatch):
     judged = []
     judge = AlertFires.judge

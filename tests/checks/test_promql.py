@@ -36,6 +36,15 @@ CASES = [
     ),
     ("which is not above it", Promql(QUEUE.query, "above", 3.0), saw(answered(A, B)), FAIL, 'of q{pod="a"}, the worst'),
     ("infinity is a value", QUEUE, saw(answered([{}, "+Inf"])), FAIL, "inf at the end"),
+    (
+        "but keeps no lower bound",
+        Promql(QUEUE.query, "at_least", 2.0),
+        saw(answered([{"pod": "a"}, "+Inf"], B)),
+        INCONCLUSIVE,
+        'the query gave inf at the end of steady for {pod="a"}',
+    ),
+    ("nor one to be above", Promql(QUEUE.query, "above", 2.0), saw(answered([{}, "+Inf"])), INCONCLUSIVE, "gave inf"),
+    ("another series below it fails", Promql(QUEUE.query, "above", 8.0), saw(answered([{}, "+Inf"], B)), FAIL, "7 at"),
     ("the last attempt counts", QUEUE, saw(answered(B, at=-1.0), answered(A)), PASS, "3 at the end"),
     ("no series", QUEUE, saw(answered()), INCONCLUSIVE, "the query gave no series at the end of steady"),
     (

@@ -35,6 +35,8 @@ def spoil(project, file, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
+EXPERIMENTS = ("sham", "server-crash", "server-hang", "overload")
+RULES = "model_server/monitoring/rules/service.yaml"
 GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
 
 
@@ -101,9 +103,39 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             id="who",
         ),
         pytest.param(
-            GATE, "- contracts", "- quiet", "nothing judges the experiments; add `- contracts`", id="no judge"
+            GATE,
+            "- contracts",
+            "- quiet",
+            "checks: nothing judges experiment sham by its whole contract; add `- contracts`",
+            id="no judge",
         ),
-        pytest.param(GATE, "- quiet   ", "- answers ", "a noisy alert is not proven; add `- quiet`", id="no quiet"),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "- contracts: {experiment: sham}",
+            "nothing judges experiment server-crash by",
+            id="one judged",
+        ),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "- clients: {experiment: sham, errors_at_most: 100%, recovered_within: 1h}",
+            "nothing judges experiment sham by",
+            id="a loose bound",
+        ),
+        pytest.param(
+            GATE,
+            "- contracts",
+            "".join(
+                f"- contracts: {{experiment: {name}}}\n" for name in ("sham", "server-crash", "server-hang", "overload")
+            ),
+            "",
+            id="each by its name",
+        ),
+        pytest.param(GATE, "- quiet   ", "- answers ", "and none is about steady, sham, ", id="no quiet"),
+        pytest.param(
+            GATE, "- quiet   ", "- quiet: {phase: steady} ", "and none is about sham, server-crash", id="quiet in part"
+        ),
         pytest.param(
             SERVICE, "gpu: [GpuM", "gpus: [GpuM", "unknown capability gpus; did you mean gpu?", id="capability"
         ),
@@ -119,6 +151,48 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(CRASH, "func: kill", "func: kil", "Chaos Toolkit rejects it", id="no such action"),
         pytest.param(
             CRASH, "probes: {server", "probs: {server", "probs: unknown key; did you mean probes", id="contract"
+        ),
+        pytest.param(CRASH, "component: server,", "component: sever,", "component is called sever; did", id="to whom"),
+        pytest.param(
+            CRASH,
+            "again_for_s: 3}",
+            "again_for_s: 3, lease_s: 0}",
+            "method[0].provider.arguments.lease_s: must be a number of seconds above 0; got 0",
+            id="no lease",
+        ),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: true}", "got True", id="no number"),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 9}", "", id="a lease"),
+        pytest.param(CRASH, "extensions:", "extensions: 5\nx:", "Chaos Toolkit rejects it", id="no list"),
+        pytest.param(GATE, "60 ", "2024-02-30 ", "gate.yaml:2: not YAML: no valid timestamp", id="no day"),
+        pytest.param(GATE, "60 ", "!!int abc ", "gate.yaml:2: not YAML: no valid int", id="no integer"),
+        pytest.param(GATE, "60 ", "!!bool abc ", "gate.yaml:2: not YAML: no valid bool", id="no switch"),
+        pytest.param(GATE, "60 ", "!!timestamp abc ", "gate.yaml:2: not YAML: no valid timestamp", id="no time"),
+        pytest.param(GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:1: not YAML: a value in it cannot", id="no character"),
+        pytest.param(GATE, "60 ", "&a [*a] ", "a part of it holds itself, or is too deep", id="holds itself"),
+        pytest.param(GATE, "60 ", 2000 * "[", "a part of it holds itself, or is too deep", id="too deep"),
+        pytest.param(GATE, "60 ", "\0", "gate.yaml:1: not YAML: unacceptable character #x0000", id="NUL"),
+        pytest.param(GATE, "scenarios/steady.py", '"x\\0"', "load.scenario: no such file", id="a NUL in a path"),
+        pytest.param(GATE, "scenarios/steady.py", 300 * "x", "load.scenario: no such file: x", id="a long path"),
+        pytest.param(GATE, "[sham,", "[" + 300 * "x" + ",", "experiments[0]: no file x", id="a long experiment"),
+        pytest.param(GATE, "[sham,", '["x\\0",', "experiments[0]: no file x", id="an experiment with a NUL"),
+        pytest.param(RULES, "groups:", "groups: 5\nx:", "groups: must be a list; got 5", id="no groups"),
+        pytest.param(RULES, "groups:", "groups: [x]\nx:", "groups[0]: must be a mapping; got 'x'", id="no group"),
+        pytest.param(
+            RULES, "groups:", "groups: [{rules: 5}]\nx:", "groups[0].rules: must be a list; got 5", id="no rules of it"
+        ),
+        pytest.param(
+            RULES,
+            "groups:",
+            "groups: [{rules: [{alert: X, labels: [a]}]}]\nx:",
+            "groups[0].rules[0].labels: must be a mapping; got ['a']",
+            id="labels",
+        ),
+        pytest.param(
+            RULES,
+            "groups:",
+            "groups: [{rules: [{alert: [x]}]}]\nx:",
+            "groups[0].rules[0].alert: must be text; got ['x']",
+            id="an alert of no name",
         ),
         pytest.param(CRASH, "title:", "tile:", "Chaos Toolkit rejects it", id="no title"),
     ],
@@ -171,6 +245,27 @@ def test_a_service_without_objectives_has_no_slos_to_judge(project):
         planning.load(project / GATE)
 
 
+def test_an_entry_that_stands_for_no_check_is_a_mistake(project):
+    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "- contracts", "- injected")
+    spoil(project, GATE, "- alert_coverage", "- watchdog\n- alert_coverage")
+    spoil(project, "model_server/monitoring/rules/service.yaml", "alert: Watchdog", "alert: Watchcat")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    first, second = said.value.problems
+    assert "checks[1]: injected: stands for no check" in first and "checks[3]: watchdog: stands for no check" in second
+
+
+def test_a_dot_in_an_experiments_name_is_part_of_it(project):
+    (project / "experiments/sham.yaml").rename(project / "experiments/sham.v2.yaml")
+    spoil(project, GATE, "[sham,", "[sham.v2,")
+    plan = planning.load(project / GATE)
+    assert plan.experiments[0].name == "sham.v2"
+    spoil(project, GATE, "- quiet ", "- injected: {experiment: sham}\n- quiet ")
+    with pytest.raises(PlanError, match=r"no experiment is called sham; did you mean sham.v2\?"):
+        planning.load(project / GATE)
+
+
 def test_an_experiment_may_not_take_the_name_of_another_phase(project):
     shutil.copy(project / CRASH, project / "experiments/steady.yaml")
     spoil(project, GATE, "[sham,", "[steady,")
@@ -182,6 +277,10 @@ def test_one_experiment_asked_for_by_its_file_is_judged_by_its_contract_whatever
     spoil(project, GATE, "- contracts", "- quiet")
     plan = planning.load(project / GATE, experiment_files=[project / CRASH])
     assert {"alert_fires", "alert_delivered", "probes", "clients"} <= {check.kind for check in plan.checks}
+    loose = "clients: {experiment: server-crash, errors_at_most: 100%, recovered_within: 1h}"
+    spoil(project, GATE, "- quiet ", f"- {loose}\n- quiet ")
+    again = planning.load(project / GATE, experiment_files=[project / CRASH]).checks
+    assert {*plan.checks} < {*again} and len(again) == len(plan.checks) + 1
 
 
 def test_a_part_of_the_experiments_is_not_asked_to_cover_all_alerts(project):
@@ -206,6 +305,34 @@ def test_a_profile_is_laid_over_the_plan_and_an_unknown_one_named(project):
     assert [e.name for e in quick.experiments] == ["sham", "server-crash"]
     with pytest.raises(PlanError, match="unknown profile 'quik'; did you mean quick"):
         planning.load(project / GATE, profile="quik")
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("[quick]", "profiles: input should be a valid dictionary"),
+        ("{quick: 5}", r"profiles\.quick: must be a mapping; got 5"),
+        ("{5: {}}", "unknown profile 'quick'; known: 5"),
+    ],
+)
+def test_profiles_of_another_form_are_a_mistake(project, written, complaint):
+    text = (project / GATE).read_text()
+    (project / GATE).write_text(text[: text.index("profiles:")] + f"profiles: {written}\n")
+    with pytest.raises(PlanError, match=complaint):
+        planning.load(project / GATE, profile="quick")
+
+
+@pytest.mark.parametrize("path", ["x\0.yaml", "x" * 300, "\ud800"])
+def test_a_path_that_no_file_can_have_is_one_line(path):
+    with pytest.raises(PlanError, match="cannot be read: "):
+        planning.load(Path(path))
+
+
+def test_no_experiment_is_known_where_the_plan_has_none(project):
+    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "- contracts ", "- clients: {experiment: foo, errors_at_most: 1%, recovered_within: 5s} ")
+    with pytest.raises(PlanError, match=r"clients\.experiment: no experiment is called foo; the plan has none"):
+        planning.load(project / GATE)
 
 
 def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):
@@ -303,6 +430,10 @@ WRONG = {
     "no list": ("quiet: {may_fire: ServiceDown}", "quiet.may_fire: must be a list; got 'ServiceDown'"),
     "no bound": ("promql: {query: up}", "must give one bound: below, at_most, above, at_least"),
     "two bounds": ("promql: {query: up, below: 1, above: 0}", "must give one bound"),
+    "a switch for a bound": ("promql: {query: up, below: true}", "promql.below: must be a number; got True"),
+    "no bound at all": ("promql: {query: up, below: .inf}", "promql.below: input should be a finite number"),
+    "no number": ("promql: {query: up, at_least: .nan}", "promql.at_least: input should be a finite number"),
+    "a blank query": ("promql: {query: ' ', at_least: 1}", "promql.query: string should match pattern"),
     "no query": ("promql: {below: 1}", "promql.query: is missing"),
     "no command": ("command: []", "command.run: "),
     "half a command": ("command: {timeout: 1s}", "command.run: is missing (command takes run, timeout)"),

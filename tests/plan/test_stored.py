@@ -65,3 +65,27 @@ def test_a_check_that_this_harness_does_not_know_is_named_with_its_line(run):
     edited(run, lambda plan: plan["checks"].append({"check": "astrology"}))
     with pytest.raises(PlanError, match=r"plan\.yaml:\d+: checks\[\d+\]: this harness cannot judge it: 'astrology'"):
         stored.stored_checks(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "version: 2", "{version: 2, checks: 5, rules: []}", "{version: 2, checks: []}", "text"],
+)
+def test_what_is_no_stored_plan_is_refused_as_such(tmp_path, text):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(PlanError, match=r"plan\.yaml:1: is not a stored plan: .*must be a"):
+        stored.stored_checks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{version: 2, checks: [5], rules: []}", r"checks\[0\]: this harness cannot judge it"),
+        ("{version: 2, checks: [{check: slos}], rules: []}", r"checks\[0\]: this harness cannot judge it: slos stands"),
+        ("{version: 2, checks: [], rules: [5]}", r"rules\[0\]: this harness cannot judge by it"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_named(tmp_path, text, complaint):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(PlanError, match=complaint):
+        stored.stored_checks(tmp_path)
