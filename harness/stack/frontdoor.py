@@ -92,7 +92,8 @@ class Entrance(Half):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.pause_reading()
+        # Soon and not now: in older asyncio (Python 3.11.2) reading starts after this call, paused or not.
+        asyncio.get_running_loop().call_soon(transport.pause_reading)
         self._joining = asyncio.ensure_future(self._join(self._door.next_port()))
 
     async def _join(self, port: int | None) -> None:
