@@ -14,6 +14,8 @@ from steered import wait
 
 from harness.errors import StackError
 from harness.eventlog import Log
+from harness.faults.inject import end_all, inject
+from harness.faults.kill import Kill
 from harness.history import History
 from harness.stack import prometheus, tools
 from harness.stack.process import processes_of
@@ -112,15 +114,14 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         assert [one["value"][1] for one in by_replica] == ["1", "1"]
         assert len({one["metric"]["instance"] for one in by_replica}) == 2
 
-        os.kill(here.pid("database").pid, signal.SIGKILL)
+        fault = inject(Kill("database"), here, "outage", 60)
         assert wait(lambda: not live.service.in_traffic)
         with pytest.raises(httpx.HTTPError):
             asked(**headers)
         live.check()  # that a dependency ends is no end of the stack
-        request = run / "requests" / "restart-database"
-        request.parent.mkdir(exist_ok=True)
-        request.touch()
-        assert wait(lambda: not request.exists() and live.service.in_traffic)
+        assert end_all(here, by="test") == ["kill"] and here.ledger.open() == []  # its rollback asks for a restart
+        assert here.pid("database").pid != fault.facts["pid"] and not list((run / "requests").iterdir())
+        assert wait(lambda: live.service.in_traffic)
         assert wait(lambda: {asked(**headers) for _ in range(4)} == {"server-1", "server-2"})
         os.kill(here.pid("server-1").pid, signal.SIGKILL)
         assert wait(lambda: History.read(run).of("probe", "restart"))
