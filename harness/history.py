@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.alert import NAME, Alert
 from harness.errors import EvidenceError
 from harness.eventlog import Event, json_lines
 
@@ -89,6 +90,11 @@ class Notification(NamedTuple):
     alerts: tuple[str, ...]  # names of the alerts it is about
     problems: tuple[str, ...] = ()  # why the real service behind this receiver would not have taken it
     text: str = ""
+    labels: tuple[Mapping[str, str], ...] = ()  # all labels of each of the alerts, in their order; (): not known
+
+    def about(self, alert: Alert) -> bool:
+        """Whether it is about an alert of this rule; by its name alone where the labels are not known."""
+        return any(map(alert.owns, self.labels)) if self.labels else alert.name in self.alerts
 
 
 class Series(NamedTuple):
@@ -177,15 +183,19 @@ class History:
             if s.labels.get("__name__") == name and all(s.labels.get(k) == v for k, v in labels.items())
         ]
 
-    def alert_spans(self, alert: str | None = None, state: str = "firing") -> list[tuple[Mapping[str, str], Window]]:
+    def alert_spans(
+        self, alert: Alert | str | None = None, state: str = "firing"
+    ) -> list[tuple[Mapping[str, str], Window]]:
         """When each alert was in a state, from the ALERTS series: (labels, window) in order of time.
+
+        alert: of one rule, or of all rules of a name.
 
         Samples further apart than three evaluations are two spans.
         """
         apart = 3 * self.setting("evaluation_s", 15.0)
         spans = []
         for s in self.named("ALERTS", alertstate=state):
-            if alert is not None and s.labels.get("alertname") != alert:
+            if not (alert.owns(s.labels) if isinstance(alert, Alert) else alert in (None, s.labels.get(NAME))):
                 continue
             start = None
             for i, at in enumerate(s.at):
@@ -212,7 +222,7 @@ class History:
             rows={p.stem.removeprefix("requests-"): read_rows(p) for p in sorted(folder.glob("requests-*.bin"))},
             probes=[ProbeAnswer(*line) for line in json_lines(folder / "probes.jsonl")],
             notifications=[
-                Notification(*line[:4], tuple(line[4]), tuple(line[5]), *line[6:])
+                Notification(*line[:4], tuple(line[4]), tuple(line[5]), *line[6:7], *map(tuple, line[7:]))
                 for line in json_lines(folder / "notifications.jsonl")
             ],
             series=[Series(*line) for line in json_lines(folder / "samples.jsonl.gz")],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.alert import Alert, alerts
 from harness.errors import PlanError
 from harness.rules.expression import parse
 from harness.units import prometheus_seconds
@@ -22,7 +23,7 @@ class Rule:
 
     name: str = field(kw_only=False)
     expr: str = field(kw_only=False)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)  # its own and those of its group
     file: str = ""
     line: int = 0
     group: str = ""
@@ -35,6 +36,7 @@ class AlertRule(Rule):
 
     for_s: float = 0.0
     keep_firing_for_s: float = 0.0
+    alert: Alert = field(default=Alert(""), compare=False)  # told from the others that were read
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -53,7 +55,9 @@ def load(paths: Iterable[str | Path]) -> tuple[AlertRule, ...]:
 
     What only Prometheus itself can tell (templates in annotations, types) is left to `check_with_promtool`.
     """
-    return tuple(rule for rule in _rules(paths) if isinstance(rule, AlertRule))
+    rules = [rule for rule in _rules(paths) if isinstance(rule, AlertRule)]
+    raised = alerts([(rule.name, rule.labels) for rule in rules])
+    return tuple(replace(rule, alert=alert) for rule, alert in zip(rules, raised, strict=True))
 
 
 def recordings(paths: Iterable[str | Path]) -> tuple[RecordingRule, ...]:
@@ -139,13 +143,21 @@ def _groups(
         if not isinstance(raw_rules, list):
             problems.append(f"{place}: rules must be a list")
             continue
+        labels = group.get("labels") or {}  # of every rule in it since Prometheus 3.0; older ones know none
+        if isinstance(labels, dict):
+            labels.pop(_LINE, None)
+        if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
+            problems.append(f"{place}: labels maps names to texts")
+            labels = {}
         rules = []
         for raw in raw_rules:
+            if labels and isinstance(raw, dict) and isinstance(raw.get("labels") or {}, dict):
+                raw = {**raw, "labels": {**labels, **(raw.get("labels") or {})}}  # the rule's own win
             rule = _rule(raw, str(path), place, problems, {"group": str(group.get("name", "")), "interval_s": interval})
             if rule is not None:
                 rules.append((raw, rule))
         if here:
-            yield group, rules
+            yield {key: value for key, value in group.items() if key != "labels"}, rules
 
 
 def _rule(raw: Any, path: str, group_place: str, problems: list[str], common: Mapping[str, Any]) -> Rule | None:
