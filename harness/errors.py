@@ -8,7 +8,7 @@ HarnessError            anything the command line turns into one message instead
 │   ├── ProcessDied     a child ended by itself; carries its last lines
 │   └── LoadEnded       the load had sent its whole schedule before the run was over
 ├── FaultError          a fault could not be started or undone
-├── EvidenceError       a stored run cannot be read
+├── EvidenceError       a stored run is damaged, cut short, or not as it was sealed
 └── PushError           nobody takes the metrics of a delivery
 Interrupted             the user or CI asked us to stop; not an error, but the run ends here
 """
@@ -63,9 +63,9 @@ class FaultError(HarnessError):
 
 
 class EvidenceError(HarnessError):
-    """A stored run cannot be read."""
+    """A stored run is damaged, cut short, or not as it was sealed: it says nothing, so the verdict is INCONCLUSIVE."""
 
-    exit_code = 2
+    exit_code = 3
 
 
 class PushError(HarnessError):

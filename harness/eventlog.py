@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from harness.recordfile import records
 
 
 class Event(NamedTuple):
@@ -16,7 +17,7 @@ class Event(NamedTuple):
     at: float  # Unix seconds, the run's single clock
     source: str  # "run" | "stack" | "load" | "fault" | "chaos" | "probe"
     name: str  # "phase", "pause", "restart", ...
-    outcome: str = "ok"  # "ok" | "fail" | "unknown"
+    outcome: Literal["ok", "fail", "unknown"] = "ok"
     took: float | None = None  # seconds
     detail: Mapping[str, Any] = {}  # whatever a reader may want; no check may need a new column
 
@@ -55,17 +56,6 @@ def append(run: Path, source: str, name: str, outcome: str = "ok", **detail: Any
         log.close()
 
 
-def json_lines(path: Path) -> list[list[Any]]:
-    """The complete lines of a file; a line cut short by a kill is left out, a missing file is empty."""
-    if not path.exists():
-        return []
-    lines = []
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as file:
-            for line in file:
-                if not line.endswith("\n"):
-                    break
-                lines.append(json.loads(line))
-    except (EOFError, OSError, json.JSONDecodeError):
-        pass  # what could be read is the evidence there is
-    return lines
+def events_of(run: Path) -> list[Event]:
+    """The events of a run that goes on, as they were written. Raises EvidenceError."""
+    return records(run / "events.jsonl", Event, open_end=True)

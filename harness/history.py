@@ -1,6 +1,7 @@
 """The recorded run, read back: every judgement is a pure function of it.
 
-A run's folder holds it as files (one writer each, so that a killed run stays readable):
+A run's folder holds it as files (one writer each, so that a killed run stays readable). Of a run that came to its end
+each is there and whole; of any other, what was being written last may be cut short, and nothing else may be:
 
     events.jsonl          Event, one JSON list a line
     requests-NAME.bin     ROW, one fixed-width record a request, one file a generator
@@ -19,13 +20,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from harness.alert import NAME, Alert
 from harness.errors import EvidenceError
-from harness.eventlog import Event, json_lines
+from harness.eventlog import Event
+from harness.recordfile import LATEST, document, record, records, regular
 
 
 class Outcome(IntEnum):
@@ -42,6 +44,16 @@ class Outcome(IntEnum):
     UNEXPECTED_STATUS = 8  # a complete answer, status below 500, but none of those that the request says it may get
 
 
+OF_EVERY_RUN = (  # the files that each run that came to its end has
+    "plan.yaml",
+    "environment.json",
+    "requests-load.bin",
+    "probes.jsonl",
+    "notifications.jsonl",
+    "samples.jsonl.gz",
+    "types.json",
+    "replays.json",
+)
 WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED_STATUS)  # a complete answer came
 SLOW_CLIENT = 1 << 15  # in the step of a row: its client is slow or aborts, so how long it took is its own doing
 EXPECTS_STATUS = 1 << 14  # in the step of a row: its request states which statuses it expects
@@ -71,12 +83,12 @@ class ProbeAnswer(NamedTuple):
     """One answer to one kubelet probe, and what the kubelet made of it."""
 
     at: float
-    probe: str  # "startup" | "liveness" | "readiness"
+    probe: Literal["startup", "liveness", "readiness"]
     ok: bool
     status: int  # HTTP status, 0 when there was no answer
     took: float  # seconds
     reason: str = ""
-    decision: str = ""  # "started" | "restart" | "ready" | "unready" when this answer changed something
+    decision: Literal["", "started", "restart", "ready", "unready"] = ""  # where this answer changed something
     component: str = "server"
 
 
@@ -86,7 +98,7 @@ class Notification(NamedTuple):
     at: float
     receiver: str  # the receiver's name in the Alertmanager configuration
     integration: str  # "pagerduty" | "slack" | "email" | "webhook"
-    status: str  # "firing" | "resolved"
+    status: Literal["firing", "resolved"]
     alerts: tuple[str, ...]  # names of the alerts it is about
     problems: tuple[str, ...] = ()  # why the real service behind this receiver would not have taken it
     text: str = ""
@@ -141,6 +153,7 @@ class History:
     series: Sequence[Series] = ()
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
+    ended: bool = True  # the run came to its end: nothing was cut off
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
         """The events of one source, optionally of one name and within a window, in order of time."""
@@ -207,37 +220,59 @@ class History:
 
     @classmethod
     def read(cls, folder: Path) -> History:
-        """The history in a run's folder; whatever a killed run did not write is empty. Raises EvidenceError."""
-        if not (folder / "events.jsonl").exists():
-            raise EvidenceError(
-                f"{folder}: not a run's folder (it has no events.jsonl); `ls runs/` shows the stored runs"
-            )
-        try:
-            journals = {p.stem: json.loads(p.read_text()) for p in sorted((folder / "journals").glob("*.json"))}
-            replays = json.loads((folder / "replays.json").read_text()) if (folder / "replays.json").exists() else {}
-        except json.JSONDecodeError as error:
-            raise EvidenceError(f"{folder}: a journal or replays.json is not JSON: {error}") from error
+        """The history in a run's folder; of a run that did not come to its end, as far as it was written. Raises
+        EvidenceError with the file, and its line, that is missing or damaged."""
+        events = records(folder / "events.jsonl", Event, open_end=True)
+        ended = _ended(events)
+        # A stack that is still up goes on writing after an experiment that was run against it.
+        open_end = not ended or (folder / "owner.json").exists()
+        if not open_end:
+            records(folder / "events.jsonl", Event)
+            for name in OF_EVERY_RUN:
+                regular(folder / name)
+        journals, replays = sorted((folder / "journals").glob("*.json")), folder / "replays.json"
         return cls(
-            events=sorted((Event(*line) for line in json_lines(folder / "events.jsonl")), key=lambda e: e.at),
-            rows={p.stem.removeprefix("requests-"): read_rows(p) for p in sorted(folder.glob("requests-*.bin"))},
-            probes=[ProbeAnswer(*line) for line in json_lines(folder / "probes.jsonl")],
-            notifications=[
-                Notification(*line[:4], tuple(line[4]), tuple(line[5]), *line[6:7], *map(tuple, line[7:]))
-                for line in json_lines(folder / "notifications.jsonl")
-            ],
-            series=[Series(*line) for line in json_lines(folder / "samples.jsonl.gz")],
-            journals=journals,
-            replays={
-                experiment: {alert: Replay(*values) for alert, values in alerts.items()}
-                for experiment, alerts in replays.items()
+            events=sorted(events, key=lambda e: e.at),
+            rows={
+                p.stem.removeprefix("requests-"): read_rows(p, open_end) for p in sorted(folder.glob("requests-*.bin"))
             },
+            probes=records(folder / "probes.jsonl", ProbeAnswer, open_end),
+            notifications=records(folder / "notifications.jsonl", Notification, open_end),
+            series=records(folder / "samples.jsonl.gz", Series, open_end),
+            journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
+            replays=_replays(replays) if replays.exists() else {},
+            ended=ended,
         )
 
 
-def read_rows(path: Path) -> np.ndarray:
-    """The rows of one file; a record cut short by a kill is left out."""
-    size = path.stat().st_size if path.exists() else 0
-    return np.fromfile(path, ROW, count=size // ROW.itemsize) if size else np.empty(0, ROW)
+def _ended(events: Sequence[Event]) -> bool:
+    """Whether a run came to its end, and nothing of it began after that."""
+    last = {event.name: i for i, event in enumerate(events) if event.source == "run"}
+    return "ended" in last and last["ended"] > max(last.get("started", -1), last.get("phase", -1))
+
+
+def _replays(path: Path) -> dict[str, dict[str, Replay]]:
+    stored = document(path, Mapping[str, Mapping[str, Sequence[Any]]])
+    return {
+        experiment: {alert: record(values, Replay, f"{path}: {experiment}: {alert}") for alert, values in of_it.items()}
+        for experiment, of_it in stored.items()
+    }
+
+
+def read_rows(path: Path, open_end: bool = True) -> np.ndarray:
+    """The rows of one file. Raises EvidenceError. open_end: its writer may be at work or may have been killed, so that
+    there may be no such file, and its last row may be cut short (it is left out)."""
+    if open_end and not path.exists():
+        return np.empty(0, ROW)
+    whole, rest = divmod(regular(path), ROW.itemsize)
+    rows = np.fromfile(path, ROW, count=whole) if whole else np.empty(0, ROW)
+    if open_end:
+        return rows
+    if rest:
+        raise EvidenceError(f"{path}: is cut short after row {whole}")
+    if (wrong := np.flatnonzero((rows["outcome"] > max(Outcome)) | ~(np.abs(rows["intended"]) <= LATEST))).size:
+        raise EvidenceError(f"{path}: is damaged: row {wrong[0] + 1} is none that a generator writes")
+    return rows
 
 
 def rows_in(paths: Iterable[Path], at_once: int = 1 << 19) -> Iterator[np.ndarray]:

@@ -46,11 +46,10 @@ def push_summary(summary: Summary, to: str) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from harness.cli.report import summary
-    from harness.run.evidence import judge
+    from harness.cli.report import summarized
 
     to = _pushgateway(args)
-    push_summary(summary(judge(args.run)), to)
+    push_summary(summarized(args.run), to)
     return 0
 
 

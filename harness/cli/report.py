@@ -4,22 +4,52 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cli.output import near, standard_output, wants_color
+from harness.cli.output import complain, near, standard_output, wants_color
+from harness.errors import EvidenceError
 from harness.report import json as as_json
 from harness.report import junit, text
 from harness.report.summary import Summary
 from harness.run.evidence import Judged, judge
+from harness.verdict import Result, Verdict
+
+REMEDY = "take the run's folder from where it was not changed, or run the gate again"
 
 
 def report(run: Path) -> Summary:
-    """Judge a run by what its folder holds, and write every report."""
-    found = summary(judge(run))
-    for name, write in (("results.json", as_json.write), ("junit.xml", junit.write)):
-        with open(run / name, "w") as out:
-            write(found, out)
+    """Judge a run by what its folder holds, and write every report. Raises as `summarized`; the reports then say that
+    nothing is known."""
+    try:
+        found = summarized(run)
+    except EvidenceError as error:
+        damaged = Result("evidence", "the record", Verdict.INCONCLUSIVE, str(error), remedy=REMEDY)
+        _write(run, Summary("unknown service", 0.0, 0.0, (damaged,), folder=near(run)))
+        raise
+    _write(run, found)
     with standard_output() as out:
         text.write(found, out, color=wants_color())
     return found
+
+
+def summarized(run: Path) -> Summary:
+    """A stored run, judged. Raises UsageError if the folder is no run's, EvidenceError if its evidence is damaged."""
+    judged = judge(run)
+    if judged.history.ended and not judged.sealed and not (run / "owner.json").exists():
+        complain(f"{near(run)} is not sealed, so whether it was edited since cannot be told")
+    try:
+        return summary(judged)
+    except Exception as error:
+        if judged.sealed:
+            raise
+        raise EvidenceError(f"{run}: holds what no run writes: {type(error).__name__}: {error}") from error
+
+
+def _write(run: Path, found: Summary) -> None:
+    for name, write in (("results.json", as_json.write), ("junit.xml", junit.write)):
+        try:
+            with open(run / name, "w") as out:
+                write(found, out)
+        except OSError as error:
+            raise EvidenceError(f"{run / name}: the report could not be written: {error.strerror}") from error
 
 
 def summary(judged: Judged) -> Summary:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.checks import judge_all
+from harness.checks import Check, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
-from harness.errors import HarnessError
+from harness.errors import EvidenceError, HarnessError, PlanError, UsageError
 from harness.eventlog import Log
 from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
@@ -21,10 +22,13 @@ from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
 from harness.rules.replay import replay, without_data
 from harness.run.phases import BASELINE_S
+from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
-from harness.verdict import Result
+from harness.verdict import Result, Verdict
 from harness.watch import metrics
+
+RERUN = "run it again; what was cut off proves nothing, and says nothing against the service"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Judged:
     coverage: Mapping[str, Mapping[str, int]]
     history: History
     experiments: tuple[str, ...]
+    sealed: bool  # and as it was sealed
 
 
 def store_samples(plan: Plan, stack: Stack) -> None:
@@ -96,10 +101,82 @@ def _stretch(history: History, phase: str) -> tuple[Window, Window] | None:
 
 
 def judge(run: Path) -> Judged:
-    """Judge a stored run by the checks stored with it. Raises EvidenceError or PlanError if it cannot be read."""
-    checks, facts, plan = stored_checks(run)
-    history = History.read(run)
-    results = tuple(judge_all(checks, history))
-    rules = [(fact.alert, fact.severity) for fact in facts]
-    found = statuses(results, history, rules, [fact.alert for fact in facts if not fact.applicable])
-    return Judged(run, results, found, coverage(found), history, tuple(plan["experiments"]))
+    """Judge a stored run by the checks stored with it. Raises UsageError if the folder is no run's, EvidenceError if
+    what it holds is damaged, missing or not as it was sealed.
+
+    A run that did not end gets no verdict: it was cut off, which is not the service's doing.
+    """
+    if not any((run / name).exists() for name in (SEAL, "events.jsonl", "plan.yaml", "environment.json")):
+        raise UsageError(f"{run}: not a run's folder; `ls runs/` shows the stored runs")
+    sealed = _sealed(run)
+    try:
+        history = History.read(run)
+        if not sealed and any(e.detail.get("sealed") for e in history.of("run", "ended")):
+            raise EvidenceError(
+                f"{run / SEAL}: is missing: the run was cut off before it was sealed, or it was removed"
+            )
+        checks, facts, plan = stored_checks(run)
+        results = judge_all(checks, history)
+        if not history.ended:
+            results = without_verdicts(history, checks, results)
+        rules = [(fact.alert, fact.severity) for fact in facts]
+        found = statuses(results, history, rules, [fact.alert for fact in facts if not fact.applicable])
+        return Judged(run, tuple(results), found, coverage(found), history, tuple(plan["experiments"]), sealed)
+    except PlanError as error:
+        raise EvidenceError("; ".join(error.problems)) from error
+    except HarnessError:
+        raise
+    except Exception as error:
+        if sealed:
+            raise
+        raise EvidenceError(f"{run}: holds what no run writes: {type(error).__name__}: {error}") from error
+
+
+def _sealed(run: Path) -> bool:
+    """Whether all is as it was sealed; False without a seal. Raises EvidenceError, which names what was changed and,
+    where that shows, the line."""
+    if not (run / SEAL).exists():
+        return False
+    if changes := broken(run):
+        try:
+            History.read(run)
+        except EvidenceError as damage:
+            changes += f" ({damage})"
+        raise EvidenceError(f"{run}: {changes}")
+    return True
+
+
+def without_verdicts(history: History, checks: Sequence[Check], results: Sequence[Result]) -> list[Result]:
+    """The results of a run that did not end: how far it came, and what was found in the phases that were over by then,
+    none of it a verdict."""
+    kept = [Result("ended", "the run", Verdict.INCONCLUSIVE, f"the run did not end: {how_far(history)}", remedy=RERUN)]
+    for check, result in zip(checks, results, strict=True):
+        reason = "the run did not end"
+        if check.about and all(_is_over(history, phase) for phase in check.about):
+            reason += f"; what was seen until then: {result.reason}"
+        nothing = {"verdict": Verdict.INCONCLUSIVE, "status": "", "timings": {}, "remedy": ""}
+        kept.append(replace(result, reason=reason, **nothing))
+    return kept
+
+
+def how_far(history: History) -> str:
+    """How far a run came that did not end, in a few words."""
+    begun = [e.detail.get("phase") for e in history.of("run", "phase") if e.detail.get("edge") == "begin"]
+    if begun:
+        came = f"it was {'over with' if _is_over(history, begun[-1]) else 'in'} {begun[-1]}"
+    elif history.of("stack", "ready"):
+        came = "its stack was up, and no phase had begun"
+    else:
+        came = "its stack was not up yet"
+    last = datetime.fromtimestamp(history.events[-1].at, UTC) if history.events else None
+    return came + (f"; its last event is of {last:%H:%M:%S} UTC" if last else "")
+
+
+def _is_over(history: History, phase: str) -> bool:
+    """Whether a phase was over by itself. That of an experiment ends by an event also when it is cut off, but only one
+    that is over has read the ledger."""
+    window = history.phase(phase)
+    if window is None:
+        return False
+    read = [e for e in history.of("run", "ledger", window) if e.detail.get("experiment") == phase]
+    return phase == STEADY or bool(read)

@@ -27,6 +27,7 @@ from harness.run.phases import (
     steady,
     wait_load,
 )
+from harness.run.seal import seal
 from harness.run.session import Session
 from harness.run.view import Progress, View, Watcher
 from harness.stack.stack import Stack
@@ -54,7 +55,9 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         store_samples(plan, live.stack)
     replay_all(plan, run, tools, log)
     run_commands(plan.checks, run, log, plan.workdir)
-    log.event("run", "ended", took=time.monotonic() - began)
+    log.event("run", "ended", took=time.monotonic() - began, sealed=True)
+    log.close()
+    seal(run)
 
 
 @contextmanager
@@ -102,7 +105,8 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     """Run the plan's experiment under its load against a stack that somebody else holds up; the evidence, and the plan
     to judge it by, are left in the folder of that stack's run."""
     log = Log(stack.run / "events.jsonl")
-    session = Session(plan, stack, log, View(stack, time.monotonic(), watch))
+    began = time.monotonic()
+    session = Session(plan, stack, log, View(stack, began, watch))
     (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone().resolved()))
     # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
     with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):
@@ -112,6 +116,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     store_samples(plan, stack)
     replay_all(plan, stack.run, tools, log)
     run_commands(plan.checks, stack.run, log, plan.workdir)
+    log.event("run", "ended", took=time.monotonic() - began, sealed=False)  # the stack goes on writing to its folder
 
 
 def record_settings(plan: Plan, log: Log) -> None:

@@ -18,7 +18,7 @@ from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
 from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
-from harness.eventlog import Event, json_lines
+from harness.eventlog import Event, events_of
 from harness.history import History, Window
 from harness.plan.experiments import STEADY, Experiment
 from harness.run.asked import ask_queries
@@ -91,7 +91,7 @@ def wait_load(session: Session) -> Event:
     load, began = session.load, []
 
     def begins() -> bool:
-        events = (Event(*line) for line in json_lines(session.stack.run / "events.jsonl"))
+        events = events_of(session.stack.run)
         began.extend(e for e in events if (e.source, e.name) == ("load", "started") and e.detail["pid"] == load.pid)
         return bool(began)
 
@@ -166,7 +166,7 @@ def attempts(session: Session, phase: str, lag_p99_s: float) -> Iterator[str]:
     for attempt in range(1 + repeats):
         session.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s))
         yield again
-        window = History(events=[Event(*line) for line in json_lines(run / "events.jsonl")]).phase(phase)
+        window = History(events=events_of(run)).phase(phase)
         late_s = requests.lag_p99_s(rows, window) if window else None
         if late_s is None or late_s <= lag_p99_s or attempt == repeats:
             return

@@ -130,6 +130,11 @@ class Bench:
         evidence.store_samples(plan, live.stack)
         if shows.may_fire:
             evidence.replay_all(plan, folder, self.tools, log)
+        else:
+            (folder / "replays.json").write_text("{}")
+        for name in ("probes.jsonl", "notifications.jsonl"):  # those are written to the folder of the stack
+            (folder / name).touch()
+        log.event("run", "ended")
         return evidence.judge(folder)
 
     def load(self, scenario, shows):

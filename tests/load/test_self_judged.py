@@ -8,8 +8,9 @@ from scripted_server import scripted_server
 
 from harness.checks import Recorded
 from harness.checks.judging import judged
-from harness.eventlog import Event, json_lines
+from harness.eventlog import Event
 from harness.history import History, Series, Window, read_rows
+from harness.recordfile import records
 from harness.stack import generator
 from harness.verdict import Verdict
 
@@ -51,7 +52,7 @@ def run(folder, url, does, processes=1):
         folder / "asks.py", url, arrivals=None, for_s=ENDS_S, rows=rows, events=events, name="load", processes=processes
     )
     subprocess.run(argv, capture_output=True, timeout=120, check=True)
-    account = [Event(*line) for line in json_lines(events)]
+    account = records(events, Event)
     epoch = account[0].detail["epoch"]
     phase = Window(epoch + FROM_S, epoch + TO_S)
     edges = [

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from harness.checks import ErrorRatio, Latency
-from harness.eventlog import Event, json_lines
+from harness.eventlog import Event
 from harness.history import ROW, History, Outcome, Series, read_rows
 from harness.load.arrivals import parse
+from harness.recordfile import records
 from harness.run import capacity as searching
 from harness.run.phases import processor
 from harness.stack import generator
@@ -126,7 +127,7 @@ def for_real(url, folder):
         )
         before = processor(folder)
         subprocess.run(argv, capture_output=True, check=True, timeout=60)
-        told = [Event(*line) for line in json_lines(events)]
+        told = records(events, Event)
         return history(read_rows(rows), told, (before, processor(folder)))
 
     return load
