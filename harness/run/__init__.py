@@ -7,4 +7,5 @@ phases.py      its parts: the load, and each phase from calm to calm
 load.py        one scenario against a stack that is up
 capacity.py    one load after another, until the edge is found
 evidence.py    what a run leaves behind; judged from the folder alone
+seal.py        that nothing of it was changed since
 """

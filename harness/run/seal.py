@@ -26,14 +26,17 @@ NAMED_AT_MOST = 5
 
 
 def seal(run: Path) -> None:
-    """Seal a run that has ended and to which nobody writes any more. Raises OSError."""
-    files = {name: _digest(run / name) for name in _evidence(run)}
+    """Seal a run that has ended and to which nobody writes any more. Raises EvidenceError."""
     scratch = run / f"{SEAL}.new"
-    with open(scratch, "w") as out:
-        json.dump({"version": VERSION, "digest": _of(files), "files": files}, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.rename(run / SEAL)
+    try:
+        files = {name: _digest(run / name) for name in _evidence(run)}
+        with open(scratch, "w") as out:
+            out.write(_text(files))
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.rename(run / SEAL)
+    except OSError as error:
+        raise EvidenceError(f"{run}: could not be sealed: {error.strerror}") from error
 
 
 def broken(run: Path) -> str:
@@ -44,7 +47,7 @@ def broken(run: Path) -> str:
     files = stored.get("files")
     if stored.get("version") != VERSION:
         raise EvidenceError(f"{path}: is of version {stored.get('version')!r}; this harness reads version {VERSION}")
-    if not isinstance(files, dict) or stored.get("digest") != _of(files):
+    if not isinstance(files, dict) or path.read_bytes() != _text(files).encode():
         raise EvidenceError(f"{path}: is damaged or edited: its digest is not that of its list of files")
     missing = [name for name in files if not (run / name).exists()]
     edited = [name for name in files if name not in missing and _digest_or_none(run / name) != files[name]]
@@ -76,8 +79,10 @@ def _digest_or_none(path: Path) -> str | None:
         return None  # what cannot be read is not as it was
 
 
-def _of(files: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def _text(files: Mapping[str, Any]) -> str:
+    """The seal of a list of files, with a digest of the list itself."""
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return json.dumps({"version": VERSION, "digest": digest, "files": files}, indent=1) + "\n"
 
 
 def _named(names: list[str]) -> str:

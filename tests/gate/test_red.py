@@ -35,6 +35,7 @@ def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_
     told = urllib.request.urlopen(f"{pushgateway}/metrics").read().decode()
     assert 'service="pneumonia-detector",verdict="pass"} 1' in told, told
     first = (project.run / "results.json").read_bytes()
+    assert (project.run / "seal.json").exists()
     again = project.harness("check", str(project.run))
     assert again.returncode == 0 and (project.run / "results.json").read_bytes() == first
 

@@ -58,7 +58,7 @@ def interrupt(folder: Path, after_s: float, signum: int) -> dict:
         judged = subprocess.run(
             [sys.executable, "-m", "harness.cli", "check", str(run)], cwd=folder, capture_output=True, text=True
         )
-        if judged.returncode not in (0, 1, 3) or (judged.returncode == 0 and ran):
+        if judged.returncode not in ((3,) if ran else (0, 1, 3)):
             problems.append(f"check ended with {judged.returncode}: {judged.stderr[-300:]}")
     return {"ended_s": ended_s, "clean_s": clean_s, "last": phase, "problems": problems, "ran": ran}
 
