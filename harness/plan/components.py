@@ -14,12 +14,14 @@ from harness.units import nearest
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-TAKEN = re.compile(r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|chaos-.*")
+TAKEN = re.compile(
+    r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|(chaos|probe)-.*"
+)
 
 
 def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
-    found = [*_names(service), *_placeholders(service), *_missing(service, beside, environ)]
+    found = [*_names(service), *_placeholders(service), *_shared_ports(service), *_missing(service, beside, environ)]
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
 
@@ -51,6 +53,18 @@ def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     yield from _unknown(("start", "command"), service.start.command, own)
     for key, text in service.start.environment.items():
         yield from _unknown(("start", "environment", key), text, own)
+    for which, probe in service.probes.by_name().items():
+        for i, part in enumerate(probe.exec.command if probe.exec else ()):
+            yield from _unknown(("probes", which, "exec", "command", i), part, own)
+
+
+def _shared_ports(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
+    """A port by its number is the same for all replicas, of which one at most can have it."""
+    for which, probe in service.probes.by_name().items() if service.replicas > 1 else ():
+        for kind in ("httpGet", "tcpSocket"):
+            if type(getattr(getattr(probe, kind), "port", None)) is int:
+                why = f"{service.replicas} replicas cannot have it each"
+                yield ("probes", which, kind, "port"), f"{why}; leave it out, then each is asked at its own"
 
 
 def _unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]:
@@ -71,9 +85,10 @@ def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> 
             if (path := getattr(access, key)) is not None:
                 files.append(((section, key), path))
     for which, probe in service.probes.by_name().items():
-        for i, header in enumerate(probe.httpHeaders):
+        at = ("probes", which) if probe.httpGet is None else ("probes", which, "httpGet")
+        for i, header in enumerate(getattr(probe.action, "httpHeaders", ())):
             if header.valueFrom is not None:
-                sources.append((("probes", which, "httpHeaders", i, "valueFrom"), header.valueFrom))
+                sources.append(((*at, "httpHeaders", i, "valueFrom"), header.valueFrom))
     for loc, source in sources:
         if source.from_file is not None:
             files.append(((*loc, "from_file"), source.from_file))

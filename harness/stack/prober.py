@@ -5,98 +5,27 @@ After kubernetes pkg/kubelet/prober (worker.go, prober.go):
 - Until the startup probe has succeeded only it runs; then it stops and the others begin.
 - A result counts once it was seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
 - Initial results: liveness success, readiness failure, startup unknown.
-- HTTP 200..399 is success; no complete response within `timeoutSeconds` is a failure. Redirects are not followed, and
-  HTTPS certificates are not verified.
+- What counts as a success is decided in attempt.py.
 
 What follows from a decision is the supervisor's work. Without one, decisions are recorded and change nothing.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.eventlog import Log
-from harness.stack.access import read_secret
+from harness.stack.attempt import Execution, Response, ask
 from harness.stack.component import Component
+from harness.stack.process import Child
 from harness.stack.spec import Probe
 
 INITIAL = {"liveness": True, "readiness": False, "startup": None}
-
-
-@dataclass(frozen=True)
-class Response:
-    """What one probe request got: `status` 0 when there was no response, and why."""
-
-    ok: bool
-    status: int
-    took: float
-    reason: str = ""
-
-
-def ask(port: int, probe: Probe, timeout_s: float, state: Path = Path()) -> Response:
-    """One HTTP GET on a new connection, as the kubelet sends it; the timeout bounds the whole exchange. `state`: the
-    run's folder for the files that a header's value comes from."""
-    began = time.monotonic()
-    raw = b""
-
-    def left_s() -> float:
-        left = timeout_s - (time.monotonic() - began)
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    try:
-        with _connected(port, probe, timeout_s, left_s) as connection:
-            connection.sendall(_request(port, probe, state))
-            while len(raw) < 65536:
-                connection.settimeout(left_s())
-                chunk = connection.recv(16384)
-                if not chunk:
-                    break
-                raw += chunk
-    except TimeoutError:
-        return Response(False, 0, time.monotonic() - began, f"no complete response within {timeout_s:g} s")
-    except OSError as error:
-        return Response(False, 0, time.monotonic() - began, error.strerror or str(error))
-    head, _, body = raw.partition(b"\r\n\r\n")
-    parts = head.split(b"\r\n")[0].split()
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
-        return Response(False, 0, time.monotonic() - began, "the response is not HTTP")
-    status = int(parts[1])
-    ok = 200 <= status < 400
-    return Response(ok, status, time.monotonic() - began, "" if ok else body[:300].decode(errors="replace"))
-
-
-def _connected(port: int, probe: Probe, timeout_s: float, left_s: Callable[[], float]) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout_s)
-    if probe.scheme == "HTTP":
-        return connection
-    import ssl  # only who asks over TLS pays for it
-
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection.settimeout(left_s())
-        return context.wrap_socket(connection)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _request(port: int, probe: Probe, state: Path) -> bytes:
-    headers = {"host": ("Host", f"127.0.0.1:{port}"), "user-agent": ("User-Agent", "kube-probe/1.30")}
-    headers |= {"accept": ("Accept", "*/*"), "connection": ("Connection", "close")}
-    for header in probe.httpHeaders:
-        value = read_secret(header.valueFrom, state) if header.valueFrom else header.value
-        headers[header.name.lower()] = (header.name, value)
-    lines = [f"GET {probe.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.values())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 class Streak:
@@ -124,6 +53,7 @@ class Streak:
 
 
 CarryOut = Callable[[str, str, Probe], None]  # which probe, its decision ("ready", "unready", "restart"), the probe
+Execute = Callable[[str, Sequence[str]], Child]  # starts a command as the component, under a name of its own
 
 
 class Prober:
@@ -141,9 +71,14 @@ class Prober:
         emit: Callable[..., None],
         carry_out: CarryOut | None = None,
         state: Path = Path(),
+        execute: Execute | None = None,
     ):
         self.component, self.port, self.probes, self.emit = component, port, dict(probes), emit
         self.carry_out, self.state = carry_out, state
+        self._executions = {}
+        for which in self.probes if execute is not None else ():
+            name = f"probe-{component.name}-{which}"
+            self._executions[which] = Execution(partial(execute, name), run / "logs" / f"{name}.log")
         self.latest: dict[str, list[bool]] = {p: [] for p in self.probes}  # the latest few results, for the screen
         self.failure: BaseException | None = None
         self._stop = threading.Event()
@@ -171,8 +106,11 @@ class Prober:
         if self.component.child is None:
             return "it was never started"
         which = "readiness" if self._started() else "startup"
-        response = ask(self.port, self.probes[which], 2, self.state)
+        response = self._ask(which, 2)
         return f"its {which} probe gets {response.status or 'no response'}: {response.reason[:200]}"
+
+    def _ask(self, which: str, timeout_s: float) -> Response:
+        return ask(self.port, self.probes[which], timeout_s, self.state, self._executions.get(which))
 
     def _started(self) -> bool:
         return "startup" not in self.probes or self._started_generation == self.component.generation
@@ -199,7 +137,7 @@ class Prober:
                 and time.monotonic() - since >= probe.initialDelaySeconds
             )
             if due and alive:
-                response = ask(self.port, probe, probe.timeoutSeconds, self.state)
+                response = self._ask(which, probe.timeoutSeconds)
                 with component.lock:
                     if component.generation != generation or self._stop.is_set():
                         continue  # the process changed under the probe: its response belongs to neither

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import StackError
 from harness.stack.component import Component
-from harness.stack.prober import Prober
+from harness.stack.prober import Execute, Prober
 from harness.stack.process import Child
 from harness.stack.spec import Probe
 from harness.stack.supervisor import Supervisor
@@ -48,7 +48,8 @@ class Replica:
 
 class Service:
     """All replicas. `spawn(name)` starts the process of one; `in_rotation(name, bool)` is called when one goes in or
-    out of traffic."""
+    out of traffic. grace_s: of a restart, where the probe has none of its own. `execute(name)` gives what runs the
+    commands of its probes; without it they fail."""
 
     def __init__(
         self,
@@ -59,12 +60,14 @@ class Service:
         emit: Callable[..., None],
         in_rotation: Callable[[str, bool], None] = lambda name, on: None,
         state: Path = Path(),
+        grace_s: float = 30.0,
+        execute: Callable[[str], Execute] = lambda name: None,
     ):
         self.replicas = []
         for name, port in ports.items():
             component = Component(name, run, partial(spawn, name))
-            supervisor = Supervisor(component, emit, partial(in_rotation, name))
-            prober = Prober(component, port, probes, run, emit, supervisor.carry_out, state)
+            supervisor = Supervisor(component, emit, partial(in_rotation, name), grace_s)
+            prober = Prober(component, port, probes, run, emit, supervisor.carry_out, state, execute(name))
             self.replicas.append(Replica(component, prober, supervisor))
 
     def start(self) -> None:

@@ -11,11 +11,20 @@ import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from harness.parameters import Duration, Strict
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
+_PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
 RESERVED = {"content-length", "host", "transfer-encoding", "x-request-id"}  # each request has its own
 IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
 
@@ -52,6 +61,12 @@ def _fixed(text: str) -> str:
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold the character NUL")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if any(ord(c) < 32 and c != "\t" for c in text):
+        raise ValueError("must be one line of text without control characters")
     return text
 
 
@@ -235,7 +250,7 @@ class HttpHeader(Strict):
     """A header of a probe; a secret comes from elsewhere."""
 
     name: HeaderName
-    value: str | None = None
+    value: Annotated[str, AfterValidator(_one_line)] | None = None
     valueFrom: Secret | None = None
 
     @model_validator(mode="after")
@@ -245,18 +260,78 @@ class HttpHeader(Strict):
         return self
 
 
-class Probe(Strict):
-    """One probe, with the keys, units (seconds) and defaults of a pod specification."""
+def _port(value: Any) -> Any:
+    number = type(value) is int and 1 <= value <= 65535
+    if number or (isinstance(value, str) and _PORT_NAME.fullmatch(value) and "--" not in value):
+        return value
+    raise ValueError("must be a number from 1 to 65535, or a name of at most 15 lower-case letters, digits and -")
 
-    path: str = Field(pattern="^/")
+
+Port = Annotated[int | str, PlainValidator(_port)]
+Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]  # as Kubernetes keeps them
+
+
+class HttpGet(Strict):
+    """A probe's HTTP request."""
+
+    path: str = Field("/", pattern="^/")
+    port: Port | None = None  # the component's own, also for any name; a number is asked as it is
+    host: str | None = Field(None, min_length=1)  # in place of this one
     scheme: Literal["HTTP", "HTTPS"] = "HTTP"
     httpHeaders: list[HttpHeader] = Field(default_factory=list)  # in place of the kubelet's own of the same name
-    periodSeconds: int = Field(10, ge=1)
-    timeoutSeconds: int = Field(1, ge=1)
-    failureThreshold: int = Field(3, ge=1)
-    successThreshold: int = Field(1, ge=1)
-    initialDelaySeconds: int = Field(0, ge=0)
-    terminationGracePeriodSeconds: int | None = Field(None, ge=0)
+
+
+class TcpSocket(Strict):
+    """A connection that a probe makes."""
+
+    port: Port | None = None
+    host: str | None = Field(None, min_length=1)
+
+
+class Exec(Strict):
+    """A command that a probe runs, in the folder and environment of the component, without a shell."""
+
+    command: list[Annotated[str, AfterValidator(_no_nul)]] = Field(min_length=1)
+
+
+class Probe(Strict):
+    """One probe, with the keys, units (seconds), defaults and bounds of a pod specification; what stands in httpGet may
+    stand beside it in short, but for port and host."""
+
+    httpGet: HttpGet | None = None
+    tcpSocket: TcpSocket | None = None
+    exec: Exec | None = None
+    grpc: Any = None
+    path: str | None = Field(None, pattern="^/")
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+    httpHeaders: list[HttpHeader] = Field(default_factory=list)
+    periodSeconds: Whole = Field(10, ge=1)
+    timeoutSeconds: Whole = Field(1, ge=1)
+    failureThreshold: Whole = Field(3, ge=1)
+    successThreshold: Whole = Field(1, ge=1)
+    initialDelaySeconds: Whole = Field(0, ge=0)
+    terminationGracePeriodSeconds: Whole | None = Field(None, ge=1)  # None: that of the service
+
+    @field_validator("grpc")
+    @classmethod
+    def _is_not_asked(cls, grpc: Any) -> None:
+        raise ValueError("is not asked here; have a client of it run by exec, or use httpGet or tcpSocket")
+
+    @model_validator(mode="after")
+    def _one_handler(self) -> Probe:
+        given = [name for name in ("path", "httpGet", "tcpSocket", "exec") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"got {' and '.join(given)}" if given else "got none"
+            raise ValueError(f"must have exactly one of httpGet, tcpSocket and exec, or a path; {found}")
+        if given != ["path"] and self.model_fields_set & {"scheme", "httpHeaders"}:
+            raise ValueError("scheme and httpHeaders go with a path; those of an httpGet stand in it")
+        return self
+
+    @property
+    def action(self) -> HttpGet | TcpSocket | Exec:
+        """What it does."""
+        short = {"path": self.path, "scheme": self.scheme, "httpHeaders": self.httpHeaders}
+        return self.httpGet or self.tcpSocket or self.exec or HttpGet.model_construct(**short)
 
 
 class Probes(Strict):
@@ -271,6 +346,13 @@ class Probes(Strict):
     def _one_success(cls, probe: Probe | None) -> Probe | None:
         if probe is not None and probe.successThreshold != 1:
             raise ValueError("successThreshold must be 1 for startup and liveness, as in Kubernetes")
+        return probe
+
+    @field_validator("readiness")
+    @classmethod
+    def _restarts_nothing(cls, probe: Probe) -> Probe:
+        if probe.terminationGracePeriodSeconds is not None:
+            raise ValueError("terminationGracePeriodSeconds must not be set for readiness, which ends nothing")
         return probe
 
     def by_name(self) -> dict[str, Probe]:
@@ -299,6 +381,7 @@ class ServiceSpec(Strict):
     requests: Access = Access()
     metrics: Annotated[Metrics, _one_key("path")] = Metrics()
     probes: Probes
+    terminationGracePeriodSeconds: Whole = Field(30, ge=0)  # of a restart, where the probe has none of its own
     monitoring: Monitoring
     slos: str
 

@@ -1,10 +1,12 @@
 """Carries the probes' decisions out as the kubelet does: restarts with its back-off, in and out of traffic.
 
-After kuberuntime's restart back-off:
-- Liveness or startup failing: SIGTERM, the grace period, SIGKILL, a new container.
+After kuberuntime (doBackOff):
+- Liveness or startup failing: SIGTERM, the grace period of the probe, else of the pod, SIGKILL, a new container.
 - Readiness never restarts; it takes the server out of traffic and back.
 - A container that ends by itself is noticed at the next relist (1 s) and restarted at once the first time, then after a
-  back-off of 10 s that doubles up to 5 min.
+  back-off of 10 s that doubles up to 5 min. It counts from the end of the latest container that had ended when the
+  decision fell: of this one, or, where this one is killed for its probe, of the one before it. A container that lived
+  for 10 min after the back-off last grew begins a new series.
 
 Beside that it restarts its component when a file asks for it (`Component.restart_request`): that is no decision of a
 probe, so it is an event of the stack and has no back-off.
@@ -23,6 +25,27 @@ RELIST_S = 1.0
 POLL_S = 0.1  # how often a request to restart is looked for
 REQUEST_GRACE_S = 5.0
 BACKOFF_S, BACKOFF_MAX_S = 10.0, 300.0
+STABLE_S = 2 * BACKOFF_MAX_S
+
+
+class Backoff:
+    """How long a container waits for its restart. All moments are of one clock, in seconds."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self._grown: float | None = None  # when it last grew; None: nothing was restarted yet
+
+    def left_s(self, ended: float, now: float) -> float:
+        """How long a restart still has to wait, when the latest container has ended at a moment."""
+        return 0.0 if self._is_new(ended) else max(0.0, ended + self.delay_s - now)
+
+    def grow(self, ended: float, now: float) -> None:
+        """A restart takes place: the next one has to wait longer."""
+        self.delay_s = BACKOFF_S if self._is_new(ended) else min(2 * self.delay_s, BACKOFF_MAX_S)
+        self._grown = now
+
+    def _is_new(self, ended: float) -> bool:
+        return self._grown is None or ended - self._grown > STABLE_S
 
 
 class Supervisor:
@@ -48,7 +71,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._restart_decided: tuple[str, float] | None = None  # cause, grace
         self._requested: int | None = None  # the generation to be replaced on request; None: no restart is under way
-        self._backoff_s = 0.0
+        self._forget()
         self._thread = threading.Thread(target=self._guard, name=f"supervisor-{component.name}", daemon=True)
 
     def start(self) -> None:
@@ -71,7 +94,11 @@ class Supervisor:
     def forget_backoff(self) -> None:
         """Treat the next crash as the first: each experiment stands for an incident of its own."""
         with self.component.lock:
-            self._backoff_s = 0.0
+            self._forget()
+
+    def _forget(self) -> None:
+        self._backoff = Backoff()
+        self._ended: float | None = None  # when the latest container that has ended did so; monotonic
 
     def stop(self) -> None:
         """End the supervision; the component is left as it is."""
@@ -81,33 +108,39 @@ class Supervisor:
             self._thread.join(3)
 
     def _loop(self) -> None:
-        relist = time.monotonic() + RELIST_S
+        relist, ended = time.monotonic() + RELIST_S, None
         while not self._stop.is_set():
             self._wake.wait(min(POLL_S, max(0.0, relist - time.monotonic())))
             self._wake.clear()
             if self._stop.is_set():
                 return
+            ended = None if self.component.alive() else ended or time.monotonic()
             with self.component.lock:
                 decided = self._restart_decided
             if self._is_requested():
                 self._restart_as_requested()
             elif decided is not None:
-                self._restart(*decided)
+                self._restart(*decided, ended)
             elif time.monotonic() < relist:
                 continue
-            elif not self.component.alive():
-                self._restart("exit", 0.0)
+            elif ended is not None:
+                self._restart("exit", 0.0, ended)
             relist = time.monotonic() + RELIST_S
 
-    def _restart(self, cause: str, grace_s: float) -> None:
+    def _restart(self, cause: str, grace_s: float, ended: float | None) -> None:
+        """ended: when the container did so by itself, if it has."""
         child = self.component.child
         code = child.popen.poll()
         self._traffic(False)
         if code is None:
             child.end(grace_s)
             code = child.popen.returncode
-        ended = time.monotonic()
-        wait_s, self._backoff_s = self._backoff_s, min(max(2 * self._backoff_s, BACKOFF_S), BACKOFF_MAX_S)
+        now = time.monotonic()
+        with self.component.lock:
+            backoff, known = self._backoff, self._ended if ended is None else ended
+            waits = known is not None and backoff.left_s(known, now) > 0
+            self._ended = now if ended is None else ended
+            counts = self._ended if waits else known
         self.restarts += 1
         self.emit(
             "probe",
@@ -115,12 +148,14 @@ class Supervisor:
             process=self.component.name,
             cause=cause,
             code=code,
-            backoff_s=wait_s,
+            backoff_s=backoff.delay_s if waits else 0.0,
             restarts=self.restarts,
         )
-        while time.monotonic() - ended < wait_s and not self._stop.wait(POLL_S):
+        while waits and backoff.left_s(counts, time.monotonic()) > 0 and not self._stop.wait(POLL_S):
             if self._is_requested():
                 return  # which is carried out next, without the back-off
+        if counts is not None:
+            backoff.grow(counts, time.monotonic())
         self._start_again()
 
     def _is_requested(self) -> bool:
@@ -130,6 +165,7 @@ class Supervisor:
         self._requested = self.component.generation
         self._traffic(False)
         self.component.child.end(REQUEST_GRACE_S)
+        self._ended = time.monotonic()
         self.restarts += 1
         self.emit("stack", "restart", component=self.component.name, cause="request")
         self._start_again()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,7 @@ from harness.stack.component import Component
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.ledger import PRIVATE
+from harness.stack.prober import Execute
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
@@ -108,11 +109,18 @@ class Assembly:
         self.children.append(started)
         return started
 
-    def component(self, name: str, start: Start, values: Mapping[str, object], niceness: int = 0) -> Child:
-        """Start a process that service.yaml describes."""
+    def component(
+        self,
+        name: str,
+        start: Start,
+        values: Mapping[str, object],
+        niceness: int = 0,
+        command: Sequence[str] | None = None,
+    ) -> Child:
+        """Start a process that service.yaml describes, or another command in its environment."""
         return spawn(
             name,
-            [filled(part, values) for part in shlex.split(start.command)],
+            [filled(part, values) for part in command or shlex.split(start.command)],
             self.run,
             cwd=self.plan.workdir,
             env={**self._path(), **{key: filled(text, values) for key, text in start.environment.items()}},
@@ -260,13 +268,18 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         values = assembly.values | {"port": ports[name], "replica": name}
         return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
 
+    def execute(replica: str) -> Execute:
+        values = assembly.values | {"port": ports[replica], "replica": replica}
+        return lambda name, command: assembly.component(name, plan.service.start, values, SERVER_NICENESS, command)
+
     def in_rotation(name: str, on: bool) -> None:
         if door is not None:
             door.put(ports[name], on)
 
     replicas = {name: ports[name] for name in plan.service.replica_names}
     probes = plan.service.probes.by_name()
-    service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state)
+    grace_s = plan.service.terminationGracePeriodSeconds
+    service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state, grace_s, execute)
     assembly.exits.callback(service.stop)
     service.start()
     here.write()

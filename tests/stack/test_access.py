@@ -13,7 +13,7 @@ from steered import wait
 from harness.errors import StackError
 from harness.stack import prometheus, tools
 from harness.stack.access import generator_options, read_secret, scrape_settings, write_private
-from harness.stack.prober import ask
+from harness.stack.attempt import ask
 from harness.stack.process import end_all, free_ports, spawn
 from harness.stack.spec import Access, Probe, SecretSource
 
