@@ -51,6 +51,10 @@ def readiness(**given):
     return {"probes": {"readiness": {"path": "/health/ready", **given}}}
 
 
+def probe(which="readiness", **given):
+    return {"probes": {which: given}}
+
+
 def monitoring(**given):
     return {"monitoring": {"job": "x", "rules": ["monitoring/rules/*.yaml"], "alertmanager": "x", **given}}
 
@@ -165,6 +169,54 @@ MISTAKES = {
         readiness(httpHeaders=[{"name": "X", "valueFrom": {"from_file": "k"}}]), "valueFrom.from_file: no such file",
     ),
     "a probe's scheme": (readiness(scheme="https"), "probes.readiness.scheme: input should be 'HTTP' or 'HTTPS'"),
+    "a probe that does nothing": (probe(periodSeconds=1), "readiness: must have exactly one of httpGet, tcpSocket and"),
+    "a probe that does two things": (readiness(exec={"command": ["x"]}), "or a path; got path and exec"),
+    "both forms": (probe(httpGet={"path": "/"}, tcpSocket={}), "or a path; got httpGet and tcpSocket"),
+    "half in short": (probe(httpGet={"path": "/"}, scheme="HTTPS"), "readiness: scheme and httpHeaders go with a path"),
+    "grpc": (probe("liveness", grpc={"port": 1}), "probes.liveness.grpc: is not asked here; have a client of"),
+    "a misspelt handler": (probe(httpget={"path": "/"}), "readiness.httpget: unknown key; did you mean httpGet?"),
+    "a misspelt key in one": (probe(httpGet={"pth": "/"}), "probes.readiness.httpGet.pth: unknown key; did you mean"),
+    "a relative path": (probe(httpGet={"path": "x"}), "probes.readiness.httpGet.path: string should match"),
+    "a port of 0": (probe(httpGet={"port": 0}), "httpGet.port: must be a number from 1 to 65535, or a name"),
+    "too high a port for a probe": (probe(tcpSocket={"port": 65536}), "tcpSocket.port: must be a number from 1 to"),
+    "a number as text": (probe(tcpSocket={"port": "8080"}), "tcpSocket.port: must be a number from 1 to 65535"),
+    "a name in capitals": (probe(tcpSocket={"port": "HTTP"}), "tcpSocket.port: must be a number from 1 to 65535"),
+    "too long a name": (probe(tcpSocket={"port": "a" * 16}), "or a name of at most 15 lower-case letters"),
+    "a true port": (probe(tcpSocket={"port": True}), "tcpSocket.port: must be a number from 1 to 65535"),
+    "one port for all replicas": (
+        {"replicas": 2, **probe(httpGet={"port": 8080})}, "httpGet.port: 2 replicas cannot have it each; leave it out",
+    ),
+    "no command": (probe(exec={"command": []}), "probes.readiness.exec.command: list should have at least 1 item"),
+    "a command in one text": (probe(exec={"command": "curl x"}), "readiness.exec.command: must be a list; got"),
+    "a placeholder in a probe": (
+        probe(exec={"command": ["curl", "localhost:{prot}"]}),
+        "probes.readiness.exec.command[1]: unknown placeholder {prot}; did you mean port?",
+    ),
+    "a period of 0": (readiness(periodSeconds=0), "readiness.periodSeconds: input should be greater"),
+    "a period of nearly 2": (readiness(periodSeconds=1.5), "readiness.periodSeconds: input should be a valid integer"),
+    "a period as text": (readiness(periodSeconds="2"), "readiness.periodSeconds: input should be a valid integer"),
+    "a negative delay": (readiness(initialDelaySeconds=-1), "initialDelaySeconds: input should be greater"),
+    "no patience": (readiness(timeoutSeconds=0), "timeoutSeconds: input should be greater than or equal to 1"),
+    "more than Kubernetes keeps": (readiness(failureThreshold=2**31), "should be less than or equal to 2147483647"),
+    "two successes of liveness": (
+        probe("liveness", path="/", successThreshold=2), "liveness: successThreshold must be 1 for startup",
+    ),
+    "two successes of startup": (probe("startup", tcpSocket={}, successThreshold=2), "startup: successThreshold must"),
+    "a grace of readiness": (
+        readiness(terminationGracePeriodSeconds=5), "readiness: terminationGracePeriodSeconds must not be set for",
+    ),
+    "no grace of a probe": (
+        probe("liveness", path="/", terminationGracePeriodSeconds=0), "terminationGracePeriodSeconds: input should be",
+    ),
+    "a negative grace": ({"terminationGracePeriodSeconds": -1}, "terminationGracePeriodSeconds: input should be"),
+    "a header of two lines": (
+        probe(httpGet={"httpHeaders": [{"name": "X", "value": "a\r\nY: s3cret"}]}),
+        "httpGet.httpHeaders[0].value: must be one line of text without control characters",
+    ),
+    "a secret of an httpGet from nowhere": (
+        probe(httpGet={"httpHeaders": [{"name": "X", "valueFrom": {"from_file": "s3cret"}}]}),
+        "probes.readiness.httpGet.httpHeaders[0].valueFrom.from_file: no such file",
+    ),
 }  # fmt: skip
 
 
@@ -211,6 +263,36 @@ def test_what_is_well_written_is_in_the_plan_and_no_secret_is(project):
     assert readiness_probe.scheme == "HTTPS"
     assert readiness_probe.httpHeaders == [HttpHeader(**header) for header in headers]
     assert "s3cret" not in repr(plan) + repr(plan.resolved())
+
+
+def test_the_probes_of_a_pod_specification_are_taken_as_they_are(project):
+    """And those in short mean the same."""
+    headers = [{"name": "X-A", "value": "1"}, {"name": "X-A", "value": "2"}]
+    pod = """
+    startup:
+      exec: {command: [cat, "{state}/started"]}
+      failureThreshold: 30
+    liveness:
+      tcpSocket: {port: http}
+      terminationGracePeriodSeconds: 5
+    readiness:
+      httpGet: {path: "/health/ready?full=1", port: 8080, host: localhost, scheme: HTTPS, httpHeaders: HEADERS}
+      periodSeconds: 5
+    """
+    service = load(project, probes=yaml.safe_load(pod.replace("HEADERS", str(headers)))).service
+    found = service.probes.by_name()
+    assert found["startup"].action.command == ["cat", "{state}/started"] and found["startup"].failureThreshold == 30
+    assert found["liveness"].action.port == "http" and found["liveness"].terminationGracePeriodSeconds == 5
+    assert service.terminationGracePeriodSeconds == 30
+    action = found["readiness"].action
+    assert (action.path, action.port, action.host) == ("/health/ready?full=1", 8080, "localhost")
+    assert action.scheme == "HTTPS" and [(h.name, h.value) for h in action.httpHeaders] == [("X-A", "1"), ("X-A", "2")]
+    figures = ("periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold", "initialDelaySeconds")
+    assert [getattr(found["readiness"], f) for f in figures] == [5, 1, 3, 1, 0]
+    long = load(project, **probe(httpGet={"path": "/x", "scheme": "HTTPS"})).service.probes.readiness
+    short = load(project, **probe(path="/x", scheme="HTTPS")).service.probes.readiness
+    assert short.action == long.action
+    assert load(project, terminationGracePeriodSeconds=0).service.terminationGracePeriodSeconds == 0
 
 
 def test_experiments_name_the_replicas(project):
