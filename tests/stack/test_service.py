@@ -4,12 +4,16 @@ front door."""
 import json
 import os
 import signal
+import time
 
 import pytest
-from steered import Steered, wait
+from steered import PROBES, SERVER, Files, Steered, wait
 
 from harness.errors import ProcessDied, StackError
-from harness.stack.process import end_all
+from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.service import Service
+from harness.stack.spec import Exec, Probe, TcpSocket
+from harness.stack.supervisor import Backoff
 
 
 @pytest.fixture
@@ -70,6 +74,129 @@ def test_a_killed_server_is_restarted_at_once_and_the_second_time_after_a_back_o
     os.kill(steered.child().pid, signal.SIGKILL)
     assert wait(lambda: len(steered.restarts()) == 2)
     assert [detail["backoff_s"] for detail in steered.of("restart")] == [0.0, 10.0]
+
+
+def restarted(steered, times, how):
+    """What the restarts waited, after that many deaths."""
+    for i in range(times):
+        was = steered.child().pid
+        how()
+        assert wait(lambda i=i: len(steered.restarts()) == i + 1)
+        if i + 1 < times:
+            assert wait(lambda was=was: steered.service.in_traffic and steered.child().pid != was)
+    return [detail["backoff_s"] for detail in steered.of("restart")]
+
+
+def test_what_is_killed_for_its_liveness_waits_only_from_the_end_of_the_one_before_it(steered):
+    """The kubelet decides with what it knew before the kill: the first has nobody before it, the second finds no
+    back-off, and only the third one's predecessor has ended less than 10 s ago."""
+    steered.service.start()
+    steered.service.wait_ready(20)
+
+    def fail():
+        steered.respond("liveness", 500)
+        n = len(steered.restarts())
+        assert wait(lambda: len(steered.restarts()) > n)
+        steered.respond("liveness", 200)
+
+    assert restarted(steered, 3, fail) == [0.0, 0.0, 10.0]
+
+
+def test_a_crash_after_a_restart_for_liveness_finds_no_back_off(steered):
+    steered.service.start()
+    steered.service.wait_ready(20)
+    steered.respond("liveness", 500)
+    assert wait(lambda: steered.restarts() == ["liveness"])
+    steered.respond("liveness", 200)
+    assert wait(lambda: steered.service.in_traffic)
+    os.kill(steered.child().pid, signal.SIGKILL)
+    assert wait(lambda: steered.restarts() == ["liveness", "exit"])
+    assert [detail["backoff_s"] for detail in steered.of("restart")] == [0.0, 0.0]
+
+
+def test_an_experiment_begins_without_the_back_off_of_the_one_before(steered):
+    steered.service.start()
+    steered.service.wait_ready(20)
+    for _ in range(2):
+        was = steered.child().pid
+        os.kill(was, signal.SIGKILL)
+        assert wait(lambda was=was: steered.child().pid != was and steered.service.in_traffic)
+        steered.service.forget_backoff()
+    assert [detail["backoff_s"] for detail in steered.of("restart")] == [0.0, 0.0]
+
+
+CRASHES = {  # when each container ended, and how long its restart then waits
+    "from 10 s it doubles up to 5 min": ([1, 2, 20, 60, 130, 300, 700, 1100], [0, 10, 20, 40, 80, 160, 300, 300]),
+    "a life of 10 min begins a new series": ([1, 2, 12 + 601, 615], [0, 10, 0, 10]),
+    "one of less does not": ([1, 2, 12 + 599], [0, 10, 20]),
+}
+
+
+@pytest.mark.parametrize(("ends", "waits"), CRASHES.values(), ids=CRASHES)
+def test_the_back_off_is_that_of_the_kubelet(ends, waits):
+    """From the end of the container; what passed since until the restart is tried is part of it."""
+    backoff, found = Backoff(), []
+    for ended in ends:
+        found.append(backoff.left_s(ended, ended))
+        seen_s = min(1.0, found[-1])
+        assert backoff.left_s(ended, ended + seen_s) == found[-1] - seen_s
+        assert backoff.left_s(ended, ended + found[-1]) == 0
+        backoff.grow(ended, ended + found[-1])
+    assert found == waits
+
+
+@pytest.mark.parametrize(("of_probe", "of_pod", "lasts_s"), [(None, 0.3, 0.3), (0.6, 30.0, 0.6)])
+def test_the_grace_is_the_probes_own_or_else_that_of_the_pod(tmp_path, of_probe, of_pod, lasts_s):
+    """A server that ignores SIGTERM is killed when it is over."""
+    probes = {which: probe.model_copy() for which, probe in PROBES.items()}
+    probes["liveness"] = probes["liveness"].model_copy(update={"terminationGracePeriodSeconds": of_probe})
+    files, port = Files(tmp_path), free_ports(1)[0]
+    (tmp_path / "server.py").write_text("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER)
+    service = Service({"server": port}, probes, lambda n: files.spawn(n, port), tmp_path, files.emit, grace_s=of_pod)
+    try:
+        service.start()
+        service.wait_ready(20)
+        first = service.replicas[0].component.child
+        files.respond("liveness", 500)
+        assert wait(lambda: any(one[6] == "restart" for one in files.recorded("liveness")))
+        decided = time.monotonic()
+        assert wait(lambda: first.popen.poll() is not None, within_s=10)
+        assert first.popen.returncode == -signal.SIGKILL and lasts_s - 0.2 < time.monotonic() - decided < lasts_s + 4
+    finally:
+        service.stop(grace_s=0.1)
+        end_all(tmp_path)
+
+
+def test_probes_run_commands_and_connect(tmp_path):
+    """A service without HTTP: started and ready when files say so, alive while its port accepts."""
+    files, port = Files(tmp_path), free_ports(1)[0]
+    fast = {"periodSeconds": 0.1, "failureThreshold": 2}
+    probes = {
+        "startup": Probe.model_construct(exec=Exec(command=["cat", str(tmp_path / "started")]), periodSeconds=0.1),
+        "liveness": Probe.model_construct(tcpSocket=TcpSocket(), terminationGracePeriodSeconds=0.3, **fast),
+        "readiness": Probe.model_construct(exec=Exec(command=["test", "-e", str(tmp_path / "serving")]), **fast),
+    }
+
+    def execute(replica):
+        return lambda name, command: spawn(name, command, tmp_path)
+
+    service = Service(
+        {"server": port}, probes, lambda n: files.spawn(n, port), tmp_path, files.emit, execute=execute
+    )  # fmt: skip
+    try:
+        probes["startup"] = probes["startup"].model_copy(update={"failureThreshold": 1000})
+        service.start()
+        assert wait(lambda: files.recorded("startup"))
+        assert "No such file" in files.recorded("startup")[-1][5]
+        for file in ("started", "serving"):
+            (tmp_path / file).touch()
+        service.wait_ready(20)
+        (tmp_path / "serving").unlink()
+        assert wait(lambda: not service.in_traffic)
+        assert "exit code 1" in files.recorded("readiness")[-1][5] and files.of("restart") == []
+    finally:
+        service.stop(grace_s=0.5)
+        end_all(tmp_path)
 
 
 def test_the_process_id_on_file_is_that_of_the_running_server(steered):

@@ -68,7 +68,13 @@ def plan(folder, start=None, **service):
             "prepare": [{"command": f"{PYTHON} -c 'import uuid; print(uuid.uuid4())'", "output": "{state}/key"}],
         }
         | (start or {}),
-        "probes": {"liveness": {"path": "/live"}, "readiness": readiness},
+        "probes": {
+            "startup": {
+                "exec": {"command": ["sh", "-c", 'test -e server.py -a -n "$DATABASE" -a {port} -gt 0 -a -d {state}']}
+            },
+            "liveness": {"path": "/live"},
+            "readiness": readiness,
+        },
         "replicas": 2,
         "dependencies": {"database": {"start": {"command": f"{PYTHON} database.py {{port}}", "ready_within": "20s"}}},
         "requests": {"bearer": KEY},
