@@ -116,7 +116,7 @@ def _http(get: HttpGet, own_port: int, state: Path, left_s: Callable[[], float])
     for _ in range(REQUESTS_AT_MOST):
         status, location, body = _exchange(url, headers, host, left_s)
         if location is None:
-            return status, body if status >= 400 else "a redirect that is not followed" if status >= 300 else ""
+            return status, body if status >= 400 else "a success with a warning" if status >= 300 else ""
         try:
             to, absolute = urljoin(url, location), bool(urlsplit(location).scheme)
             if urlsplit(to).hostname != first:
