@@ -1,8 +1,9 @@
 """Seals a run's evidence once, at its end, and finds what was changed since.
 
 `seal.json` holds a SHA-256 digest of every file of the run's folder, but of what no verdict rests on: the storage of
-Prometheus (`snapshot/` holds what it stored) and of Alertmanager, and the scratch files of processes. Reports are made
-after it, and may be made again. It shows damage and edits; it is no signature.
+Prometheus (`snapshot/` holds what it stored) and of Alertmanager, the scratch files of processes, and the ledger, to
+which a later `harness heal` may write. Reports are made after it, and may be made again. It shows damage and edits; it
+is no signature.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from harness.recordfile import document, regular
 SEAL = "seal.json"
 VERSION = 1
 NO_EVIDENCE = {"alertmanager", "pids", "private", "prometheus/data", "requests", "tmp"}  # folders
-REPORTS = {"results.json", "junit.xml", "report.html", "summary.md"}
+LATER = {"results.json", "junit.xml", "report.html", "summary.md", "ledger.jsonl", "owner.json"}  # may be written later
 JUDGED_BY_PATTERN = ("requests-*.bin", "journals/*.json")  # what a file has only to be there for to be judged
 NAMED_AT_MOST = 5
 
@@ -63,7 +64,7 @@ def _evidence(run: Path) -> Iterator[str]:
         here = Path(folder).relative_to(run)
         folders[:] = sorted(name for name in folders if str(here / name) not in NO_EVIDENCE)
         found = [str(here / name) for name in sorted(names) if (run / here / name).is_file()]
-        yield from (name for name in found if name not in REPORTS)
+        yield from (name for name in found if name not in LATER)
 
 
 def _digest(path: Path) -> str:

@@ -32,6 +32,7 @@ def write(run: Path, wrong: bool = False, ended: bool = True, sealed: bool = Tru
     (run / "plan.yaml").write_text(dump(plan))
     (run / "environment.json").write_text("{}")
     (run / "types.json").write_text("{}")
+    (run / "ledger.jsonl").write_text('{"undone": "f1"}\n')
     (run / "logs").mkdir()
     (run / "logs/server.log").write_text("started\n")
     _lines(run / "events.jsonl", _events(ended, sealed))

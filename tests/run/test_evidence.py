@@ -12,6 +12,7 @@ from stored_run import write
 
 from harness.cli.main import main
 from harness.history import ROW
+from harness.stack.ledger import Ledger, heal
 
 READ = (
     "events.jsonl", "probes.jsonl", "notifications.jsonl", "samples.jsonl.gz", "requests-load.bin", "replays.json",
@@ -80,6 +81,8 @@ def test_a_sealed_run_is_judged_as_often_as_one_likes_with_the_same_reports(run,
     first = {report: (folder / report).read_bytes() for report in ("results.json", "junit.xml")}
     (folder / "notes.txt").write_text("looked at by me")
     (folder / "summary.md").write_text("a report of a later harness")
+    Ledger(folder).add("pause", "sham", {}, {}, (), 1.0)
+    assert heal(folder)[0], "what it left is healed later"
     assert check(folder)[0] == code
     assert first == {report: (folder / report).read_bytes() for report in first}
 
