@@ -18,6 +18,8 @@ from typing import Any
 import harness
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
+from harness.stack import yamltext
+from harness.stack.secrets import masked
 from harness.stack.tools import Tools
 
 
@@ -32,7 +34,8 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
         for file in files:
             shutil.copy(file, run / folder / file.name)
     shutil.copy(plan.path, run / "gate.yaml")
-    shutil.copy(plan.service.monitoring.alertmanager, run / "production-alertmanager.yaml")
+    production = Path(plan.service.monitoring.alertmanager)
+    (run / "production-alertmanager.yaml").write_text(yamltext.dump(masked(yamltext.read(production))))
     (run / "journals").mkdir()
     (run / "environment.json").write_text(json.dumps(_environment(plan, tools), indent=1))
     return run

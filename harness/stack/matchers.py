@@ -98,13 +98,15 @@ def _utf8(text: str) -> list[Matcher] | None:
         one = _UTF8.match(text, at)
         if not one or (one.end() < len(text) and text[one.end()] != ","):
             return None
-        label, operator, value = (_unquoted(part) for part in one.groups())
+        label, operator, value = (unquoted(part) for part in one.groups())
         found.append(Matcher(label, operator, value))
         at = one.end() + 1
     return found
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """A text without its double quotes and with Go's escapes undone; one that is not quoted as it is. Raises
+    ValueError."""
     if not text.startswith('"'):
         return text
 

@@ -130,8 +130,8 @@ def integrations(receiver: Node) -> Iterator[tuple[str, str, Node]]:
             yield (f"{kind}[{i}]" if several else kind), kind, setting
 
 
-def sends_resolved(kind: str, setting: Node) -> bool:
-    told = text(items(setting).get("send_resolved"))
+def sends_resolved(kind: str, told: str) -> bool:
+    """Whether an integration of a kind notifies of the end, where `send_resolved` is this text, or empty."""
     return told in TRUE if told else kind not in NOT_RESOLVED
 
 
@@ -164,7 +164,9 @@ class _Reader:
                     for j, setting in enumerate(self.list(settings, f"receivers[{i}].{key}")):
                         self.mapping(setting, f"receivers[{i}].{key}[{j}]")
             receivers[receiver] = tuple(
-                Integration(name, kind, sends_resolved(kind, setting), self.place(setting))
+                Integration(
+                    name, kind, sends_resolved(kind, text(items(setting).get("send_resolved"))), self.place(setting)
+                )
                 for name, kind, setting in integrations(node)
             )
         if absent(route := parts.get("route")):

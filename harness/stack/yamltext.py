@@ -6,16 +6,22 @@ Only an empty value, `~` and `null` are nothing.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from harness.errors import PlanError
+
 MOST_VALUES = 100_000  # with all aliases expanded; a file of a few lines can ask for billions
-NULL, MERGE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"
+TAG = "tag:yaml.org,2002:"
+NULL, MERGE, BINARY, TEXT = (f"{TAG}{name}" for name in ("null", "merge", "binary", "str"))
+NOT_TEXT = {f"{TAG}{name}" for name in ("bool", "int", "float")}
 RESET = {"http_config"}  # Alertmanager reads it anew; any other mapping is added to what a merge key brought
 
 
@@ -78,7 +84,10 @@ class _Expansion:
         if self.count > MOST_VALUES:
             raise _wrong(f"with its aliases expanded it has more than {MOST_VALUES:,} values", node)
         if isinstance(node, ScalarNode):
-            return ScalarNode(node.tag, node.value, node.start_mark, node.end_mark, node.style)
+            tag, value, style = node.tag, node.value, node.style
+            if tag == BINARY:
+                tag, value, style = TEXT, base64.b64decode(value).decode(), '"'
+            return ScalarNode(tag, value, node.start_mark, node.end_mark, style)
         if any(node is other for other in self.around):
             raise _wrong("a part of it holds itself", node)
         self.around.append(node)
@@ -154,12 +163,77 @@ def line(node: Node) -> int:
     return node.start_mark.line + 1
 
 
-def scalars(node: Node | None) -> Iterator[ScalarNode]:
-    """Every scalar value in a tree, keys left out."""
+class Text(str):
+    """A scalar as it stands in a file: `plain` without quotes, on line `line`."""
+
+    plain: bool
+    line: int
+
+    def __new__(cls, value: str, plain: bool = False, line: int = 0) -> Text:
+        made = super().__new__(cls, value)
+        made.plain, made.line = plain, line
+        return made
+
+
+def read(path: Path) -> Any:
+    """The file as mappings, lists and Text, None for nothing; `dump` writes what reads the same. Raises PlanError."""
+    problems: list[str] = []
+    node = read_nodes(path, problems)
+    if problems:
+        raise PlanError(problems)
+    return _data(node)
+
+
+def dump(data: Any) -> str:
+    """Data as YAML: a Text as it stood, any other text in quotes, no aliases."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+
+
+def lines(data: Any) -> Iterator[int]:
+    """The line of every key and scalar of what was read, in their order."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield key.line
+            yield from lines(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from lines(value)
+    elif data is not None:
+        yield data.line
+
+
+def _data(node: Node | None) -> Any:
+    if absent(node):
+        return None
     if isinstance(node, ScalarNode):
-        yield node
-    for child in items(node).values() if isinstance(node, MappingNode) else entries(node):
-        yield from scalars(child)
+        return _text(node)
+    if isinstance(node, SequenceNode):
+        return [_data(item) for item in node.value]
+    return {_text(key): _data(value) for key, value in node.value}
+
+
+_RESOLVER = yaml.resolver.Resolver()
+
+
+def _text(node: ScalarNode) -> Text:
+    as_plain = _RESOLVER.resolve(ScalarNode, node.value, (True, False))
+    plain = node.tag in NOT_TEXT or (not node.style and node.tag == as_plain)
+    return Text(node.value, plain, line(node))
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represented(dumper: _Dumper, text: str) -> ScalarNode:
+    if getattr(text, "plain", False):
+        return ScalarNode(_RESOLVER.resolve(ScalarNode, text, (True, False)), str(text))
+    return ScalarNode(TEXT, str(text), style='"')
+
+
+for _form in (str, Text):
+    _Dumper.add_representer(_form, _represented)
 
 
 def shown(path: Path) -> str:
