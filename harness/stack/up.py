@@ -26,6 +26,7 @@ from harness.stack.frontdoor import FrontDoor
 from harness.stack.ledger import PRIVATE
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
+from harness.stack.secrets import hidden
 from harness.stack.service import Service
 from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
@@ -130,12 +131,12 @@ class Assembly:
             code = child.popen.wait(step.within)
         except subprocess.TimeoutExpired:
             late = f"no end within {step.within:g} s; its log: {child.log}"
-            raise StackError(f"prepare: {step.command}: {late}") from None
+            raise StackError(f"prepare: {hidden(step.command)}: {late}") from None
         finally:
             child.end()
         if code != 0:
             lines = f"last lines of {child.log}:\n{tail(child.log)}"
-            raise StackError(f"prepare: {step.command}: exited with {code}; {lines}")
+            raise StackError(f"prepare: {hidden(step.command)}: exited with {code}; {lines}")
 
     def _path(self) -> dict[str, str]:
         return {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
