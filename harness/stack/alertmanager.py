@@ -88,7 +88,7 @@ def redirect(
         problems.append(f"{name}: route: missing")
     for i, receiver in enumerate(result.get("receivers") or ()):
         _redirect_receiver(
-            receiver, f"receivers[{i}] ({str(receiver.get('name'))!r})", name, http_port, smtp_port, made
+            receiver, f"receivers[{i}] ({str(receiver.get('name'))!r})", name, http_port, smtp_port, made, problems
         )
     if folder is not None and result.get("templates"):
         result["templates"] = [str(folder.resolve() / path) for path in result["templates"]]
@@ -100,12 +100,18 @@ def redirect(
 
 
 def _redirect_receiver(
-    receiver: dict[str, Any], place: str, name: str, http_port: int, smtp_port: int, made: Copy
-) -> None:
+    receiver: dict[str, Any], place: str, name: str, http_port: int, smtp_port: int, made: Copy,
+    problems: list[str],
+) -> None:  # fmt: skip
     receiver_name = str(receiver.get("name") or "")
     stand_ins = []
     for key in [key for key in receiver if key.endswith("_configs")]:
         kind, settings = key.removesuffix("_configs"), receiver[key] or []
+        if not isinstance(settings, list) or not all(isinstance(setting, dict) for setting in settings):
+            problems.append(
+                f"{_at(name, key)}: {place}.{key}: must be a list of mappings"
+            )  # of a kind amtool knows not
+            continue
         names = [f"{kind}[{i}]" if len(settings) > 1 else kind for i in range(len(settings))]
         led = []
         for integration, setting in zip(names, settings, strict=True):

@@ -108,22 +108,26 @@ def known(amtool: str, path: Path) -> Known:
 def _with_global_tokens(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with what a newer Alertmanager takes from `global` written where an older one wants it."""
     keys = [key for key in config.get("global") or () if key in ("telegram_bot_token", "telegram_bot_token_file")]
-    receivers = config.get("receivers")
-    if not keys or not isinstance(receivers, list):
+    if not keys:
         return config
     config = copy.deepcopy(config)
-    for receiver in config["receivers"]:
-        for setting in (receiver.get("telegram_configs") or ()) if isinstance(receiver, dict) else ():
+    for receiver in _mappings(config.get("receivers")):
+        for setting in _mappings(receiver.get("telegram_configs")):
             if not {"bot_token", "bot_token_file"} & setting.keys():
                 setting[Text("bot_token", True, keys[0].line)] = Text("-", False, keys[0].line)
     return config
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    """The mappings in a list; none where it is none, which amtool objects to."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _left(amtool: str, path: Path, config: dict[str, Any]) -> list[str]:
     """What amtool objects to in what is left of a file, with the lines of that file."""
     with tempfile.TemporaryDirectory() as folder:
         rest = Path(folder) / path.name
-        templates = [str(path.parent.resolve() / one) for one in config.get("templates") or ()]
+        templates = [str(path.parent.resolve() / one) for one in config.get("templates") or () if isinstance(one, str)]
         rest.write_text(dump(config | ({"templates": templates} if templates else {})))
         before = dict(zip(lines(read(rest)), lines(config), strict=False))
         said = _objections(amtool, rest)

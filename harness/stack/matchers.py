@@ -37,7 +37,7 @@ class Matcher:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         value = labels.get(self.label, "")
-        equal = bool(self.pattern.fullmatch(value)) if self.operator.endswith("~") else value == self.value
+        equal = bool(self.pattern.search(value)) if self.operator.endswith("~") else value == self.value
         return equal != self.operator.startswith("!")
 
     def __str__(self) -> str:
@@ -124,15 +124,17 @@ def unquoted(text: str) -> str:
 
 
 def go_regex(text: str) -> re.Pattern[str]:
-    """A regular expression of Go's, to be matched in full. Raises ValueError.
+    """A regular expression of Go's, anchored at both ends as Alertmanager does it, to be searched for. Raises
+    ValueError.
 
     Python's dialect differs: flags may stand anywhere and hold to the end of their group, `\\z`, `\\Q..\\E`, `{,n}` and
     POSIX classes, and \\d, \\w, \\s and \\b know ASCII only.
     """
     try:
-        return re.compile(_python(text), re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"not a regular expression that can be read here: {text!r}: {error}") from None
+        return re.compile(_python(f"^(?:{text})$"), re.ASCII)
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
+        why = str(error).partition(" at position ")[0]  # of our translation
+        raise ValueError(f"not a regular expression that can be read here: {text!r}: {why}") from None
 
 
 def _python(text: str) -> str:
@@ -169,8 +171,8 @@ def _python(text: str) -> str:
         elif rest[0] == "|":
             out.append(")" * len(open_flags[-1]) + "|" + "".join(open_flags[-1]))
             at += 1
-        elif rest[0] == "$" and not multiline:
-            out.append(r"\Z")
+        elif rest[0] in "^$":
+            out.append("(?:^)" if rest[0] == "^" else "(?:$)" if multiline else r"(?:\Z)")  # Go repeats them, too
             at += 1
         elif rest.startswith("{,"):
             out.append(r"\{,")
@@ -200,6 +202,8 @@ def _class(rest: str) -> tuple[str, int]:
         else:
             out, at = out + (r"\[" if rest[at] == "[" else rest[at]), at + 1
         first = False
+    if at >= len(rest):
+        raise ValueError("missing closing ]")
     return out + "]", at + 1
 
 
@@ -208,4 +212,4 @@ def _escape(rest: str) -> tuple[str, int]:
         return re.escape(chr(int(wide[1], 16))), wide.end()
     if re.match(r"\\[pPCX]", rest):
         raise ValueError(f"classes of Unicode (\\{rest[1]}) cannot be read here")
-    return (r"\Z" if rest[:2] == r"\z" else rest[:2]), 2
+    return {r"\z": r"(?:\Z)", r"\A": r"(?:\A)", r"\b": r"(?:\b)", r"\B": r"(?:\B)"}.get(rest[:2], rest[:2]), 2

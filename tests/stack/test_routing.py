@@ -29,7 +29,7 @@ def by_amtool(file: Path, labels: dict[str, str]) -> list[str]:
 
 
 WORDS = ("PROD", "Stage", "pro", "aB", "ab", "AB", "aC", "C", "c", "12", "1", "٣٣", "a.b", "a.bb", "a.b-3", "axb")
-WORDS += ("z{,2}", "zz", "uu", "qxr", "s")
+WORDS += ("z{,2}", "zz", "uu", "qxr", "s", "w1", "1y", "yw")
 SCALARS = ("010", "8", "yes", "true", "1.10", "1.1", "2020-01-01", "1:30", "90", "~", "0x1F", "31", ".inf", "1_000")
 KINDS = ("webhook", "email", "pagerduty", "slack", "opsgenie", "wechat", "victorops", "pushover", "sns", "telegram")
 KINDS += ("discord", "webex", "msteams")
@@ -99,6 +99,7 @@ route:
   - {receiver: e, match_re: {x: 'z{,2}'}}
   - {receiver: f, match_re: {x: '(?:(?-s)line.two)|(?U)u+'}}
   - {receiver: g, match_re: {x: 'q.r|s$'}}
+  - {receiver: h, matchers: ['x=~"w)|(y"']}
 """,
         [
             {"x": text}
@@ -254,7 +255,13 @@ def test_matchers_since_0_27():
     assert parse("x=[y]") == parse('x="[y]"'), "what the older grammar takes is read by it"
 
 
-REGEXES = {r"\pL": "Unicode", "(": "unterminated", "[[:foo:]]": "no such class", "a**": "multiple repeat"}
+REGEXES = {
+    r"\pL": "Unicode",
+    "(": "unterminated",
+    "[[:foo:]]": "no such class",
+    "x[a": "missing closing",
+    "a**": "multiple repeat",
+}
 
 
 @pytest.mark.parametrize("text", REGEXES)
@@ -291,7 +298,7 @@ inhibit_rules: {}
             "alertmanager.yaml:7: route.routes[0].group_interval: is longer than Alertmanager can wait (292y)",
             "alertmanager.yaml:7: route.routes[0].matchers[0]: not a matcher, like severity=\"critical\": 'a b'",
             "alertmanager.yaml:7: route.routes[0].matchers[1]: not a regular expression that can be read here: '(': "
-            "missing ), unterminated subpattern at position 0",
+            "missing ), unterminated subpattern",
             "alertmanager.yaml:8: route.routes[1].match: must be a mapping",
             "alertmanager.yaml:9: inhibit_rules: must be a list",
         ],
