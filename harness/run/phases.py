@@ -182,10 +182,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
 def _log_failures(session: Session, experiment: str) -> None:
     """Which integrations Alertmanager gave up to notify in an experiment, and why: what is not rendered never comes."""
     run = session.stack.run
-    log, history = (
-        run / "logs" / "alertmanager.log",
-        History(events=[Event(*e) for e in json_lines(run / "events.jsonl")]),
-    )
+    log, history = run / "logs" / "alertmanager.log", History(events=events_of(run))
     begun = max((e.at for e in history.of("run", "phase") if e.detail.get("phase") == experiment), default=0.0)
     names = {(r, logged): name for e in history.of("stack", "integrations") for r, logged, name in e.detail["names"]}
     for one in failures(log.read_text(errors="replace") if log.exists() else "", begun):
