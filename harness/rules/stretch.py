@@ -209,17 +209,20 @@ def _production_moments(
     One that came before the record stays, one that came in it is stretched with it, and one to come is as far ahead as
     it was where it was first seen. A process that the gate itself started (`a_start`) ran before the test began.
     """
-    unit = max((unit for unit in _UNITS if np.nanmax(values) / unit >= _MOMENT_LEAST), default=1.0)
+    most = np.max(values, where=np.isfinite(values), initial=0)
+    unit = max((unit for unit in _UNITS if most / unit >= _MOMENT_LEAST), default=1.0)
     at, slot = values / unit, np.arange(len(values))
     present = np.flatnonzero(state == _PRESENT)
     changed = present[np.append(True, np.diff(at[present]) != 0)]  # where each value is first seen
     seen = changed[(np.searchsorted(changed, slot, side="right") - 1).clip(0)] * grid.slot_s
     since = at - grid.start  # gate seconds
-    moved = np.where(since > seen + grid.slot_s, seen, np.where(since >= 0, since, 0.0)) * (grid.time_scale - 1)
+    ahead = since > seen + grid.slot_s
+    moved = np.where(ahead, since + seen * (grid.time_scale - 1), since * grid.time_scale)  # from the record's start
+    stays = (since < 0) | (ahead & (seen == 0))
     if a_start:
-        before_it = since * (grid.time_scale - 1) - len(before) * grid.step_s
-        moved = np.where((since < 0) & (since > -_RUN_S), before_it, moved)
-    tail = np.where(moved == 0, values, _exactly(at + moved) * unit)
+        young = (since < 0) & (since > -_RUN_S)
+        moved, stays = moved - young * len(before) * grid.step_s, stays & ~young
+    tail = np.where(stays, values, (_exactly(grid.start) + _exactly(moved)) * unit)
     # What is set again and again is as far from the clock in each repeat; what is not stays what it was.
     again = np.count_nonzero(changed < grid.fault_slot) > 2
     rounds_s = before // grid.fault_slot * grid.fault_slot * grid.step_s
