@@ -213,7 +213,7 @@ def _production_moments(
     unit = max((unit for unit in _UNITS if most / unit >= _MOMENT_LEAST), default=1.0)
     at, slot = values / unit, np.arange(len(values))
     present = np.flatnonzero(state == _PRESENT)
-    changed = present[np.append(True, np.diff(at[present]) != 0)]  # where each value is first seen
+    changed = present[np.append(True, at[present][1:] != at[present][:-1])]  # where each value is first seen
     seen = changed[(np.searchsorted(changed, slot, side="right") - 1).clip(0)] * grid.slot_s
     since = at - grid.start  # gate seconds
     ahead = since > seen + grid.slot_s
