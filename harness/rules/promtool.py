@@ -25,11 +25,11 @@ _RULE = re.compile(r"^ +rule: (.*), time: [0-9a-zµ.]+, err: (.*)$", re.MULTILIN
 
 
 class Unanswered(Exception):
-    """promtool gave no answer: why, and the names of the rules that it could not evaluate, where it says so."""
+    """promtool gave no answer: why, and of the rules that it could not evaluate, where it names any, why by name."""
 
-    def __init__(self, reason: str, rules: Sequence[str] = (), late: bool = False):
+    def __init__(self, reason: str, rules: Mapping[str, str] | None = None, late: bool = False):
         super().__init__(reason)
-        self.rules = set(rules)
+        self.rules = rules or {}
         self.late = late
 
 
@@ -79,7 +79,7 @@ class Promtool:
         file.write_text(json.dumps(test, indent=0, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
         code, said = self._test_rules(file, within_s)
         if failed := _RULE.findall(said):
-            raise Unanswered(failed[0][1], [name for name, _ in failed])
+            raise Unanswered(failed[0][1], dict(failed))
         got = _GOT.findall(said)
         if len(got) != len(question.at_s):
             ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with {code}"

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import promql_parser as promql
 
+from harness.alert import NAME
 from harness.history import Replay, Series, Window
 from harness.rules import moments, rulefile
 from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries
 from harness.rules.expression import ANY, children, edges_s, metrics_used, parse, walk
 from harness.rules.promtool import Promtool, Question, Sample, Unanswered
 from harness.rules.rulefile import RecordingRule, Rule
-from harness.rules.stretch import Grid, clock_s, lay_grid, notation, stretch
+from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, stretch
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
@@ -181,29 +182,36 @@ def _answers(record: _Record, name: str, alarms: list[Alarm]) -> dict[str, Repla
     todo, attempt, within_s = [alarms], 0, ANSWER_WITHIN_S
     while todo:
         mine = todo.pop()
-        file = f"{name}{f'-again-{attempt}' if attempt else ''}"
-        attempt += 1
         try:
-            found.update(_Ask(record, file, mine, within_s).answers())
-        except Unanswered as failed:
-            through = {alarm: set(record.depends.through(alarm)) for alarm in mine}
-            asked = set().union(*through.values())
-            guilty = {rule: {e for e in asked if e.rule.name == rule} for rule in failed.rules}
-            sure = {a: rule for a in mine for rule, suspects in guilty.items() if suspects and suspects <= through[a]}
-            for alarm, rule in [*sure.items()] if sure else [(alarm, "") for alarm in mine if len(mine) == 1]:
-                own = not rule or any(entry.rule.name == rule for entry in alarm)
-                what = "it" if own else f"{rule}, which it reads"
-                found[str(alarm[0].alert)] = unanswered(f"promtool could not evaluate {what}: {failed}")
-            left = [alarm for alarm in mine if str(alarm[0].alert) not in found]
-            suspect = [alarm for alarm in left if any(through[alarm] & suspects for suspects in guilty.values())]
-            if failed.late:
-                within_s, suspect = ALONE_WITHIN_S, left
-            elif left and not sure and not suspect:  # it does not say which: halve them
-                todo += [left[: len(left) // 2], left[len(left) // 2 :]]
-                continue
-            todo += [[alarm] for alarm in suspect]
-            if rest := [alarm for alarm in left if alarm not in suspect]:
-                todo.append(rest)
+            found.update(_Ask(record, f"{name}{f'-again-{attempt}' * bool(attempt)}", mine, within_s).answers())
+            continue
+        except Unanswered as error:
+            failed = error
+        finally:
+            attempt += 1
+        through = {alarm: set(record.depends.through(alarm)) for alarm in mine}
+        asked = set().union(*through.values())
+        guilty = {rule: {entry for entry in asked if entry.rule.name == rule} for rule in failed.rules}
+        left = []
+        for alarm in mine:
+            own = alarm[0].rule.name
+            sure = [rule for rule, suspects in guilty.items() if suspects and suspects <= through[alarm]]
+            rule = own if own in sure else next(iter(sure), own)
+            if sure or len(mine) == 1:
+                what = "it" if rule == own else f"{rule}, which it reads"
+                reason = f"promtool could not evaluate {what}: {failed.rules.get(rule, failed)}"
+                found[str(alarm[0].alert)] = unanswered(reason)
+            else:
+                left.append(alarm)
+        suspect = [alarm for alarm in left if any(through[alarm] & suspects for suspects in guilty.values())]
+        if failed.late:
+            within_s, suspect = ALONE_WITHIN_S, left
+        elif len(left) == len(mine) and not suspect:  # it does not say which: halve them
+            todo += [left[: len(left) // 2], left[len(left) // 2 :]]
+            continue
+        todo += [[alarm] for alarm in suspect]
+        if rest := [alarm for alarm in left if alarm not in suspect]:
+            todo.append(rest)
     return found
 
 
@@ -236,7 +244,9 @@ class _Ask:
         """What promtool finds for each alert. Raises Unanswered."""
         start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
         at_s = _ticks(start_s, self.end_s, self.every_s)
-        states = self._found(self.name, self.mine, self.at_once, self.every_s, "ALERTS", at_s, ())
+        told_apart = {name for e in self.mine for labels in (e.alert.labels, *e.alert.others) for name, _ in labels}
+        expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
+        states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
         return {str(alarm[0].alert): self._replay(alarm, dict(zip(at_s, states, strict=True))) for alarm in self.alarms}
 
     def _found(
@@ -261,7 +271,8 @@ class _Ask:
         for other_s in dict.fromkeys(map(record.every_s, apart)):
             mine = [entry for entry in apart if record.every_s(entry) == other_s]
             if known := [entry.rule.name for entry in mine if entry in above]:
-                raise Unanswered(f"rules with different intervals read each other: {', '.join(known)}", known)
+                why = f"rules of different intervals read each other: {', '.join(known)}"
+                raise Unanswered(why, dict.fromkeys(known, why))
             alike = {entry for entry in depends.entries if record.every_s(entry) == other_s}
             fed += self._recorded(f"{name}-every-{other_s:g}", mine, alike, other_s, (*above, *mine))
         rules, order = self._rules_file(name, here, every_s)

@@ -241,12 +241,13 @@ def _exactly(seconds: float | np.ndarray) -> np.ndarray:
 
 def notation(labels: Mapping[str, str]) -> str:
     """A series as promtool's tests write it."""
-    rest = ", ".join(f"{_label(k)}={_quoted(v)}" for k, v in sorted(labels.items()) if k != "__name__")
+    rest = ", ".join(f"{label(k)}={_quoted(v)}" for k, v in sorted(labels.items()) if k != "__name__")
     name = labels["__name__"]
     return f"{name}{{{rest}}}" if _PLAIN.fullmatch(name) else f"{{{', '.join(filter(None, (_quoted(name), rest)))}}}"
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """A label's name as PromQL writes it."""
     return name if _PLAIN.fullmatch(name) and ":" not in name else _quoted(name)
 
 

@@ -410,9 +410,13 @@ def test_a_recording_that_promtool_cannot_evaluate_costs_who_reads_it_and_nobody
     assert replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path / "unread", rules=unread)["Down"].firing_s == 0
     assert "bad:sum" not in (tmp_path / "unread" / "reach-3600.rules.yaml").read_text()
     read = rules(tmp_path, recording, "record: 'worse:sum', expr: 'bad:sum'", "alert: Bad, expr: 'worse:sum > 0'", down)
-    found = replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path, rules=read)
-    assert (found["Down"].firing_s, found["Down"].problem) == (0, "")
-    assert found["Bad"].problem.startswith("promtool could not evaluate bad:sum, which it reads: ")
+    together = read.read_text()
+    slower = together.replace("  rules:", "  interval: 1m\n  rules:", 1)
+    for text in (together, slower.replace("  - {alert: Bad", "- name: h\n  rules:\n  - {alert: Bad")):
+        read.write_text(text)
+        found = replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path, rules=read)
+        assert (found["Down"].firing_s, found["Down"].problem) == (0, "")
+        assert found["Bad"].problem.startswith("promtool could not evaluate bad:sum, which it reads: ")
 
 
 def test_of_rules_of_one_name_the_broken_one_is_found(tmp_path):
