@@ -24,7 +24,7 @@ from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries
 from harness.rules.expression import ANY, children, edges_s, metrics_used, parse, walk
 from harness.rules.promtool import Promtool, Question, Sample, Unanswered
 from harness.rules.rulefile import RecordingRule, Rule
-from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, stretch
+from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, number, stretch
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
@@ -36,7 +36,7 @@ LOOKBACK_S = 300.0  # how old a sample Prometheus still reads
 
 _NEEDS_ENDS = {"rate", "increase"}
 
-Alarm = tuple[Entry, ...]  # the rules of one alert
+AlertRules = tuple[Entry, ...]  # the rules of one alert
 
 
 def replay(
@@ -72,11 +72,11 @@ def replay(
         series, types or {}, window, fault, grid, time_scale, evaluation_s, depends,
         moments.moments(entry.rule for entry in depends.entries), workdir.resolve(), running,
     )  # fmt: skip
-    alarms = _alarms(depends)
-    asks: list[tuple[str, list[Alarm]]] = []
+    alerts = _alerts(depends)
+    asks: list[tuple[str, list[AlertRules]]] = []
     shorter = -1.0
     for reach in REACHES_S:
-        within = [mine for mine in alarms.values() if shorter < max(map(depends.reach_s, mine)) <= reach]
+        within = [mine for mine in alerts.values() if shorter < max(map(depends.reach_s, mine)) <= reach]
         shorter = reach
         parts = _alike(within, depends, apart=reach > WHOLE_BASELINE_S)
         asks += [(f"reach-{reach:g}{'-more' * n}", mine) for n, mine in enumerate(parts)]
@@ -89,7 +89,7 @@ def replay(
             several.shutdown(wait=False, cancel_futures=True)
             running.end()
             raise
-    return {name: found[name] for name in alarms}
+    return {name: found[name] for name in alerts}
 
 
 def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], window: Window) -> dict[str, set[str]]:
@@ -101,7 +101,7 @@ def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], wi
     seen = {s.labels.get("__name__") for s in series if any(window.start <= at <= window.end for at in s.at)}
     made = {entry.rule.name for entry in depends.entries if entry.alert is None} | {*OF_ALERTS, ANY}
     blind = {
-        name: set().union(*map(_metrics, _read(depends, mine))) - made - seen for name, mine in _alarms(depends).items()
+        name: set().union(*map(_metrics, _read(depends, mine))) - made - seen for name, mine in _alerts(depends).items()
     }
     return {name: missing for name, missing in blind.items() if missing}
 
@@ -111,20 +111,20 @@ def unanswered(problem: str) -> Replay:
     return Replay(None, None, None, None, None, problem=problem)
 
 
-def _alarms(depends: Dependencies) -> dict[str, Alarm]:
+def _alerts(depends: Dependencies) -> dict[str, AlertRules]:
     """The rules of each alert, by its name."""
-    found: dict[str, Alarm] = {}
+    found: dict[str, AlertRules] = {}
     for entry in depends.entries:
         if entry.alert is not None:
             found[str(entry.alert)] = (*found.get(str(entry.alert), ()), entry)
     return found
 
 
-def _alike(alarms: Sequence[Alarm], depends: Dependencies, apart: bool) -> list[list[Alarm]]:
+def _alike(alerts: Sequence[AlertRules], depends: Dependencies, apart: bool) -> list[list[AlertRules]]:
     """The alerts that can be asked together: those evaluated at one interval. With `apart`, those for which the ends of
     a long baseline are enough are also asked apart from those that need it whole, which take far longer."""
-    groups: dict[tuple[float | None, bool], list[Alarm]] = {}
-    for mine in alarms:
+    groups: dict[tuple[float | None, bool], list[AlertRules]] = {}
+    for mine in alerts:
         whole = apart and not _dense_at_s(entry.rule for entry in depends.through(mine))
         groups.setdefault((mine[0].rule.interval_s, whole), []).append(mine)
     return list(groups.values())
@@ -176,10 +176,10 @@ class _Record:
         return entry.rule.interval_s or self.evaluation_s
 
 
-def _answers(record: _Record, name: str, alarms: list[Alarm]) -> dict[str, Replay]:
+def _answers(record: _Record, name: str, alerts: list[AlertRules]) -> dict[str, Replay]:
     """What promtool finds for each alert, asked together; those that fail are asked apart from the others."""
     found: dict[str, Replay] = {}
-    todo, attempt, within_s = [alarms], 0, ANSWER_WITHIN_S
+    todo, attempt, within_s = [alerts], 0, ANSWER_WITHIN_S
     while todo:
         mine = todo.pop()
         try:
@@ -189,28 +189,28 @@ def _answers(record: _Record, name: str, alarms: list[Alarm]) -> dict[str, Repla
             failed = error
         finally:
             attempt += 1
-        through = {alarm: set(record.depends.through(alarm)) for alarm in mine}
+        through = {one: set(record.depends.through(one)) for one in mine}
         asked = set().union(*through.values())
         guilty = {rule: {entry for entry in asked if entry.rule.name == rule} for rule in failed.rules}
         left = []
-        for alarm in mine:
-            own = alarm[0].rule.name
-            sure = [rule for rule, suspects in guilty.items() if suspects and suspects <= through[alarm]]
+        for one in mine:
+            own = one[0].rule.name
+            sure = [rule for rule, suspects in guilty.items() if suspects and suspects <= through[one]]
             rule = own if own in sure else next(iter(sure), own)
             if sure or len(mine) == 1:
                 what = "it" if rule == own else f"{rule}, which it reads"
                 reason = f"promtool could not evaluate {what}: {failed.rules.get(rule, failed)}"
-                found[str(alarm[0].alert)] = unanswered(reason)
+                found[str(one[0].alert)] = unanswered(reason)
             else:
-                left.append(alarm)
-        suspect = [alarm for alarm in left if any(through[alarm] & suspects for suspects in guilty.values())]
+                left.append(one)
+        suspect = [one for one in left if any(through[one] & suspects for suspects in guilty.values())]
         if failed.late:
             within_s, suspect = ALONE_WITHIN_S, left
         elif len(left) == len(mine) and not suspect:  # it does not say which: halve them
             todo += [left[: len(left) // 2], left[len(left) // 2 :]]
             continue
-        todo += [[alarm] for alarm in suspect]
-        if rest := [alarm for alarm in left if alarm not in suspect]:
+        todo += [[one] for one in suspect]
+        if rest := [one for one in left if one not in suspect]:
             todo.append(rest)
     return found
 
@@ -218,10 +218,10 @@ def _answers(record: _Record, name: str, alarms: list[Alarm]) -> dict[str, Repla
 class _Ask:
     """One question: some alerts, the moments of the test, and how far back it begins."""
 
-    def __init__(self, record: _Record, name: str, alarms: Sequence[Alarm], within_s: float):
-        self.record, self.name, self.alarms, self.within_s = record, name, alarms, within_s
-        self.mine = [entry for alarm in alarms for entry in alarm]
-        self.every_s = every_s = record.every_s(alarms[0][0])
+    def __init__(self, record: _Record, name: str, alerts: Sequence[AlertRules], within_s: float):
+        self.record, self.name, self.alerts, self.within_s = record, name, alerts, within_s
+        self.mine = [entry for one in alerts for entry in one]
+        self.every_s = every_s = record.every_s(alerts[0][0])
         self.at_once = {e for e in record.depends.entries if record.every_s(e) == every_s}
         grid, depends = record.grid, record.depends
         length_s = (grid.slots - grid.fault_slot) * grid.step_s
@@ -247,7 +247,7 @@ class _Ask:
         told_apart = {name for e in self.mine for labels in (e.alert.labels, *e.alert.others) for name, _ in labels}
         expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
         states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
-        return {str(alarm[0].alert): self._replay(alarm, dict(zip(at_s, states, strict=True))) for alarm in self.alarms}
+        return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
 
     def _found(
         self,
@@ -301,7 +301,7 @@ class _Ask:
             for labels in there - now.keys():
                 values[labels][slot] = "stale"
             for labels, value in now.items():
-                values.setdefault(labels, {})[slot] = repr(value)
+                values.setdefault(labels, {})[slot] = number(value)
             there = set(now)
         slots = self.baseline_slots + self.record.grid.slots
         return [
@@ -325,9 +325,9 @@ class _Ask:
         file.write_text(rulefile.dump(groups), encoding="utf-8")
         return file, [header["name"] for header, _ in groups]
 
-    def _replay(self, alarm: Alarm, found: Mapping[float, Sequence[Sample]]) -> Replay:
+    def _replay(self, one: AlertRules, found: Mapping[float, Sequence[Sample]]) -> Replay:
         """An alert's times, of what was active at each evaluation of the record."""
-        alert, for_s = alarm[0].alert, min(entry.rule.for_s for entry in alarm)
+        alert, for_s = one[0].alert, min(entry.rule.for_s for entry in one)
         states = {
             at: {labels.get("alertstate") for labels, _ in samples if alert.owns(labels)}
             for at, samples in found.items()

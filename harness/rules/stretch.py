@@ -257,12 +257,12 @@ def _quoted(text: str) -> str:
 
 def _values(state: np.ndarray, values: np.ndarray) -> str:
     return " ".join(
-        "_" if slot == _MISSING else "stale" if slot == _STALE else _number(value)
+        "_" if slot == _MISSING else "stale" if slot == _STALE else number(value)
         for slot, value in zip(state.tolist(), values.tolist(), strict=True)
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Every digit of it: shorter forms would corrupt large counters."""
     if math.isfinite(value):
         return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
