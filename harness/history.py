@@ -129,6 +129,7 @@ class Replay(NamedTuple):
     blind: Sequence[str] = ()  # metrics it reads that have no sample in the record: it could not fire whatever happened
     pending_before: bool = False  # it was already pending when the fault began, so it may fire sooner than it should
     sure_s: float | None = None  # when it fires at least its `for` after the fault began, whatever came before
+    problem: str = ""  # why there is no answer, a sentence without its end; then nothing else is known
 
 
 class Window(NamedTuple):

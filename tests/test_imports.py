@@ -58,7 +58,7 @@ OUTSIDE_WORLD = {
 GEVENT = {  # gevent by itself patches nothing; who imports locust has the whole process patched
     "harness.load.slow_client",  # a greenlet for each slow client, beside those of the schedule
 }
-RUN_PROMTOOL = {"harness.rules.replay", "harness.rules.rulefile"}
+RUN_PROMTOOL = {"harness.rules.promtool", "harness.rules.rulefile"}
 BEFORE_INSTALL = "harness.stack.tools"
 
 
@@ -239,7 +239,7 @@ ALLOWED = {
     "the plan reads rule files": ("harness.plan.x", "from harness.rules.rulefile import load"),
     "the stack writes events": ("harness.stack.x", "from harness.eventlog import append"),
     "the adapters import locust": ("harness.load.locust.x", "import locust, gevent"),
-    "replay runs promtool": ("harness.rules.replay", "import subprocess"),
+    "promtool is run": ("harness.rules.promtool", "import subprocess"),
     "a report writes where it is told": ("harness.report.x", "def f(out):\n  print(1, file=out)"),
     "a child's main exits": ("harness.chaos.runner", "import sys\nsys.exit(print(1))"),
     "a scenario uses locust, load and the standard library": (

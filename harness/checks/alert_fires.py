@@ -55,6 +55,10 @@ class AlertFires(Check):
                 f"no replay of {self.alert} on the record of {self.experiment}",
                 "is the rule in the service's rules, and did the replay run? see the run's log",
             )
+        if found.problem:
+            raise NoEvidence(
+                found.problem, f"what promtool was given is in the run's folder, replay/{self.experiment}/"
+            )
         return found
 
     def timings(self, history: History) -> dict[str, float]:

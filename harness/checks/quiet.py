@@ -10,7 +10,7 @@ from harness.checks.evidence import phase
 from harness.checks.parameters import AlertName, Parameters, Phase
 from harness.checks.view import STEADY, View
 from harness.history import History, Window
-from harness.units import duration, listed
+from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
 
 
@@ -64,6 +64,12 @@ class Quiet(Check):
         if not replayed:
             why = f"no replay of the production rules on the record of {self.phase}"
             raise NoEvidence(why, "see the run's log for why")
+        replays = history.replays[self.phase].items()
+        if unknown := {name: r.problem for name, r in replays if r.problem and not self._expected(name)}:
+            names = sorted(unknown)
+            of = names[0] + (f" and {count(len(names) - 1, 'other alert')}" if len(names) > 1 else "")
+            why = f"0 unexpected alerts fired, but of {of} nothing is known: {unknown[names[0]]}"
+            raise NoEvidence(why, f"what promtool was given is in the run's folder, replay/{self.phase}/")
         fired = sorted({labels["alertname"] for labels, s in history.alert_spans() if self._overlaps(s, window)})
         expected = [name for name in fired if name != self.watchdog]
         also = f" ({listed(expected)} fired, as allowed)" if expected else ""

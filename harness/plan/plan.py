@@ -55,8 +55,8 @@ class Plan:
         """The same plan, its delivery checks knowing which rules have no live copy, and why."""
 
         def knowing(check: Check) -> Check:
-            if isinstance(check, AlertDelivered) and check.alert in refused:
-                return replace(check, refused=tuple(refused[check.alert]))
+            if isinstance(check, AlertDelivered) and str(check.alert) in refused:
+                return replace(check, refused=tuple(refused[str(check.alert)]))
             return check
 
         return replace(self, checks=tuple(map(knowing, self.checks)))

@@ -64,7 +64,7 @@ def walk(node: Any) -> Iterator[Any]:
 
 def metrics_used(expr: str) -> set[str]:
     """The names of the metrics an expression selects; "*" among them when a selector names no single metric."""
-    return {_metric(node) for node in walk(parse(expr)) if isinstance(node, promql.VectorSelector)}
+    return {metric(node) for node in walk(parse(expr)) if isinstance(node, promql.VectorSelector)}
 
 
 def longest_window_s(expr: str) -> float:
@@ -116,7 +116,8 @@ _RECORDS = (
 )
 
 
-def _metric(selector: Any) -> str:
+def metric(selector: Any) -> str:
+    """The metric that a selector names; "*" where it names no single one."""
     if selector.name:
         return selector.name
     names = [m.value for m in selector.matchers.matchers if m.name == "__name__" and m.op == promql.MatchOp.Equal]

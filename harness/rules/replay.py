@@ -1,35 +1,42 @@
-"""What the unmodified rules make of a recorded fault, in production seconds, by promtool's own evaluation."""
+"""What the unmodified rules make of a recorded fault, in production seconds, by promtool's own evaluation.
+
+promtool evaluates all groups at one interval, in an order that can be given. So groups with another interval are
+evaluated first, each at its own, and what they record is read as series. And where a group reads another, it is
+evaluated before that one and sees what it recorded a round earlier: production gives groups no order, and this is the
+latest that an alert may fire or resolve. Rules that read the clock get it moved to the present
+(harness/rules/moments.py), and annotations are left out; all else is as it is written.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import promql_parser as promql
 
-from harness.errors import HarnessError
+from harness.alert import NAME
 from harness.history import Replay, Series, Window
-from harness.rules import rulefile
-from harness.rules.expression import ANY, children, edges_s, longest_window_s, metrics_used, parse, walk
-from harness.rules.rulefile import AlertRule, RecordingRule, Rule
-from harness.rules.stretch import lay_grid, stretch
-from harness.units import prometheus_duration
+from harness.rules import moments, rulefile
+from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries
+from harness.rules.expression import ANY, children, edges_s, metrics_used, parse, walk
+from harness.rules.promtool import Promtool, Question, Sample, Unanswered
+from harness.rules.rulefile import RecordingRule, Rule
+from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, number, stretch
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
 AT_ONCE = 2
 ANSWER_WITHIN_S = 600.0
+ALONE_WITHIN_S = 60.0  # for each alert of several that together gave no answer in time
 WHOLE_BASELINE_S = 6 * 3600.0  # promtool takes 10 s for a whole day, and cannot for two
+LOOKBACK_S = 300.0  # how old a sample Prometheus still reads
 
 _NEEDS_ENDS = {"rate", "increase"}
-_OF_THE_RULES = {"ALERTS", "ALERTS_FOR_STATE"}
+
+AlertRules = tuple[Entry, ...]  # the rules of one alert
 
 
 def replay(
@@ -47,71 +54,42 @@ def replay(
     workdir: Path,
     types: Mapping[str, str] | None = None,
 ) -> dict[str, Replay]:
-    """When each alert of the rule files would have fired in production, by alert name.
+    """When each alert of the rule files would have fired in production, by str(rule.alert).
 
     `window` is the recorded stretch and `fault` the fault with its effect, both in Unix seconds; `scrape_s` is the
-    gate's interval, the other intervals are production's; a rule of a group with an interval of its own is evaluated as
-    often as that says. `types` maps metric names to Prometheus types. What promtool
-    was given is left in `workdir`. Raises PlanError for unreadable rules, HarnessError when the record holds no `up` of
-    the job or too little baseline, or promtool does not answer.
+    gate's interval, the other intervals are production's; a group with an interval of its own is evaluated as often as
+    that says. `types` maps metric names to Prometheus types. What promtool was given is left in `workdir`. An alert
+    that promtool cannot evaluate has a `problem`. Raises PlanError for unreadable rules, HarnessError when the record
+    holds no `up` of the job or too little baseline, or promtool cannot be started.
     """
-    paths = [Path(path).resolve() for path in rules_paths]
-    alerts, records = rulefile.load(paths), rulefile.recordings(paths)
+    depends = Dependencies(entries([Path(path).resolve() for path in rules_paths]))
     grid = lay_grid(
         series, window, fault.start, job=job, time_scale=time_scale, scrape_s=scrape_s, step_s=production_scrape_s
     )
-    groups = [group for path in paths for group in rulefile.groups(path)]
-    found: dict[str, Replay] = {}
+    workdir.mkdir(parents=True, exist_ok=True)
+    running = Promtool(promtool)
+    record = _Record(
+        series, types or {}, window, fault, grid, time_scale, evaluation_s, depends,
+        moments.moments(entry.rule for entry in depends.entries), workdir.resolve(), running,
+    )  # fmt: skip
+    alerts = _alerts(depends)
+    asks: list[tuple[str, list[AlertRules]]] = []
     shorter = -1.0
-    asks: list[tuple[str, float, list[AlertRule]]] = []
     for reach in REACHES_S:
-        within = [rule for rule in alerts if shorter < reach_s(rule, records) <= reach]
+        within = [mine for mine in alerts.values() if shorter < max(map(depends.reach_s, mine)) <= reach]
         shorter = reach
-        parts = _alike(within, records, apart=reach > WHOLE_BASELINE_S)
-        asks += [(f"reach-{reach:g}{'-more' * n}", reach, mine) for n, mine in enumerate(parts)]
-
-    def answers(ask: tuple[str, float, list[AlertRule]]) -> dict[str, Replay]:
-        name, reach, mine = ask
-        names = _needed(mine, alerts, records)
-        files = [_subset(groups, names, workdir / f"{name}.rules.yaml")]
-        baseline_slots = math.ceil(max(reach_s(rule, records) for rule in mine) / grid.step_s) + 1
-        asked = [rule for rule in (*alerts, *records) if rule.name in names]
-        every_s = min(rule.interval_s or evaluation_s for rule in asked)
-        length_s = (grid.slots - grid.fault_slot) * grid.step_s
-        if length_s < 2 * every_s and any(rule.for_s < length_s for rule in mine):
-            every_s = evaluation_s  # else what comes and goes between two evaluations would not be seen
-        ends_s = (baseline_slots + grid.slots - 1) * grid.step_s
-        if math.ceil((baseline_slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
-            # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.
-            baseline_slots += math.ceil(-ends_s % every_s / grid.step_s)
-        dense_at_s = _dense_at_s(asked) if reach > WHOLE_BASELINE_S else ()
-        wanted = _wanted(series, asked, records)
-        zero_s = baseline_slots * grid.step_s
-        return _ask(
-            asking,
-            workdir / f"{name}.test.yaml",
-            files,
-            stretch(wanted, grid, window, baseline_slots, types or {}, dense_at_s),
-            {name: min(rule.for_s for rule in mine if rule.name == name) for name in sorted({r.name for r in mine})},
-            step_s=grid.step_s,
-            evaluation_s=every_s,
-            record_s=zero_s,
-            first_s=math.ceil((zero_s + grid.fault_slot * grid.step_s) / every_s) * every_s,
-            end_s=(zero_s + (grid.slots - 1) * grid.step_s) // every_s * every_s,
-            fault_s=zero_s + (fault.start - grid.start) * time_scale,
-            fault_length_s=fault.length * time_scale,
-        )
-
-    asking = _Promtool(promtool)
+        parts = _alike(within, depends, apart=reach > WHOLE_BASELINE_S)
+        asks += [(f"reach-{reach:g}{'-more' * n}", mine) for n, mine in enumerate(parts)]
+    found: dict[str, Replay] = {}
     with ThreadPoolExecutor(AT_ONCE) as several:  # each works on one processor
         try:
-            for answer in several.map(answers, asks):
-                found.update(answer)  # an alert with several rules is answered last with the baseline of the longest
+            for answer in several.map(lambda ask: _answers(record, *ask), asks):
+                found.update(answer)
         except BaseException:
             several.shutdown(wait=False, cancel_futures=True)
-            asking.end()
+            running.end()
             raise
-    return {rule.name: found[rule.name] for rule in alerts}
+    return {name: found[name] for name in alerts}
 
 
 def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], window: Window) -> dict[str, set[str]]:
@@ -119,33 +97,42 @@ def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], wi
 
     An alert that stays silent without data is not quiet but blind. Alerts that have all their data are left out.
     """
-    paths = list(rules_paths)
-    alerts, records = rulefile.load(paths), rulefile.recordings(paths)
+    depends = Dependencies(entries(rules_paths))
     seen = {s.labels.get("__name__") for s in series if any(window.start <= at <= window.end for at in s.at)}
-    made = {record.name for record in records} | _OF_THE_RULES | {ANY}
-    blind = {rule.name: set().union(*map(_metrics, _through([rule], records))) - made - seen for rule in alerts}
+    made = {entry.rule.name for entry in depends.entries if entry.alert is None} | {*OF_ALERTS, ANY}
+    blind = {
+        name: set().union(*map(_metrics, _read(depends, mine))) - made - seen for name, mine in _alerts(depends).items()
+    }
     return {name: missing for name, missing in blind.items() if missing}
 
 
-def reach_s(rule: Rule, records: Sequence[RecordingRule], above: tuple[str, ...] = ()) -> float:
-    """How many seconds before the present decide about a rule: its `for` and windows, and those of what it reads."""
-    used = _metrics(rule) - set(above)  # a recording that reads itself looks back no further by that
-    inner = [reach_s(record, records, (*above, record.name)) for record in records if record.name in used]
-    return getattr(rule, "for_s", 0.0) + longest_window_s(rule.expr) + max(inner, default=0.0)
+def unanswered(problem: str) -> Replay:
+    """What is known of an alert without an answer."""
+    return Replay(None, None, None, None, None, problem=problem)
 
 
-def _alike(rules: Sequence[AlertRule], records: Sequence[RecordingRule], apart: bool) -> list[list[AlertRule]]:
-    """The rules that can be asked together: promtool evaluates all at one interval. With `apart`, those for which the
-    ends of a long baseline are enough are also asked apart from those that need it whole, which take far longer."""
-    groups: dict[tuple[float | None, bool], list[AlertRule]] = {}
-    for rule in rules:
-        whole = apart and not _dense_at_s(_through([rule], records))
-        groups.setdefault((rule.interval_s, whole), []).append(rule)
+def _alerts(depends: Dependencies) -> dict[str, AlertRules]:
+    """The rules of each alert, by its name."""
+    found: dict[str, AlertRules] = {}
+    for entry in depends.entries:
+        if entry.alert is not None:
+            found[str(entry.alert)] = (*found.get(str(entry.alert), ()), entry)
+    return found
+
+
+def _alike(alerts: Sequence[AlertRules], depends: Dependencies, apart: bool) -> list[list[AlertRules]]:
+    """The alerts that can be asked together: those evaluated at one interval. With `apart`, those for which the ends of
+    a long baseline are enough are also asked apart from those that need it whole, which take far longer."""
+    groups: dict[tuple[float | None, bool], list[AlertRules]] = {}
+    for mine in alerts:
+        whole = apart and not _dense_at_s(entry.rule for entry in depends.through(mine))
+        groups.setdefault((mine[0].rule.interval_s, whole), []).append(mine)
     return list(groups.values())
 
 
-def _dense_at_s(rules: Sequence[Rule]) -> set[float]:
+def _dense_at_s(rules: Iterable[Rule]) -> set[float]:
     """Where a baseline must be whole for rules that need only the ends of their windows; empty: everywhere."""
+    rules = list(rules)
     if any(isinstance(rule, RecordingRule) for rule in rules):
         return set()  # what recordings make of a sparse past is not what they made of the whole one
     for rule in rules:
@@ -158,155 +145,231 @@ def _dense_at_s(rules: Sequence[Rule]) -> set[float]:
     return set().union(*(edges_s(rule.expr) for rule in rules))
 
 
-def _metrics(rule: Rule) -> set[str]:
-    return metrics_used(rule.expr)
+def _metrics(entry: Entry) -> set[str]:
+    return metrics_used(entry.rule.expr)
 
 
-def _through(rules: Sequence[Rule], records: Sequence[RecordingRule]) -> list[Rule]:
-    """The rules and the recordings they read, and those that these read."""
-    found = list(rules)
-    for rule in found:  # grows as it goes
-        found += [record for record in records if record.name in _metrics(rule) and record not in found]
+def _read(depends: Dependencies, mine: Iterable[Entry]) -> list[Entry]:
+    """Some rules and the recordings that they read, also through others."""
+    mine = list(mine)
+    return [entry for entry in depends.through(mine) if entry.alert is None or entry in mine]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is replayed, and all that is the same for every question about it."""
+
+    series: Sequence[Series]
+    types: Mapping[str, str]
+    window: Window
+    fault: Window
+    grid: Grid
+    time_scale: float
+    evaluation_s: float  # production's
+    depends: Dependencies
+    moments: set[str]
+    workdir: Path
+    promtool: Promtool
+
+    def every_s(self, entry: Entry) -> float:
+        """How often production evaluates a rule."""
+        return entry.rule.interval_s or self.evaluation_s
+
+
+def _answers(record: _Record, name: str, alerts: list[AlertRules]) -> dict[str, Replay]:
+    """What promtool finds for each alert, asked together; those that fail are asked apart from the others."""
+    found: dict[str, Replay] = {}
+    todo, attempt, within_s = [alerts], 0, ANSWER_WITHIN_S
+    while todo:
+        mine = todo.pop()
+        try:
+            found.update(_Ask(record, f"{name}{f'-again-{attempt}' * bool(attempt)}", mine, within_s).answers())
+            continue
+        except Unanswered as error:
+            failed = error
+        finally:
+            attempt += 1
+        through = {one: set(record.depends.through(one)) for one in mine}
+        asked = set().union(*through.values())
+        guilty = {rule: {entry for entry in asked if entry.rule.name == rule} for rule in failed.rules}
+        left = []
+        for one in mine:
+            own = one[0].rule.name
+            sure = [rule for rule, suspects in guilty.items() if suspects and suspects <= through[one]]
+            rule = own if own in sure else next(iter(sure), own)
+            if sure or len(mine) == 1:
+                what = "it" if rule == own else f"{rule}, which it reads"
+                reason = f"promtool could not evaluate {what}: {failed.rules.get(rule, failed)}"
+                found[str(one[0].alert)] = unanswered(reason)
+            else:
+                left.append(one)
+        suspect = [one for one in left if any(through[one] & suspects for suspects in guilty.values())]
+        if failed.late:
+            within_s, suspect = ALONE_WITHIN_S, left
+        elif len(left) == len(mine) and not suspect:  # it does not say which: halve them
+            todo += [left[: len(left) // 2], left[len(left) // 2 :]]
+            continue
+        todo += [[one] for one in suspect]
+        if rest := [one for one in left if one not in suspect]:
+            todo.append(rest)
     return found
 
 
-def _needed(mine: Sequence[Rule], alerts: Sequence[AlertRule], records: Sequence[RecordingRule]) -> set[str]:
-    """The names of all rules that must be evaluated for some to come out right."""
-    needed = _through(mine, records)
-    if any((_OF_THE_RULES | {ANY}) & _metrics(rule) for rule in needed):
-        needed = [*alerts, *records]
-    return {rule.name for rule in needed}
+class _Ask:
+    """One question: some alerts, the moments of the test, and how far back it begins."""
+
+    def __init__(self, record: _Record, name: str, alerts: Sequence[AlertRules], within_s: float):
+        self.record, self.name, self.alerts, self.within_s = record, name, alerts, within_s
+        self.mine = [entry for one in alerts for entry in one]
+        self.every_s = every_s = record.every_s(alerts[0][0])
+        self.at_once = {e for e in record.depends.entries if record.every_s(e) == every_s}
+        grid, depends = record.grid, record.depends
+        length_s = (grid.slots - grid.fault_slot) * grid.step_s
+        if length_s < 2 * every_s and any(entry.rule.for_s < length_s for entry in self.mine):
+            self.every_s = every_s = record.evaluation_s  # else what comes and goes between two would not be seen
+        reach_s = max(map(depends.reach_s, self.mine))
+        slots = math.ceil(reach_s / grid.step_s) + 1
+        ends_s = (slots + grid.slots - 1) * grid.step_s
+        if math.ceil((slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
+            # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.
+            slots += math.ceil(-ends_s % every_s / grid.step_s)
+        self.baseline_slots = slots
+        long = reach_s > WHOLE_BASELINE_S
+        self.dense_at_s = _dense_at_s(e.rule for e in depends.through(self.mine)) if long else ()
+        self.zero_s = slots * grid.step_s  # where the record begins
+        self.first_s = math.ceil((self.zero_s + grid.fault_slot * grid.step_s) / every_s) * every_s  # in the fault
+        self.end_s = (self.zero_s + (grid.slots - 1) * grid.step_s) // every_s * every_s
+
+    def answers(self) -> dict[str, Replay]:
+        """What promtool finds for each alert. Raises Unanswered."""
+        start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
+        at_s = _ticks(start_s, self.end_s, self.every_s)
+        told_apart = {name for e in self.mine for labels in (e.alert.labels, *e.alert.others) for name, _ in labels}
+        expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
+        states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
+        return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
+
+    def _found(
+        self,
+        name: str,
+        wanted: Sequence[Entry],
+        at_once: set[Entry],
+        every_s: float,
+        expr: str,
+        at_s: Sequence[float],
+        above: tuple[Entry, ...],
+    ) -> list[list[Sample]]:
+        """What an expression gives when some rules are evaluated, and those of the same interval that they read;
+        what the others make of the record is found first."""
+        record, depends = self.record, self.record.depends
+        here = [entry for entry in wanted if entry in at_once]
+        for entry in here:  # grows as it goes
+            here += [read for read in depends.reads[entry] if read in at_once and read not in here]
+        apart = dict.fromkeys(entry for entry in wanted if entry not in at_once)
+        apart |= dict.fromkeys(read for entry in here for read in depends.reads[entry] if read not in at_once)
+        fed: list[tuple[str, str]] = []
+        for other_s in dict.fromkeys(map(record.every_s, apart)):
+            mine = [entry for entry in apart if record.every_s(entry) == other_s]
+            if known := [entry.rule.name for entry in mine if entry in above]:
+                why = f"rules of different intervals read each other: {', '.join(known)}"
+                raise Unanswered(why, dict.fromkeys(known, why))
+            alike = {entry for entry in depends.entries if record.every_s(entry) == other_s}
+            fed += self._recorded(f"{name}-every-{other_s:g}", mine, alike, other_s, (*above, *mine))
+        rules, order = self._rules_file(name, here, every_s)
+        lines = stretch(
+            _wanted(record.series, here, depends), record.grid, record.window, self.baseline_slots, record.types,
+            self.dense_at_s, record.moments,
+        )  # fmt: skip
+        question = Question(rules, order, every_s, record.grid.step_s, [*lines, *fed], expr, at_s)
+        return record.promtool.answer(question, record.workdir / f"{name}.test.yaml", self.within_s)
+
+    def _recorded(
+        self, name: str, wanted: list[Entry], at_once: set[Entry], every_s: float, above: tuple[Entry, ...]
+    ) -> list[tuple[str, str]]:
+        """The series that some rules make of the record, in promtool's notation: each sample is there to be read one
+        scrape after it was made."""
+        step_s = self.record.grid.step_s
+        names = sorted(set().union(*(OF_ALERTS if e.alert is not None else (e.rule.name,) for e in wanted)))
+        at_s = _ticks(0.0, self.zero_s + (self.record.grid.slots - 1) * step_s, every_s)
+        expr = " or ".join(f'{{__name__="{name}"}}' for name in names)
+        rounds = self._found(name, wanted, at_once, every_s, expr, at_s, above)
+        values: dict[tuple[tuple[str, str], ...], dict[int, str]] = {}
+        there: set[tuple[tuple[str, str], ...]] = set()
+        for at, samples in zip(at_s, rounds, strict=True):
+            slot = int(at // step_s) + 1
+            now = {tuple(sorted(labels.items())): value for labels, value in samples}
+            for labels in there - now.keys():
+                values[labels][slot] = "stale"
+            for labels, value in now.items():
+                values.setdefault(labels, {})[slot] = number(value)
+            there = set(now)
+        slots = self.baseline_slots + self.record.grid.slots
+        return [
+            (notation(dict(labels)), " ".join(at_slot.get(slot, "_") for slot in range(slots)))
+            for labels, at_slot in sorted(values.items())
+        ]
+
+    def _rules_file(self, name: str, here: Sequence[Entry], every_s: float) -> tuple[Path, list[str]]:
+        """A file with some rules, each in its group, and the names of its groups in the order of their evaluation."""
+        order = self.record.depends.readers_first(here)
+        if every_s >= LOOKBACK_S:
+            order.reverse()  # what was recorded a round earlier would be too old to be read
+        ahead = repr(clock_s(self.record.grid, self.zero_s))
+        mine, groups = set(here), []
+        for place in order:
+            members = [entry for entry in self.record.depends.entries if entry.group == place and entry in mine]
+            header = {k: v for k, v in members[0].header.items() if k != "interval"}
+            header["name"] = f"{place:03} {header['name']}"
+            groups.append((header, [_raw(entry, ahead) for entry in members]))
+        file = self.record.workdir / f"{name}.rules.yaml"
+        file.write_text(rulefile.dump(groups), encoding="utf-8")
+        return file, [header["name"] for header, _ in groups]
+
+    def _replay(self, one: AlertRules, found: Mapping[float, Sequence[Sample]]) -> Replay:
+        """An alert's times, of what was active at each evaluation of the record."""
+        alert, for_s = one[0].alert, min(entry.rule.for_s for entry in one)
+        states = {
+            at: {labels.get("alertstate") for labels, _ in samples if alert.owns(labels)}
+            for at, samples in found.items()
+        }
+        firing = [at for at, state in states.items() if "firing" in state]
+        pending = [at for at, state in states.items() if "pending" in state]
+        record, before = self.record, self.first_s - self.every_s
+        fault_s = self.zero_s + (record.fault.start - record.grid.start) * record.time_scale
+
+        def first(moments: Sequence[float], since_s: float, pick: Callable = min) -> float | None:
+            return pick((at for at in moments if at >= since_s), default=None)
+
+        def since_fault(moment_s: float | None) -> float | None:
+            return None if moment_s is None else round(moment_s - fault_s, 3)
+
+        through = before in firing and self.first_s in firing
+        sure_s = first(firing, min(self.first_s - self.every_s / 2 + for_s, self.end_s - self.every_s / 2))
+        return Replay(
+            pending_s=since_fault(first(pending, self.first_s)),
+            firing_s=None if through else since_fault(first(firing, self.first_s)),
+            last_firing_s=since_fault(first(firing, self.first_s, max)),
+            ended_s=since_fault(self.end_s),
+            fault_end_s=round(record.fault.length * record.time_scale, 3),
+            fired_before=any(at < self.first_s for at in firing),
+            pending_before=before in pending
+            and self.first_s in (first(pending, self.first_s), first(firing, self.first_s)),
+            sure_s=since_fault(sure_s if self.first_s + for_s <= self.end_s else None),
+        )
 
 
-def _subset(groups: Sequence[tuple[dict, list]], names: set[str], file: Path) -> Path:
-    """A file with the rules of these names, as they are written."""
-    kept = [(group, [raw for raw, rule in rules if rule.name in names]) for group, rules in groups]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(rulefile.dump(kept), encoding="utf-8")
-    return file
+def _ticks(first_s: float, end_s: float, every_s: float) -> list[float]:
+    return [round(first_s + k * every_s, 3) for k in range(int((end_s - first_s) / every_s + 1e-9) + 1)]
 
 
-def _wanted(series: Sequence[Series], rules: Sequence[Rule], records: Sequence[RecordingRule]) -> list[Series]:
+def _raw(entry: Entry, ahead: str) -> dict:
+    """A rule as it is written, without what is only for its readers, and with the clock of production."""
+    raw = {key: value for key, value in entry.raw.items() if key != "annotations"}
+    return raw | ({"expr": moments.with_clock(raw["expr"], ahead)} if moments.reads_clock(raw["expr"]) else {})
+
+
+def _wanted(series: Sequence[Series], rules: Sequence[Entry], depends: Dependencies) -> list[Series]:
     """The series the rules read, and every `up`; what rules made live is left out, because they make it here again."""
-    made = {record.name for record in records} | _OF_THE_RULES
+    made = {entry.rule.name for entry in depends.entries if entry.alert is None} | set(OF_ALERTS)
     used = set().union(*map(_metrics, rules), {"up"})
     return [s for s in series if s.labels["__name__"] not in made and (ANY in used or s.labels["__name__"] in used)]
-
-
-class _Promtool:
-    """Runs promtool, which may take minutes, so that it ends with us: by `end`, or when we are killed."""
-
-    def __init__(self, promtool: str | Path):
-        setpriv = shutil.which("setpriv")  # of util-linux
-        self._argv = [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), str(promtool)]
-        self._running: set[subprocess.Popen] = set()
-        self._over = False
-
-    def test_rules(self, file: Path) -> tuple[int, str, str]:
-        """Its exit code, output and errors. Raises HarnessError when it gives none."""
-        with subprocess.Popen(
-            [*self._argv, "test", "rules", str(file)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "TMPDIR": str(file.parent)},  # its storage, which it leaves when it is killed
-        ) as process:  # fmt: skip
-            self._running.add(process)
-            if self._over:
-                process.kill()
-            try:
-                out, errors = process.communicate(timeout=ANSWER_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise HarnessError(f"promtool gave no answer to {file} within {ANSWER_WITHIN_S:g} s") from None
-            finally:
-                self._running.discard(process)
-        return process.returncode, out, errors
-
-    def end(self) -> None:
-        """Kill what runs, and what is started from now on."""
-        self._over = True
-        for process in list(self._running):
-            process.kill()
-
-
-def _ask(
-    promtool: _Promtool,
-    test_file: Path,
-    rule_files: Sequence[Path],
-    input_series: Sequence[tuple[str, str]],
-    alerts: Mapping[str, float],
-    *,
-    step_s: float,
-    evaluation_s: float,
-    record_s: float,
-    first_s: float,
-    end_s: float,
-    fault_s: float,
-    fault_length_s: float,
-) -> dict[str, Replay]:
-    """What promtool finds for each alert.
-
-    `alerts` maps each to its `for`, in seconds. All moments are seconds of the test: where the record begins, the first
-    evaluation in the fault, the last one, and where the fault begins. Each question is put as an expectation that
-    cannot hold, because what promtool got instead is exact. One alert a question, because promtool holds 10,000 samples
-    in a query at most.
-    """
-    half = evaluation_s / 2  # windows open between evaluations: versions differ on whether their start belongs to them
-
-    def question(alert: str, state: str, since_s: float, until_s: float, pick: str) -> str:
-        window = f"[{prometheus_duration(round(until_s - since_s, 3))}:{prometheus_duration(evaluation_s)}]"
-        offset = f" offset {prometheus_duration(round(end_s - until_s, 3))}" if until_s < end_s else ""
-        selector = f'ALERTS{{alertname={json.dumps(alert, ensure_ascii=False)},alertstate="{state}"}}'
-        return f"{pick}({pick}_over_time(timestamp({selector}){window}{offset}))"
-
-    before = first_s - half
-    questions = [
-        text
-        for alert, for_s in alerts.items()
-        for text in (
-            question(alert, "pending", before, end_s, "min"),
-            question(alert, "firing", before, end_s, "min"),
-            question(alert, "firing", before, end_s, "max"),
-            question(alert, "firing", record_s - half, before, "max"),
-            question(alert, "pending", record_s - half, before, "max"),
-            question(alert, "firing", min(before + for_s, end_s - half), end_s, "min"),
-        )
-    ]
-    impossible = [{"labels": "nothing", "value": -1}]
-    at = prometheus_duration(end_s)
-    test = {
-        "rule_files": [str(path) for path in rule_files],
-        "evaluation_interval": prometheus_duration(evaluation_s),
-        "tests": [
-            {
-                "interval": prometheus_duration(step_s),
-                "input_series": [{"series": name, "values": values} for name, values in input_series],
-                "promql_expr_test": [{"expr": q, "eval_time": at, "exp_samples": impossible} for q in questions],
-            }
-        ],
-    }
-    test_file.parent.mkdir(parents=True, exist_ok=True)
-    test_file.write_text(json.dumps(test, indent=0, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
-    code, out, errors = promtool.test_rules(test_file)
-    got = re.findall(r"^ +got: ?(nil|\{\} \S+)$", errors + out, re.MULTILINE)
-    if len(got) != len(questions):
-        raise HarnessError(f"promtool did not answer ({code}): {(errors or out).strip()[-2000:]}")
-    values = iter(None if answer == "nil" else float(answer.removeprefix("{} ")) for answer in got)
-
-    def since_fault(moment_s: float | None) -> float | None:
-        return None if moment_s is None else round(moment_s - fault_s, 3)
-
-    found = {}
-    for alert in alerts:
-        pending, first, last, earlier, waited, sure = (next(values) for _ in range(6))
-        through = earlier == first_s - evaluation_s and first == first_s
-        found[alert] = Replay(
-            pending_s=since_fault(pending),
-            firing_s=None if through else since_fault(first),
-            last_firing_s=since_fault(last),
-            ended_s=since_fault(end_s),
-            fault_end_s=round(fault_length_s, 3),
-            fired_before=earlier is not None,
-            pending_before=waited == first_s - evaluation_s and first_s in (pending, first),
-            sure_s=since_fault(sure if first_s + alerts[alert] <= end_s else None),
-        )
-    return found

@@ -4,6 +4,9 @@ The record is fine (a scrape every 0.25 s, say); at K = 60 each of its scrapes b
 counted K times, because a production fault of that length would have done it K times as long; what was measured stays.
 Where Prometheus marks a series stale, so does this: the target was down, or answered without the series. In front, the
 record's own baseline is repeated for as long as the longest window looks back, so that 1 h rules start warm.
+
+A moment (a backup's, a certificate's end) keeps its distance to the clock, which `clock_s` sets to the present at the
+record's start: only what passes during the record is stretched.
 """
 
 from __future__ import annotations
@@ -27,7 +30,12 @@ _MISSING, _PRESENT, _STALE = 0, 1, 2
 _OF_THE_SCRAPE = re.compile(r"up|scrape_\w+")  # Prometheus writes these itself, also about a target that is down
 _ADDS_UP = ("total", "bucket", "count", "sum")  # what the names of a counter's and a histogram's series end in
 _MOMENT_NAME = re.compile(r"\w*(time|timestamp|created)(_seconds)?")
+_PLAIN = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")  # names that need no quotes
+_START_NAME = re.compile(r"\w*(start_time|created)(_seconds)?")
 _MOMENT_LEAST = 1e9  # Unix seconds in 2001: no duration is that long
+_UNITS = (1.0, 1e3, 1e6, 1e9)  # of a moment: seconds, milliseconds ...
+_RUN_S = 3600.0  # a process that started so shortly before the record was started by the gate
+_TICKS = 1024  # in a second: moments on this raster are exact in floating point, so a distance is too
 
 
 @dataclass(frozen=True)
@@ -86,11 +94,13 @@ def stretch(
     baseline_slots: int,
     types: Mapping[str, str],
     dense_at_s: Collection[float] = (),
+    moments: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """promtool's input series, each its notation and its values a slot: the repeated baseline, then the record.
 
-    `types` maps metric names to Prometheus types; for what it does not name the suffix decides. Other series of a
-    target go stale only where its `up` is among the series. Series without a sample in the window are left out.
+    `types` maps metric names to Prometheus types; for what it does not name the suffix decides. `moments` are the
+    metrics that rules use as moments; some more are known by their names. Other series of a target go stale only where
+    its `up` is among the series. Series without a sample in the window are left out.
 
     With `dense_at_s`, the baseline is whole only where the record would lie if moved back by each of those production
     seconds, and sparse elsewhere. That is enough for rates over windows of just those lengths, which need their ends.
@@ -105,13 +115,16 @@ def stretch(
         if not (state == _PRESENT).any():
             continue
         name = s.labels["__name__"]
-        kind = _kind(name, types, values[state == _PRESENT])
+        kind = _kind(name, types, moments, values[state == _PRESENT])
         if not _OF_THE_SCRAPE.fullmatch(name) and _target(s) in up:
             state = _with_stale(state, *up[_target(s)])
         state, values = _with_baseline_known(state, values, grid.fault_slot)
         head_state = np.where(sparse, _MISSING, state[before % grid.fault_slot])
-        head, tail = _production_values(state, values, before, grid, kind)
-        lines.append((_notation(s.labels), _values(np.append(head_state, state), np.append(head, tail))))
+        if kind == "moment":
+            head, tail = _production_moments(state, values, before, grid, bool(_START_NAME.fullmatch(name)))
+        else:
+            head, tail = _production_values(state, values, before, grid, kind)
+        lines.append((notation(s.labels), _values(np.append(head_state, state), np.append(head, tail))))
     return lines
 
 
@@ -149,15 +162,18 @@ def _with_baseline_known(state: np.ndarray, values: np.ndarray, fault_slot: int)
     return np.where(early, _PRESENT, state), np.where(early, values[first], values)
 
 
-def _kind(name: str, types: Mapping[str, str], values: np.ndarray) -> str:
+def _kind(name: str, types: Mapping[str, str], moments: Collection[str], values: np.ndarray) -> str:
     """ "counter", "moment" (a Unix time) or "gauge"."""
+    late = np.nanmax(values, initial=0) > _MOMENT_LEAST
+    if late and name in moments:
+        return "moment"
     family, _, suffix = name.rpartition("_")
     declared = types.get(name) or (types.get(family) if suffix in (*_ADDS_UP, "created") else None)
     if declared == "counter" and suffix != "created":
         return "counter"
     if declared in ("histogram", "summary", None, "unknown", "untyped") and suffix in _ADDS_UP:
         return "counter"
-    return "moment" if _MOMENT_NAME.fullmatch(name) and np.nanmax(values, initial=0) > _MOMENT_LEAST else "gauge"
+    return "moment" if late and _MOMENT_NAME.fullmatch(name) else "gauge"
 
 
 def _production_values(
@@ -165,11 +181,6 @@ def _production_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The values of the repeated baseline and of the record, as production would have had them."""
     period = grid.fault_slot
-    if kind == "moment":
-        # A moment of the record is one in the test's time; one before the record stays before the test's zero.
-        tail = (values - grid.start) * grid.time_scale
-        tail += np.where(values >= grid.start, len(before) * grid.step_s, 0.0)
-        return tail[before % period], tail
     if kind == "gauge":
         return values[before % period], values
     # Multiplying keeps every reset a reset; rebasing to the first sample could hide one.
@@ -190,19 +201,68 @@ def _production_values(
     return head, tail
 
 
-def _notation(labels: Mapping[str, str]) -> str:
-    rest = ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in sorted(labels.items()) if k != "__name__")
-    return f"{labels['__name__']}{{{rest}}}"
+def _production_moments(
+    state: np.ndarray, values: np.ndarray, before: np.ndarray, grid: Grid, a_start: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of the repeated baseline and of the record, by production's clock, which is the record's where it begins.
+
+    One that came before the record stays, one that came in it is stretched with it, and one to come is as far ahead as
+    it was where it was first seen. A process that the gate itself started (`a_start`) ran before the test began.
+    """
+    most = np.max(values, where=np.isfinite(values), initial=0)
+    unit = max((unit for unit in _UNITS if most / unit >= _MOMENT_LEAST), default=1.0)
+    at, slot = values / unit, np.arange(len(values))
+    present = np.flatnonzero(state == _PRESENT)
+    changed = present[np.append(True, at[present][1:] != at[present][:-1])]  # where each value is first seen
+    seen = changed[(np.searchsorted(changed, slot, side="right") - 1).clip(0)] * grid.slot_s
+    since = at - grid.start  # gate seconds
+    ahead = since > seen + grid.slot_s
+    moved = np.where(ahead, since + seen * (grid.time_scale - 1), since * grid.time_scale)  # from the record's start
+    stays = (since < 0) | (ahead & (seen == 0))
+    if a_start:
+        young = (since < 0) & (since > -_RUN_S)
+        moved, stays = moved - young * len(before) * grid.step_s, stays & ~young
+    tail = np.where(stays, values, (_exactly(grid.start) + _exactly(moved)) * unit)
+    # What is set again and again is as far from the clock in each repeat; what is not stays what it was.
+    again = np.count_nonzero(changed < grid.fault_slot) > 2
+    rounds_s = before // grid.fault_slot * grid.fault_slot * grid.step_s
+    head = tail[before % grid.fault_slot] + rounds_s * unit if again else np.full(len(before), tail[present[0]])
+    return head, tail
+
+
+def clock_s(grid: Grid, zero_s: float) -> float:
+    """What production's clock shows where the test begins, `zero_s` before the record, in Unix seconds."""
+    return float(_exactly(grid.start - zero_s))
+
+
+def _exactly(seconds: float | np.ndarray) -> np.ndarray:
+    return np.round(np.multiply(seconds, _TICKS)) / _TICKS
+
+
+def notation(labels: Mapping[str, str]) -> str:
+    """A series as promtool's tests write it."""
+    rest = ", ".join(f"{label(k)}={_quoted(v)}" for k, v in sorted(labels.items()) if k != "__name__")
+    name = labels["__name__"]
+    return f"{name}{{{rest}}}" if _PLAIN.fullmatch(name) else f"{{{', '.join(filter(None, (_quoted(name), rest)))}}}"
+
+
+def label(name: str) -> str:
+    """A label's name as PromQL writes it."""
+    return name if _PLAIN.fullmatch(name) and ":" not in name else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _values(state: np.ndarray, values: np.ndarray) -> str:
     return " ".join(
-        "_" if slot == _MISSING else "stale" if slot == _STALE else _number(value)
+        "_" if slot == _MISSING else "stale" if slot == _STALE else number(value)
         for slot, value in zip(state.tolist(), values.tolist(), strict=True)
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Every digit of it: shorter forms would corrupt large counters."""
     if math.isfinite(value):
         return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)

@@ -20,7 +20,8 @@ from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
-from harness.rules.replay import replay, without_data
+from harness.rules.replay import replay, unanswered, without_data
+from harness.rules.rulefile import load
 from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
@@ -55,8 +56,10 @@ def store_samples(plan: Plan, stack: Stack) -> None:
 
 
 def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
-    """Store what the unmodified rules make of each experiment's record; what cannot be replayed is an event."""
+    """Store what the unmodified rules make of each experiment's record; what cannot be replayed is an event, and the
+    reason why its alerts have no answer."""
     history = History.read(run)
+    alerts = [str(rule.alert) for rule in load(plan.rules)]
     types = json.loads((run / "types.json").read_text())
     replays: dict[str, Any] = {}
     for name in (STEADY, *(e.name for e in plan.experiments)):
@@ -81,7 +84,7 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
             )
         except HarnessError as error:
             log.event("run", "replay", "fail", phase=name, problem=str(error))
-            continue
+            found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
         blind = without_data(history.series, plan.rules, window)
         replays[name] = {alert: list(one._replace(blind=sorted(blind.get(alert, ())))) for alert, one in found.items()}
     scratch = run / "replays.new"

@@ -120,6 +120,13 @@ CASES = [
         INCONCLUSIVE,
         "an end of the fault's effect",
     ),
+    (
+        "a rule that could not be evaluated has no answer",
+        DOWN,
+        seen(*EVENTS, problem="promtool could not evaluate it: many-to-many"),
+        INCONCLUSIVE,
+        "promtool could not evaluate it: many-to-many",
+    ),
     ("no replay is no evidence", DOWN, history(*EVENTS), INCONCLUSIVE, "no replay of ServiceDown"),
     ("an unknown time scale is no evidence", DOWN, History(replays=but().replays), INCONCLUSIVE, "time_scale"),
 ]

@@ -92,6 +92,20 @@ CASES = [
         INCONCLUSIVE,
         "no replay of the production rules",
     ),
+    (
+        "a rule without an answer was not quiet but unknown",
+        QUIET,
+        saw(WATCHDOG, replays={"sham": CALM["sham"] | {"Broken": replay(problem="promtool could not: many-to-many")}}),
+        INCONCLUSIVE,
+        "of Broken nothing is known: promtool could not: many-to-many",
+    ),
+    (
+        "one that may fire anyway does not matter",
+        Quiet("sham", frozenset({"Broken"})),
+        saw(WATCHDOG, replays={"sham": CALM["sham"] | {"Broken": replay(problem="promtool could not")}}),
+        PASS,
+        "0 unexpected alerts",
+    ),
     ("no phase is no evidence", QUIET, saw(WATCHDOG, events=[]), INCONCLUSIVE, "does not hold the phase"),
 ]
 

@@ -1,7 +1,7 @@
 """Recorded series made by hand: one value a scrape of a quarter second, at a phase and a time as a real record has."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.history import Replay, Series, Window
@@ -38,7 +38,7 @@ def up(down: range = range(0), until: int = END) -> Series:
 def replayed(
     *recorded: Series,
     workdir: Path,
-    rules: Path = RULES,
+    rules: Path | Sequence[Path] = RULES,
     fault: tuple[float, float] = (FAULT, END),
     types: Mapping[str, str] | None = None,
     until: int = END,
@@ -47,7 +47,7 @@ def replayed(
     """What promtool makes of a record under the rules."""
     return replay(
         recorded,
-        [rules],
+        [rules] if isinstance(rules, Path) else rules,
         promtool=PROMTOOL,
         time_scale=SCALE,
         scrape_s=scrape_s,

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -6,12 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
-from recording import FAULT, RULES, T0, at, replayed, series, since_fault, up
+import recording
+import yaml
+from recording import FAULT, PROMTOOL, RULES, T0, at, replayed, series, since_fault, up
 
 from harness.errors import HarnessError
 from harness.history import Window
-from harness.rules.replay import reach_s, without_data
-from harness.rules.rulefile import load, recordings
+from harness.rules import promtool
+from harness.rules import replay as module
+from harness.rules.dependencies import Dependencies, entries
+from harness.rules.replay import without_data
+from harness.rules.rulefile import load
+from harness.units import prometheus_seconds
 
 
 def errors(per_scrape: float = 0.5, until: int = 160):
@@ -177,6 +184,150 @@ def test_rules_that_look_far_back_are_asked_apart_with_what_they_read(tmp_path):
     assert [r.labels for r in load([tmp_path / "reach-21600.rules.yaml"])] == [{"severity": "1.10"}]
 
 
+def test_rules_of_one_name_are_told_apart_by_their_labels(tmp_path):
+    """Also by labels that are hard to quote, and where one has all labels of another and more."""
+    hard = "a \"b\" \\ c\nd 'é'"
+    file = rules(
+        tmp_path,
+        "alert: Errors, expr: nothing > 50, labels: {severity: critical}",
+        "alert: Errors, expr: 'rate(http_requests_total[5m]) > 0.1', labels: {severity: medium}",
+        f"alert: Errors, expr: up == 0, labels: {{severity: medium, team: {json.dumps(hard)}}}",
+        "alert: Errors, expr: up == 0, for: 1m, labels: {severity: '{{ $labels.job }}'}",
+        "alert: Errors, expr: 'up == 2', labels: {team: a}",
+    )
+    found = replayed(up(range(FAULT + 40, 160)), errors(until=60), workdir=tmp_path, rules=file)
+    names = [str(rule.alert) for rule in load([file])]
+    assert list(found) == names and len(set(names)) == 5
+    assert [one.firing_s for one in found.values()] == [None, 30, 600, 660, None]
+    assert found[names[1]].last_firing_s < 600, "the more specific one's alerts are not its own"
+    assert without_data([up()], [file], Window(T0, at(159))) == {
+        names[0]: {"nothing"},
+        names[1]: {"http_requests_total"},
+    }
+
+
+CHAIN = [
+    "- {name: 'a \"quoted\" group', rules: [{alert: Share, expr: 'share > 0.05', for: 1m}]}",
+    "- {name: two words, rules: [{record: share, expr: 'bad / all'}]}",
+    "- {name: same, rules: [{record: bad, expr: 'sum(rate(http_requests_total{status=~\"5..\"}[5m]))'}]}",
+    "- {name: same, rules: [{record: all, expr: 'sum(rate(http_requests_total[5m]))'}]}",
+]
+
+
+def test_groups_are_evaluated_in_one_order_whatever_file_they_are_in(tmp_path):
+    """Each group sees what the one that it reads recorded a round earlier: two of them, 30 s, beside one group's."""
+    record = [up(), series("http_requests_total", lambda k: 10 + 2.0 * k, status="200"), errors(until=120)]
+    found = []
+    for turn, order in enumerate([(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)]):
+        files = [tmp_path / f"{turn}-{place}.yaml" for place in range(4)]
+        for file, place in zip(files, order, strict=True):
+            file.write_text(f"groups:\n{CHAIN[place]}\n")
+        found.append(replayed(*record, workdir=tmp_path / f"{turn}", rules=files, fault=(FAULT, 120)))
+    assert found[0] == found[1] == found[2]
+    assert (found[0]["Share"].pending_s, found[0]["Share"].firing_s) == (105, 165)
+    one = tmp_path / "one.yaml"
+    inner = [line.partition("rules: [")[2].removesuffix("]}") for line in reversed(CHAIN)]
+    one.write_text("groups:\n- name: one\n  rules:\n" + "".join(f"  - {rule}\n" for rule in inner))
+    assert replayed(*record, workdir=tmp_path, rules=one)["Share"].firing_s == 135
+
+
+def test_groups_that_read_each_other_and_slow_groups_have_one_order_too(tmp_path):
+    """Of slow ones in the order of what they read: a sample of the round before would be too old to be read."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n"
+        "- {name: a, rules: [{record: a, expr: 'up or b'}, {alert: A, expr: 'a == 0'}]}\n"
+        "- {name: b, rules: [{record: b, expr: 'a or up'}]}\n"
+        "- {name: c, interval: 10m, rules: [{alert: C, expr: 'd == 0'}]}\n"
+        "- {name: d, interval: 10m, rules: [{record: d, expr: up}]}\n"
+    )
+    found = [replayed(up(range(FAULT, 160)), workdir=tmp_path / str(n), rules=file) for n in range(4)]
+    assert all(one == found[0] for one in found)
+    assert found[0]["A"].firing_s == 0 and found[0]["C"].firing_s is not None
+
+
+EVERY = [  # a recording's interval, its alert's and its wait -> how long after the first evaluation it fires
+    ("5m", "15s", "0s", 15),  # read a scrape after it was made
+    ("5m", "15s", "2m", 135),
+    ("1m", "15s", "1m", 75),
+    ("15s", "5m", "0s", 0),
+    ("15s", "5m", "5m", 300),
+]
+
+
+@pytest.mark.parametrize("recorded, judged, wait, after_s", EVERY)
+def test_a_recording_is_made_as_often_as_its_own_group_says(tmp_path, recorded, judged, wait, after_s):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        f"groups:\n- {{name: r, interval: {recorded}, rules: [{{record: 'up:last', expr: up}}]}}\n"
+        f"- {{name: a, interval: {judged}, rules: [{{alert: Down, expr: 'up:last == 0 and up == 0', for: {wait}}}]}}\n"
+    )
+    found = replayed(up(range(FAULT + 1, 160)), workdir=tmp_path, rules=file)
+    test = yaml.safe_load((tmp_path / "reach-3600.test.yaml").read_text())["tests"][0]
+    slots = next(s["values"] for s in test["input_series"] if s["series"].startswith("up{")).split()
+    broke_s = 15 * slots.index("0")
+    slow_s = max(prometheus_seconds(recorded), prometheus_seconds(judged))
+    first_s = -(-(broke_s + (15 if recorded == "15s" else 0)) // slow_s) * slow_s
+    assert found["Down"].firing_s == first_s - broke_s + 15 + after_s  # it broke a scrape after the fault
+
+
+def test_an_interval_on_no_grid_of_scrapes(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n- {name: r, interval: 20s, rules: [{record: 'up:last', expr: up}]}\n"
+        "- {name: a, interval: 7s, rules: [{alert: Down, expr: 'up:last == 0'}]}\n"
+    )
+    found = replayed(up(range(FAULT + 1, 160)), workdir=tmp_path, rules=file)["Down"]
+    assert 15 <= found.firing_s <= 15 + 20 + 15 + 7
+
+
+def test_what_a_slow_recording_says_holds_until_it_is_made_again_or_no_more(tmp_path):
+    """Counted over a window it has a sample an interval; when its series is gone, so is what it said."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n"
+        "- {name: r, interval: 1m, rules: [{record: 'queue:max', expr: 'max by (n) (queue)'}]}\n"
+        "- {name: s, interval: 2m, rules: [{record: 'queue:last', expr: 'last_over_time(queue:max[2m])'}]}\n"
+        "- name: a\n  rules:\n"
+        "  - {alert: Many, expr: 'count_over_time(queue:max[10m]) > 11'}\n"
+        "  - {alert: Few, expr: 'count_over_time(queue:max[10m]) < 10'}\n"
+        "  - {alert: There, expr: 'queue:last > 0'}\n"
+        '  - {alert: Both, expr: \'queue:last > 0 and on (n) ALERTS{alertname="Slow", alertstate="firing"}\'}\n'
+        "- {name: b, interval: 1m, rules: [{alert: Slow, expr: 'queue > 0', for: 2m}]}\n"
+    )
+    queue = series("queue", lambda k: 3 if FAULT <= k < 100 else None, n='x "y" \\ z')
+    found = replayed(up(), queue, workdir=tmp_path, rules=file)
+    assert all(not one.problem for one in found.values())
+    assert found["Many"].firing_s is None and found["Few"].firing_s is not None
+    there, both = found["There"], found["Both"]
+    assert 15 <= there.firing_s <= 3 * 60 + 30 and 0 <= there.last_firing_s - 60 * 15 <= 4 * 60 + 30
+    assert 2 * 60 <= both.firing_s <= 4 * 60
+
+
+def test_a_slow_ratio_without_requests_is_no_number_and_no_alert(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n"
+        "- {name: r, interval: 1m, rules: [{record: ratio, expr: 'rate(a_total[5m]) / rate(b_total[5m])'}]}\n"
+        "- {name: a, rules: [{alert: None_, expr: 'ratio != ratio'}, {alert: High, expr: 'ratio > 5'}]}\n"
+    )
+    still, later = (series(f"{n}_total", lambda k, n=n: since_fault(k) * (n == "a") * (k > 80)) for n in "ba")
+    found = replayed(up(), still, later, workdir=tmp_path, rules=file)
+    assert found["None_"].fired_before and (80 - FAULT) * 15 < found["High"].firing_s < (80 - FAULT) * 15 + 120
+
+
+def test_intervals_that_read_each_other_in_a_circle_have_no_answer(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n"
+        "- {name: r, interval: 1m, rules: [{record: a, expr: 'b or up'}]}\n"
+        "- {name: s, interval: 2m, rules: [{record: b, expr: 'a or up'}]}\n"
+        "- {name: a, rules: [{alert: Circle, expr: 'a == 0'}, {alert: Down, expr: 'up == 0'}]}\n"
+    )
+    found = replayed(up(range(FAULT, 160)), workdir=tmp_path, rules=file)
+    assert "read each other" in found["Circle"].problem and found["Down"].firing_s == 0
+
+
 def test_a_rule_is_evaluated_as_often_as_its_group_says(tmp_path):
     """Unless the record is too short to hold two such evaluations, and the rule could fire in it."""
     file = tmp_path / "rules.yaml"
@@ -227,10 +378,109 @@ def test_without_the_target_there_is_nothing_to_replay(tmp_path):
         replayed(errors(), workdir=tmp_path)
 
 
-def test_what_promtool_says_instead_of_an_answer_is_the_error(tmp_path):
-    file = rules(tmp_path, "alert: A, expr: up, annotations: {a: '{{ $nothing }}'}")
-    with pytest.raises(HarnessError, match="undefined variable"):
-        replayed(up(), workdir=tmp_path, rules=file)
+BROKEN = {
+    "many to many": ("expr: 'pair * on () queue > 0'", "many-to-many matching not allowed"),
+    "too many samples": ("expr: 'sum_over_time(vector(1)[2h:500ms]) > 0'", "too many samples"),
+    "one label set twice": ("expr: 'pair > 0', labels: {n: x}", "same labelset"),
+    "more than its group's limit": ("expr: 'pair > 0'", "exceeded limit of 1 with 2 alerts"),
+    "a label's template": ("expr: up, labels: {a: '{{ $nothing }}'}", "undefined variable"),
+    "a function of a later Prometheus": ("expr: 'mad_over_time(up[5m]) > 0'", "mad_over_time"),
+}
+
+
+@pytest.mark.parametrize("broken, reason", BROKEN.values(), ids=BROKEN)
+def test_a_rule_that_promtool_cannot_evaluate_costs_its_own_answer_only(tmp_path, broken, reason):
+    """Whether promtool names it or reads nothing of the file, in a group of others and read by some of them."""
+    file = rules(
+        tmp_path,
+        "alert: Down, expr: up == 0, for: 1m",
+        f"alert: Broken, {broken}",
+        "record: 'down:sum', expr: 'count(up == 0)'",
+        "alert: Sum, expr: 'down:sum > 0'",
+        "alert: Reads, expr: 'up == 0 and on () ALERTS{alertname=\"Broken\"}'",
+    )
+    if "limit" in reason:
+        file.write_text(file.read_text().replace("- name: g\n", "- name: g\n  limit: 1\n"))
+    pairs = [series("pair", lambda k: 1, n=n) for n in ("one", "two")]
+    found = replayed(
+        up(range(FAULT, 80)), *pairs, *(s._replace(labels={**s.labels, "__name__": "queue"}) for s in pairs),
+        workdir=tmp_path, rules=file,
+    )  # fmt: skip
+    assert (found["Down"].firing_s, found["Sum"].firing_s) == (60, 0)
+    assert found["Down"].problem == found["Sum"].problem == ""
+    assert found["Broken"].problem.startswith("promtool could not evaluate it: ") and reason in found["Broken"].problem
+    assert found["Broken"].firing_s is None
+    assert reason in found["Reads"].problem
+
+
+def test_a_recording_that_promtool_cannot_evaluate_costs_who_reads_it_and_nobody_else(tmp_path):
+    recording = "record: 'bad:sum', expr: 'pair * on () pair'"
+    pairs = [series("pair", lambda k: 1, n=n) for n in ("one", "two")]
+    down = "alert: Down, expr: up == 0"
+    (tmp_path / "unread").mkdir()
+    unread = rules(tmp_path / "unread", recording, down)
+    assert replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path / "unread", rules=unread)["Down"].firing_s == 0
+    assert "bad:sum" not in (tmp_path / "unread" / "reach-3600.rules.yaml").read_text()
+    read = rules(tmp_path, recording, "record: 'worse:sum', expr: 'bad:sum'", "alert: Bad, expr: 'worse:sum > 0'", down)
+    together = read.read_text()
+    slower = together.replace("  rules:", "  interval: 1m\n  rules:", 1)
+    for text in (together, slower.replace("  - {alert: Bad", "- name: h\n  rules:\n  - {alert: Bad")):
+        read.write_text(text)
+        found = replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path, rules=read)
+        assert (found["Down"].firing_s, found["Down"].problem) == (0, "")
+        assert found["Bad"].problem.startswith("promtool could not evaluate bad:sum, which it reads: ")
+
+
+def test_of_rules_of_one_name_the_broken_one_is_found(tmp_path):
+    file = rules(
+        tmp_path,
+        "alert: Down, expr: up == 0, labels: {severity: page}",
+        "alert: Down, expr: 'pair * on () pair > 0', labels: {severity: ticket}",
+    )
+    pairs = [series("pair", lambda k: 1, n=n) for n in ("one", "two")]
+    found = replayed(up(range(FAULT, 80)), *pairs, workdir=tmp_path, rules=file)
+    assert found['Down{severity="page"}'].firing_s == 0
+    assert "many-to-many" in found['Down{severity="ticket"}'].problem
+
+
+def test_a_rule_that_reads_everything_is_answered_or_fails_alone(tmp_path):
+    many = [series("queue", lambda k: 1, until=44, n=str(n)) for n in range(400)]
+    file = rules(
+        tmp_path,
+        "alert: Down, expr: up == 0",
+        "alert: All, expr: 'count({__name__=~\".+\"}) > 300'",
+        "alert: Most, expr: 'count(count_over_time({__name__=~\".+\"}[10m:])) > 300'",
+    )
+    found = replayed(up(range(FAULT, 44), until=44), *many, workdir=tmp_path, rules=file, fault=(FAULT, 43), until=44)
+    assert (found["Down"].firing_s, found["All"].fired_before) == (0, True)
+    assert "too many samples" in found["Most"].problem
+
+
+@pytest.mark.parametrize(
+    "does, reason", [("kill -9 $$", "signal 9"), ("exit 7", "ended with 7"), ("exec sleep 99", "no answer within")]
+)
+def test_a_promtool_that_ends_or_hangs_at_one_rule_costs_that_rule(tmp_path, monkeypatch, does, reason):
+    if "sleep" in does:
+        monkeypatch.setattr(module, "ANSWER_WITHIN_S", 1.0)
+        monkeypatch.setattr(module, "ALONE_WITHIN_S", 4.0)
+    fake = tmp_path / "promtool"
+    fake.write_text(
+        f'#!/bin/sh\nfile=$(sed -n \'s/^"\\(.*rules.yaml\\)"$/\\1/p\' "$3")\n'
+        f'grep -q Bad "$file" && {does}\nexec {PROMTOOL} "$@"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr(recording, "PROMTOOL", str(fake))
+    names = [f"alert: {name}, expr: up == 0" for name in ("A", "B", "Bad", "C", "D")]
+    found = replayed(up(range(FAULT, 80)), workdir=tmp_path / "work", rules=rules(tmp_path, *names))
+    assert reason in found["Bad"].problem
+    assert {name: one.firing_s for name, one in found.items() if not one.problem} == dict.fromkeys("ABCD", 0)
+
+
+def test_a_promtool_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "PROMTOOL", str(tmp_path / "none"))
+    monkeypatch.setattr(promtool.shutil, "which", lambda _: None)
+    with pytest.raises(HarnessError, match="promtool cannot be started"):
+        replayed(up(), workdir=tmp_path)
 
 
 def test_alerts_without_their_data_are_named():
@@ -243,7 +493,8 @@ def test_alerts_without_their_data_are_named():
 
 
 def test_a_rule_reaches_as_far_back_as_what_it_reads_and_as_it_waits():
-    reach = {rule.name: reach_s(rule, recordings([RULES])) for rule in load([RULES])}
+    depends = Dependencies(entries([RULES]))
+    reach = {entry.rule.name: depends.reach_s(entry) for entry in depends.entries}
     assert reach["HighErrorRatio"] == 300 + 120
     assert reach["ErrorBudgetBurn"] == 3600
     assert reach["Watchdog"] == 0

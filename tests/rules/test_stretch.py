@@ -14,6 +14,7 @@ TARGET = {"job": "server", "instance": "i"}
 GRID = Grid(start=START, slots=6, fault_slot=4, step_s=15, time_scale=60)
 WINDOW = Window(START - 0.1, START + 1.35)
 NO = None  # no sample at this scrape
+BEFORE = "1699999850 "  # a minute and the repeated baseline's 90 s before the record
 
 
 def recorded(name, *values, **labels):
@@ -49,7 +50,7 @@ def stretched(*series, baseline=0, types=None):
             {},
             "1.2345678901234 NaN Inf -Inf 1e+300 1e-07",
         ),
-        ("process_start_time_seconds", (START - 60,) * 5 + (START + 1,), {}, "-3600 -3600 -3600 -3600 -3600 60"),
+        ("process_start_time_seconds", (START - 60,) * 5 + (START + 1,), {}, "1699996400 " * 5 + "1700000060"),
         ("lifetime_seconds", (1, 2, 3, 4, 5, 6), {}, "1 2 3 4 5 6"),
     ],
     ids=[
@@ -65,7 +66,7 @@ def stretched(*series, baseline=0, types=None):
         "a reset stays a reset",
         "a reset that rebasing would hide stays one",
         "numbers keep all their digits",
-        "a moment is moved to the test's time",
+        "a moment of the gate is stretched as the record is",
         "a duration is no moment",
     ],
 )
@@ -113,7 +114,7 @@ def test_another_target_being_down_does_not_matter():
         ("x_total", (5, 6, 7, 8, 0, 1), "420 480 540 600 660 720 | 780 840 900 960 0 60"),
         ("x_total", (5, 5, 5, 5, 5, 8), "300 300 300 300 300 300 | 300 300 300 300 300 480"),
         ("x_total", (NO, NO, NO, NO, 5, 8), "_ _ _ _ _ _ | _ _ _ _ 300 480"),
-        ("process_start_time_seconds", (START - 1,) * 6, "-60 -60 -60 -60 -60 -60 | -60 -60 -60 -60 -60 -60"),
+        ("process_start_time_seconds", (START - 1,) * 6, f"{BEFORE * 6}| {BEFORE * 6}".strip()),
     ],
     ids=[
         "a gauge repeats",

@@ -1,0 +1,142 @@
+"""Rules and series put to `promtool test rules`, and what it finds at given moments."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.units import prometheus_duration
+
+Sample = tuple[Mapping[str, str], float]
+
+_NAME = r'[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\]|\\.)*"'
+_LABEL = re.compile(rf'({_NAME})=("(?:[^"\\]|\\.)*")(?:, )?')
+_SAMPLE = re.compile(rf'\{{((?:(?:{_NAME})="(?:[^"\\]|\\.)*"(?:, )?)*)\}} (\S+?)(?:, |$)')
+_GOT = re.compile(r"^ +got: ?(.*)$", re.MULTILINE)
+_RULE = re.compile(r"^ +rule: (.*), time: [0-9a-zµ.]+, err: (.*)$", re.MULTILINE)
+
+
+class Unanswered(Exception):
+    """promtool gave no answer: why, and of the rules that it could not evaluate, where it names any, why by name."""
+
+    def __init__(self, reason: str, rules: Mapping[str, str] | None = None, late: bool = False):
+        super().__init__(reason)
+        self.rules = rules or {}
+        self.late = late
+
+
+@dataclass(frozen=True)
+class Question:
+    """A test of rules. All times are seconds of the test, which begins at 0."""
+
+    rules: Path
+    group_order: Sequence[str]  # the names of all groups
+    evaluation_s: float
+    step_s: float  # from value to value of a series
+    series: Sequence[tuple[str, str]]  # each its notation and its values
+    expr: str
+    at_s: Sequence[float]
+
+
+class Promtool:
+    """Runs promtool, which may take minutes, so that it ends with us: by `end`, or when we are killed."""
+
+    def __init__(self, promtool: str | Path):
+        setpriv = shutil.which("setpriv")  # of util-linux
+        self._argv = [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), str(promtool)]
+        self._running: set[subprocess.Popen] = set()
+        self._over = False
+
+    def answer(self, question: Question, file: Path, within_s: float) -> list[list[Sample]]:
+        """What the expression gives at each of the moments; the test is left in the file. Raises Unanswered.
+
+        It is put as expectations that cannot hold, because what promtool got instead is exact.
+        """
+        impossible = [{"labels": "nothing", "value": -1}]
+        test = {
+            "rule_files": [re.sub(r"([*?\[\\])", r"\\\1", str(question.rules))],  # promtool takes it for a pattern
+            "evaluation_interval": prometheus_duration(question.evaluation_s),
+            "group_eval_order": list(question.group_order),  # it is random without
+            "tests": [
+                {
+                    "interval": prometheus_duration(question.step_s),
+                    "input_series": [{"series": name, "values": values} for name, values in question.series],
+                    "promql_expr_test": [
+                        {"expr": question.expr, "eval_time": prometheus_duration(at), "exp_samples": impossible}
+                        for at in question.at_s
+                    ],
+                }
+            ],
+        }
+        file.write_text(json.dumps(test, indent=0, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
+        code, said = self._test_rules(file, within_s)
+        if failed := _RULE.findall(said):
+            raise Unanswered(failed[0][1], dict(failed))
+        got = _GOT.findall(said)
+        if len(got) != len(question.at_s):
+            ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with {code}"
+            raise Unanswered(_reason(said) or f"{ended} and no reason")
+        return [_samples(text) for text in got]
+
+    def end(self) -> None:
+        """Kill what runs, and what is started from now on."""
+        self._over = True
+        for process in list(self._running):
+            process.kill()
+
+    def _test_rules(self, file: Path, within_s: float) -> tuple[int, str]:
+        """Its exit code and what it said. Raises Unanswered, or HarnessError where it cannot be started."""
+        try:
+            process = subprocess.Popen(
+                [*self._argv, "test", "rules", str(file)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                encoding="utf-8", errors="replace",
+                env={**os.environ, "TMPDIR": str(file.parent)},  # its storage, which it leaves when it is killed
+            )  # fmt: skip
+        except OSError as error:
+            raise HarnessError(f"promtool cannot be started: {error}") from None
+        with process:
+            self._running.add(process)
+            if self._over:
+                process.kill()
+            try:
+                out, errors = process.communicate(timeout=within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise Unanswered(f"it gave no answer within {within_s:g} s", late=True) from None
+            finally:
+                self._running.discard(process)
+        return process.returncode, errors + out
+
+
+def _reason(said: str) -> str:
+    """The first thing that went wrong, of all that promtool says."""
+    lines = [line.strip() for line in said.splitlines()]
+    lines = [line for line in lines if line and line != "FAILED:" and not line.startswith("Unit Testing:")]
+    return next((line.rpartition(", err: ")[2] for line in lines if ", err: " in line), " ".join(lines[:3])[:500])
+
+
+def _samples(text: str) -> list[Sample]:
+    if text == "nil":
+        return []
+    found, end = [], 0
+    while match := _SAMPLE.match(text, end):
+        labels = {_unquoted(name): _unquoted(value) for name, value in _LABEL.findall(match[1])}
+        found.append((labels, float(match[2])))
+        end = match.end()
+    if end != len(text):
+        raise Unanswered(f"what it found cannot be read: {text[end : end + 200]}")
+    return found
+
+
+def _unquoted(text: str) -> str:
+    """Go's quoted strings know the escapes that Python's know."""
+    return ast.literal_eval(text) if text.startswith('"') else text
