@@ -17,8 +17,9 @@ class Sham(Pause):
     kind: ClassVar[str] = "sham"
     sham: ClassVar[bool] = True
 
-    def start(self, stack: Stack, facts: Facts) -> None:
+    def start(self, stack: Stack, facts: Facts) -> Facts:
         """Nothing. The undo is harmless to a process that is not stopped."""
+        return facts
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         return None

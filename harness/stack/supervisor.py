@@ -4,7 +4,7 @@ After kuberuntime's restart back-off:
 - Liveness or startup failing: SIGTERM, the grace period, SIGKILL, a new container.
 - Readiness never restarts; it takes the server out of traffic and back.
 - A container that ends by itself is noticed at the next relist (1 s) and restarted at once the first time, then after a
-  back-off of 10 s that doubles up to 5 min.
+  back-off of 10 s that doubles up to 5 min. It ends with its main process; what that leaves behind is killed.
 
 Beside that it restarts its component when a file asks for it (`Component.restart_request`): that is no decision of a
 probe, so it is an event of the stack and has no back-off.
@@ -100,12 +100,9 @@ class Supervisor:
             relist = time.monotonic() + RELIST_S
 
     def _restart(self, cause: str, grace_s: float) -> None:
-        child = self.component.child
-        code = child.popen.poll()
         self._traffic(False)
-        if code is None:
-            child.end(grace_s)
-            code = child.popen.returncode
+        self.component.end(grace_s)
+        code = self.component.child.popen.returncode
         ended = time.monotonic()
         wait_s, self._backoff_s = self._backoff_s, min(max(2 * self._backoff_s, BACKOFF_S), BACKOFF_MAX_S)
         self.restarts += 1
@@ -129,7 +126,7 @@ class Supervisor:
     def _restart_as_requested(self) -> None:
         self._requested = self.component.generation
         self._traffic(False)
-        self.component.child.end(REQUEST_GRACE_S)
+        self.component.end(REQUEST_GRACE_S)
         self.restarts += 1
         self.emit("stack", "restart", component=self.component.name, cause="request")
         self._start_again()

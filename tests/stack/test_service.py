@@ -9,7 +9,7 @@ import pytest
 from steered import Steered, wait
 
 from harness.errors import ProcessDied, StackError
-from harness.stack.process import end_all
+from harness.stack.process import end_all, processes_of, send
 
 
 @pytest.fixture
@@ -70,6 +70,35 @@ def test_a_killed_server_is_restarted_at_once_and_the_second_time_after_a_back_o
     os.kill(steered.child().pid, signal.SIGKILL)
     assert wait(lambda: len(steered.restarts()) == 2)
     assert [detail["backoff_s"] for detail in steered.of("restart")] == [0.0, 10.0]
+
+
+@pytest.fixture
+def below_sh(tmp_path):
+    """The same, each server the child of a shell."""
+    it = Steered(tmp_path, below_sh=True)
+    yield it
+    it.service.stop(grace_s=0.5)
+    assert processes_of(tmp_path) == []
+
+
+def test_it_ends_with_its_main_process_and_what_that_left_does_not_keep_the_next_from_its_port(below_sh):
+    below_sh.service.start()
+    below_sh.service.wait_ready(20)
+    first = processes_of(below_sh.run, "server")
+    assert len(first) == 2
+    os.kill(below_sh.child().pid, signal.SIGKILL)  # the server goes on for now
+    assert wait(lambda: below_sh.restarts() == ["exit"] and below_sh.service.in_traffic)
+    assert not set(first) & set(processes_of(below_sh.run, "server"))
+
+
+def test_it_goes_on_while_its_main_process_does_and_a_decided_restart_ends_all_of_it(below_sh):
+    below_sh.service.start()
+    below_sh.service.wait_ready(20)
+    first = processes_of(below_sh.run, "server")
+    for pid in first:
+        send(pid, signal.SIGSTOP)
+    assert wait(lambda: below_sh.restarts() == ["liveness"] and below_sh.service.in_traffic)
+    assert not set(first) & set(processes_of(below_sh.run, "server"))
 
 
 def test_the_process_id_on_file_is_that_of_the_running_server(steered):
