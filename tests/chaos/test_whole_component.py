@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import FaultError
+from harness.errors import FaultError, StackError
 from harness.faults.inject import end_all as heal
 from harness.faults.inject import inject
 from harness.faults.kill import Kill
 from harness.faults.pause import Pause
+from harness.faults.sham import Sham
 from harness.history import History
 from harness.stack import watchdog
 from harness.stack.process import free_ports, identify, send, spawn, state
@@ -98,6 +99,14 @@ def test_another_component_is_left_alone(component):
     other = component("workers", name="server-2")
     inject(Kill(), stack, "crash", 60)
     assert react(other.addresses["server-2"], 5).kind == "accepted"
+
+
+def test_a_sham_finds_a_replica_where_none_is_named(component):
+    stack = component("one", name="server-2")
+    inject(Sham(), replace(stack, dependencies=("database",)), "sham", 60)
+    assert stack.ledger.open()[0].facts["pid"] == stack.pid("server-2").pid
+    with pytest.raises(StackError, match="'sever'"):
+        inject(Sham("sever"), stack, "sham", 60)
 
 
 FAULTS = [Kill, Pause]
