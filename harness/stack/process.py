@@ -144,7 +144,8 @@ def heed_signals() -> None:
     """
     for signum in filter(_ignored, STEERED_BY):
         signal.signal(signum, ignore)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no child's exit code can be known
+    if _ignored(signal.SIGCHLD):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else no child's exit code could be known
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.eventlog import append
 from harness.stack.ledger import Ledger, heal, undo
-from harness.stack.process import Child, spawn
+from harness.stack.process import Child, ignore, spawn
 
 CLEAN = b"q"  # the harness writes it when it has undone and ended everything itself
 
@@ -71,5 +71,5 @@ def watch(run: Path, every_s: float = 0.25, retry_s: float = 5.0) -> None:
 
 if __name__ == "__main__":
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signum, ignore)
     watch(Path(sys.argv[1]))

@@ -29,7 +29,7 @@ BUSY = {"starved": "9s", "neighbours": 1, "repeats": 0, "patience": "0s"}
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project, pushgateway):
     project = whole_project
     project.plan(["server-crash", "overload"])
-    done = project.harness("gate", "--push-to", pushgateway, timeout_s=480)
+    done = project.harness("gate", "--push-to", pushgateway, timeout_s=480, background=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
     told = urllib.request.urlopen(f"{pushgateway}/metrics").read().decode()
