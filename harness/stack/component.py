@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.stack.process import Child, Pid, end_members, members, origin, started_ticks
+from harness.stack.process import NOBODY, Child, Pid, end_members, members, origin, started_ticks
 
 
 class Component:
@@ -28,7 +28,7 @@ class Component:
         self.generation = 0
         self.since = 0.0  # monotonic: when this generation was started
         self._run, self._spawn = run, spawn
-        self._main, self._mark = Pid(-1, 0), name
+        self._main, self._mark = NOBODY, name
 
     def start(self) -> None:
         """Start the next generation. Raises StackError."""

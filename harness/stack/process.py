@@ -26,6 +26,9 @@ class Pid(NamedTuple):
     started: int
 
 
+NOBODY = Pid(-1, 0)  # where a component's main process is not known
+
+
 @dataclass
 class Child:
     """A process we started."""
@@ -180,7 +183,7 @@ def members(run: Path, mark: str, main: Pid, proc: Path = Path("/proc")) -> list
     NAME for whichever number."""
     there = _processes(proc)
     if main.pid in there and int(there[main.pid][19]) != main.started:
-        main = Pid(-1, 0)  # another process has its number
+        main = NOBODY  # another process has its number
     found = {main.pid: None} if main.pid in there else {}
     for pid, fields in there.items():
         came_of = origin(pid, run, proc) or ""
