@@ -177,17 +177,18 @@ def processes_of(run: Path, name: str | None = None, proc: Path = Path("/proc"))
     ]
 
 
-def members(run: Path, mark: str, main: Pid, proc: Path = Path("/proc")) -> list[Pid]:
+def members(run: Path, mark: str | None, main: Pid, proc: Path = Path("/proc")) -> list[Pid]:
     """Every live process of a component, its main one first: that one's descendants and process group, whatever became
     of it itself, and all of this origin, such as a daemon or a child in a session of its own. mark: NAME/NUMBER, or
-    NAME for whichever number."""
+    NAME for whichever number, or None for all of the run."""
     there = _processes(proc)
     if main.pid in there and int(there[main.pid][19]) != main.started:
         main = NOBODY  # another process has its number
     found = {main.pid: None} if main.pid in there else {}
     for pid, fields in there.items():
-        came_of = origin(pid, run, proc) or ""
-        if 1 < main.pid == int(fields[2]) or mark in (came_of, came_of.partition("/")[0]):
+        came_of = origin(pid, run, proc)
+        marked = came_of is not None and mark in (None, came_of, came_of.partition("/")[0])
+        if marked or 1 < main.pid == int(fields[2]):
             found[pid] = None
     children: dict[int, list[int]] = {}
     for pid, fields in there.items():
@@ -217,13 +218,14 @@ def end_members(run: Path, mark: str, main: Pid, known: Iterable[Pid] = (), with
 
 def end_all(run: Path, settle_s: float = 0.3, within_s: float = 3.0) -> list[Pid]:
     """SIGKILL every process of a run, again until none has been seen for `settle_s`; gives those it ended."""
+    seen: dict[Pid, None] = {}
     ended: dict[Pid, None] = {}
     give_up = time.monotonic() + within_s
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < settle_s and time.monotonic() < give_up:
-        for pid in processes_of(run):
-            send(pid, signal.SIGKILL)
-            ended[pid] = None
+        seen |= dict.fromkeys(members(run, None, NOBODY))
+        if alive := [pid for pid in seen if send(pid, signal.SIGKILL)]:
+            ended |= dict.fromkeys(alive)
             quiet_since = time.monotonic()
         time.sleep(0.05)
     return list(ended)

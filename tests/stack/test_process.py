@@ -36,6 +36,18 @@ def test_every_process_of_a_run_is_found_by_its_mark_even_a_grandchild(run):
     assert processes_of(run) == []
 
 
+def test_a_child_that_has_lost_the_mark_is_ended_with_its_parent(run):
+    spawn("parent", ["sh", "-c", f"env -i setsid sleep 60 & echo $! > {run}/child; sleep 60"], run)
+    until = time.monotonic() + 10
+    while not (run / "child").exists() or not (run / "child").read_text().endswith("\n"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.1)  # until it is what it becomes
+    child = identify(int((run / "child").read_text()))
+    assert child not in processes_of(run) and state(child)
+    assert child in end_all(run) and state(child) is None
+
+
 def test_a_stopped_process_is_ended_too(run):
     child = spawn("stopped", SLEEP, run)
     send(identify(child.pid), signal.SIGSTOP)
