@@ -53,16 +53,16 @@ class Kill(Fault):
             time.sleep(0.02)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
-        """A client: the component's own address accepted connections before, and refuses them now. Else whoever looks
-        after the component, who has started it anew; and where it has no known address, the kernel's process table, in
-        which nothing carries the component's mark."""
+        """A client: the component's own address accepted connections before, and refuses them now. Where it has no known
+        address, the kernel's process table, in which nothing carries the component's mark. Else whoever looks after the
+        component, who has started it anew."""
+        address = stack.addresses.get(self.component)
+        if address is None and not processes_of(stack.run, self.component):
+            return f"/proc: nothing is marked as {self.component} any more"
+        if address and not facts["refused_before"] and stack.react(self.component, LOOK_S).kind == "refused":
+            return f"{address} accepted connections before and refuses them now"
         if stack.started_since(self.component, facts["at"]):
             return f"{self.component} was started anew"
-        address = stack.addresses.get(self.component)
-        if address is None:
-            gone = not processes_of(stack.run, self.component)
-            return f"/proc: nothing is marked as {self.component} any more" if gone else None
-        if facts["refused_before"]:
+        if address and facts["refused_before"]:
             raise StackError(f"{address} refused connections before the fault, too, so nothing can be seen there")
-        refused = stack.react(self.component, LOOK_S).kind == "refused"
-        return f"{address} accepted connections before and refuses them now" if refused else None
+        return None
