@@ -53,8 +53,8 @@ class Kill(Fault):
             time.sleep(0.02)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
-        """A client: the component's own address accepted connections before, and refuses them now. Where it has no known
-        address, the kernel's process table, in which nothing carries the component's mark. Else whoever looks after the
+        """A client: the component's own address accepted connections before, and refuses them now. Where it has no
+        known address, the kernel's process table: nothing carries the component's mark. Else whoever looks after the
         component, who has started it anew."""
         address = stack.addresses.get(self.component)
         if address is None and not processes_of(stack.run, self.component):
