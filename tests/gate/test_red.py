@@ -58,7 +58,7 @@ def test_defects_of_one_experiment_are_each_named_and_another_without_a_fault_is
     assert probes["verdict"] == "FAIL" and "traffic" in probes["reason"]
     assert found["injected", "overload: injected"]["verdict"] == "PASS"
     silent = {key: r for key, r in found.items() if key[1].startswith("silent-crash")}
-    assert {r["verdict"] for r in silent.values()} <= {"PASS", "INCONCLUSIVE"}
+    assert {r["verdict"] for r in silent.values()} == {"INCONCLUSIVE"}, "whatever was seen, it proves nothing"
     injected = silent["injected", "silent-crash: injected"]
     assert injected["verdict"] == "INCONCLUSIVE" and "witness" in injected["reason"]
     assert silent["alert_fires", "silent-crash: ServiceDown"]["verdict"] == "INCONCLUSIVE"
