@@ -32,6 +32,12 @@ match shape:
         serve(listening())
     case "slow":
         serve(listening(), pause_s=0.3)
+    case "deferred":  # it is handed a connection only once that has sent something
+        server = listening()
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+        serve(server)
+    case "full":  # its queue has no room while it hangs, so that connections are not even made
+        serve(listening(backlog=0))
     case "deaf":  # it listens, and never accepts
         kept = listening()
         time.sleep(120)

@@ -1,8 +1,10 @@
 """A fault hits the whole component and nothing else, and its witness sees what clients of that component see."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -36,7 +38,7 @@ def component(stack):
         (stack.run / "pids" / name).write_text(json.dumps(identify(child.pid)._asdict()))
         here = replace(stack, addresses={name: f"127.0.0.1:{port}"})
         until = time.monotonic() + 20
-        while react(here.addresses[name], 1).kind != ("accepted" if accepts else "unaccepted"):
+        while react(here.addresses[name], 1, http=True).kind != ("accepted" if accepts else "unaccepted"):
             assert time.monotonic() < until
             time.sleep(0.02)
         return here
@@ -81,6 +83,25 @@ def test_all_processes_of_a_component_are_paused_and_resumed(component, shape, s
     for _ in range(2):
         assert stack.ledger.undo([entry])[0][1] == ""
         assert "T" not in processes(stack) and react(stack.addresses["server"], 5).kind == "accepted"
+
+
+@pytest.mark.parametrize("shape", ["deferred", "full"])
+def test_a_pause_shows_however_its_address_takes_connections(component, shape):
+    stack = component(shape)
+    inject(Pause(), stack, "hang", 60)
+    with contextlib.ExitStack() as waiting:
+        for _ in range(3 if shape == "full" else 0):
+            waiting.enter_context(client := socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", int(stack.addresses["server"].rpartition(":")[2])))
+        assert react(stack.addresses["server"], 0.5).kind == "unaccepted"
+    assert witness(stack).outcome == "ok"
+
+
+def test_a_dependency_that_never_speaks_is_seen_to_hang(component):
+    stack = replace(component("workers"), dependencies=("server",))
+    inject(Pause(), stack, "hang", 60)
+    assert witness(stack).outcome == "ok"
 
 
 def test_a_paused_component_is_resumed_whole_when_the_harness_is_gone(component):
@@ -160,7 +181,8 @@ def test_a_slow_component_is_not_a_paused_one(component):
     assert witness(stack).outcome == "ok"
 
 
-def test_where_nothing_was_accepted_before_a_pause_cannot_be_seen_and_a_kill_can(component):
+def test_where_nothing_was_accepted_before_a_pause_cannot_be_seen_and_a_kill_can(component, monkeypatch):
+    monkeypatch.setattr("harness.faults.pause.LOOK_S", 0.3)
     stack = component("deaf", accepts=False)
     inject(Pause(), stack, "x", 60, witness_within_s=0.1)
     assert witness(stack).outcome == "unknown" and "before the fault either" in witness(stack).detail["evidence"]
