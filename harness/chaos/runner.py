@@ -8,9 +8,11 @@ exit code says only whether a journal was written.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
+from harness.stack.process import heed_signals
 from harness.stack.secrets import masked
 
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
@@ -22,6 +24,8 @@ def command(experiment: Path, journal: Path) -> list[str]:
 
 
 def main(experiment_file: Path, journal_file: Path) -> int:
+    heed_signals()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # we are ended by it, also where a shell's & ignores it
     from chaoslib.experiment import run_experiment
     from chaoslib.loader import load_experiment
     from chaoslib.log import configure_logger

@@ -13,6 +13,7 @@ import harness
 from harness.cli import capacity, chaos, check, gate, heal, load, push, up
 from harness.cli.output import complain
 from harness.errors import HarnessError, Interrupted, PlanError
+from harness.stack.process import heed_signals, ignore
 
 COMMANDS = (gate, check, up, load, capacity, chaos, push, heal)  # each adds its own arguments
 EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
@@ -54,14 +55,18 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise Interrupted once; while that unwinds, more of them are ignored."""
+    """SIGINT, SIGTERM and SIGHUP raise Interrupted once; while that unwinds, more of them are ignored. A SIGHUP that
+    was ignored (nohup) still is; a SIGINT that was (a shell's &) is heeded, being sent on purpose. What is ignored is
+    so by this process alone, and by none of its children (`heed_signals`)."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         for s in signals:
-            signal.signal(s, signal.SIG_IGN)
+            signal.signal(s, ignore)
         raise Interrupted(signal.Signals(signum).name)
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    signals = (signal.SIGINT, signal.SIGTERM, *hangup)
+    heed_signals()
     before = {s: signal.signal(s, interrupt) for s in signals}
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.faults.fault import Facts
@@ -17,8 +17,16 @@ class Sham(Pause):
     kind: ClassVar[str] = "sham"
     sham: ClassVar[bool] = True
 
-    def start(self, stack: Stack, facts: Facts) -> None:
+    def target(self, stack: Stack) -> Facts:
+        """Where there are several replicas and none is named, the first will do."""
+        replicas = [name for name in stack.addresses if name not in stack.dependencies]
+        if self.component == "server" and replicas and "server" not in replicas:
+            return replace(self, component=replicas[0]).target(stack)
+        return super().target(stack)
+
+    def start(self, stack: Stack, facts: Facts) -> Facts:
         """Nothing. The undo is harmless to a process that is not stopped."""
+        return facts
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         return None

@@ -9,7 +9,9 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 
 from harness.checks.view import STEADY, Contract, RuleFact
 from harness.plan.gatefile import GateFile
@@ -17,6 +19,7 @@ from harness.plan.yamlfile import YamlFile, dotted, read, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
+ACTIONS = "harness.chaos.actions"
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 
 
@@ -126,10 +129,17 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
     for part in ("method", "rollbacks"):
         for i, activity in enumerate(file.data.get(part) or ()):
             provider = activity.get("provider") or {}
-            if provider.get("module") != "harness.chaos.actions":
+            if provider.get("module") != ACTIONS:
                 continue
             given, loc = provider.get("arguments") or {}, (part, i, "provider", "arguments")
             component, lease_s = given.get("component"), given.get("lease_s", 1)
+            if component is None and (default := _default_component(provider.get("func", ""))) not in (
+                None,
+                *components,
+            ):
+                at = (*loc, "component")
+                which = f"the default, {default}, is no component of this service; name one of {listed(components)}"
+                yield f"{file.place(at)}: {dotted(at)}: is missing, and {which}"
             if component is not None and component not in components and "${" not in str(component):
                 at = (*loc, "component")
                 hint = nearest(str(component), components)
@@ -138,6 +148,14 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
                 at = (*loc, "lease_s")
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
+
+
+def _default_component(func: str) -> str | None:
+    """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
+    if func == "sham":
+        return None
+    parameter = signature(resolve_name(f"{ACTIONS}:{func}")).parameters.get("component")
+    return None if parameter is None else parameter.default
 
 
 def no_such_rule(alert: str, facts: Sequence[RuleFact]) -> str:

@@ -14,7 +14,7 @@ _KIND = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
 
 
 def write(summary: Summary, out: TextIO) -> None:
-    """Write one test suite with a test case for each result, named by check and subject."""
+    """Write one test suite with a test case for each result, causes first, named by check and subject."""
     total = {
         "tests": str(len(summary.results)),
         "failures": str(len(summary.of(Verdict.FAIL))),
@@ -31,7 +31,7 @@ def write(summary: Summary, out: TextIO) -> None:
             element.attrib |= {"tests": "1", "errors": "1"}
         nothing = ET.SubElement(suite, "testcase", {"classname": "gate", "name": "anything judged", "time": "0"})
         ET.SubElement(nothing, "error", {"type": "INCONCLUSIVE", "message": "nothing was judged"})
-    for result in summary.results:
+    for result in summary.ordered:
         about = {"classname": _xml(result.check), "name": _xml(result.subject), "time": "0"}
         case = ET.SubElement(suite, "testcase", about)
         if result.verdict is Verdict.PASS:

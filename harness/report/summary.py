@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.verdict import Result, Verdict, worst
 
+CAUSES = ("injected", "recorded")  # the checks of the experiments and of the record themselves
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -38,9 +40,15 @@ class Summary:
         """What the command ends with."""
         return self.verdict.exit_code
 
+    @property
+    def ordered(self) -> list[Result]:
+        """The results, each cause before what follows from it: first whether the record and the experiments can be
+        relied on, then what was seen in them."""
+        return sorted(self.results, key=lambda result: result.check not in CAUSES)
+
     def of(self, verdict: Verdict) -> list[Result]:
-        """The results with one verdict, in their order."""
-        return [r for r in self.results if r.verdict is verdict]
+        """The results with one verdict, causes first."""
+        return [r for r in self.ordered if r.verdict is verdict]
 
 
 def utc(at: float) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ import httpx
 from harness.checks.check import Check, Execution, Query
 from harness.errors import StackError
 from harness.eventlog import Log
-from harness.stack.process import spawn
+from harness.stack import watchdog
+from harness.stack.process import Pid, end_members, identify, spawn
 
 ANSWERS_WITHIN_S = 10.0
 LAST_LINES, LINE_AT_MOST = 10, 300  # of a command's output, kept in the event; all of it is in its log
@@ -69,15 +67,18 @@ def _value(prometheus_url: str, query: str, at: float) -> dict[str, Any]:
 
 def _outcome(ask: Execution, name: str, run: Path, cwd: Path | None) -> dict[str, Any]:
     """{"exit_code": n} or {"error": why it did not run to its end}."""
+    guard = watchdog.start(run, name)  # the stack's is gone by now, or somebody else's
     try:
         child = spawn(name, [*ask.argv, str(run)], run, env={"HARNESS_RUN_FOLDER": str(run)}, cwd=cwd)
+        main = identify(child.pid) or Pid(child.pid, 0)
+        try:
+            return {"exit_code": child.popen.wait(ask.timeout_s)}
+        except subprocess.TimeoutExpired:
+            return {"error": f"was not over after {ask.timeout_s:g} s"}
+        finally:
+            end_members(run, name, main)  # what it left behind, too
+            child.popen.wait()
     except (StackError, ValueError) as error:
         return {"error": f"could not be started: {error}"}
-    try:
-        return {"exit_code": child.popen.wait(ask.timeout_s)}
-    except subprocess.TimeoutExpired:
-        return {"error": f"was not over after {ask.timeout_s:g} s"}
     finally:
-        with suppress(ProcessLookupError):  # what it left behind, too
-            os.killpg(child.pid, signal.SIGKILL)
-        child.popen.wait()
+        watchdog.dismiss(guard)

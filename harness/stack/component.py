@@ -1,4 +1,4 @@
-"""A component: one process of the stack that a fault can name, through all the processes that take its place."""
+"""A component: what a fault can name, one process with all that come of it, through all that take its place."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.stack.process import Child, started_ticks
+from harness.stack.process import NOBODY, Child, Pid, end_members, members, origin, started_ticks
 
 
 class Component:
     """A named process. Each start is a new generation; the process id is on file in `pids/NAME` of the run.
+
+    It lives as long as its main process, the one that was started, as a container does. What that one leaves behind is
+    ended with it: it would hold the port that the next generation needs.
 
     Whoever looks at several of its fields, or changes them, holds `lock`.
     """
@@ -25,6 +28,7 @@ class Component:
         self.generation = 0
         self.since = 0.0  # monotonic: when this generation was started
         self._run, self._spawn = run, spawn
+        self._main, self._mark = NOBODY, name
 
     def start(self) -> None:
         """Start the next generation. Raises StackError."""
@@ -34,18 +38,22 @@ class Component:
             self.since = time.monotonic()
             pid_file = self._run / "pids" / self.name
             pid_file.parent.mkdir(exist_ok=True)
+            self._main = Pid(self.child.pid, started_ticks(self.child.pid) or 0)
             scratch = pid_file.with_suffix(".new")
-            scratch.write_text(json.dumps({"pid": self.child.pid, "started": started_ticks(self.child.pid) or 0}))
+            self._mark = origin(self.child.pid, self._run) or self.name
+            scratch.write_text(json.dumps({**self._main._asdict(), "mark": self._mark}))
             os.replace(scratch, pid_file)
 
     def alive(self) -> bool:
         return self.child is not None and self.child.alive()
 
     def end(self, grace_s: float) -> None:
-        """SIGTERM, the grace, SIGKILL; nothing where there is no process."""
-        with self.lock:
-            if self.child is not None:
-                self.child.end(grace_s)
+        """SIGTERM to the main process, the grace, SIGKILL, also to all that is left of it; nothing where there is no
+        process. Not for whoever holds the lock: nobody else may wait for so long."""
+        if self.child is not None:
+            known = members(self._run, self._mark, self._main)
+            self.child.end(grace_s)
+            end_members(self._run, self._mark, self._main, known)
 
     @property
     def restart_request(self) -> Path:

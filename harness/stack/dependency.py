@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from harness.errors import StackError
 from harness.stack.component import Component
 from harness.stack.ready import TEST_TIMEOUT_S, not_ready, wait_until
-from harness.stack.spec import DependencySpec
+from harness.stack.spec import DependencySpec, filled
 
 ATTACHED_READY_WITHIN_S = 30.0
 POLL_S = 0.1
@@ -57,6 +58,18 @@ class Dependency:
         if self.component is not None:
             self.component.end(REQUEST_GRACE_S)
 
+    @property
+    def address(self) -> str | None:
+        """HOST:PORT at which it accepts connections, where that is known."""
+        if self.spec.test.tcp:
+            return filled(self.spec.test.tcp, self._values)
+        if self.spec.takes_port:
+            return f"127.0.0.1:{self._values['port']}"
+        if not self.spec.test.http:
+            return None
+        url = urlsplit(filled(self.spec.test.http, self._values))
+        return f"{url.hostname}:{url.port or {'http': 80}.get(url.scheme, 443)}"
+
     def _wait_ready(self) -> None:
         within_s = self.spec.start.ready_within if self.spec.start else ATTACHED_READY_WITHIN_S
         until = time.monotonic() + within_s
@@ -72,6 +85,7 @@ class Dependency:
         while not self._stop.wait(POLL_S):
             if not component.alive() and ended != component.generation:
                 ended, code = component.generation, component.child.popen.returncode
+                component.end(0.0)  # what it left behind
                 self.emit("stack", "exited", "fail", component=component.name, code=code)
             try:
                 asked = component.restart_request.stat().st_mtime

@@ -11,7 +11,8 @@ from typing import Any
 
 from harness.errors import StackError, UsageError
 from harness.stack.ledger import Ledger
-from harness.stack.process import Pid, identify
+from harness.stack.process import Pid, end_members, identify, members, origin
+from harness.stack.reach import Reaction, react
 
 ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
@@ -29,6 +30,7 @@ class Stack:
     time_scale: float
     access: Mapping[str, Any] = field(default_factory=dict)  # arguments of generator.command: how requests get in
     dependencies: tuple[str, ...] = ()  # the components that nobody restarts unasked
+    addresses: Mapping[str, str] = field(default_factory=dict)  # HOST:PORT of each component, where it is known
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
@@ -63,13 +65,38 @@ class Stack:
 
     def pid(self, process: str) -> Pid:
         """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""
+        facts = self._on_file(process)
+        last = Pid(facts["pid"], facts["started"])
+        if identify(last.pid) != last:
+            raise StackError(f"{process} is not running (its last process was {last.pid})")
+        return last
+
+    def members(self, component: str, main: Pid) -> list[Pid]:
+        """Every live process of a component, its main one first."""
+        return members(self.run, self._mark(component, main), main)
+
+    def kill(self, component: str, main: Pid) -> list[Pid]:
+        """SIGKILL to every process of a component; gives those it ended. What takes its place meanwhile is spared."""
+        return end_members(self.run, self._mark(component, main), main)
+
+    def started_since(self, process: str, at: float) -> bool:
+        """Whether whoever looks after a process has started it anew since a moment."""
+        return (self.run / "pids" / process).stat().st_mtime > at
+
+    def _mark(self, component: str, main: Pid) -> str:
+        facts = self._on_file(component)
+        same = (facts["pid"], facts["started"]) == main
+        return facts.get("mark", component) if same else origin(main.pid, self.run) or component
+
+    def _on_file(self, process: str) -> dict[str, Any]:
         path = self.run / "pids" / process
         try:
-            facts = json.loads(path.read_text())
+            return json.loads(path.read_text())
         except (OSError, json.JSONDecodeError) as error:
             known = ", ".join(sorted(p.name for p in path.parent.glob("*"))) or "none"
             raise StackError(f"unknown process {process!r} (known: {known})") from error
-        found = identify(facts["pid"])
-        if found is None or found.started != facts["started"]:
-            raise StackError(f"{process} is not running (its last process was {facts['pid']})")
-        return found
+
+    def react(self, component: str, within_s: float) -> Reaction | None:
+        """How a component reacts to a client of its own address; None where none is known."""
+        address = self.addresses.get(component)
+        return None if address is None else react(address, within_s, http=component not in self.dependencies)

@@ -7,6 +7,7 @@ After kuberuntime (doBackOff):
   back-off of 10 s that doubles up to 5 min. It counts from the end of the latest container that had ended when the
   decision fell: of this one, or, where this one is killed for its probe, of the one before it. A container that lived
   for 10 min after the back-off last grew begins a new series.
+- A container ends with its main process; what that leaves behind is killed.
 
 Beside that it restarts its component when a file asks for it (`Component.restart_request`): that is no decision of a
 probe, so it is an event of the stack and has no back-off.
@@ -129,12 +130,9 @@ class Supervisor:
 
     def _restart(self, cause: str, grace_s: float, ended: float | None) -> None:
         """ended: when the container did so by itself, if it has."""
-        child = self.component.child
-        code = child.popen.poll()
         self._traffic(False)
-        if code is None:
-            child.end(grace_s)
-            code = child.popen.returncode
+        self.component.end(grace_s)
+        code = self.component.child.popen.returncode
         now = time.monotonic()
         with self.component.lock:
             backoff, known = self._backoff, self._ended if ended is None else ended
@@ -164,7 +162,7 @@ class Supervisor:
     def _restart_as_requested(self) -> None:
         self._requested = self.component.generation
         self._traffic(False)
-        self.component.child.end(REQUEST_GRACE_S)
+        self.component.end(REQUEST_GRACE_S)
         self._ended = time.monotonic()
         self.restarts += 1
         self.emit("stack", "restart", component=self.component.name, cause="request")

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.stack.process import Pid, send, state
+from harness.stack.process import Pid, members, send, state
 
 END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
@@ -94,9 +94,15 @@ def owned(run: Path) -> bool:
 # -- the verbs ---------------------------------------------------------------------------------------------------
 
 
-def _continue(run: Path, pid: int, started: int) -> None:
-    """Wake a stopped process."""
-    send(_process(pid, started), signal.SIGCONT)
+def _continue(
+    run: Path, pid: int, started: int, component: str | None = None, others: Sequence[Sequence[int]] = ()
+) -> None:
+    """Wake a stopped process; with `component`, all processes of that component, and those `others` that were."""
+    stopped = [_process(pid, started), *(_process(*other) for other in others)]
+    if component is not None:
+        stopped += members(run, component, stopped[0])
+    for one in dict.fromkeys(stopped):
+        send(one, signal.SIGCONT)
 
 
 def _end(run: Path, pid: int, started: int) -> None:

@@ -285,6 +285,7 @@ class Notifier:
 def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     """The replicas, probed and supervised, behind a front door where there are several; and `stack.json`."""
     plan, run, ports = assembly.plan, assembly.run, assembly.ports
+    ours = [d for d in dependencies if d.component is not None]
     here = Stack(
         run=run,
         service=plan.service.name,
@@ -293,7 +294,9 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
         access=generator_options(plan.service.requests, assembly.private, assembly.state),
-        dependencies=tuple(d.name for d in dependencies if d.component is not None),
+        dependencies=tuple(d.name for d in ours),
+        addresses={name: f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names}
+        | {d.name: d.address for d in ours if d.address is not None},
     )
     door = None
     if plan.entrance == FRONT_DOOR:

@@ -1,6 +1,7 @@
 """A process that outlives the harness by seconds: it heals a run whose harness is gone, and undoes overdue faults.
 
-`python -m harness.stack.watchdog RUN`, its standard input a pipe that the harness holds open.
+`python -m harness.stack.watchdog RUN [NAME]`, its standard input a pipe that the harness holds open. With NAME it only
+ends the processes of that name once the harness is gone: what they belong to may be somebody else's.
 
 It ignores the signals that end a session, because it is needed just then.
 """
@@ -18,14 +19,15 @@ from pathlib import Path
 
 from harness.eventlog import append
 from harness.stack.ledger import Ledger, heal, undo
-from harness.stack.process import Child, spawn
+from harness.stack.process import NOBODY, Child, end_members, ignore, spawn
 
 CLEAN = b"q"  # the harness writes it when it has undone and ended everything itself
 
 
-def start(run: Path) -> Child:
-    """Start the watchdog of a run; give it CLEAN through `dismiss` when nothing is left to heal."""
-    argv = [sys.executable, "-m", "harness.stack.watchdog", str(run)]
+def start(run: Path, *only: str) -> Child:
+    """Start the watchdog of a run, or only of its processes of one name; give it CLEAN through `dismiss` when nothing
+    is left to heal."""
+    argv = [sys.executable, "-m", "harness.stack.watchdog", str(run), *only]
     return spawn("watchdog", argv, run, stdin=subprocess.PIPE, marked=False)
 
 
@@ -69,7 +71,13 @@ def watch(run: Path, every_s: float = 0.25, retry_s: float = 5.0) -> None:
     (run / "owner.json").unlink(missing_ok=True)
 
 
+def watch_one(run: Path, name: str) -> None:
+    """Wait for the harness to dismiss us or to be gone; then end what it started by this name."""
+    if os.read(0, 1) != CLEAN:
+        end_members(run, name, NOBODY)
+
+
 if __name__ == "__main__":
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(signum, signal.SIG_IGN)
-    watch(Path(sys.argv[1]))
+        signal.signal(signum, ignore)
+    (watch_one if sys.argv[2:] else watch)(Path(sys.argv[1]), *sys.argv[2:])

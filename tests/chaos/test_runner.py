@@ -32,11 +32,11 @@ def experiment(method, **over):
     }
 
 
-def begin(stack, content, argv=None):
+def begin(stack, content, argv=None, **options):
     file, journal = stack.run / "experiment.yaml", stack.run / "journals" / "e.json"
     file.write_text(yaml.safe_dump(content))
     env = {**os.environ, ENV: str(stack.run), EXPERIMENT: "e"}
-    return subprocess.Popen(argv(file, journal) if argv else runner.command(file, journal), env=env), journal
+    return subprocess.Popen(argv(file, journal) if argv else runner.command(file, journal), env=env, **options), journal
 
 
 def test_a_whole_experiment_leaves_its_journal_and_its_steps_as_events(stack):
@@ -52,9 +52,16 @@ def test_a_whole_experiment_leaves_its_journal_and_its_steps_as_events(stack):
     assert steps == [("pause", "begin"), ("pause", "end"), ("heal", "begin"), ("heal", "end")]
 
 
+def in_background():
+    """As a shell without job control starts what ends in &."""
+    for signum in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(signum, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR1])
 def test_interrupted_it_rolls_back(stack, signum):
-    child, _ = begin(stack, experiment([("pause", {}, {}), ("sham", {}, {"pauses": {"before": 60}})]))
+    content = experiment([("pause", {}, {}), ("sham", {}, {"pauses": {"before": 60}})])
+    child, _ = begin(stack, content, preexec_fn=in_background)
     until = time.monotonic() + 30
     while state(stack.pid("server")) != "T" and time.monotonic() < until:
         time.sleep(0.05)

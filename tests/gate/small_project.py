@@ -69,10 +69,12 @@ class Project:
         assert old in text, f"{file} has no {old!r}"
         (self.folder / file).write_text(text.replace(old, new))
 
-    def harness(self, *args, timeout_s=270, **env):
-        """Run a command of the harness here; gives the finished process."""
+    def harness(self, *args, timeout_s=270, background=False, **env):
+        """Run a command of the harness here; gives the finished process. background: as a script's `harness ... &`,
+        which has it ignore SIGINT."""
+        argv = [sys.executable, "-m", "harness.cli", *args]
         return subprocess.run(
-            [sys.executable, "-m", "harness.cli", *args],
+            ["bash", "-c", '"$@" & wait $!', "bash", *argv] if background else argv,
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}", **env},
             capture_output=True,

@@ -29,7 +29,7 @@ BUSY = {"starved": "9s", "neighbours": 1, "repeats": 0, "patience": "0s"}
 def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(whole_project, pushgateway):
     project = whole_project
     project.plan(["server-crash", "overload"])
-    done = project.harness("gate", "--push-to", pushgateway, timeout_s=480)
+    done = project.harness("gate", "--push-to", pushgateway, timeout_s=480, background=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASS") and not leftovers(project.folder)
     told = urllib.request.urlopen(f"{pushgateway}/metrics").read().decode()
@@ -59,7 +59,7 @@ def test_defects_of_one_experiment_are_each_named_and_another_without_a_fault_is
     assert probes["verdict"] == "FAIL" and "traffic" in probes["reason"]
     assert found["injected", "overload: injected"]["verdict"] == "PASS"
     silent = {key: r for key, r in found.items() if key[1].startswith("silent-crash")}
-    assert {r["verdict"] for r in silent.values()} <= {"PASS", "INCONCLUSIVE"}
+    assert {r["verdict"] for r in silent.values()} == {"INCONCLUSIVE"}, "whatever was seen, it proves nothing"
     injected = silent["injected", "silent-crash: injected"]
     assert injected["verdict"] == "INCONCLUSIVE" and "witness" in injected["reason"]
     assert silent["alert_fires", "silent-crash: ServiceDown"]["verdict"] == "INCONCLUSIVE"

@@ -302,4 +302,13 @@ def test_experiments_name_the_replicas(project):
     assert "probes: says nothing of server-1 and server-2; say restart: never, readiness: any" in str(error.value)
     for file in (project / "experiments").glob("*.yaml"):
         name_replicas(file)
+    crash, sham = (project / f"experiments/{name}.yaml" for name in ("server-crash", "sham"))
+    assert "component" not in sham.read_text(), "a sham finds one by itself"
+    crash.write_text((named := crash.read_text()).replace("component: server-2, ", ""))
+    with pytest.raises(PlanError) as error:
+        load(project, replicas=2)
+    [problem] = error.value.problems
+    assert problem.startswith("experiments/server-crash.yaml:") and "[0].provider.arguments.component: is " in problem
+    assert "missing, and the default, server, is no component of this service; name one of server-1 and s" in problem
+    crash.write_text(named)
     assert load(project, replicas=2).service.replica_names == ("server-1", "server-2")

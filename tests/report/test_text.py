@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from told import EMPTY, GREEN, HOSTILE, LATENCY, RED, SILENT, UNCLEAR
 
-from harness.report import text
+from harness.report import junit, text
 from harness.verdict import Verdict
 
 
@@ -25,6 +25,20 @@ def test_the_report_reads_as_its_golden_file(name):
 def test_the_worst_comes_first_and_every_result_has_its_line():
     marks = re.findall(r"^  (FAIL|\?|PASS) ", written(RED), re.M)
     assert marks == ["FAIL", "?", "PASS", "PASS"]
+
+
+def test_a_cause_stands_before_what_follows_from_it():
+    made = [
+        replace(LATENCY, check=check, subject=f"x: {check}", verdict=verdict, remedy="mend it")
+        for verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL)
+        for check in ("alert_fires", "clients", "injected", "answers", "recorded")
+    ]
+    order = ["injected", "recorded", "alert_fires", "clients", "answers"]
+    summary = replace(RED, results=tuple(made))
+    assert re.findall(r"^  (?:FAIL|\?)  *x: (\w+)", written(summary), re.M) == 2 * order
+    suite = io.StringIO()
+    junit.write(summary, suite)
+    assert re.findall(r'name="x: (\w+)"', suite.getvalue())[:4] == ["injected", "recorded"] * 2
 
 
 @pytest.mark.parametrize("summary", [RED, GREEN, EMPTY, HOSTILE])

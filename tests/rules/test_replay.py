@@ -506,6 +506,7 @@ def test_a_promtool_that_still_works_ends_with_us(tmp_path, number):
     promtool.write_text(f'#!/bin/sh\nmkdir -p "$TMPDIR/storage"\necho $$ >> {tmp_path}/pids\nexec sleep 600\n')
     promtool.chmod(0o755)
     asks = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & has us ignore it
         f"import recording as r; r.PROMTOOL = {str(promtool)!r}; r.replayed(r.up(), workdir=r.Path({str(tmp_path)!r}))"
     )
     paths = os.pathsep.join(map(str, (Path(__file__).parent, *Path(__file__).parents)))

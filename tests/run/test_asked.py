@@ -1,6 +1,7 @@
 """What checks ask for is asked and run as they say, and stored with the run."""
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from harness.checks import Command, Promql, judge_all
 from harness.eventlog import Log
 from harness.history import History
 from harness.run.asked import ask_queries, run_commands
+from harness.stack.process import end_all, processes_of, spawn
 from harness.verdict import Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict
@@ -116,3 +118,26 @@ def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path, log):
     run_commands([Command(("sh", "-c", f"(sleep 1; touch {late}) & exit 0"))], tmp_path, log)
     time.sleep(1.5)
     assert not late.exists()
+
+
+def test_a_command_ends_with_the_harness_though_that_is_killed_and_the_stack_of_its_run_does_not(tmp_path):
+    spawn("server", ["sleep", "60"], tmp_path)
+    asks = f"""
+from pathlib import Path
+from harness.checks import Command
+from harness.eventlog import Log
+from harness.run.asked import run_commands
+here = Path({str(tmp_path)!r})
+run_commands([Command(("sh", "-c", "setsid sleep 60 & sleep 60"))], here, Log(here / "events.jsonl"))
+"""
+    harness = subprocess.Popen([sys.executable, "-c", asks])
+    until = time.monotonic() + 20
+    while len(processes_of(tmp_path, "command-1")) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(processes_of(tmp_path, "command-1")) == 3
+    harness.kill()
+    harness.wait()
+    while processes_of(tmp_path, "command-1") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert processes_of(tmp_path, "command-1") == [] and len(processes_of(tmp_path, "server")) == 1
+    end_all(tmp_path)

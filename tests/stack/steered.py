@@ -32,6 +32,8 @@ PROBES = {  # model_construct: no pod specification may be as fast
 class Files:
     """What the servers respond to each probe, and what is recorded of it."""
 
+    below_sh = False  # whether a shell that stays is the main process of each
+
     def __init__(self, run: Path):
         self.run, self.events = run, []
         for probe in PROBES:
@@ -44,7 +46,8 @@ class Files:
         os.replace(scratch, self.run / probe)
 
     def spawn(self, name, port):
-        return spawn(name, [sys.executable, str(self.run / "server.py"), str(port), str(self.run)], self.run)
+        argv = [sys.executable, str(self.run / "server.py"), str(port), str(self.run)]
+        return spawn(name, ["sh", "-c", f"{' '.join(argv)}; true"] if self.below_sh else argv, self.run)
 
     def emit(self, source, name, outcome="ok", took=None, **detail):
         self.events.append((name, detail))
@@ -60,8 +63,9 @@ class Files:
 class Steered(Files):
     """A service over such servers."""
 
-    def __init__(self, run, names=("server",), in_rotation=lambda name, on: None):
+    def __init__(self, run, names=("server",), in_rotation=lambda name, on: None, below_sh=False):
         super().__init__(run)
+        self.below_sh = below_sh
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.service = Service(
             self.ports, PROBES, lambda name: self.spawn(name, self.ports[name]), run, self.emit, in_rotation

@@ -36,6 +36,18 @@ def test_every_process_of_a_run_is_found_by_its_mark_even_a_grandchild(run):
     assert processes_of(run) == []
 
 
+def test_a_child_that_has_lost_the_mark_is_ended_with_its_parent(run):
+    spawn("parent", ["sh", "-c", f"env -i setsid sleep 60 & echo $! > {run}/child; sleep 60"], run)
+    until = time.monotonic() + 10
+    while not (run / "child").exists() or not (run / "child").read_text().endswith("\n"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.1)  # until it is what it becomes
+    child = identify(int((run / "child").read_text()))
+    assert child not in processes_of(run) and state(child)
+    assert child in end_all(run) and state(child) is None
+
+
 def test_a_stopped_process_is_ended_too(run):
     child = spawn("stopped", SLEEP, run)
     send(identify(child.pid), signal.SIGSTOP)
@@ -111,3 +123,31 @@ def test_what_a_killed_process_wrote_for_the_moment_lies_in_the_runs_folder(run)
         time.sleep(0.02)
     child.end(0, first=signal.SIGKILL)
     assert child.log.read_text().startswith(str((run / "tmp").resolve()) + "/")
+
+
+STEERED = """
+import os, signal, subprocess, sys
+from contextlib import nullcontext
+from pathlib import Path
+from harness.cli.main import _interruptible
+from harness.stack.process import spawn
+for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(signum, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
+seen = ["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"]
+with _interruptible() if sys.argv[1] == "command line" else nullcontext():
+    os.kill(os.getpid(), signal.SIGHUP)
+    child = spawn("child", seen, Path(sys.argv[2]))
+    child.popen.wait()
+    print(child.log.read_text())
+    if sys.argv[1] == "command line":
+        subprocess.run(seen)
+"""
+
+
+@pytest.mark.parametrize(("who", "children"), [("command line", 2), ("library", 1)])
+def test_a_child_begins_with_no_signal_ignored_or_blocked_though_a_shell_has_us_ignore_some(who, children, run):
+    argv = [sys.executable, "-c", STEERED, who, str(run)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr  # SIGHUP did not end it, as nohup asks
+    assert [line.split()[1].strip("0") for line in done.stdout.splitlines() if line] == ["", ""] * children

@@ -10,7 +10,7 @@ import pytest
 from steered import PROBES, SERVER, Files, Steered, wait
 
 from harness.errors import ProcessDied, StackError
-from harness.stack.process import end_all, free_ports, spawn
+from harness.stack.process import end_all, free_ports, processes_of, send, spawn
 from harness.stack.service import Service
 from harness.stack.spec import Exec, Probe, TcpSocket
 from harness.stack.supervisor import Backoff
@@ -197,6 +197,35 @@ def test_probes_run_commands_and_connect(tmp_path):
     finally:
         service.stop(grace_s=0.5)
         end_all(tmp_path)
+
+
+@pytest.fixture
+def below_sh(tmp_path):
+    """The same, each server the child of a shell."""
+    it = Steered(tmp_path, below_sh=True)
+    yield it
+    it.service.stop(grace_s=0.5)
+    assert processes_of(tmp_path) == []
+
+
+def test_it_ends_with_its_main_process_and_what_that_left_does_not_keep_the_next_from_its_port(below_sh):
+    below_sh.service.start()
+    below_sh.service.wait_ready(20)
+    first = processes_of(below_sh.run, "server")
+    assert len(first) == 2
+    os.kill(below_sh.child().pid, signal.SIGKILL)  # the server goes on for now
+    assert wait(lambda: below_sh.restarts() == ["exit"] and below_sh.service.in_traffic)
+    assert not set(first) & set(processes_of(below_sh.run, "server"))
+
+
+def test_it_goes_on_while_its_main_process_does_and_a_decided_restart_ends_all_of_it(below_sh):
+    below_sh.service.start()
+    below_sh.service.wait_ready(20)
+    first = processes_of(below_sh.run, "server")
+    for pid in first:
+        send(pid, signal.SIGSTOP)
+    assert wait(lambda: below_sh.restarts() == ["liveness"] and below_sh.service.in_traffic)
+    assert not set(first) & set(processes_of(below_sh.run, "server"))
 
 
 def test_the_process_id_on_file_is_that_of_the_running_server(steered):
