@@ -1,0 +1,58 @@
+"""One load is reported as itself, whatever an earlier one left in the same folder."""
+
+import io
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.eventlog import Log
+from harness.history import ROW
+from harness.report.load import write
+from harness.run import load
+from harness.stack.stack import Stack
+from harness.verdict import Verdict
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def once(tmp_path, monkeypatch):
+    """Runs a load of so many requests that are answered at once; gives the report and both verdicts."""
+    log = Log(tmp_path / "events.jsonl")
+    log.event("run", "started", job="svc", scrape_s=0.25)
+    stack = Stack(tmp_path, "svc", NOBODY, NOBODY, NOBODY, 1)
+    monkeypatch.setattr(load.metrics, "recorded", lambda *_: [])
+
+    def once(n):
+        @contextmanager
+        def generating(*_):
+            if n:
+                log.event("load", "started", generator="load", epoch=time.time())
+            rows = np.zeros(n, ROW)
+            rows["intended"] = rows["sent"] = rows["done"] = time.time() + np.arange(n) / 1000
+            rows["status"], rows["seq"] = 200, np.arange(n)
+            with open(tmp_path / "requests-load.bin", "ab") as file:
+                file.write(rows.tobytes())
+            yield SimpleNamespace(alive=lambda: False, popen=SimpleNamespace(returncode=0))
+            if n:
+                log.event("load", "finished", generator="load", planned=n, visits=n, locust_requests=n)
+
+        monkeypatch.setattr(load, "generating", generating)
+        history, recorded, answers = load.load_once(stack, tmp_path / "s.py", None, 1, lambda _: None)
+        write(history, load.LOADED, recorded, out := io.StringIO(), answers)
+        return out.getvalue(), recorded.verdict, answers.verdict
+
+    return once
+
+
+def test_a_load_that_sent_nothing_repeats_no_earlier_report(once):
+    text, _, answers = once(50)
+    assert text.startswith("50 requests in") and answers is Verdict.PASS
+    text, recorded, answers = once(0)
+    assert text.startswith("0 requests in 0.0 s") and (recorded, answers) == (Verdict.INCONCLUSIVE,) * 2, text
+    assert "no request" in text
+    text, _, answers = once(20)
+    assert text.startswith("20 requests in") and answers is Verdict.PASS
