@@ -51,8 +51,8 @@ class Answers(Check):
         figures = {"measured": bad, "bound": 0, "unit": "answers"}
         if bad:
             reasons, remedy = [], ""
-            if why := unserved(history, window, self.generator, every):
-                reasons = [f"{why} (bound 0)"]
+            if why := unserved(history, window, self.generator, every, " (bound 0)"):
+                reasons = [why]
                 remedy = "see what stands before the service, or took its place (a login, a proxy), and what it answers"
             if len(wrong):
                 values = zip(*np.unique(wrong["status"], return_counts=True), strict=True)

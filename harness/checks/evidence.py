@@ -133,8 +133,9 @@ def served(rows: np.ndarray) -> np.ndarray:
     return np.isin(rows["outcome"], WHOLE) & ~redirect
 
 
-def unserved(history: History, window: Window, generator: str, rows: np.ndarray) -> str:
-    """That complete answers served nobody, and what the first of them held; empty where there is none."""
+def unserved(history: History, window: Window, generator: str, rows: np.ndarray, bound: str = "") -> str:
+    """That complete answers served nobody (with a bound on that), and what the first of them held; empty where there is
+    none."""
     some = rows[rows["outcome"] == Outcome.UNSERVED]
     if not len(some):
         return ""
@@ -147,7 +148,7 @@ def unserved(history: History, window: Window, generator: str, rows: np.ndarray)
     )
     of = count(int(np.count_nonzero(np.isin(rows["outcome"], (*WHOLE, Outcome.UNSERVED)))), "answer")
     how = [f"{np.count_nonzero(which):,} of {of} {kind}" for which, kind in kinds if which.any()]
-    return listed(how) + _first(history, window, generator)
+    return listed(how) + bound + _first(history, window, generator)
 
 
 def _first(history: History, window: Window, generator: str) -> str:
