@@ -14,31 +14,33 @@ Reader = Callable[[Response], int | None]  # the class in a response; below 0 or
 NO_CLASS, NOT_KEPT = "no readable class", "no class in what is kept of so long a response"
 UNKNOWN_CODING = "a Content-Encoding that the generator cannot undo"
 EXCERPT = 120  # characters
+OK = Outcome.OK  # looked up once, for each response needs it
 _SECRET_NAMES = re.compile(r"(?i)auth|key|token|cookie|secret|passw")
 _RANDOM = re.compile(r"(?=[\w+/=.~-]*\d)(?=[\w+/=.~-]*[A-Za-z])[\w+/=.~-]{20,}")
 _QUERY = re.compile(r"[?#][^\s\"'<>]+|(?<=://)[^\s/\"'<>@]+@")
 
 
+def plain(request: Request, response: Response) -> bool:
+    """Whether a complete response is what it seems, unless there is a class to be read in it: most are."""
+    return not (response.status >= 300 or request.expect_status) and b"content-encoding" not in response.head.lower()
+
+
 def judged(request: Request, response: Response, read: Reader | None) -> tuple[Response, int]:
     """A complete response with its content decoded and its final outcome, and the class in it, -1 without. Where `read`
     raises, there is none; but what is a mistake of the scenario, whatever the response, is raised on."""
-    if request.expect_status and response.status < 500:
-        if response.status in request.expect_status:
-            response = response._replace(outcome=Outcome.OK, error="")
-        else:
-            response = response._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {response.status}")
-    elif 300 <= response.status < 400:
-        response = response._replace(outcome=Outcome.UNSERVED, error=f"status {response.status}")
     unread = ""
-    if b"content-encoding" in response.head.lower():
+    if not plain(request, response):
+        response = _by_status(request, response)
         try:
             response = content.decoded(response)
         except content.NotDecoded:
             unread = UNKNOWN_CODING
         except content.BrokenEncoding as broken:
-            if response.outcome == Outcome.OK:
+            if response.outcome == OK:
                 response = response._replace(outcome=Outcome.UNSERVED, error=f"broken {broken}")
-    if response.outcome != Outcome.OK or read is None:
+        if response.outcome != OK:
+            return response, -1
+    if read is None:
         return response, -1
     found, why = (-1, "") if unread else _class_in(response, read)
     if found < 0 and request.expected >= 0 and response.status < 300:
@@ -46,6 +48,17 @@ def judged(request: Request, response: Response, read: Reader | None) -> tuple[R
         outcome = Outcome.NOT_READ if unread else Outcome.UNSERVED
         response = response._replace(outcome=outcome, error=unread or NO_CLASS + why)
     return response, found
+
+
+def _by_status(request: Request, response: Response) -> Response:
+    """The same, good or bad by its status and those that the request expects."""
+    if request.expect_status and response.status < 500:
+        if response.status in request.expect_status:
+            return response._replace(outcome=OK, error="")
+        return response._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {response.status}")
+    if 300 <= response.status < 400:
+        return response._replace(outcome=Outcome.UNSERVED, error=f"status {response.status}")
+    return response
 
 
 def _class_in(response: Response, read: Reader) -> tuple[int, str]:

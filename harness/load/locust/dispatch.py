@@ -32,7 +32,7 @@ from harness.load.locust.open_model import OpenModel, Visit
 from harness.load.locust.statistics import NOT_WAITED_FOR, LocustStatistics, merge
 from harness.load.recorder import Recorder
 from harness.load.request import Prepared, Request, Response
-from harness.load.served import excerpt, judged
+from harness.load.served import excerpt, judged, plain
 from harness.load.slow_client import exchange
 
 logger = logging.getLogger(__name__)
@@ -234,14 +234,14 @@ class Dispatch:
         """One row, and the same for Locust's own statistics; then what follows."""
         seq, turn, intended, (request, _, kind), request_id, visit = context
         predicted = -1
-        if response.outcome in WHOLE:
+        if response.outcome in WHOLE and (self._predicted is not None or not plain(request, response)):
             try:
                 response, predicted = judged(request, response, self._predicted)
             except Exception as wrong:
                 self._mistake(wrong)
+            if response.outcome >= Outcome.UNSERVED:
+                self._recorder.excerpt(intended, lambda: excerpt(request, response, self._client.secrets))
         outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, *_ = response
-        if outcome >= Outcome.UNSERVED:
-            self._recorder.excerpt(intended, lambda: excerpt(request, response, self._client.secrets))
         step = request.step or turn
         if request.pace is not None:
             step |= SLOW_CLIENT
