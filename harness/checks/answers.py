@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from harness.checks import samples
 from harness.checks.check import Check, NoEvidence
@@ -35,11 +36,11 @@ class Answers(Check):
 
     class Parameters(Parameters):
         phase: Phase = STEADY
-        right_at_least: Share | None = None
+        right_at_least: Share | None = Field(None, gt=0, lt=1)  # all of them no number of requests can prove
 
     @property
     def subject(self) -> str:
-        return f"{self.phase}: answers"
+        return f"{self.phase}: {'answers' if self.right_at_least is None else 'right answers'}"
 
     def judge(self, history: History) -> Result:
         """FAIL with the answers of another kind, where one is too many, or with too few right classes."""

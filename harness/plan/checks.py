@@ -63,9 +63,7 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    asked = {(type(check), check.about) for check in checks}  # with parameters of their own
-    unasked = [check for kind in UNASKED for check in kind.from_plan(None, seen)]
-    checks += [check for check in unasked if (type(check), check.about) not in asked]
+    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 
