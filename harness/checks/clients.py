@@ -118,13 +118,13 @@ def outage(intended: np.ndarray, good: np.ndarray, since: float, over: float, en
     """
     first, past = np.searchsorted(intended, [since, end])
     intended, good = intended[first:past], good[first:past]
-    until = np.searchsorted(intended, intended + OVER_S)
+    until, bad = np.searchsorted(intended, intended + OVER_S), np.concatenate([[0], np.cumsum(~good)])
     n = until - np.arange(len(intended))
-    well = np.concatenate([[0], np.cumsum(good)])
-    well = well[until] - well[:-1]
-    sound = good & (intended + OVER_S <= end) & (well >= GOOD * n)
-    begins = np.flatnonzero(~good & (n - well >= np.array([_significant(int(m)) for m in n], int)))
+    sound = good & (intended + OVER_S <= end) & (bad[until] - bad[:-1] <= (1 - GOOD) * n)
     ends = np.flatnonzero(sound & (n >= FEWEST))
+    begin = np.minimum(np.arange(len(intended)), np.searchsorted(intended, end - OVER_S))  # the last OVER_S are whole
+    many = np.array([_significant(int(m)) for m in until - begin], int)
+    begins = np.flatnonzero(~good & (bad[until] - bad[begin] >= many))
     found, at = None, 0
     while len(later := begins[begins >= at]):
         after = ends[ends > later[0]]
@@ -149,4 +149,5 @@ def _too_few(why: str) -> NoEvidence:
 @cache
 def _significant(n: int) -> int:
     """How many failures of n requests are more than 1 - GOOD beyond chance."""
-    return next(bad for bad in count(1) if stats.exceeds_significantly(bad, n, 1 - GOOD) or bad > n)
+    fewest = max(1, int(n * (1 - GOOD)))
+    return next(bad for bad in count(fewest) if stats.exceeds_significantly(bad, n, 1 - GOOD) or bad > n)

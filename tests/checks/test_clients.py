@@ -77,6 +77,7 @@ CASES = [
         FAIL,
         "failing from 2 s after the fault on and not yet served again 40 s after it, where the phase ends (bound 10 s)",
     ),
+    ("a stray error at the very end", HALF, load((20, 22), (59.98, 60)), PASS, "served again 2 s after the fault"),
     ("out again at the end", HALF, load((20, 22), (58, 60)), FAIL, "failing from 38 s after the fault on"),
     (
         "a service that never gets ready again",
