@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness import cli
 from harness.eventlog import Log
-from harness.history import ROW
+from harness.history import ROW, read_rows
 from harness.report.load import write
 from harness.run import load
-from harness.stack.stack import Stack
+from harness.stack.stack import ENV, Stack
 from harness.verdict import Verdict
 
 NOBODY = "http://127.0.0.1:9"
@@ -56,3 +57,39 @@ def test_a_load_that_sent_nothing_repeats_no_earlier_report(once):
     assert "no request" in text
     text, _, answers = once(20)
     assert text.startswith("20 requests in") and answers is Verdict.PASS
+
+
+TWO = """
+from locust import HttpUser, task
+from harness.load.locust import OpenModelUser, Request
+
+class Checks(HttpUser):
+    @task
+    def live(self):
+        pass
+
+class Steady(OpenModelUser):
+    def request(self, k):
+        return Request("GET", "/")
+"""
+FILES = {
+    "two classes": (TWO, [], "name the one to run: `locust ... Steady`, `harness load --user Steady`"),
+    "none of that name": (TWO, ["--user", "Stady"], "two.py: has no user class Stady"),
+    "no name": (TWO, ["--user", "--x"], "expected one argument"),
+    "no class": ("import harness.load.locust", [], "two.py: has no user class that Locust would run"),
+    "no schedule": (TWO, ["--user", "Checks"], "two.py: no user here keeps a schedule (Checks)"),
+}
+
+
+@pytest.mark.parametrize(("text", "argv", "says"), FILES.values(), ids=FILES)
+def test_a_file_without_one_schedule_is_a_mistake_of_its_user(tmp_path, monkeypatch, capsys, text, argv, says):
+    Stack(tmp_path, "svc", NOBODY, NOBODY, NOBODY, 1).write()
+    monkeypatch.setenv(ENV, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.py").write_text(text)
+    try:
+        code = cli.main(["load", "two.py", "--for", "1s", *argv])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2 and says in (err := capsys.readouterr().err) and "Traceback" not in err, err
+    assert not (tmp_path / "requests-load.bin").exists() or not len(read_rows(tmp_path / "requests-load.bin"))
