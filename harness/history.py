@@ -33,7 +33,7 @@ from harness.recordfile import LATEST, document, record, records, regular
 class Outcome(IntEnum):
     """How a request ended, as its client saw it."""
 
-    OK = 0  # a complete response: a status below 400, or one that the request expects
+    OK = 0  # a complete response that serves: a 2xx or a status that the request expects, with a class where it is due
     REFUSED_BY_SERVICE = 1  # a complete answer, status 400 or above
     TIMEOUT = 2  # no complete answer within the client's patience
     CONNECT_FAILED = 3
@@ -42,6 +42,8 @@ class Outcome(IntEnum):
     UNSENT = 6  # its time came and it could not be sent: the generator's failure, never the service's
     ABANDONED = 7  # the client went away itself, as it was meant to: no verdict on anybody
     UNEXPECTED_STATUS = 8  # a complete answer, status below 500, but none of those that the request says it may get
+    UNSERVED = 9  # a complete answer that serves nobody: a redirect, or no readable class for an input of a known class
+    NOT_READ = 10  # a complete answer of which the generator cannot say whether it serves: cut by it, or not decoded
 
 
 OF_EVERY_RUN = (  # the files that each run that came to its end has

@@ -11,7 +11,7 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, sent, target_up
+from harness.checks.evidence import phase, sent, served, target_up, unserved
 from harness.checks.parameters import Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
@@ -27,8 +27,9 @@ class Availability(Check):
     """The service is up for the target share of a phase, as its clients and its monitoring see it.
 
     Up means: a request gets a complete answer that is not a gateway's or the service's own "not now" (502 to 504; an
-    error such as 500 is an answer and counts in ErrorRatio), and no scrape fails while no client is answered either. A
-    scrape that fails while clients are answered is no downtime: in compressed time its own timeout is compressed too.
+    error such as 500 is an answer and counts in ErrorRatio), nor a redirect or a page in place of a prediction, and no
+    scrape fails while no client is answered either. A scrape that fails while clients are answered is no downtime: in
+    compressed time its own timeout is compressed too.
     """
 
     phase: str
@@ -58,6 +59,8 @@ class Availability(Check):
         reason = f"{percent(1 - lost / n)} of {n:,} requests answered, target {percent(self.target)}"
         remedy = "see which outcomes the unanswered requests had and what the server logged then"
         lacking = f"; {lost:,} were not"
+        if why := unserved(history, window, self.generator, rows):
+            lacking += f" ({why})"
         verdict, reason, remedy = samples.claim(lost, n, share, window.length, reason, lacking, remedy)
         reason += f"; {down or 'none'} of {count(len(up), 'scrape')} found it down"
         if alone := len(failed) - down:
@@ -82,4 +85,4 @@ def _served(rows: np.ndarray, at: np.ndarray, scrape_s: float) -> np.ndarray:
 def answered(rows: np.ndarray) -> np.ndarray:
     """Which requests got a complete answer of the service itself."""
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & ~np.isin(rows["status"], NOBODY_THERE)
-    return np.isin(rows["outcome"], (Outcome.OK, Outcome.UNEXPECTED_STATUS)) | refused
+    return served(rows) & ((rows["outcome"] != Outcome.REFUSED_BY_SERVICE) | refused)

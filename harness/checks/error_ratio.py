@@ -11,7 +11,7 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check
-from harness.checks.evidence import phase, sent
+from harness.checks.evidence import phase, sent, unserved
 from harness.checks.parameters import Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
@@ -23,6 +23,8 @@ from harness.verdict import Result
 @dataclass(frozen=True)
 class ErrorRatio(Check):
     """The share of requests that ended in a 5xx, in a wrong answer or in no complete one stays at or below the target.
+
+    An answer that serves nobody is a wrong one: a redirect, or one without a readable class to a labelled input.
 
     A 4xx counts too where the input was known to be good (it has an expected class): a service that refuses good
     radiographs fails its clients. Where nothing is known of the input, it is the client's error.
@@ -48,6 +50,8 @@ class ErrorRatio(Check):
         n, errors = len(rows), int(np.count_nonzero(failed(rows)))
         reason = f"{percent(errors / n)} of {n:,} requests failed, bound {percent(self.target)}"
         which, remedy = f" ({_outcomes(rows[failed(rows)])})", "see the server's ERROR lines of this window"
+        if why := unserved(history, window, self.generator, rows):
+            which, remedy = f"{which}; {why}", "see what stands before the service, or took its place: a login, a proxy"
         judged = samples.claim(errors, n, self.target, window.length, reason, which, remedy)
         return self.result(*judged, measured=errors / n, bound=self.target, unit="share")
 
@@ -68,7 +72,7 @@ def failed(rows: np.ndarray) -> np.ndarray:
 def _outcomes(rows: np.ndarray) -> str:
     """The commonest ways they ended: "12 status 503, 3 timeout"."""
     names = [
-        f"status {s}" if s >= 400 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
+        f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
         for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
     ]
     return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

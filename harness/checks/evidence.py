@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from harness.checks.check import NoEvidence
-from harness.history import History, Outcome, Window
+from harness.history import WHOLE, History, Outcome, Window
 from harness.stats import nearest_rank
-from harness.units import duration, percent
+from harness.units import count, duration, listed, percent
 
-UNSENT_AT_MOST = 0.001
+UNSENT_AT_MOST = NOT_READ_AT_MOST = 0.001
 UNSENT_REMEDY = "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
@@ -90,6 +90,18 @@ def setting(history: History, key: str) -> Any:
 
 
 def sent(history: History, window: Window, generator: str) -> np.ndarray:
+    """The rows that were sent in a window and whose end is known, in order; too many others are no evidence."""
+    went = waited_for(history, window, generator)
+    known = went[went["outcome"] != Outcome.NOT_READ]
+    unread = len(went) - len(known)
+    if unread > NOT_READ_AT_MOST * len(went):
+        why = f"{unread:,} of {count(len(went), 'response')} could not be read by the generator, bound "
+        why += percent(NOT_READ_AT_MOST) + _first(history, window, generator)
+        raise NoEvidence(why, "let the service answer within 1 MiB, in no Content-Encoding but gzip, deflate or br")
+    return known
+
+
+def waited_for(history: History, window: Window, generator: str) -> np.ndarray:
     """The rows that were sent in a window and waited for, in order; too many unsent ones are no evidence."""
     rows = history.requests(window, generator)
     rows = rows[rows["outcome"] != Outcome.ABANDONED]
@@ -112,3 +124,43 @@ def target_up(history: History, window: Window, job: str | None = None) -> tuple
     inside = (at >= window.start) & (at <= window.end)
     order = np.argsort(at[inside], kind="stable")
     return at[inside][order], value[inside][order]
+
+
+def served(rows: np.ndarray) -> np.ndarray:
+    """Which requests got a complete answer that is not one of another kind: a redirect, one without the class that is
+    due, one in a broken encoding. (A refusal is an answer; what it means is for each check.)"""
+    redirect = (rows["status"] >= 300) & (rows["status"] < 400) & (rows["outcome"] != Outcome.OK)
+    return np.isin(rows["outcome"], WHOLE) & ~redirect
+
+
+def unserved(history: History, window: Window, generator: str, rows: np.ndarray, bound: str = "") -> str:
+    """That complete answers served nobody (with a bound on that), and what the first of them held; empty where there is
+    none."""
+    some = rows[rows["outcome"] == Outcome.UNSERVED]
+    if not len(some):
+        return ""
+    redirect = (some["status"] >= 300) & (some["status"] < 400)
+    classless = ~redirect & (some["expected"] >= 0)
+    kinds = (
+        (classless, "hold no readable class"),
+        (redirect, "are redirects"),
+        (~redirect & ~classless, "have a broken Content-Encoding"),
+    )
+    of = count(int(np.count_nonzero(np.isin(rows["outcome"], (*WHOLE, Outcome.UNSERVED)))), "answer")
+    how = [f"{np.count_nonzero(which):,} of {of} {kind}" for which, kind in kinds if which.any()]
+    return listed(how) + bound + _first(history, window, generator)
+
+
+def _first(history: History, window: Window, generator: str) -> str:
+    """What the first answer that served nobody held, or could not be read, as the generator noted it: of the window, or
+    the last before it."""
+    noted = [
+        (at, text)
+        for e in history.of("load", "finished")
+        if e.detail.get("generator") == generator
+        for at, text in e.detail.get("excerpts") or ()
+        if at < window.end
+    ]
+    within = [text for at, text in noted if at >= window.start]
+    found = within[0] if within else max(noted, default=(0, ""))[1]
+    return f"; the first: {found}" if found else ""

@@ -13,10 +13,10 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import at_least_ms
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, sent
+from harness.checks.evidence import phase, sent, served
 from harness.checks.parameters import Milliseconds, Parameters, Phase
 from harness.checks.view import STEADY
-from harness.history import SLOW_CLIENT, WHOLE, History
+from harness.history import SLOW_CLIENT, History, Outcome
 from harness.stats import nearest_rank
 from harness.units import count, duration
 from harness.verdict import Result
@@ -26,9 +26,10 @@ from harness.verdict import Result
 class Latency(Check):
     """A percentile of the time from a request's intended moment to its complete answer stays under a bound.
 
-    Exact nearest rank over the rows of a phase. A request without a complete answer is slower than any bound. Those of
-    slow clients, which send or read slowly, are left out: how long they take is their own doing. Beside the figure that
-    is judged stands the one from the sending, which hides what a request waited for its turn.
+    Exact nearest rank over the rows of a phase. A request without a complete answer, or with one that serves nobody (a
+    redirect, a page in place of a prediction), is slower than any bound. Those of slow clients, which send or read
+    slowly, are left out: how long they take is their own doing. Beside the figure that is judged stands the one from
+    the sending, which hides what a request waited for its turn.
     """
 
     phase: str
@@ -58,7 +59,8 @@ class Latency(Check):
         took = milliseconds(rows)
         n, slow = len(took), int(np.count_nonzero(took >= self.under_ms))
         seen = nearest_rank(took, self.percentile)
-        said = "no complete answer" if math.isinf(seen) else duration(seen / 1000)
+        none = "no answer that serves" if (rows["outcome"] == Outcome.UNSERVED).any() else "no complete answer"
+        said = none if math.isinf(seen) else duration(seen / 1000)
         reason = f"p{self.percentile:g} {said} of {n:,} requests, bound {duration(self.under_ms / 1000)}"
         remedy = "compare queue wait and inference time in the metrics of this window"
         slower = f"; {slow:,} were slower"
@@ -90,5 +92,5 @@ class Latency(Check):
 
 
 def milliseconds(rows: np.ndarray, since: str = "intended") -> np.ndarray:
-    """What each request took from its intended moment (or its sending), in ms; infinite without a complete answer."""
-    return np.where(np.isin(rows["outcome"], WHOLE), 1000 * (rows["done"] - rows[since]), np.inf)
+    """What each request took from its intended moment (or its sending), in ms; infinite where it was not served."""
+    return np.where(served(rows), 1000 * (rows["done"] - rows[since]), np.inf)

@@ -36,7 +36,7 @@ class ClientExpectation(Strict):
     """What the clients may see; gate time."""
 
     errors_at_most: Share
-    recovered_within: Duration
+    recovered_within: Duration  # from the fault on, until they are served again
 
 
 class Contract(Strict):

@@ -15,6 +15,7 @@ def add_to(commands: Any) -> None:
     capacity = command(commands, "capacity", run, about)
     with_plan(capacity)
     capacity.add_argument("scenario", type=Path)
+    capacity.add_argument("--user", metavar="NAME", help="which of the scenario's user classes, where it has several")
     capacity.add_argument("--from", dest="first", default="50/s", metavar="RATE", help="where to begin (default: 50/s)")
     capacity.add_argument("--most", default="5000/s", metavar="RATE", help="where to stop (default: 5000/s)")
     capacity.add_argument("--precision", default="5%", help="how near the rates kept and broken come (default: 5%%)")
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     with screen() as watch:
         found = capacity(
             plan,
-            lambda arrivals, for_s: load_once(stack, args.scenario, arrivals, for_s, watch)[0],
+            lambda arrivals, for_s: load_once(stack, args.scenario, arrivals, for_s, watch, user=args.user)[0],
             LOADED,
             first_per_s=first_per_s,
             precision=precision,

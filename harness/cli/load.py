@@ -21,6 +21,7 @@ ACCESS = {  # files by which requests get in, in place of those that service.yam
 def add_to(commands: Any) -> None:
     load = command(commands, "load", run, "Run one scenario against the stack of `harness up`.")
     load.add_argument("scenario", type=Path)
+    load.add_argument("--user", metavar="NAME", help="which of the scenario's user classes, where it has several")
     load.add_argument("--arrivals", help="like poisson:60/s:seed=7 (default: the scenario's own)")
     load.add_argument("--for", dest="for_s", default="30s", help="how long (default: 30s)")
     load.add_argument("--corpus", type=Path, metavar="DIR", help="labelled images (default: the scenario's own)")
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     access = {name: given[name] for name in ("insecure", *ACCESS)}
     with screen() as watch:
         history, recorded, answers = load_once(
-            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes, args.corpus, access
+            Stack.current(), args.scenario, args.arrivals, for_s, watch, args.processes, args.corpus, access, args.user
         )
     with standard_output() as out:
         write(history, LOADED, recorded, out, answers)

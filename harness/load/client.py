@@ -71,6 +71,7 @@ class Client:
         self._idle_s = idle_s
         self._prefix = parts.path.rstrip("/")
         self._headers = headers
+        self.secrets = [value for _, value in headers]  # not to be quoted where the service sends them back
         self._host_line = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
         self.on_response = on_response
         self.in_flight = 0

@@ -51,7 +51,7 @@ class Connection:
     """One connection and the exchange it carries, if any. The on_* are called by the parser, within `read`."""
 
     __slots__ = (
-        "body", "body_waits", "bytes_in", "bytes_out", "client", "complete", "context", "continued", "deadline",
+        "body", "body_waits", "bytes_in", "bytes_out", "client", "complete", "context", "continued", "cut", "deadline",
         "error", "fd", "first_byte", "head", "limit", "message", "others", "parser", "rest", "reusable", "sent",
         "since", "sock", "state", "status", "tls", "wants_no_body",
     )  # fmt: skip
@@ -100,7 +100,8 @@ class Connection:
             if not self.bytes_in:
                 self.first_byte = received
             self.bytes_in += len(data)
-            known = self.status
+            if self.status < 200:
+                self.head += data
             try:
                 self.parser.feed_data(data)
             except HttpParserUpgrade:
@@ -118,8 +119,6 @@ class Connection:
                 else:
                     self.end(Outcome.REFUSED_BY_SERVICE, f"status {self.status}", received)
                 return
-            if known < 200:
-                self.head += data
             if self.continued:
                 self.continued = False
                 self._write_body()
@@ -185,7 +184,7 @@ class Connection:
             done = now()
         response = Response(
             outcome, self.status, bytes(self.body), self.sent, self.first_byte, done, self.bytes_out, self.bytes_in,
-            error,
+            error, "", self.cut, self.head,
         )  # fmt: skip
         self.context, self.deadline = None, math.inf
         if self.reusable and self.complete and self.rest is None and not self.error and not self.body_waits:
@@ -193,10 +192,8 @@ class Connection:
                 self.parser = HttpResponseParser(self)  # it waits for a body that its head announced
             self.state, self.since = IDLE, done
             self.status = self.bytes_in = self.bytes_out = 0
-            self.complete = False
-            self.body, self.first_byte = b"", math.nan
-            if self.head:
-                self.head = b""
+            self.complete = self.cut = False
+            self.body, self.first_byte, self.head = b"", math.nan, b""
             client.is_idle(self)
         else:
             self.close()
@@ -229,6 +226,8 @@ class Connection:
             if type(self.body) is bytes:
                 self.body = bytearray(self.body)
             self.body += data
+        else:
+            self.cut = True
 
     def on_message_complete(self) -> None:
         if self.status >= 200:
@@ -241,9 +240,9 @@ class Connection:
         """The state before anything was sent or received."""
         self.parser = HttpResponseParser(self)
         self.status = self.bytes_in = self.bytes_out = 0
-        self.complete = self.reusable = self.continued = self.wants_no_body = False
+        self.complete = self.reusable = self.continued = self.wants_no_body = self.cut = False
         self.body: bytes | bytearray = b""
-        self.head = b""  # what was received until the head was complete, unless that was at once
+        self.head = b""  # what was received until the head was complete
         self.body_waits = b""
         self.error = ""
         self.sent = self.first_byte = math.nan
@@ -385,12 +384,18 @@ class Connection:
 
 def _until_close(heads: bytes) -> bool:
     """Whether the first final head gives neither a length nor chunks: the body lasts until the connection ends."""
+    fields = final_fields(heads.lower())
+    return bool(fields) and not any(f.startswith((b"content-length:", b"transfer-encoding:")) for f in fields)
+
+
+def final_fields(heads: bytes) -> list[bytes]:
+    """The lines of the first final head, after any interim ones; the first is its status."""
     for head in heads.split(b"\r\n\r\n"):
-        fields = head.lower().split(b"\r\n")
-        if not fields[0].split(b" ", 2)[1:2] or fields[0].split(b" ", 2)[1].startswith(b"1"):
-            continue
-        return not any(field.startswith((b"content-length:", b"transfer-encoding:")) for field in fields[1:])
-    return False
+        lines = head.split(b"\r\n")
+        status = lines[0].split(b" ", 2)[1:2]
+        if status and not status[0].startswith(b"1"):
+            return lines
+    return []
 
 
 def error_text(error: OSError) -> str:

@@ -16,6 +16,7 @@ from harness.eventlog import Log
 from harness.history import ROW, Outcome
 from harness.load.clock import now
 
+EXCERPTS, EXCERPT_EVERY_S = 5, 1.0  # how many distinct ones are kept, and how often one is looked at
 STALL_S = 0.1  # a loop that could not run for longer than this has stalled
 SPAN_S = 1.0  # of the processor's account
 
@@ -88,6 +89,8 @@ class Recorder:
         self.rows = self.unsent = 0
         self._stalls, self._cpu = Spans(), Spans()  # when the loop stalled; CPU seconds, one span a second
         self._lags = Lags()
+        self._excerpts: dict[str, float] = {}  # of answers that serve nobody -> intended time of the first such request
+        self._excerpt_at = 0.0  # before which none is looked at
         self._deliver = deliver
         self._buffer = bytearray()
         self.begin(now())
@@ -126,6 +129,12 @@ class Recorder:
         )  # fmt: skip
         self._statistics.add(kind, length)
 
+    def excerpt(self, intended: float, make: Callable[[], str]) -> None:
+        """Keep what `make` gives, for the account: the first of each text."""
+        if intended >= self._excerpt_at and len(self._excerpts) < EXCERPTS:
+            self._excerpt_at = intended + EXCERPT_EVERY_S
+            self._excerpts.setdefault(make(), intended)
+
     def flush(self) -> None:
         """Hand over the rows so far; called ten times a second so that others can read along. Raises what that does."""
         self._lags.add(self.lags_s)
@@ -154,6 +163,7 @@ class Recorder:
             "lag_max_ms": None if p99 is None else round(self._lags.max_ms, 3),
             "stalls": self._stalls.rounded(),  # (Unix time at its end, seconds)
             "cpu": self._cpu.rounded(),  # (Unix time at its end, seconds, CPU seconds)
+            "excerpts": [(round(at, 3), text) for text, at in self._excerpts.items()],
             **more,
         }
 

@@ -36,12 +36,12 @@ class Request(NamedTuple):
     path: str
     headers: Iterable[tuple[str, str]] = ()
     body: bytes = b""
-    expected: int = -1  # the class the input was made with, -1 unknown
+    expected: int = -1  # the class the input was made with, -1 unknown; where known, only an answer with a class serves
     step: int = 0
     name: str = ""  # in Locust's statistics; the path when empty
     after_s: float = 0.0  # in a visit: how long after the previous response this request is due
     pace: ClientPace | None = None  # of a slow or aborting client
-    expect_status: Container[int] = ()  # the statuses that are good; empty: any below 400
+    expect_status: Container[int] = ()  # the statuses that are good; empty: any below 300
     anonymous: bool = False  # without the headers of the run: the request brings its own credentials, or none
 
 
@@ -59,6 +59,8 @@ class Response(NamedTuple):
     bytes_in: int
     error: str = ""  # what went wrong, as one of few distinct texts; empty when OK
     request_id: str = ""
+    cut: bool = False  # the body is longer than what of it is kept
+    head: bytes = b""  # what was received until the head was complete, with what of the body came along
 
 
 class Prepared(NamedTuple):

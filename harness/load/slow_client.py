@@ -50,7 +50,10 @@ def exchange(host: str, port: int, message: bytes, pace: ClientPace, timeout_s: 
     finally:
         timeout.close()
         one.close()
-    return Response(outcome, one.status, one.body, one.sent, one.first_byte, now(), one.bytes_out, one.bytes_in, error)
+    return Response(
+        outcome, one.status, one.body, one.sent, one.first_byte, now(), one.bytes_out, one.bytes_in, error, "", one.cut,
+        one.head,
+    )  # fmt: skip
 
 
 class _Exchange:
@@ -62,8 +65,8 @@ class _Exchange:
         self._parser = HttpResponseParser(self)
         self.status = self.bytes_out = self.bytes_in = 0
         self.sent = self.first_byte = math.nan
-        self.body = b""
-        self.complete = False
+        self.body = self.head = b""
+        self.complete = self.cut = False
 
     def connect(self, host: str, port: int) -> None:
         self._sock = gevent.socket.socket(*gevent.socket.getaddrinfo(host, port, type=gevent.socket.SOCK_STREAM)[0][:3])
@@ -94,6 +97,8 @@ class _Exchange:
             if not self.bytes_in:
                 self.first_byte = now()
             self.bytes_in += len(data)
+            if self.status < 200:
+                self.head += data
             self._parser.feed_data(data)
             if not self.complete:
                 gevent.sleep(pause_s)
@@ -109,6 +114,8 @@ class _Exchange:
     def on_body(self, data: bytes) -> None:
         if len(self.body) < KEPT_BODY_BYTES:
             self.body += data
+        else:
+            self.cut = True
 
     def on_message_complete(self) -> None:
         self.complete = self.status >= 200

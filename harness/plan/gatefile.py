@@ -64,6 +64,7 @@ class LoadSpec(Strict):
     """The steady load: `for` is how long it is judged before the first experiment; it then goes on under them."""
 
     scenario: str
+    user: str | None = None  # which of its user classes, where it has several
     arrivals: ArrivalsSpec | None = None  # instead of the scenario's own
     for_s: Duration = Field(alias="for")
     corpus: str | None = None  # a folder of images instead of the scenario's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -105,6 +106,9 @@ def load(
     for what, target in (("scenario", scenario), ("corpus", corpus)):
         if target is not None and not os.path.exists(target):
             problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
+    user = gate.load.user
+    if user is not None and scenario.is_file() and user not in re.findall(r"\w+", scenario.read_text(errors="replace")):
+        problems.append(f"{file.place(('load', 'user'))}: load.user: no class {user} in {gate.load.scenario}")
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
     facts = watched.rule_facts if watched else ()

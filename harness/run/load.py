@@ -23,11 +23,12 @@ TOGETHER = (("ca_file", "insecure"), ("client_cert", "client_key"), ("headers_fi
 
 def load_once(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
-    corpus: Path | None = None, access: Mapping[str, Any] | None = None,
+    corpus: Path | None = None, access: Mapping[str, Any] | None = None, user: str | None = None,
 ) -> tuple[History, Result, Result]:  # fmt: skip
     """Run one scenario against a stack for a time; gives the history, the generator's judgement on itself, and whether
     all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own. access: the
-    arguments of `generator.command` by which requests get in, where they differ from service.yaml.
+    arguments of `generator.command` by which requests get in, where they differ from service.yaml. user: which of the
+    scenario's user classes.
 
     Raises UsageError if a load is running there already or with what the scenario got wrong, ProcessDied with the
     generator's words if it could not run.
@@ -36,16 +37,16 @@ def load_once(
     began, ticks = time.time(), processor(stack.run)
     session = Session(None, stack, log, View(stack, time.monotonic(), watch))
     access = _access(stack.access, access or {})
-    with generating(stack, scenario, arrivals, for_s, Path.cwd(), corpus, processes, access) as load:
+    with generating(stack, scenario, arrivals, for_s, Path.cwd(), corpus, processes, access, user) as load:
         session.wait(f"load {scenario.stem}", lambda: not load.alive(), for_s + LOAD_UP_WITHIN_S, for_s)
     if load.popen.returncode != 0:
         load.check()
     rows = read_rows(stack.run / "requests-load.bin")
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
-    if len(rows):
-        first, last = rows["intended"].min(), rows["intended"].max() + 1e-6
-        for edge, at, cpu in (("begin", first, ticks), ("end", last, processor(stack.run))):
-            log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
+    # Where nothing was sent the phase is this load's all the same: without one an earlier load's would be reported.
+    first, last = (rows["intended"].min(), rows["intended"].max() + 1e-6) if len(rows) else (began, time.time())
+    for edge, at, cpu in (("begin", first, ticks), ("end", last, processor(stack.run))):
+        log.event("run", "phase", at=float(at), phase=LOADED, edge=edge, cpu=cpu)
     window = Window(time.time() - for_s - 2 * LOAD_UP_WITHIN_S, time.time())
     job = History.read(stack.run).setting("job")
     write_series(stack.run / "samples.jsonl.gz", metrics.recorded(stack.prometheus_url, job, window))

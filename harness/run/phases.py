@@ -42,7 +42,8 @@ RENEWED_WITHIN_S = 10.0
 def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
-    with generating(session.stack, plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus) as session.load:
+    about = (plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus)
+    with generating(session.stack, *about, user=plan.gate.load.user) as session.load:
         try:
             yield
         finally:
@@ -52,11 +53,11 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
 @contextmanager
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, cwd: Path, corpus: Path | None = None,
-    processes: int = 1, access: Mapping[str, Any] | None = None,
+    processes: int = 1, access: Mapping[str, Any] | None = None, user: str | None = None,
 ) -> Iterator[Generator]:  # fmt: skip
     """A generator at work against a stack, and ended with the block. access: how its requests get in; None: as the
-    stack says. Raises UsageError with what its scenario got wrong, also where that shows only in the end: its rows are
-    then not what the scenario meant."""
+    stack says. user: which of the scenario's user classes. Raises UsageError with what its scenario got wrong, also
+    where that shows only in the end: its rows are then not what the scenario meant."""
     rows = stack.run / "requests-load.bin"
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -70,6 +71,7 @@ def generating(
         name="load",
         corpus=corpus,
         processes=processes,
+        user=user,
         **(stack.access if access is None else access),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
+import numpy as np
 
 from harness.history import Outcome
 from harness.stack.stack import Stack
@@ -49,6 +50,7 @@ class View:
 
     def show(self, stage: str, stage_s: float = 0.0, stage_for_s: float | None = None) -> None:
         rows = requests.latest(self._stack.run / "requests-load.bin", 2.0)
+        rows = rows[~np.isin(rows["outcome"], requests.UNCOUNTED)]
         good = rows[rows["outcome"] == Outcome.OK]
         try:
             active = alerts.active(self._stack.prometheus_url)

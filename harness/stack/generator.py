@@ -12,6 +12,8 @@ from harness.errors import LoadEnded, UsageError
 from harness.stack.process import Child, free_ports, spawn
 
 _ERROR = re.compile(r"^\[[^\]]*\] \S+/ERROR/harness\.load\.[\w.]+: (.*)$", re.MULTILINE)
+_UNKNOWN_USER = re.compile(r"Unknown User\(s\): (\w+)")
+_NO_CHOICE = re.compile(r"^ValueError: ((?:The following user classes|There are no users) .*)$", re.MULTILINE)
 _FRAME = re.compile(r'^  File "(.*)", line (\d+)', re.MULTILINE)
 _RAISED = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*(?:: .*)?)$", re.MULTILINE)
 
@@ -46,6 +48,12 @@ def complaint(log: str, scenario: Path) -> str:
     traceback through the scenario, or Locust, which does not know our options where nobody loads it.
     """
     name = scenario.name
+    if "No User class found!" in log:
+        return f"{name}: has no user class that Locust would run (an abstract one is none), so nothing would be sent"
+    if unknown := _UNKNOWN_USER.search(log):
+        return f"{name}: has no user class {unknown[1]}"
+    if refused := _NO_CHOICE.search(log):
+        return f"{name}: {refused[1]}"
     if "unrecognized arguments: --rows" in log:
         return (
             f"{name}: has no user that keeps a schedule; derive one from harness.load.locust.OpenModelUser or "
@@ -77,14 +85,16 @@ def command(
     client_cert: Path | None = None,
     client_key: Path | None = None,
     headers_file: Path | None = None,
+    user: str | None = None,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
     the authorities to trust for https instead of the system's; insecure: any certificate; client_cert, client_key: its
-    own. headers_file: JSON object of headers for every request. It exits with 0 whatever its requests met; with
-    something else when its rows cannot be relied on. Raises UsageError when there is no such scenario.
+    own. headers_file: JSON object of headers for every request. user: which of the scenario's user classes. It exits
+    with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when
+    there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
@@ -103,4 +113,8 @@ def command(
         port = str(free_ports(1)[0])
         argv += ["--processes", str(processes), "--expect-workers", str(processes)]
         argv += ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--master-port", port]
+    if user is not None:
+        if not user.isidentifier():
+            raise UsageError(f"{scenario.name}: a user class has a name like Steady, not {user!r}")
+        argv.append(user)
     return argv

@@ -10,6 +10,7 @@ import numpy as np
 from harness.history import ROW, Outcome, Window, read_rows
 from harness.stats import nearest_rank
 
+UNCOUNTED = (Outcome.ABANDONED, Outcome.NOT_READ)  # neither good nor bad
 TAIL_ROWS = 20_000  # enough for 3 s at 6,000 requests a second
 
 
@@ -26,9 +27,9 @@ def latest(path: Path, over_s: float, now: float | None = None) -> np.ndarray:
 
 def goodput_over(path: Path, over_s: float, now: float | None = None) -> tuple[int, int]:
     """(answered well, all) of the last `over_s` seconds. What could not be sent counts as not answered well; a client
-    that went away as it was meant to is not counted at all."""
+    that went away as it was meant to, or an answer that the generator could not read, is not counted at all."""
     rows = latest(path, over_s, now)
-    rows = rows[rows["outcome"] != Outcome.ABANDONED]
+    rows = rows[~np.isin(rows["outcome"], UNCOUNTED)]
     return int(np.count_nonzero(rows["outcome"] == Outcome.OK)), len(rows)
 
 

@@ -81,6 +81,12 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(
             GATE, "for: 42s", "for: 42s\n  corpus: scenarios/no", "load.corpus: no such file: scenarios/no", id="corpus"
         ),
+        pytest.param(
+            GATE, "for: 42s", "for: 42s\n  user: Stedy", "load.user: no class Stedy in scenarios/steady.py", id="user"
+        ),
+        pytest.param(
+            GATE, "- quiet ", "- answers: {right_at_least: 100%}\n- quiet ", "should be less than 1", id="never proven"
+        ),
         pytest.param(GATE, "critical: 100%", "critical: 100", "write 100% for per cent", id="share without per cent"),
         pytest.param(GATE, "critical: 100%", "urgent: 100%", "urgent: unknown key; known: critical", id="severity"),
         pytest.param(GATE, "load:", "load: &a", "", id="an anchor is no mistake"),
@@ -364,6 +370,7 @@ NAMED = [
     ("error_ratio: {target: 1%, phase: server-crash}", checks.ErrorRatio("server-crash", 0.01)),
     ("availability: {target: 99.5%}", checks.Availability("steady", 0.995)),
     ("answers: {phase: sham}", checks.Answers("sham")),
+    ("answers: {right_at_least: 90%}", checks.Answers("steady", right_at_least=0.9)),
     (
         "clients: {experiment: sham, errors_at_most: 0.1%, recovered_within: 5s}",
         checks.Clients("sham", 0.001, 5),

@@ -32,6 +32,7 @@ from harness.load.locust.open_model import OpenModel, Visit
 from harness.load.locust.statistics import NOT_WAITED_FOR, LocustStatistics, merge
 from harness.load.recorder import Recorder
 from harness.load.request import Prepared, Request, Response
+from harness.load.served import excerpt, judged, plain
 from harness.load.slow_client import exchange
 
 logger = logging.getLogger(__name__)
@@ -232,17 +233,15 @@ class Dispatch:
     def _on_response(self, context: tuple, response: Response) -> None:
         """One row, and the same for Locust's own statistics; then what follows."""
         seq, turn, intended, (request, _, kind), request_id, visit = context
-        if request.expect_status and response.outcome in WHOLE and response.status < 500:
-            response = _as_expected(request, response)
-        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _ = response
         predicted = -1
-        if outcome == 0 and self._predicted is not None:
+        if response.outcome in WHOLE and (self._predicted is not None or not plain(request, response)):
             try:
-                predicted = self._predicted(response)
-                if predicted is None:
-                    predicted = -1
+                response, predicted = judged(request, response, self._predicted)
             except Exception as wrong:
                 self._mistake(wrong)
+            if response.outcome >= Outcome.UNSERVED:
+                self._recorder.excerpt(intended, lambda: excerpt(request, response, self._client.secrets))
+        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, *_ = response
         step = request.step or turn
         if request.pace is not None:
             step |= SLOW_CLIENT
@@ -407,13 +406,6 @@ def first_of(user: OpenModel, what: Any, k: int) -> Request:
     return first
 
 
-def _as_expected(request: Request, response: Response) -> Response:
-    """A response of the service, good or bad by the statuses the request expects."""
-    if response.status in request.expect_status:
-        return response._replace(outcome=Outcome.OK, error="")
-    return response._replace(outcome=Outcome.UNEXPECTED_STATUS, error=f"status {response.status}")
-
-
 def one_line(error: Exception) -> str:
     """An error in one line: the text of ours and the system's, any other with its place."""
     if isinstance(error, HarnessError):
@@ -425,8 +417,9 @@ def one_line(error: Exception) -> str:
 
 
 def _fails(response: Response) -> bool:
-    """Whether Locust is to count it as a failure: not an expected refusal, nor a client that aborted on purpose."""
-    return response.outcome not in (Outcome.OK, Outcome.ABANDONED)
+    """Whether Locust is to count it as a failure: not an expected refusal, a client that aborted on purpose, nor what
+    the generator could not read."""
+    return response.outcome not in (Outcome.OK, Outcome.ABANDONED, Outcome.NOT_READ)
 
 
 def _listeners(environment: Any) -> list[Callable[..., None]]:

@@ -275,7 +275,9 @@ def _together(accounts: list[dict[str, Any]]) -> dict[str, Any]:
     together: dict[str, Any] = {}
     for key in accounts[0]:
         values = [account[key] for account in accounts if account.get(key) is not None]
-        if key in ("stalls", "cpu"):
+        if key == "excerpts":
+            together[key] = sorted(pair for pairs in values for pair in pairs)
+        elif key in ("stalls", "cpu"):
             together[key] = sorted((*span, i) for i, spans in enumerate(values) for span in spans)
         else:
             together[key] = (max(values) if values else None) if key in worst else round(sum(values), 3)

@@ -64,7 +64,8 @@ class OpenModel:
         raise UsageError(f"{type(self).__name__} must define its k-th request: def request(self, k)")
 
     def predicted(self, response: Response) -> int:
-        """The class in a response, -1 when there is none. Called for responses with a status below 400."""
+        """The class in a response, -1 when there is none. Called for each that has a good status, its Content-Encoding
+        undone. An answer without a class does not serve a request that states the class of its input (`expected`)."""
         return -1
 
     @classmethod

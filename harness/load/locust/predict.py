@@ -39,7 +39,7 @@ class PredictUser(OpenModelUser):
     def predicted(self, response: Response) -> int:
         try:
             return corpus.CLASSES.index(json.loads(response.body)["class"].upper())
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return -1
 
 

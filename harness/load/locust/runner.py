@@ -108,13 +108,12 @@ def _options(parser: Any) -> None:
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     """Everything that can be wrong with a scenario or its options, found before any load and reported in one line."""
-    users = [u for u in environment.user_classes if hasattr(u, "schedule")]
     options = environment.parsed_options
-    if not users and not options.rows:
+    scheduled = any(hasattr(u, "schedule") for u in environment.user_classes)
+    if not scheduled and not any(getattr(options, own) for own in ("arrivals", "clients", "for_s", "rows", "events")):
         return
     try:
-        if not users:
-            raise UsageError("no user here keeps a schedule; derive one from OpenModelUser or PredictUser")
+        user = _one_user(environment)
         alone = isinstance(environment.runner, LocalRunner)
         if options.for_s is not None and not options.for_s > 0:
             raise UsageError(f"--for: must be above 0 seconds, got {options.for_s:g}")
@@ -122,15 +121,13 @@ def _prepare(environment: Any, **_: Any) -> None:
             raise UsageError(f"--clients: must be above 0, got {options.clients}")
         if options.clients and not alone:
             raise UsageError("--clients: workers share a schedule, and this is none; leave out --processes or --master")
-        if len(users) > 1:
-            names = ", ".join(sorted(u.__name__ for u in users))
-            raise UsageError(f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run")
         if not isinstance(environment.runner, WorkerRunner):
             for path in filter(None, paths(options)):
                 with open(path, "ab"):
                     pass
-        (user,) = users
         user.check(options)
+        if not options.clients:
+            _refuse_no_arrival(user, options)
         user.prepare(options)
         one = user(environment)
         first = first_of(one, one.request(0), 0)
@@ -150,6 +147,40 @@ def _prepare(environment: Any, **_: Any) -> None:
         raise SystemExit(error.exit_code if isinstance(error, HarnessError) else MISTAKEN) from None
     gevent.get_hub().loop.update_now()  # else Locust's --run-time counts from before the imports, up to seconds ago
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)
+
+
+def _one_user(environment: Any) -> type[OpenModel]:
+    """The one user class of a run. Raises UsageError where there is another, or what would start users otherwise."""
+    users = sorted(environment.user_classes, key=lambda u: u.__name__)
+    scheduled = [u.__name__ for u in users if hasattr(u, "schedule")]
+    if not scheduled:
+        names = ", ".join(u.__name__ for u in users)
+        raise UsageError(f"no user here keeps a schedule ({names}); derive one from OpenModelUser or PredictUser")
+    if len(users) > 1:
+        names = ", ".join(u.__name__ + " (keeps none)" * (u.__name__ not in scheduled) for u in users)
+        raise UsageError(
+            f"one user class is one schedule, and here are {len(users)}: {names}; name the one to run: `locust ... "
+            f"{scheduled[0]}`, `harness load --user {scheduled[0]}`, or load.user in gate.yaml"
+        )
+    if environment.shape_class is not None:
+        raise UsageError(
+            f"{type(environment.shape_class).__name__} is a LoadTestShape, and the load here is the schedule of "
+            f"{scheduled[0]}; leave the shape out, and give arrivals such as ramp:10/s..100/s:over=60s"
+        )
+    return users[0]
+
+
+def _refuse_no_arrival(user: type[OpenModel], options: Any) -> None:
+    """Raises UsageError where a schedule has no arrival, or none within the time of the run."""
+    schedule = user.schedule(options)
+    first_s = next(iter(schedule.times()), None)
+    if first_s is None:
+        raise UsageError(f"{user.__name__}.arrivals: {schedule} holds no arrival, so nothing would be sent")
+    if options.for_s is not None and first_s >= options.for_s:
+        raise UsageError(
+            f"--for: the first arrival of {schedule} is due after {first_s:g} s, so within {options.for_s:g} s nothing "
+            "would be sent"
+        )
 
 
 def _refuse_slow_clients(user: OpenModel) -> None:

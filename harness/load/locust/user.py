@@ -9,6 +9,7 @@ moment each was due.
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 
 import gevent
 from locust import User, task
@@ -16,7 +17,7 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.load.locust.dispatch import MISTAKEN
 from harness.load.locust.open_model import OpenModel
 from harness.load.locust.runner import Run
@@ -28,6 +29,19 @@ class OpenModelUser(OpenModel, User):
     """Subclass it in a scenario, define its k-th request, and set those attributes of OpenModel that differ."""
 
     abstract = True
+
+    @classmethod
+    def check(cls, options: Namespace) -> None:
+        """Also raises it for tasks: Locust would run one of them, at random, instead of the schedule."""
+        wrong = []
+        if own := sorted({t.__name__ for t in cls.tasks if t is not OpenModelUser.dispatch}):
+            wrong.append(f"{cls.__name__}: its schedule is all that runs, so it must have no tasks: {', '.join(own)}")
+        try:
+            super().check(options)
+        except UsageError as error:
+            wrong.append(str(error))
+        if wrong:
+            raise UsageError("; ".join(wrong))
 
     @task
     def dispatch(self) -> None:
