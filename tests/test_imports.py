@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 # each imports those before it only
-GROUND_FLOOR = ("errors", "verdict", "units", "parameters", "stats", "eventlog", "alert", "history")
+GROUND_FLOOR = ("errors", "verdict", "units", "document", "parameters", "stats", "eventlog", "alert", "history")
 GROUND = set(GROUND_FLOOR)
 LAYERS = GROUND | {"plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}
 MAY_IMPORT = {  # within harness; every layer may import itself

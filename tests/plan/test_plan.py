@@ -167,9 +167,15 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "60 ", "!!int abc ", "gate.yaml:2: not YAML: no valid int", id="no integer"),
         pytest.param(GATE, "60 ", "!!bool abc ", "gate.yaml:2: not YAML: no valid bool", id="no switch"),
         pytest.param(GATE, "60 ", "!!timestamp abc ", "gate.yaml:2: not YAML: no valid timestamp", id="no time"),
-        pytest.param(GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:1: not YAML: a value in it cannot", id="no character"),
-        pytest.param(GATE, "60 ", "&a [*a] ", "a part of it holds itself, or is too deep", id="holds itself"),
-        pytest.param(GATE, "60 ", 2000 * "[", "a part of it holds itself, or is too deep", id="too deep"),
+        pytest.param(
+            GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:2: not YAML: found invalid Unicode char", id="no character"
+        ),
+        pytest.param(
+            GATE, "60 ", "&a [*a] ", "gate.yaml:2: cannot be read: a part of it holds itself", id="holds itself"
+        ),
+        pytest.param(
+            GATE, "60 ", 2000 * "[", "gate.yaml:2: cannot be read: lists and mappings are more", id="too deep"
+        ),
         pytest.param(GATE, "60 ", "\0", "gate.yaml:1: not YAML: unacceptable character #x0000", id="NUL"),
         pytest.param(GATE, "scenarios/steady.py", '"x\\0"', "load.scenario: no such file", id="a NUL in a path"),
         pytest.param(GATE, "scenarios/steady.py", 300 * "x", "load.scenario: no such file: x", id="a long path"),
