@@ -49,7 +49,7 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "for: 42s", "for: 42", "must be a duration with its unit, like 30s", id="duration"),
         pytest.param(GATE, ", seed: 7", "", "poisson needs a seed", id="no seed"),
         pytest.param(GATE, "poisson: 120/s", "ramp: 1/s..9/s", "ramp: over must be given", id="half a ramp"),
-        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: No such file", id="no record"),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: no such file", id="no record"),
         pytest.param(
             GATE,
             "poisson: 120/s, seed: 7",
