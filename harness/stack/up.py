@@ -59,8 +59,13 @@ class Blueprint:
         it is given. Raises UsageError if that is taken."""
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
+        if (fixed := self.service.metrics.port) is not None and not _free(fixed):
+            raise UsageError(
+                f"port {fixed}, where service.yaml has the metrics of the service, is taken; end what holds it"
+            )
         started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
-        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *started]
+        scraped = map(metrics_of, self.service.replica_names) if self.service.takes_metrics_port else ()
+        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *scraped, *started]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return ports if self.port is None else ports | {self.entrance: self.port}
 
@@ -95,7 +100,7 @@ class Assembly:
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
         self.ports = plan.ports()
-        self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
+        self.values: dict[str, object] = {"state": self.state, "python": sys.executable}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
             address = f"127.0.0.1:{self.ports[name]}" if dependency.takes_port else dependency.address
             if address is not None:
@@ -140,7 +145,8 @@ class Assembly:
             raise StackError(f"prepare: {step.command}: exited with {code}; {lines}")
 
     def _path(self) -> dict[str, str]:
-        return {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+        """What is of the service comes first: its `python` is not ours, which has its own name, {python}."""
+        return {"PATH": os.pathsep.join(filter(None, [os.environ.get("PATH"), str(Path(sys.executable).parent)]))}
 
 
 @contextmanager
@@ -199,7 +205,7 @@ def _monitoring(assembly: Assembly) -> Child:
     rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names],
+        targets=[f"127.0.0.1:{_scraped(plan.service, ports, name)}" for name in plan.service.replica_names],
         metrics_path=metrics.path,
         alertmanager=f"127.0.0.1:{ports['alertmanager']}",
         rule_files=[str(rules.resolve())],
@@ -257,7 +263,8 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         wait_until("the front door did not open", accepts, 15, door.child)
 
     def start(name: str) -> Child:
-        values = assembly.values | {"port": ports[name], "replica": name}
+        own = {"port": ports[name], "metrics_port": _scraped(plan.service, ports, name), "replica": name}
+        values = assembly.values | own
         return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
 
     def in_rotation(name: str, on: bool) -> None:
@@ -324,6 +331,16 @@ def _get_json(url: str) -> Any:
     response = httpx.get(url, timeout=2, trust_env=False, verify=False)
     response.raise_for_status()
     return response.json()
+
+
+def _scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:
+    """The port at which a replica has its metrics."""
+    return service.metrics.port or ports.get(metrics_of(name), ports[name])
+
+
+def metrics_of(name: str) -> str:
+    """By what name the port of a replica's metrics is kept."""
+    return f"{name} metrics"
 
 
 def _free(port: int) -> bool:

@@ -1,6 +1,7 @@
 """A whole stack, small and real: two replicas that want a key, behind a front door; a dependency; Prometheus and
 Alertmanager. What comes up, who may ask, what dies and comes back, and that nothing is left."""
 
+import ast
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from harness.stack.up import PRIVATE, Blueprint, heal, up
 SERVER = """
 import http.server, os, pathlib, socket, socketserver, sys
 port, state, name, database = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3], os.environ["DATABASE"]
+scraped = int(sys.argv[4]) if len(sys.argv) > 4 else port  # where the metrics are
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         status = 200
@@ -39,11 +41,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 socket.create_connection((host, int(port)), 1).close()
             except OSError:
                 status = 503
+        if (self.path == "/metrics") != (self.server.server_port == scraped) and scraped != port:
+            status = 404
         self.send_response(status); self.end_headers()
         self.wfile.write(b"up_since 1\\n" if self.path == "/metrics" else name.encode())
     def log_message(self, *a): pass
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     allow_reuse_address = True; daemon_threads = True
+if scraped != port:
+    import threading
+    threading.Thread(target=Server(("127.0.0.1", scraped), Handler).serve_forever, daemon=True).start()
+    (state / f"argv-{name}").write_text(repr([os.environ["WHOSE"], os.environ["BRACES"], sys.argv[5:]]))
 Server(("127.0.0.1", port), Handler).serve_forever()
 """
 DATABASE = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nwhile 1: s.accept()[0].close()"
@@ -98,7 +106,17 @@ def run(tmp_path):
 
 def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(tmp_path, run, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # loopback is never behind one
-    with up(plan(tmp_path), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
+    theirs = tmp_path / "theirs" / "python"  # the service's own, which comes before that of the harness
+    theirs.parent.mkdir()
+    theirs.write_text(f'#!/bin/sh\nWHOSE=theirs exec {PYTHON} "$@"\n')
+    theirs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{theirs.parent}{os.pathsep}{os.environ['PATH']}")
+    braces = """'{"a": 1}' '${port}' '{}' '{name}' {python}"""
+    started = {
+        "command": f"python server.py {{port}} {{state}} {{replica}} {{metrics_port}} {braces}",
+        "environment": {"DATABASE": ADDRESS, "BRACES": "${X:-} {a} {replica}"},
+    }
+    with up(plan(tmp_path, started), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
         here = Stack.read(run)
         key = (run / PRIVATE / "state/key").read_text().strip()
 
@@ -110,6 +128,10 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         headers = json.loads(Path(here.access["headers_file"]).read_text())
         assert {asked(**headers) for _ in range(4)} == {"server-1", "server-2"}
         assert (run / PRIVATE).stat().st_mode & 0o777 == 0o700
+        ours = (run / PRIVATE / "state/argv-server-1").read_text()
+        assert ast.literal_eval(ours) == [
+            "theirs", "${X:-} {a} server-1", ['{"a": 1}', "${port}", "{}", "{name}", PYTHON],
+        ]  # fmt: skip
         by_replica = prometheus.query(here.prometheus_url, 'up{job="guarded"}')
         assert [one["value"][1] for one in by_replica] == ["1", "1"]
         assert len({one["metric"]["instance"] for one in by_replica}) == 2
