@@ -54,20 +54,25 @@ def regular(path: Path | str) -> str:
     return "" if stat.S_ISREG(mode) else f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; name a regular file"
 
 
-def text_of(path: Path | str) -> str:
-    """The text of a regular file. Raises Unreadable."""
+def bytes_of(path: Path | str) -> bytes:
+    """The content of a regular file. Raises Unreadable."""
     if why := regular(path):
         raise Unreadable(why)
-    try:
-        # some files of /proc block as well
+    try:  # some files of /proc block as well
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(LARGEST + 1) or b""
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
-    if len(content or b"") > LARGEST:
+    if len(content) > LARGEST:
         raise Unreadable(f"cannot be read: it is larger than {LARGEST // 2**20} MiB")
+    return content
+
+
+def text_of(path: Path | str) -> str:
+    """The text of a regular file. Raises Unreadable."""
+    content = bytes_of(path)
     try:
-        return (content or b"").decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Unreadable("cannot be read: it is not UTF-8 text; save it as UTF-8", line) from None

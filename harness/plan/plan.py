@@ -14,10 +14,12 @@ from harness.errors import PlanError
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
-from harness.plan.schedule import lasts_s
+from harness.plan.receivers import Receivers
+from harness.plan.scenario import corpus_complaint, scenario_complaint
+from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import Route, read_watched
-from harness.plan.yamlfile import YamlFile, read, validated
+from harness.plan.yamlfile import YamlFile, read, shown, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
@@ -102,9 +104,12 @@ def load(
     watched = read_watched(home / gate.service, problems)
     scenario = home / gate.load.scenario
     corpus = None if gate.load.corpus is None else home / gate.load.corpus
-    for what, target in (("scenario", scenario), ("corpus", corpus)):
-        if target is not None and not os.path.exists(target):
-            problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
+    unread, line = scenario_complaint(scenario)
+    if line:
+        problems.append(f"{shown(scenario)}:{line}: {unread}")
+    for what, why in (("scenario", "" if line else unread), ("corpus", corpus_complaint(corpus) if corpus else "")):
+        if why:
+            problems.append(f"{file.place(('load', what))}: load.{what}: {why}: {getattr(gate.load, what)}")
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
     facts = watched.rule_facts if watched else ()
@@ -112,7 +117,8 @@ def load(
         if problem := no_such_rule(name, facts):
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
     service = watched.service if watched else None
-    experiments = [e for e in (read_experiment(p, facts, problems, service) for p in wanted) if e]
+    receivers = watched.receivers if watched else Receivers()
+    experiments = [e for e in (read_experiment(p, facts, problems, service, receivers) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -165,6 +171,8 @@ def _arrivals(
         needed = [f"the load is judged for {steady_s:g} s"] if steady_s else []
         needed += [f"experiments need {EXPERIMENT_AT_LEAST_S * experiments:g} s at least"] if experiments else []
         problems.append(f"{place}: the schedule is over after {lasts:.3g} s, but {' and then '.join(needed)}")
+    elif steady_s and first_s(schedule) >= steady_s:
+        problems.append(f"{place}: no request is due in the {steady_s:g} s that are judged; raise the rate or `for`")
     return str(schedule)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.checks.view import RuleFact
 from harness.plan.components import mistakes
+from harness.plan.patterns import distinct, matching
+from harness.plan.receivers import Receivers, read_receivers
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.spec import ServiceSpec
@@ -34,6 +36,7 @@ class Watched:
     rule_facts: tuple[RuleFact, ...]
     route: Route
     slos: SloFile
+    receivers: Receivers
 
 
 def read_watched(path: Path, problems: list[str]) -> Watched | None:
@@ -47,17 +50,17 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     problems += mistakes(service, file, beside)
     rules, facts = _rules(beside, service, file, problems)
     facts = _applicable(facts, service, file, problems)
-    route = Route()
+    route, receivers = Route(), Receivers()
     am_file = read(Path(service.monitoring.alertmanager), problems)
     if am_file is None:
         problems[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
     else:
-        route = _route(am_file, problems)
+        route, receivers = _route(am_file, problems), read_receivers(am_file, problems)
     slo_file = read(beside / service.slos, problems)
     slos = validated(slo_file, SloFile, problems) if slo_file else None
     if slos is None or len(problems) > before:
         return None
-    return Watched(service, tuple(rules), tuple(facts), route, slos)
+    return Watched(service, tuple(rules), tuple(facts), route, slos, receivers)
 
 
 def _rules(
@@ -67,13 +70,11 @@ def _rules(
     for i, pattern in enumerate(service.monitoring.rules):
         place, found = f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]", []
         try:
-            found = sorted(beside.glob(pattern))
-        except (NotImplementedError, ValueError, IndexError, OSError):
-            problems.append(f"{place}: must be a pattern of paths beside service.yaml, like rules/*.yaml")
-        else:
-            if not found:
-                problems.append(f"{place}: no file matches {pattern}")
+            found = matching(beside, pattern)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
         paths += found
+    paths = distinct(paths)
     for path in paths:
         rules = read(path, problems)
         facts += _facts(rules, problems) if rules else ()

@@ -51,7 +51,7 @@ class _Loader(Loader):
 def read(path: Path, problems: list[str]) -> YamlFile | None:
     """The file, YAML or by its ending JSON, or None with the reason appended to `problems`. A key written twice is an
     error, not last-one-wins."""
-    name, as_json = _shown(path), path.suffix == ".json"
+    name, as_json = shown(path), path.suffix == ".json"
     lines: dict[Loc, int] = {}
     twice: list[str] = []
     try:
@@ -162,11 +162,11 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
     return [f.alias or n for n, f in current.model_fields.items()]
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """The path as its user would write it, on one line."""
     try:
-        shown = os.path.relpath(os.path.realpath(path))
+        name = os.path.relpath(os.path.realpath(path))
     except (OSError, ValueError):  # no file can have this name
-        shown = str(path)
-    shown = str(path) if shown.startswith("..") else shown
-    return shown if shown.isprintable() else ascii(shown)
+        name = str(path)
+    name = str(path) if name.startswith("..") else name
+    return name if name.isprintable() else ascii(name)

@@ -177,8 +177,20 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             GATE, "60 ", 2000 * "[", "gate.yaml:2: cannot be read: lists and mappings are more", id="too deep"
         ),
         pytest.param(GATE, "60 ", "\0", "gate.yaml:1: not YAML: unacceptable character #x0000", id="NUL"),
-        pytest.param(GATE, "scenarios/steady.py", '"x\\0"', "load.scenario: no such file", id="a NUL in a path"),
-        pytest.param(GATE, "scenarios/steady.py", 300 * "x", "load.scenario: no such file: x", id="a long path"),
+        pytest.param(
+            GATE,
+            "scenarios/steady.py",
+            '"x\\0"',
+            "load.scenario: cannot be read: no file can have",
+            id="a NUL in a path",
+        ),
+        pytest.param(
+            GATE,
+            "scenarios/steady.py",
+            300 * "x",
+            "load.scenario: cannot be read: File name too long",
+            id="a long path",
+        ),
         pytest.param(GATE, "[sham,", "[" + 300 * "x" + ",", "experiments[0]: no file x", id="a long experiment"),
         pytest.param(GATE, "[sham,", '["x\\0",', "experiments[0]: no file x", id="an experiment with a NUL"),
         pytest.param(RULES, "groups:", "groups: 5\nx:", "groups: must be a list; got 5", id="no groups"),
