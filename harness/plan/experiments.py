@@ -35,8 +35,14 @@ def file_of(home: Path, name: str) -> Path:
     """Where an experiment that gate.yaml names lies."""
     if name.endswith(SUFFIXES):
         return home / name
-    there = [path for suffix in SUFFIXES if os.path.exists(path := home / "experiments" / f"{name}{suffix}")]
-    return there[0] if there else home / "experiments" / f"{name}.yaml"
+    path = home / "experiments" / f"{name}.yaml"
+    return next(iter(_alike(path)), path)
+
+
+def _alike(path: Path) -> list[Path]:
+    """The files of this name, whichever of the endings they have."""
+    stem = str(path).removesuffix(path.suffix)
+    return [Path(stem + suffix) for suffix in SUFFIXES if os.path.exists(stem + suffix)]
 
 
 def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
@@ -57,6 +63,9 @@ def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], prob
                 f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"
             )
             continue
+        if len(alike := [p.name for p in _alike(path) if not name.endswith(SUFFIXES)]) > 1:
+            place = f"{file.place(('experiments', i))}: experiments[{i}]"
+            problems.append(f"{place}: {name} is both {' and '.join(alike)}; name one as experiments/{alike[0]}")
         chosen.append(path)
     return chosen
 
