@@ -32,6 +32,7 @@ MAY_IMPORT = {  # within harness; every layer may import itself
 }
 PURE = {  # modules that others may import too
     "harness.load.arrivals": {"plan"},
+    "harness.rules.expression": {"plan"},
     "harness.rules.rulefile": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
 }

@@ -53,6 +53,11 @@ class Plan:
         """Gate seconds between rule evaluations."""
         return self.service.monitoring.evaluation_interval / self.gate.time_scale
 
+    @property
+    def always_firing(self) -> frozenset[str]:
+        """The alerts that fire whatever happens."""
+        return frozenset(str(fact.alert) for fact in self.rule_facts if fact.always)
+
     def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
         """The same plan, its delivery checks knowing which rules have no live copy, and why."""
 

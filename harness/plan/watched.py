@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks.view import RuleFact
+from harness.checks.watchdog import WATCHDOG
 from harness.plan.components import mistakes
 from harness.plan.patterns import distinct, matching
 from harness.plan.receivers import Receivers, read_receivers
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
+from harness.rules.expression import always_fires
 from harness.stack.spec import ServiceSpec
 from harness.units import nearest, prometheus_seconds
 
@@ -98,7 +100,8 @@ def _facts(file: YamlFile, problems: list[str]) -> Iterator[RuleFact]:
             rule = part(entry, dict, loc)
             labels = part(rule.get("labels"), dict, (*loc, "labels"))
             if alert := part(rule.get("alert"), str, (*loc, "alert")):
-                yield RuleFact(alert, str(labels.get("severity", "none")), file.place(loc))
+                always = alert == WATCHDOG or always_fires(str(rule.get("expr", "")))
+                yield RuleFact(alert, str(labels.get("severity", "none")), file.place(loc), always=always)
 
 
 def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:

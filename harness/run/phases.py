@@ -16,7 +16,6 @@ import httpx
 
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
-from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, json_lines
 from harness.history import History, Window
@@ -181,8 +180,9 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
 
 
 def _calm(session: Session) -> bool:
-    """Nothing fires or pends but the Watchdog and what the load itself may raise, in Prometheus and in Alertmanager."""
-    stack, expected = session.stack, {WATCHDOG, *session.plan.gate.load.may_fire}
+    """Nothing fires or pends but what always does and what the load itself may raise, in Prometheus and in
+    Alertmanager."""
+    stack, expected = session.stack, {*session.plan.always_firing, *session.plan.gate.load.may_fire}
     try:
         return (
             set(alerts.active(stack.prometheus_url)) <= expected and alerts.routed(stack.alertmanager_url) <= expected

@@ -266,12 +266,29 @@ def test_a_service_without_objectives_has_no_slos_to_judge(project):
 def test_an_entry_that_stands_for_no_check_is_a_mistake(project):
     spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
     spoil(project, GATE, "- contracts", "- injected")
-    spoil(project, GATE, "- alert_coverage", "- watchdog\n- alert_coverage")
-    spoil(project, "model_server/monitoring/rules/service.yaml", "alert: Watchdog", "alert: Watchcat")
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE)
-    first, second = said.value.problems
-    assert "checks[1]: injected: stands for no check" in first and "checks[3]: watchdog: stands for no check" in second
+    (problem,) = said.value.problems
+    assert "checks[1]: injected: stands for no check" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "expr", "found"),
+    [
+        ("Watchdog", "vector(1)", ["Watchdog"]),
+        ("DeadMansSwitch", "vector(1)", ["DeadMansSwitch"]),
+        ("PrometheusAlertingAlive", "1", ["PrometheusAlertingAlive"]),
+        ("Watchdog", "up >= 0", ["Watchdog"]),
+        ("Alive", "up >= 0", [""]),
+    ],
+)
+def test_any_rule_that_always_fires_is_a_watchdog_and_without_one_the_check_is_there(project, name, expr, found):
+    spoil(project, RULES, "alert: Watchdog", f"alert: {name}")
+    spoil(project, RULES, "expr: vector(1)", f"expr: {expr}")
+    plan = planning.load(project / GATE)
+    assert [check.alert for check in plan.checks if check.kind == "watchdog"] == found
+    assert plan.always_firing == {*found} - {""}
+    assert {check.watchdog for check in plan.checks if check.kind == "quiet"} == {*found}
 
 
 def test_a_dot_in_an_experiments_name_is_part_of_it(project):

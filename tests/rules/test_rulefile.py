@@ -2,7 +2,7 @@ import pytest
 from recording import PROMTOOL, RULES
 
 from harness.errors import PlanError
-from harness.rules.expression import longest_window_s, metrics_used
+from harness.rules.expression import always_fires, longest_window_s, metrics_used
 from harness.rules.rulefile import check_with_promtool, dump, groups, load, recordings
 
 
@@ -124,3 +124,25 @@ def test_dumped_groups_are_the_same_rules(tmp_path):
 def test_what_an_expression_uses_and_how_far_back_it_looks(expr, metrics, window_s):
     assert metrics_used(expr) == metrics
     assert longest_window_s(expr) == window_s
+
+
+ALWAYS = (
+    "vector(1)",
+    "1",
+    "0",
+    "-1",
+    "(vector(1))",
+    "vector(time())",
+    "vector(1) > 0",
+    "1 == bool 2",
+    "up or vector(1)",
+)
+AT_TIMES = (
+    "up", "vector(1) > 1", "absent(nothing)", "vector(time()) > 0", "vector(1) and up", "vector(1) unless up",
+    "up == 1", "1 / 0 > up", "not promql(", "sum(vector(1))",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("expr", [*ALWAYS, *AT_TIMES])
+def test_an_alert_that_always_fires_is_known_by_its_form(expr):
+    assert always_fires(expr) == (expr in ALWAYS)
