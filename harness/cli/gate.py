@@ -25,13 +25,12 @@ def run(args: argparse.Namespace) -> int:
     from harness.cli.push import push_summary
     from harness.cli.report import report
     from harness.cli.screen import screen
-    from harness.plan.plan import load
     from harness.run import gate
     from harness.run.folder import open_run
-    from harness.run.preflight import preflight
+    from harness.run.preflight import planned, preflight
     from harness.stack.tools import find
 
-    plan = load(args.gate, profile=args.profile, only=args.only)
+    plan = planned(args.gate, profile=args.profile, only=args.only)
     tools = find()
     plan, rules = preflight(plan, tools)
     heal_before()

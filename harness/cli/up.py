@@ -24,14 +24,13 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from harness.cli.heal import heal_before
-    from harness.plan.plan import load
     from harness.run.folder import open_run
     from harness.run.gate import held
-    from harness.run.preflight import preflight
+    from harness.run.preflight import planned, preflight
     from harness.stack.stack import CURRENT
     from harness.stack.tools import find
 
-    plan = load(args.gate, profile=args.profile)
+    plan = planned(args.gate, profile=args.profile)
     tools = find()
     plan, rules = preflight(plan, tools)
     heal_before()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,26 @@ def _route(file: YamlFile, problems: list[str]) -> Route:
             except ValueError as error:
                 problems.append(f"{file.place(('route', key))}: route.{key}: {error}")
     return Route(**waits)
+
+
+def production_files(gate: Path) -> tuple[list[Path], Path | None]:
+    """The rule files and the Alertmanager configuration of a plan with mistakes, as far as they can be told."""
+    service = _section(_data(gate), "service", str)
+    beside = (gate.parent / service).parent if service else gate.parent
+    monitoring = _section(_data(gate.parent / service) if service else None, "monitoring", dict) or {}
+    rules: list[Path] = []
+    for pattern in _section(monitoring, "rules", list) or []:
+        with suppress(ValueError):
+            rules += matching(beside, str(pattern))
+    config = _section(monitoring, "alertmanager", str)
+    return distinct(rules), beside / config if config else None
+
+
+def _data(path: Path) -> Any:
+    file = read(path, [])
+    return file.data if file else None
+
+
+def _section(data: Any, key: str, form: type) -> Any:
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, form) else None
