@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from harness.cli.options import PUSH_TO, RUNS, command, with_plan
+from harness.cli.options import PUSH_TO, RUNS, command, pushgateway, with_plan
 from harness.cli.output import complain, near
 from harness.errors import PushError
 
@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from harness.run.preflight import planned, preflight
     from harness.stack.tools import find
 
+    if to := args.push_to or os.environ.get(PUSH_TO):
+        pushgateway(to)
     plan = planned(args.gate, profile=args.profile, only=args.only)
     tools = find()
     plan, rules = preflight(plan, tools)
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     with screen() as watch:
         gate.gate(plan, tools, folder, rules, watch)
     summary = report(folder)
-    if to := args.push_to or os.environ.get(PUSH_TO):
+    if to:
         try:
             push_summary(summary, to)
         except PushError as error:  # which is no verdict

@@ -16,21 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.errors import UsageError
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
 from harness.stack.tools import Tools
 
 
 def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
-    """A new run folder with the plan, the files it names and the environment in it."""
-    run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
-    run.mkdir(parents=True)
+    """A new run folder with the plan, the files it names and the environment in it. Raises UsageError where none can be
+    made."""
+    try:
+        run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
+        run.mkdir(parents=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        why = getattr(error, "strerror", None) or "it is a link that leads to itself"
+        raise UsageError(f"no folder for a run can be made in {runs}: {why}") from None
     (run / "plan.yaml").write_text(dump(plan.resolved()))
     (run / "events.jsonl").touch()
     for folder, files in (("rules", plan.rules), ("experiments", [e.path for e in plan.experiments])):
         (run / folder).mkdir(exist_ok=True)
-        for file in files:
-            shutil.copy(file, run / folder / file.name)
+        for i, file in enumerate(files):
+            copy = run / folder / file.name
+            shutil.copy(file, copy if not copy.exists() else copy.with_name(f"{i + 1}-{file.name}"))
     shutil.copy(plan.path, run / "gate.yaml")
     shutil.copy(plan.service.monitoring.alertmanager, run / "production-alertmanager.yaml")
     (run / "journals").mkdir()

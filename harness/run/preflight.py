@@ -21,6 +21,8 @@ from harness.stack.tools import Tools, find
 def planned(gate: Path, **options: Any) -> Plan:
     """The plan as `plan.load` reads it. Where that finds mistakes, those that promtool and amtool find in the other
     production files come with them, at once. Raises PlanError."""
+    if regular(gate) == "no such file":
+        raise PlanError([f"{gate}: no such file; go to where it lies, or name it by --gate"])
     try:
         return load(gate, **options)
     except PlanError as error:
