@@ -26,13 +26,38 @@ promql.register_extra_functions(
     ]
 )
 
+DEEPEST = 200
+OPERATORS, SET_OPERATORS = "+-*/%^<>=!", ("and", "or", "unless", "atan2")
 ANY = "*"  # stands for "metrics that cannot be named" among the metrics an expression uses
 
 
 @lru_cache(maxsize=1024)
 def parse(expr: str) -> Any:
     """The syntax tree of an expression. Raises ValueError with the parser's reason."""
+    if _deepest(expr) > DEEPEST:  # the parser would end the process
+        raise ValueError(f"it is more than {DEEPEST} operators and brackets deep; split it by recording rules")
     return promql.parse(TOKEN.sub(_requoted, expr))
+
+
+def _deepest(expr: str) -> int:
+    """How deep the tree of an expression may be at most, by its operators and brackets alone."""
+    levels, deep, deepest, selecting = [0], 0, 0, False  # operators of each open bracket since its last comma
+    for token in TOKEN.finditer(expr):
+        kind, text = token.lastgroup, token.group()
+        selecting = text == "{" or (selecting and text != "}")
+        if selecting:
+            continue
+        if text == "(":
+            levels.append(0)
+            deep += 1
+        elif text in (")", ",") and (text == "," or len(levels) > 1):
+            deep -= levels.pop() + (text == ")")
+            levels += [0] if text == "," else []
+        elif kind == "bracket" or (kind == "other" and text in OPERATORS) or text.lower() in SET_OPERATORS:
+            levels[-1] += 1
+            deep += 1
+        deepest = max(deepest, deep)
+    return deepest
 
 
 def _requoted(token: re.Match[str]) -> str:

@@ -524,6 +524,8 @@ WRONG = {
     "no bound at all": ("promql: {query: up, below: .inf}", "promql.below: input should be a finite number"),
     "no number": ("promql: {query: up, at_least: .nan}", "promql.at_least: input should be a finite number"),
     "a blank query": ("promql: {query: ' ', at_least: 1}", "promql.query: string should match pattern"),
+    "half a query": ("promql: {query: 'sum(up', at_least: 1}", "promql: not PromQL: unclosed left parenthesis"),
+    "a deep query": (f"promql: {{query: '{300 * '('}up{300 * ')'}', at_least: 1}}", "more than 200 operators and brac"),
     "no query": ("promql: {below: 1}", "promql.query: is missing"),
     "no command": ("command: []", "command.run: "),
     "half a command": ("command: {timeout: 1s}", "command.run: is missing (command takes run, timeout)"),
