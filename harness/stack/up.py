@@ -64,8 +64,8 @@ class Blueprint:
                 f"port {fixed}, where service.yaml has the metrics of the service, is taken; end what holds it"
             )
         started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
-        scraped = map(metrics_of, self.service.replica_names) if self.service.takes_metrics_port else ()
-        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *scraped, *started]
+        second = map(metrics_of, self.service.replica_names) if self.service.takes_metrics_port else ()
+        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *second, *started]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return ports if self.port is None else ports | {self.entrance: self.port}
 
@@ -205,7 +205,7 @@ def _monitoring(assembly: Assembly) -> Child:
     rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{_scraped(plan.service, ports, name)}" for name in plan.service.replica_names],
+        targets=[f"127.0.0.1:{scraped(plan.service, ports, name)}" for name in plan.service.replica_names],
         metrics_path=metrics.path,
         alertmanager=f"127.0.0.1:{ports['alertmanager']}",
         rule_files=[str(rules.resolve())],
@@ -263,7 +263,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         wait_until("the front door did not open", accepts, 15, door.child)
 
     def start(name: str) -> Child:
-        own = {"port": ports[name], "metrics_port": _scraped(plan.service, ports, name), "replica": name}
+        own = {"port": ports[name], "metrics_port": scraped(plan.service, ports, name), "replica": name}
         values = assembly.values | own
         return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
 
@@ -333,7 +333,7 @@ def _get_json(url: str) -> Any:
     return response.json()
 
 
-def _scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:
+def scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:
     """The port at which a replica has its metrics."""
     return service.metrics.port or ports.get(metrics_of(name), ports[name])
 

@@ -1,7 +1,10 @@
 """Whatever a plan file is or holds: every mistake is a line that begins with its name, soon, and nothing is started."""
 
+import datetime
 import json
+import math
 import os
+import random
 import shutil
 import socket
 import time
@@ -27,6 +30,7 @@ FILES = {
     "experiment in JSON": "experiments/calm.json",
     "scenario": "scenarios/steady.py",
 }
+NINES = 400 * "9"
 RULES = {"groups": [{"name": "g", "rules": [{"alert": "Watchdog", "expr": "vector(1)"}]}]}
 
 
@@ -61,7 +65,7 @@ def project(whole, tmp_path, monkeypatch):
     return folder
 
 
-def laughs(form, link=""):
+def laughs(form):
     return "\n".join([f"a0: &a0 {form}", *(f"a{i}: &a{i} [{', '.join(9 * [f'*a{i - 1}'])}]" for i in range(1, 12))])
 
 
@@ -97,6 +101,7 @@ YAML = {  # what is added to a file
     "the same key twice": "z: 1\nz: 2",
     "no key of its own": "5: x\n[: y",
     "another document of no form": "---\n[",
+    "a long key": f"? {1_000_000 * 'x'}\n: z\n[",
 }
 JSON = {
     "an open quote": '{"a": "x',
@@ -129,6 +134,28 @@ BYTES = {  # the whole content
     "Latin-1": "service: ä".encode("latin-1"),
     "too large": b"#" * (document.LARGEST + 1),
 }
+
+
+ODD = [
+    None, [], {}, "", "x", 0, -1, 1e308, math.inf, math.nan, True, [[]], [{}], {"a": {}}, {5: 6}, 2**62, -(2**62), "~",
+    NINES, "\0", "a\nb", "\x1b[2J", datetime.date(2024, 1, 2), b"ab", {"a"}, "${x}", "{port}", "{db.port}", "/dev/zero",
+    "..", "*", "[", "99%", "1s", "1e999s", "10y", "{{", "'", "%", "//", "[]x", "**", "\\", "/dev/**", "०%", "٣/s",
+    1_000_000 * "x",
+]  # fmt: skip
+
+
+def places(data, at=()):
+    yield at
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places(value, (*at, key))
+
+
+def changed(data, at, value):
+    if not at:
+        return value
+    copy = data.copy()
+    copy[at[0]] = changed(data[at[0]], at[1:], value)
+    return copy
 
 
 def fifo(path):
@@ -205,6 +232,23 @@ def test_yaml_without_end_or_form(project, file, added):
     (problem, *_) = refused(project, file)
     name, line, _ = problem.split(":", 2)
     assert name == FILES[file] and int(line) >= 1
+
+
+@pytest.mark.parametrize("file", [name for name, path in FILES.items() if path.endswith(".yaml")])
+def test_any_value_anywhere_is_a_plan_or_lines_that_say_why_not(project, file):
+    path = project / FILES[file]
+    data = yaml.safe_load(path.read_text())
+    every = [(at, odd) for at in places(data) for odd in ODD]
+    for at, odd in random.Random(file).sample(every, min(40, len(every))):
+        path.write_text(yaml.safe_dump(changed(data, at, odd), allow_unicode=True))
+        try:
+            planning.load(project / FILES["gate"])
+        except PlanError as error:
+            assert all(p.isprintable() and len(p) < 1000 and ":" in p for p in error.problems), (
+                at,
+                odd,
+                error.problems,
+            )
 
 
 @pytest.mark.parametrize("content", JSON.values(), ids=JSON)

@@ -5,6 +5,7 @@ import ast
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from steered import wait
 
-from harness.errors import StackError
+from harness.errors import StackError, UsageError
 from harness.eventlog import Log
 from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
@@ -22,7 +23,7 @@ from harness.stack import prometheus, tools
 from harness.stack.process import processes_of
 from harness.stack.spec import Probes, ServiceSpec
 from harness.stack.stack import Stack
-from harness.stack.up import PRIVATE, Blueprint, heal, up
+from harness.stack.up import PRIVATE, Blueprint, heal, scraped, up
 
 SERVER = """
 import http.server, os, pathlib, socket, socketserver, sys
@@ -102,6 +103,23 @@ def run(tmp_path):
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     return folder
+
+
+def test_a_port_for_metrics_that_is_taken_is_no_service_of_ours(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fixed = plan(tmp_path, replicas=1, metrics={"port": port})
+        with pytest.raises(
+            UsageError, match=f"port {port}, where service.yaml has the metrics of the service, is taken"
+        ):
+            fixed.ports()
+    assert scraped(fixed.service, fixed.ports(), "server") == port
+    free = plan(tmp_path, {"command": "x {port} {metrics_port}"})
+    ports = free.ports()
+    assert (
+        len({scraped(free.service, ports, name) for name in ("server-1", "server-2")} - {*map(ports.get, ports)}) == 0
+    )
+    assert scraped(free.service, ports, "server-1") != ports["server-1"]
 
 
 def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(tmp_path, run, monkeypatch):
