@@ -15,6 +15,8 @@ Interrupted             the user or CI asked us to stop; not an error, but the r
 
 from collections.abc import Sequence
 
+LONGEST = 900  # characters of a problem; a key or a value in it may be of any length
+
 
 class HarnessError(Exception):
     """Anything the command line turns into one message; `exit_code` is what the process ends with."""
@@ -28,8 +30,14 @@ class PlanError(HarnessError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[str]):
-        self.problems = tuple(problems)
+        self.problems = tuple(map(_on_a_line, problems))
         super().__init__("\n".join(self.problems))
+
+
+def _on_a_line(problem: str) -> str:
+    """A problem as one line that a terminal shows as it is, whatever the file holds."""
+    shown = problem if len(problem) <= LONGEST else f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
 class UsageError(HarnessError):

@@ -13,6 +13,6 @@ Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
 
 
 class Strict(BaseModel):
-    """What every section of a plan file is: frozen, and unknown keys are errors."""
+    """What every section of a plan file is: frozen; unknown keys are errors, and so are infinite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)

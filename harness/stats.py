@@ -62,6 +62,11 @@ def needed(share: float, bad: int = 0) -> int | None:
     return _fewest(lambda n: is_proven(bad, n, share) and not exceeds(bad, n, share), from_n=bad + 1)
 
 
+def provable(share: float) -> bool:
+    """Whether so many requests as somebody may send, none of them bad, prove the claim."""
+    return share > 0 and (share >= 1 or math.log(1 - CONFIDENCE) / math.log1p(-share) <= MOST)
+
+
 def needed_at(bad: int, n: int, share: float) -> int | None:
     """The requests needed if bad ones go on coming at the rate seen: bad in n; None when no number up to MOST would."""
     rate = bad / n if n else 0.0

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 36_525 * 86_400.0  # longer than any run, and short enough for every clock and timer
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*s")
@@ -23,6 +24,8 @@ _PROMETHEUS_MS = {
     "s": 1000,
     "ms": 1,
 }
+_PROMETHEUS_LONGEST_MS = 2**63 // 1_000_000  # it counts nanoseconds in 64 bits
+_LONGEST_TEXT = 1000  # of more digits Python makes no number
 _WHOLE_ONLY = ("y", "w")  # as Prometheus prints: 90d, not 12w6d
 _PROMETHEUS_DURATION = re.compile("".join(rf"(?:(\d+){unit})?" for unit in _PROMETHEUS_MS), re.ASCII)
 
@@ -31,7 +34,10 @@ def parse_duration(text: Any) -> float:
     """Seconds of "1m30s", "500ms", "2h"; a bare number is refused, because its unit would be a guess."""
     if not isinstance(text, str) or not _DURATION.fullmatch(text.strip()):
         raise ValueError(f"must be a duration with its unit, like 30s, 2m or 500ms; got {text!r}")
-    return sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(text))
+    seconds = sum(float(n) * _SECONDS[unit] for n, unit in _PART.findall(text))
+    if seconds > _LONGEST_S:
+        raise ValueError(f"must be at most 100 years (36525d); got {text[:40]!r}")
+    return seconds
 
 
 def parse_share(text: Any) -> float:
@@ -51,7 +57,7 @@ def parse_share(text: Any) -> float:
 
 def parse_rate(text: Any) -> float:
     """Arrivals a second, of "60/s"."""
-    if not isinstance(text, str) or not (found := _RATE.fullmatch(text.strip())) or not float(found[1]) > 0:
+    if not isinstance(text, str) or not (found := _RATE.fullmatch(text.strip())) or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"must be a rate above 0 with its unit, like 60/s; got {text!r}")
     return float(found[1])
 
@@ -66,7 +72,10 @@ def prometheus_ms(text: str) -> int:
         return 0
     if not text or match is None:
         raise ValueError(f'not a Prometheus duration: "{text}"')
-    return sum(int(n or 0) * size for n, size in zip(match.groups(), _PROMETHEUS_MS.values(), strict=True))
+    parts = zip(match.groups(), _PROMETHEUS_MS.values(), strict=True)
+    if len(text) > _LONGEST_TEXT or (ms := sum(int(n or 0) * size for n, size in parts)) > _PROMETHEUS_LONGEST_MS:
+        raise ValueError(f'longer than Prometheus can count (292 years): "{text[:40]}"')
+    return ms
 
 
 def prometheus_seconds(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.units import count, duration, listed, parse_duration, parse_rate, parse_share, percent
+from harness.units import count, duration, listed, parse_duration, parse_rate, parse_share, percent, prometheus_seconds
 
 READ = [
     (parse_duration, "1m30s", 90),
@@ -16,6 +16,10 @@ REFUSED = [(parse_duration, "4", "with its unit"), (parse_duration, 4, "with its
 REFUSED += [(parse_share, "100", "100% for per cent"), (parse_share, "much", "a share like")]
 REFUSED += [(parse_share, True, "a share like")]
 REFUSED += [(parse_rate, text, "a rate above 0 with its unit, like 60/s") for text in ("60", 60, "0/s", "-1/s", "60/m")]
+NINES = "9" * 400
+REFUSED += [(parse_duration, text, "at most 100 years") for text in (f"{NINES}d", "99999999999h", "1" * 5000 + "ms")]
+REFUSED += [(parse_rate, f"{NINES}/s", "a rate above 0"), (parse_share, NINES, "between 0 and 100 %")]
+REFUSED += [(prometheus_seconds, text, "292 years") for text in ("99999999999y", f"{NINES}s", "9" * 5000 + "d", "293y")]
 
 
 @pytest.mark.parametrize(("unit", "text", "value"), READ)

@@ -12,10 +12,9 @@ from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check, NoEvidence
 from harness.checks.evidence import phase, sent, served, target_up, unserved
-from harness.checks.parameters import Parameters, Phase
+from harness.checks.parameters import KeptShare, Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
-from harness.parameters import Share
 from harness.units import count, percent
 from harness.verdict import Result, Verdict
 
@@ -39,7 +38,7 @@ class Availability(Check):
     kind: ClassVar[str] = "availability"
 
     class Parameters(Parameters):
-        target: Share
+        target: KeptShare
         phase: Phase = STEADY
 
     @property

@@ -12,10 +12,9 @@ from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check
 from harness.checks.evidence import phase, sent, unserved
-from harness.checks.parameters import Parameters, Phase
+from harness.checks.parameters import LostShare, Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
-from harness.parameters import Share
 from harness.units import percent
 from harness.verdict import Result
 
@@ -36,7 +35,7 @@ class ErrorRatio(Check):
     kind: ClassVar[str] = "error_ratio"
 
     class Parameters(Parameters):
-        target: Share
+        target: LostShare
         phase: Phase = STEADY
 
     @property

@@ -14,7 +14,7 @@ from harness.checks import samples
 from harness.checks.attribution import at_least_ms
 from harness.checks.check import Check, NoEvidence
 from harness.checks.evidence import phase, sent, served
-from harness.checks.parameters import Milliseconds, Parameters, Phase
+from harness.checks.parameters import Milliseconds, Parameters, Percentile, Phase
 from harness.checks.view import STEADY
 from harness.history import SLOW_CLIENT, History, Outcome
 from harness.stats import nearest_rank
@@ -39,7 +39,7 @@ class Latency(Check):
     kind: ClassVar[str] = "latency"
 
     class Parameters(Parameters):
-        percentile: float = Field(gt=0, lt=100)
+        percentile: Percentile
         under_ms: Milliseconds = Field(alias="under")
         phase: Phase = STEADY
 

@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from harness.parameters import Strict
-from harness.units import nearest, parse_duration
+from harness import stats
+from harness.parameters import Share, Strict
+from harness.units import nearest, parse_duration, percent
 
 Milliseconds = Annotated[float, BeforeValidator(lambda text: 1000 * parse_duration(text))]
+
+
+def _provable(share_bad: float, said: str) -> None:
+    """Raises ValueError where no number of requests proves that at most this share is bad."""
+    if not stats.provable(share := round(share_bad, 9)):  # as the checks round it
+        why = f"{stats.MOST:,} requests without an error do not prove" if share else "no number of requests proves"
+        raise ValueError(f"{why} {said}; 99.9 % takes 4,603 of them at 99 % confidence, and 99 % takes 459")
+
+
+def _kept(share: float) -> float:
+    _provable(1 - share, percent(share))
+    return share
+
+
+def _lost(share: float) -> float:
+    _provable(share, f"a share of {percent(share)}")
+    return share
+
+
+def _percentile(of_100: float) -> float:
+    _provable(1 - of_100 / 100, f"the percentile {of_100:.12g}")
+    return of_100
+
+
+KeptShare = Annotated[Share, AfterValidator(_kept)]  # of requests that are to be good
+LostShare = Annotated[Share, AfterValidator(_lost)]  # of requests that may be bad
+Percentile = Annotated[float, Field(gt=0, le=100), AfterValidator(_percentile)]
 
 
 class Parameters(Strict):

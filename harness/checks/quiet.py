@@ -37,8 +37,11 @@ class Quiet(Check):
         allowed = {STEADY: view.may_fire} | {
             name: (*(a.alert for a in contract.alerts), *contract.may_fire) for name, contract in view.contracts
         }
+        always, *more = view.always_firing or ("",)
         names = [given["phase"]] if given["phase"] else [STEADY, *(name for name, _ in view.contracts)]
-        return tuple(cls(name, frozenset((*allowed.get(name, ()), *given["may_fire"]))) for name in names)
+        return tuple(
+            cls(name, frozenset((*allowed.get(name, ()), *given["may_fire"], *more)), always) for name in names
+        )
 
     @property
     def subject(self) -> str:
@@ -49,8 +52,10 @@ class Quiet(Check):
         window = phase(history, self.phase)
         live = self._live(history)
         if not any(self._overlaps(span, window) for _, span in history.alert_spans()):
-            why = f"no alert at all is recorded in {self.phase}, not even {self.watchdog}, so silence proves nothing"
-            raise NoEvidence(why, f"see Prometheus' log; has the service an always-firing {self.watchdog} rule?")
+            none = f"not even {self.watchdog}" if self.watchdog else "and no rule always fires"
+            why = f"no alert at all is recorded in {self.phase}, {none}, so silence proves nothing"
+            rule = self.watchdog or "rule, as `alert: Watchdog` with `expr: vector(1)`"
+            raise NoEvidence(why, f"see Prometheus' log; has the service an always-firing {rule}?")
         noisy, replayed = self.noisy(history), self.phase in history.replays
         figures = {"measured": len(noisy), "bound": 0, "unit": "alerts"}
         if noisy:

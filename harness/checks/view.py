@@ -56,6 +56,7 @@ class RuleFact:
     severity: str
     place: str
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
+    always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class View:
     def not_applicable(self) -> tuple[str, ...]:
         """The alerts that cannot be exercised on this host."""
         return tuple(rule.alert for rule in self.rules if not rule.applicable)
+
+    @property
+    def always_firing(self) -> tuple[str, ...]:
+        """The alerts that fire whatever happens, and so show that alerting itself works."""
+        return tuple(dict.fromkeys(str(rule.alert) for rule in self.rules if rule.always))
 
     def rule(self, alert: str, severity: str = "") -> RuleFact | None:
         """The rule of an alert, of one severity where that is given."""

@@ -1,4 +1,4 @@
-"""WatchdogUnbroken: the always-firing Watchdog alert never paused, so the monitoring itself worked."""
+"""WatchdogUnbroken: an always-firing alert never paused, so the monitoring itself worked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.history import History, Window
 from harness.units import duration
 from harness.verdict import Result, Verdict
 
-WATCHDOG = "Watchdog"  # the alert that always fires
+WATCHDOG = "Watchdog"  # what the alert that always fires is mostly called
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,19 @@ class WatchdogUnbroken(Check):
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> tuple[WatchdogUnbroken, ...]:
-        """None where the service has no such rule."""
+        """One for each such rule, whatever its name; without any, one that says so."""
         cls.Parameters.read(parameters, view)
-        return (cls(phases=view.phases),) if view.rule(WATCHDOG) else ()
+        return tuple(cls(alert, view.phases) for alert in view.always_firing or ("",))
 
     @property
     def subject(self) -> str:
-        return self.alert
+        return self.alert or "no always-firing rule"
 
     def judge(self, history: History) -> Result:
         """FAIL with the longest hole; INCONCLUSIVE when it was never recorded. Gate time."""
+        if not self.alert:
+            why = "no rule of the service always fires, so nothing shows that its alerting works"
+            raise NoEvidence(why, "add one, as `alert: Watchdog` with `expr: vector(1)`, and route it to who misses it")
         windows = [phase(history, name) for name in self.phases]
         if not windows:
             raise NoEvidence("no phase is judged", "name the phases of the run")

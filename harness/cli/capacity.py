@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import command, must_exist, parsed, with_plan
+from harness.cli.options import command, length_s, must_exist, parsed, with_plan
 from harness.cli.output import standard_output
 
 
@@ -34,13 +34,13 @@ def run(args: argparse.Namespace) -> int:
     from harness.run.capacity import capacity
     from harness.run.load import LOADED, load_once
     from harness.stack.stack import Stack
-    from harness.units import parse_duration, parse_rate
+    from harness.units import parse_rate
 
     must_exist(args.scenario, "scenario", "scenarios/*.py")
     first_per_s, most_per_s, for_s, precision = parsed(
         ("--from", parse_rate, args.first),
         ("--most", parse_rate, args.most),
-        ("--for", parse_duration, args.for_s),
+        ("--for", length_s, args.for_s),
         ("--precision", _precision, args.precision),
     )
     plan = load(args.gate, profile=args.profile)

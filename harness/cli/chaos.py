@@ -20,14 +20,13 @@ def add_to(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from harness.cli.report import report
     from harness.cli.screen import screen
-    from harness.plan.plan import load
     from harness.run.gate import experiment_once
-    from harness.run.preflight import preflight
+    from harness.run.preflight import planned, preflight
     from harness.stack.stack import Stack
     from harness.stack.tools import find
 
     must_exist(args.experiment, "experiment", "experiments/*.yaml")
-    plan = load(args.gate, profile=args.profile, experiment_files=[args.experiment])
+    plan = planned(args.gate, profile=args.profile, experiment_files=[args.experiment])
     tools = find()
     plan, _ = preflight(plan, tools, remark)
     stack = Stack.current()

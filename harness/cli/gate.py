@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from harness.cli.options import PUSH_TO, RUNS, command, with_plan
+from harness.cli.options import PUSH_TO, RUNS, command, pushgateway, with_plan
 from harness.cli.output import complain, near, remark
 from harness.errors import PushError
 
@@ -25,13 +25,14 @@ def run(args: argparse.Namespace) -> int:
     from harness.cli.push import push_summary
     from harness.cli.report import report
     from harness.cli.screen import screen
-    from harness.plan.plan import load
     from harness.run import gate
     from harness.run.folder import open_run
-    from harness.run.preflight import preflight
+    from harness.run.preflight import planned, preflight
     from harness.stack.tools import find
 
-    plan = load(args.gate, profile=args.profile, only=args.only)
+    if to := args.push_to or os.environ.get(PUSH_TO):
+        pushgateway(to)
+    plan = planned(args.gate, profile=args.profile, only=args.only)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
     heal_before()
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     with screen() as watch:
         gate.gate(plan, tools, folder, rules, watch)
     summary = report(folder)
-    if to := args.push_to or os.environ.get(PUSH_TO):
+    if to:
         try:
             push_summary(summary, to)
         except PushError as error:  # which is no verdict

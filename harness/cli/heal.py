@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from harness.cli.options import RUNS, command
 from harness.cli.output import say
-from harness.errors import StackError
+from harness.errors import StackError, UsageError
 
 
 def add_to(commands: Any) -> None:
@@ -19,6 +20,8 @@ def add_to(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from harness.stack.up import heal
 
+    if args.runs != RUNS and not os.path.isdir(args.runs):
+        raise UsageError(f"--runs: there is no folder {args.runs}")
     done = heal(args.runs)
     for line in done:
         say(line)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
-from harness.cli.options import command, must_exist, parsed
+from harness.cli.options import command, length_s, must_exist, parsed
 from harness.cli.output import standard_output
 from harness.errors import UsageError
 
+MOST_PROCESSES = 256  # of one host
 ACCESS = {  # files by which requests get in, in place of those that service.yaml names
     "ca_file": "whose certificates to trust for https",
     "client_cert": "the generator's own certificate for https, PEM",
@@ -36,15 +38,14 @@ def run(args: argparse.Namespace) -> int:
     from harness.report.load import write
     from harness.run.load import LOADED, load_once
     from harness.stack.stack import Stack
-    from harness.units import parse_duration
 
     must_exist(args.scenario, "scenario", "scenarios/*.py")
-    (for_s,) = parsed(("--for", parse_duration, args.for_s))
-    if args.processes < 1:
-        raise UsageError(f"--processes must be at least 1, got {args.processes}")
+    (for_s,) = parsed(("--for", length_s, args.for_s))
+    if not 1 <= args.processes <= MOST_PROCESSES:
+        raise UsageError(f"--processes must be from 1 to {MOST_PROCESSES}, got {args.processes}")
     given = vars(args)
     for name in ("corpus", *ACCESS):
-        if given[name] is not None and not given[name].exists():
+        if given[name] is not None and not os.path.exists(given[name]):
             raise UsageError(f"{_option(name)}: there is no {given[name]}")
     access = {name: given[name] for name in ("insecure", *ACCESS)}
     with screen() as watch:

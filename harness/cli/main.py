@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import signal
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +19,14 @@ from harness.errors import HarnessError, Interrupted, PlanError
 from harness.stack.process import heed_signals, ignore
 
 COMMANDS = (gate, check, up, load, capacity, chaos, push, heal)  # each adds its own arguments
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}  # by the machine
 EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
+    if sys.stdout is None:  # closed by who started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 until the end
     args = parser().parse_args(argv)
     try:
         with _interruptible():
@@ -35,10 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt):
         complain("interrupted; what was on is undone, what ran is ended (`harness heal` says if anything is left)")
         return Interrupted.exit_code
-    except Exception:
-        complain("the harness itself broke; please report this with the lines below")
-        traceback.print_exc()
+    except OSError as error:
+        if error.errno not in REFUSED:
+            return _broke()
+        file = error.filename2 or error.filename  # of two, where it was to be written
+        where = f"{file}: " if file is not None else ""
+        complain(f"{where}{error.strerror}; make room or give the right to write, and run it again")
         return HarnessError.exit_code
+    except Exception:
+        return _broke()
+
+
+def _broke() -> int:
+    complain("the harness itself broke; please report this with the lines below")
+    traceback.print_exc()
+    return HarnessError.exit_code
 
 
 def parser() -> argparse.ArgumentParser:

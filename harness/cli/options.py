@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from harness.document import regular
 from harness.errors import UsageError
 
 RUNS = Path("runs")
@@ -30,9 +32,37 @@ def with_plan(sub: argparse.ArgumentParser) -> None:
 
 def must_exist(path: Path, what: str, bundled: str) -> None:
     """Raises UsageError where there is no such file. bundled: the pattern of those that there are."""
-    if not path.exists():
+    if why := regular(path):
         there = ", ".join(map(str, sorted(Path().glob(bundled)))) or "none here"
-        raise UsageError(f"no {what} {path}; the bundled ones: {there}")
+        missing = f"no {what} {path}" if why == "no such file" else f"{what} {path}: {why}"
+        raise UsageError(f"{missing}; the bundled ones: {there}")
+
+
+def port(text: str) -> int:
+    """The number of a port. Raises ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def length_s(text: str) -> float:
+    """How long something lasts. Raises ValueError."""
+    from harness.units import parse_duration
+
+    if not (seconds := parse_duration(text)):
+        raise ValueError(f"must be above 0; got {text!r}")
+    return seconds
+
+
+def pushgateway(text: str) -> str:
+    """The address of a Pushgateway. Raises UsageError."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable():
+            return text
+    except ValueError:
+        pass
+    raise UsageError("the address of a Pushgateway must be a URL, like http://pushgateway.example.org:9091")
 
 
 def parsed(*options: tuple[str, Callable[[str], float], str]) -> list[float]:

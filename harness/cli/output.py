@@ -12,12 +12,14 @@ from typing import TextIO
 
 def say(line: str) -> None:
     """A line on standard output."""
-    print(line, flush=True)
+    with standard_output() as out:
+        print(line, file=out)
 
 
 def complain(message: str) -> None:
-    """What went wrong, on standard error."""
-    print(f"harness: {message}", file=sys.stderr, flush=True)
+    """What went wrong, on standard error, where somebody reads it."""
+    with suppress(OSError):
+        print(f"harness: {message}", file=sys.stderr, flush=True)
 
 
 def remark(line: str) -> None:
@@ -42,6 +44,6 @@ def wants_color() -> bool:
 
 def near(path: Path) -> str:
     """A path as its user would type it here."""
-    with suppress(ValueError):
+    with suppress(ValueError, OSError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import PUSH_TO, Command, parsed
+from harness.cli.options import PUSH_TO, Command, parsed, pushgateway
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _rollback(args: argparse.Namespace) -> int:
 def _pushgateway(args: argparse.Namespace) -> str:
     if not (to := args.to or os.environ.get(PUSH_TO)):
         raise UsageError(f"push: to which Pushgateway? give --to URL, or set {PUSH_TO}")
-    return to
+    return pushgateway(to)
 
 
 def _service(args: argparse.Namespace) -> str:

@@ -55,7 +55,8 @@ def lines(progress: Progress) -> list[str]:
     elif progress.arrivals_per_s is not None:
         shown.append("no client has got an answer in the last 2 s")
     if progress.alerts is not None:
-        active = "  ".join(f"{name} {state}" for name, state in sorted(progress.alerts.items()) if name != "Watchdog")
+        shown_alerts = [(name, state) for name, state in sorted(progress.alerts.items()) if name not in progress.always]
+        active = "  ".join(f"{name} {state}" for name, state in shown_alerts)
         shown.append(f"alerts   {active or 'quiet'}")
     if progress.probes is not None:
         marks = "  ".join(

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import RUNS, command, with_plan
+from harness.cli.options import RUNS, command, port, with_plan
 from harness.cli.output import near, remark, say
 from harness.errors import UsageError
 
@@ -19,19 +19,18 @@ def add_to(commands: Any) -> None:
     about = "Hold a stack up until Ctrl-C, for `harness load`, `harness chaos`, locust and chaos."
     sub = command(commands, "up", run, about)
     with_plan(sub)
-    sub.add_argument("--port", type=int, help="the service's port (default: a free one)")
+    sub.add_argument("--port", type=port, help="the service's port (default: a free one)")
 
 
 def run(args: argparse.Namespace) -> int:
     from harness.cli.heal import heal_before
-    from harness.plan.plan import load
     from harness.run.folder import open_run
     from harness.run.gate import held
-    from harness.run.preflight import preflight
+    from harness.run.preflight import planned, preflight
     from harness.stack.stack import CURRENT
     from harness.stack.tools import find
 
-    plan = load(args.gate, profile=args.profile)
+    plan = planned(args.gate, profile=args.profile)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
     heal_before()

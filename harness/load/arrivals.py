@@ -26,9 +26,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from harness.document import regular
 from harness.errors import UsageError
 from harness.history import read_rows
 
+LONGEST = 1000  # digits of a setting; of too many Python makes no number
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -275,7 +277,7 @@ def _setting(kind: str, name: str, value: str, part: str) -> float | int:
     key, number = name.removesuffix("_s"), r"\d+(?:\.\d+)?"
     if not name.endswith("_s"):
         form, example, read = (r"\d+", "7", int) if key == "seed" else (number, "2", float)
-        if re.fullmatch(form, value):
+        if re.fullmatch(form, value) and len(value) <= LONGEST:
             return read(value)
         raise UsageError(f"{kind}: {key} must be like {key}={example}, got {part!r}")
     if span := re.fullmatch(rf"({number})(ms|s|m|h)", value):
@@ -325,8 +327,9 @@ def _at_integral(stages: Iterable[Stage], integrals: Iterable[float]) -> Iterato
 
 def _recorded(path: Path) -> np.ndarray:
     """The arrivals in a file, in seconds of whatever clock it was made with."""
+    if why := regular(path):
+        raise UsageError(f"replay: {path}: {why}")
     try:
-        path.stat()
         if path.suffix == ".bin":
             rows = read_rows(path)
             at_s = rows["intended"][rows["turn"] == 0]

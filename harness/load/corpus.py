@@ -9,6 +9,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.document import regular
 from harness.errors import UsageError
 
 CLASSES = ("NORMAL", "PNEUMONIA")  # their places are the class numbers of a row
@@ -35,6 +36,8 @@ def read(folder: Path) -> list[Image]:
         files = sorted(p for p in folder.glob(f"{name}/*") if p.suffix.lower() in TYPES)
         if not files:
             raise UsageError(f"corpus: {folder / name} holds no images ({', '.join(sorted(TYPES))})")
+        if odd := [p for p in files if regular(p)]:
+            raise UsageError(f"corpus: {odd[0]}: {regular(odd[0])}")
         try:
             by_class.append([Image(p.read_bytes(), expected, TYPES[p.suffix.lower()]) for p in files])
         except OSError as error:

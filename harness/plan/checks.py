@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from harness.checks import CHECKS, UNASKED, Check
+from harness.checks.check import Query
 from harness.checks.view import STEADY, View
 from harness.plan.experiments import Experiment, file_of
 from harness.plan.gatefile import GateFile
 from harness.plan.watched import Watched
 from harness.plan.yamlfile import YamlFile, complaints
+from harness.rules.expression import parse
 from harness.units import nearest
 
 
@@ -57,6 +59,7 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
             checks += (made := CHECKS[name].from_plan(given, seen))
             if not made and not seen.left_out:
                 raise ValueError("stands for no check: the plan has nothing that it could judge; drop it")
+            problems += [f"{file.place(at)}: checks[{i}].{name}: not PromQL: {why}" for why in _unreadable(made)]
         except ValidationError as error:
             model = CHECKS[name].Parameters
             problems += [f"{line} ({name} {_takes(model)})" for line in complaints(file, error, model, at)]
@@ -76,6 +79,15 @@ def _entries(gate: GateFile, file: YamlFile, problems: list[str]) -> Iterator[tu
         else:
             hint = nearest(str(name), list(CHECKS))
             problems.append(f"{file.place(('checks', i))}: checks[{i}]: unknown check {name!r}; {hint}")
+
+
+def _unreadable(checks: Sequence[Check]) -> Iterator[str]:
+    """What is wrong with the queries that checks ask."""
+    for ask in (ask for check in checks for ask in check.asks() if isinstance(ask, Query)):
+        try:
+            parse(ask.promql)
+        except ValueError as error:
+            yield " ".join(str(error).split())
 
 
 def _takes(model: type[BaseModel]) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.plan.yamlfile import Loc, YamlFile, dotted
-from harness.stack.spec import Access, SecretSource, ServiceSpec
+from harness.stack.spec import PLACEHOLDER, Access, SecretSource, ServiceSpec
 from harness.units import nearest
 
-PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.-]*)\}")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 TAKEN = re.compile(
@@ -21,7 +20,10 @@ TAKEN = re.compile(
 
 def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
-    found = [*_names(service), *_placeholders(service), *_shared_ports(service), *_missing(service, beside, environ)]
+    found = [
+        *_names(service), *_placeholders(service), *_metrics(service), *_shared_ports(service),
+        *_missing(service, beside, environ),
+    ]  # fmt: skip
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
 
@@ -35,27 +37,37 @@ def _names(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
 
 def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     """Dependencies are started in their order, so each may name those before it; the service may name all."""
-    known = ["state"]
+    words = {"state", "python", "port", "metrics_port", "replica"}
+    words |= {f"{name}.{part}" for name in service.dependencies for part in ("host", "port")}
+
+    def unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]:
+        """What is meant as a placeholder and is none here. Any other brace is the command's own."""
+        for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+            meant = name.endswith((".host", ".port")) or any(_slip(name, word) for word in words)
+            if meant and name not in known:
+                yield loc, f"unknown placeholder {{{name}}}; {nearest(name, known)}"
+
+    known = ["state", "python"]
     for name, dependency in service.dependencies.items():
         at: Loc = ("dependencies", name)
         own = [*known, "port"] if dependency.takes_port else known
         if dependency.start is not None:
-            yield from _unknown((*at, "start", "command"), dependency.start.command, own)
+            yield from unknown((*at, "start", "command"), dependency.start.command, own)
             for key, text in dependency.start.environment.items():
-                yield from _unknown((*at, "start", "environment", key), text, own)
+                yield from unknown((*at, "start", "environment", key), text, own)
         for kind, text in dependency.ready.model_dump(exclude_none=True).items() if dependency.ready else ():
-            yield from _unknown((*at, "ready", kind), text, own)
+            yield from unknown((*at, "ready", kind), text, own)
         if dependency.address or dependency.takes_port:
             known = [*known, f"{name}.host", f"{name}.port"]
     for i, step in enumerate(service.start.prepare):
-        yield from _unknown(("start", "prepare", i), step.command, known)
-    own = [*known, "port", "replica"]
-    yield from _unknown(("start", "command"), service.start.command, own)
+        yield from unknown(("start", "prepare", i), step.command, known)
+    own = [*known, "port", "metrics_port", "replica"]
+    yield from unknown(("start", "command"), service.start.command, own)
     for key, text in service.start.environment.items():
-        yield from _unknown(("start", "environment", key), text, own)
+        yield from unknown(("start", "environment", key), text, own)
     for which, probe in service.probes.by_name().items():
         for i, part in enumerate(probe.exec.command if probe.exec else ()):
-            yield from _unknown(("probes", which, "exec", "command", i), part, own)
+            yield from unknown(("probes", which, "exec", "command", i), part, own)
 
 
 def _shared_ports(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
@@ -67,10 +79,26 @@ def _shared_ports(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
                 yield ("probes", which, kind, "port"), f"{why}; leave it out, then each is asked at its own"
 
 
-def _unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]:
-    for name in dict.fromkeys(PLACEHOLDER.findall(text)):
-        if name not in known:
-            yield loc, f"unknown placeholder {{{name}}}; {nearest(name, known)}"
+def _slip(word: str, meant: str) -> bool:
+    """Whether one is the other but for one letter more, less, different, or swapped with the next."""
+    one, other = _unlike(word, meant)
+    one, other = _unlike(one[::-1], other[::-1])
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+
+
+def _unlike(one: str, other: str) -> tuple[str, str]:
+    """Both without what they begin with alike."""
+    alike = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[alike:], other[alike:]
+
+
+def _metrics(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
+    if service.metrics.port is not None:
+        if service.takes_metrics_port:
+            yield ("metrics", "port"), "the start command takes {metrics_port}, a free one; drop one of the two"
+        elif service.replicas > 1:
+            why = f"{service.replicas} replicas cannot share it"
+            yield ("metrics", "port"), f"{why}; have the start command take {{metrics_port}}, a free one for each"
 
 
 def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:

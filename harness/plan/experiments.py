@@ -15,11 +15,13 @@ from pkgutil import resolve_name
 
 from harness.checks.view import STEADY, Contract, RuleFact
 from harness.plan.gatefile import GateFile
+from harness.plan.receivers import Receivers
 from harness.plan.yamlfile import YamlFile, dotted, read, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
 ACTIONS = "harness.chaos.actions"
+SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 
 
@@ -34,7 +36,16 @@ class Experiment:
 
 def file_of(home: Path, name: str) -> Path:
     """Where an experiment that gate.yaml names lies."""
-    return home / name if name.endswith((".yaml", ".yml", ".json")) else home / "experiments" / f"{name}.yaml"
+    if name.endswith(SUFFIXES):
+        return home / name
+    path = home / "experiments" / f"{name}.yaml"
+    return next(iter(_alike(path)), path)
+
+
+def _alike(path: Path) -> list[Path]:
+    """The files of this name, whichever of the endings they have."""
+    stem = str(path).removesuffix(path.suffix)
+    return [Path(stem + suffix) for suffix in SUFFIXES if os.path.exists(stem + suffix)]
 
 
 def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
@@ -50,11 +61,14 @@ def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], prob
             continue
         path = file_of(home, name)
         if not os.path.exists(path):  # unlike Path.exists it gives no error for a name that no file can have
-            known = [p.stem for p in (home / "experiments").glob("*.yaml")]
+            known = [p.stem for p in (home / "experiments").glob("*") if p.suffix in SUFFIXES]
             problems.append(
                 f"{file.place(('experiments', i))}: experiments[{i}]: no file {path.name}; {nearest(name, known)}"
             )
             continue
+        if len(alike := [p.name for p in _alike(path) if not name.endswith(SUFFIXES)]) > 1:
+            place = f"{file.place(('experiments', i))}: experiments[{i}]"
+            problems.append(f"{place}: {name} is both {' and '.join(alike)}; name one as experiments/{alike[0]}")
         chosen.append(path)
     return chosen
 
@@ -72,10 +86,14 @@ def distinct(paths: Sequence[Path], place: str, problems: list[str]) -> None:
 
 
 def read_experiment(
-    path: Path, facts: Sequence[RuleFact], problems: list[str], service: ServiceSpec | None = None
+    path: Path,
+    facts: Sequence[RuleFact],
+    problems: list[str],
+    service: ServiceSpec | None = None,
+    receivers: Receivers = Receivers(),  # noqa: B008 it is frozen
 ) -> Experiment | None:
-    """One file, valid for Chaos Toolkit, its contract true to the rules; or None with every problem appended. service:
-    None where it could not be read."""
+    """One file, valid for Chaos Toolkit, its contract true to the rules and routes; or None with every problem
+    appended. service: None where it could not be read."""
     probed = service.replica_names if service else ()
     file = read(path, problems)
     if file is None:
@@ -89,6 +107,9 @@ def read_experiment(
         problems += _wrong_arguments(file, [*probed, *started])
     extensions = file.data.get("extensions") or []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
+    if len(at) > 1:
+        place = file.place(("extensions", at[1]))
+        problems.append(f"{place}: extensions[{at[1]}]: is a second contract, and one is judged; make them one")
     if not at:
         problems.append(
             f"{file.place()}: extensions: has no `- name: harness` with an `expect:`, so nothing would be judged"
@@ -113,6 +134,9 @@ def read_experiment(
                 f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
                 f" but its rule says {severity} ({place})"
             )
+    for i, want in enumerate(contract.alerts):
+        if problem := receivers.complaint(want.receiver):
+            problems.append(f"{file.place((*here, 'alerts', i, 'receiver'))}: alerts[{i}].receiver: {problem}")
     for component in contract.probes:
         if probed and component not in probed:
             place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
@@ -132,6 +156,11 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if provider.get("module") != ACTIONS:
                 continue
             given, loc = provider.get("arguments") or {}, (part, i, "provider", "arguments")
+            for name, value in given.items() if isinstance(given, dict) else ():
+                if isinstance(value, float) and not math.isfinite(value) and name != "lease_s":
+                    yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
+            if not isinstance(given, dict):
+                continue
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -176,6 +205,6 @@ def _chaostoolkit_complaint(path: Path) -> str:
             ensure_experiment_is_valid(load_experiment(str(path)))
     except ChaosException as error:
         return " ".join(str(error).split()) or type(error).__name__
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # of a module that it imports, too
+        return " ".join(f"{type(error).__name__}: {error}".split())
     return ""

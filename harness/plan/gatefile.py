@@ -66,7 +66,7 @@ class LoadSpec(Strict):
     scenario: str
     user: str | None = None  # which of its user classes, where it has several
     arrivals: ArrivalsSpec | None = None  # instead of the scenario's own
-    for_s: Duration = Field(alias="for")
+    for_s: Duration = Field(alias="for", gt=0)
     corpus: str | None = None  # a folder of images instead of the scenario's own
     may_fire: tuple[str, ...] = ()  # alerts that such a load is meant to raise
 

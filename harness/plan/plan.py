@@ -15,10 +15,12 @@ from harness.errors import PlanError
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, no_such_rule, read_experiment
 from harness.plan.gatefile import GateFile
-from harness.plan.schedule import lasts_s
+from harness.plan.receivers import Receivers
+from harness.plan.scenario import corpus_complaint, scenario_complaint
+from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import Route, read_watched
-from harness.plan.yamlfile import YamlFile, read, validated
+from harness.plan.yamlfile import YamlFile, read, shown, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
@@ -51,6 +53,11 @@ class Plan:
     def evaluation_s(self) -> float:
         """Gate seconds between rule evaluations."""
         return self.service.monitoring.evaluation_interval / self.gate.time_scale
+
+    @property
+    def always_firing(self) -> frozenset[str]:
+        """The alerts that fire whatever happens."""
+        return frozenset(str(fact.alert) for fact in self.rule_facts if fact.always)
 
     def with_refusals(self, refused: Mapping[str, Sequence[str]]) -> Plan:
         """The same plan, its delivery checks knowing which rules have no live copy, and why."""
@@ -103,11 +110,14 @@ def load(
     watched = read_watched(home / gate.service, problems)
     scenario = home / gate.load.scenario
     corpus = None if gate.load.corpus is None else home / gate.load.corpus
-    for what, target in (("scenario", scenario), ("corpus", corpus)):
-        if target is not None and not os.path.exists(target):
-            problems.append(f"{file.place(('load', what))}: load.{what}: no such file: {getattr(gate.load, what)}")
+    unread, line = scenario_complaint(scenario)
+    if line:
+        problems.append(f"{shown(scenario)}:{line}: {unread}")
+    for what, why in (("scenario", "" if line else unread), ("corpus", corpus_complaint(corpus) if corpus else "")):
+        if why:
+            problems.append(f"{file.place(('load', what))}: load.{what}: {why}: {getattr(gate.load, what)}")
     user = gate.load.user
-    if user is not None and scenario.is_file() and user not in re.findall(r"\w+", scenario.read_text(errors="replace")):
+    if user is not None and not unread and user not in re.findall(r"\w+", scenario.read_text(errors="replace")):
         problems.append(f"{file.place(('load', 'user'))}: load.user: no class {user} in {gate.load.scenario}")
     wanted = list(experiment_files) or chosen(gate, file, home, only, problems)
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
@@ -116,7 +126,8 @@ def load(
         if problem := no_such_rule(name, facts):
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
     service = watched.service if watched else None
-    experiments = [e for e in (read_experiment(p, facts, problems, service) for p in wanted) if e]
+    receivers = watched.receivers if watched else Receivers()
+    experiments = [e for e in (read_experiment(p, facts, problems, service, receivers) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -169,6 +180,8 @@ def _arrivals(
         needed = [f"the load is judged for {steady_s:g} s"] if steady_s else []
         needed += [f"experiments need {EXPERIMENT_AT_LEAST_S * experiments:g} s at least"] if experiments else []
         problems.append(f"{place}: the schedule is over after {lasts:.3g} s, but {' and then '.join(needed)}")
+    elif steady_s and first_s(schedule) >= steady_s:
+        problems.append(f"{place}: no request is due in the {steady_s:g} s that are judged; raise the rate or `for`")
     return str(schedule)
 
 

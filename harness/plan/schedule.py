@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 from harness.errors import UsageError
 from harness.load.arrivals import Arrivals, constant, parse, poisson, ramp, replay, spike, step
@@ -29,3 +30,10 @@ def lasts_s(schedule: Arrivals) -> float:
             *_, last = schedule.times()
             return last
     return math.inf
+
+
+def first_s(schedule: Arrivals) -> float:
+    """When the first arrival is due that can be judged; infinite where none is. A schedule that is the same all the
+    time is judged from a later moment than its begin."""
+    alike = isinstance(schedule, (constant, poisson))
+    return next((at_s for at_s in islice(schedule.times(), 2) if at_s > 0 or not alike), math.inf)

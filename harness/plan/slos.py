@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from harness.parameters import Duration, Share, Strict
+from harness.checks.parameters import KeptShare, LostShare, Percentile
+from harness.parameters import Duration, Strict
 
 
 class AvailabilityObjective(Strict):
     """The share of time the service is up for its clients."""
 
-    target: Share
+    target: KeptShare
     measurement: Literal["uptime"] = "uptime"
 
 
@@ -20,14 +19,14 @@ class LatencyObjective(Strict):
     """A percentile of the response time."""
 
     target: Duration
-    percentile: float = Field(gt=0, lt=100)
+    percentile: Percentile
     measurement: Literal["response_time"] = "response_time"
 
 
 class ErrorObjective(Strict):
     """The share of requests that fail."""
 
-    target: Share
+    target: LostShare
     measurement: Literal["error_ratio"] = "error_ratio"
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.checks.view import RuleFact
+from harness.checks.watchdog import WATCHDOG
 from harness.plan.components import mistakes
+from harness.plan.patterns import distinct, matching
+from harness.plan.receivers import Receivers, read_receivers
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
+from harness.rules.expression import always_fires
 from harness.stack.spec import ServiceSpec
 from harness.units import nearest, prometheus_seconds
 
@@ -34,6 +39,7 @@ class Watched:
     rule_facts: tuple[RuleFact, ...]
     route: Route
     slos: SloFile
+    receivers: Receivers
 
 
 def read_watched(path: Path, problems: list[str]) -> Watched | None:
@@ -47,17 +53,17 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     problems += mistakes(service, file, beside)
     rules, facts = _rules(beside, service, file, problems)
     facts = _applicable(facts, service, file, problems)
-    route = Route()
+    route, receivers = Route(), Receivers()
     am_file = read(Path(service.monitoring.alertmanager), problems)
     if am_file is None:
         problems[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
     else:
-        route = _route(am_file, problems)
+        route, receivers = _route(am_file, problems), read_receivers(am_file, problems)
     slo_file = read(beside / service.slos, problems)
     slos = validated(slo_file, SloFile, problems) if slo_file else None
     if slos is None or len(problems) > before:
         return None
-    return Watched(service, tuple(rules), tuple(facts), route, slos)
+    return Watched(service, tuple(rules), tuple(facts), route, slos, receivers)
 
 
 def _rules(
@@ -67,13 +73,11 @@ def _rules(
     for i, pattern in enumerate(service.monitoring.rules):
         place, found = f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]", []
         try:
-            found = sorted(beside.glob(pattern))
-        except (NotImplementedError, ValueError, IndexError, OSError):
-            problems.append(f"{place}: must be a pattern of paths beside service.yaml, like rules/*.yaml")
-        else:
-            if not found:
-                problems.append(f"{place}: no file matches {pattern}")
+            found = matching(beside, pattern)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
         paths += found
+    paths = distinct(paths)
     for path in paths:
         rules = read(path, problems)
         facts += _facts(rules, problems) if rules else ()
@@ -97,7 +101,8 @@ def _facts(file: YamlFile, problems: list[str]) -> Iterator[RuleFact]:
             rule = part(entry, dict, loc)
             labels = part(rule.get("labels"), dict, (*loc, "labels"))
             if alert := part(rule.get("alert"), str, (*loc, "alert")):
-                yield RuleFact(alert, str(labels.get("severity", "none")), file.place(loc))
+                always = alert == WATCHDOG or always_fires(str(rule.get("expr", "")))
+                yield RuleFact(alert, str(labels.get("severity", "none")), file.place(loc), always=always)
 
 
 def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:
@@ -130,3 +135,26 @@ def _route(file: YamlFile, problems: list[str]) -> Route:
             except ValueError as error:
                 problems.append(f"{file.place(('route', key))}: route.{key}: {error}")
     return Route(**waits)
+
+
+def production_files(gate: Path) -> tuple[list[Path], Path | None]:
+    """The rule files and the Alertmanager configuration of a plan with mistakes, as far as they can be told."""
+    service = _section(_data(gate), "service", str)
+    beside = (gate.parent / service).parent if service else gate.parent
+    monitoring = _section(_data(gate.parent / service) if service else None, "monitoring", dict) or {}
+    rules: list[Path] = []
+    for pattern in _section(monitoring, "rules", list) or []:
+        with suppress(ValueError):
+            rules += matching(beside, str(pattern))
+    config = _section(monitoring, "alertmanager", str)
+    return distinct(rules), beside / config if config else None
+
+
+def _data(path: Path) -> Any:
+    file = read(path, [])
+    return file.data if file else None
+
+
+def _section(data: Any, key: str, form: type) -> Any:
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, form) else None

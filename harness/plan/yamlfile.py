@@ -1,7 +1,8 @@
-"""A YAML file with the line of every value, so that a complaint can say where."""
+"""A YAML or JSON file with the line of every value, so that a complaint can say where."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness.document import Loader, Unreadable, compose, compose_json, text_of, yaml_trouble
 from harness.units import nearest
 
 Loc = tuple[str | int, ...]
@@ -32,48 +34,39 @@ class YamlFile:
         return f"{self.name}:{self.lines.get(loc, 1)}"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Loader):
     """The safe loader, whose every error has a line; it quotes no value."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if not isinstance(value, int) or abs(value) < 2**63:  # more digits are no number that anything here takes
+                return value
         except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
-            kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(None, None, f"no valid {kind}", node.start_mark) from None
+            pass
+        kind = node.tag.rpartition(":")[2]
+        raise yaml.constructor.ConstructorError(None, None, f"no valid {kind}", node.start_mark)
 
 
 def read(path: Path, problems: list[str]) -> YamlFile | None:
-    """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
-    name = _shown(path)
+    """The file, YAML or by its ending JSON, or None with the reason appended to `problems`. A key written twice is an
+    error, not last-one-wins."""
+    name, as_json = shown(path), path.suffix == ".json"
     lines: dict[Loc, int] = {}
     twice: list[str] = []
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        problems.append(f"{name}: no such file")
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{name}: cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}")
-        return None
-    except ValueError:
-        problems.append(f"{name!r}: cannot be read: no file can have this name")
-        return None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.load(text, Loader=_Loader)
+        text = text_of(path)
+        node = compose_json(text) if as_json else compose(text)
+        loader = _Loader("")
+        data = None if node is None else loader.construct_document(node)
         if node is not None:
             _walk(node, (), lines, name, twice)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        why = " ".join(str(getattr(error, "problem", None) or error).split())
-        problems.append(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {why}")
+        found = yaml_trouble(error, "JSON" if as_json else "YAML")
+        problems.append(f"{name}:{found.line}: {found}")
         return None
-    except RecursionError:
-        problems.append(f"{name}:1: cannot be read: a part of it holds itself, or is too deep in others")
-        return None
-    except (ValueError, OverflowError):  # such as an escape of a character that does not exist
-        problems.append(f"{name}:1: not YAML: a value in it cannot be read")
+    except Unreadable as error:
+        problems.append(f"{name}:{error.line}: {error}" if error.line else f"{name}: {error}")
         return None
     problems += twice
     return YamlFile(name, data, lines)
@@ -111,12 +104,12 @@ def complaints(file: YamlFile, error: ValidationError, model: type[BaseModel], a
 def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], name: str, problems: list[str]) -> None:
     lines.setdefault(loc, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
+        seen: dict[tuple[str, str], int] = {}
         for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen and key.value != "<<":
-                problems.append(f"{name}:{line}: {key.value}: written twice (first on line {seen[key.value]})")
-            seen[key.value] = line
+            line, word = key.start_mark.line + 1, (key.tag, key.value)
+            if word in seen:
+                problems.append(f"{name}:{line}: {key.value}: written twice (first on line {seen[word]})")
+            seen[word] = line
             lines[(*loc, key.value)] = line
             _walk(value, (*loc, key.value), lines, name, problems)
     elif isinstance(node, yaml.SequenceNode):
@@ -169,8 +162,11 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
     return [f.alias or n for n, f in current.model_fields.items()]
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """The path as its user would write it, on one line."""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+        name = os.path.relpath(os.path.realpath(path))
+    except (OSError, ValueError):  # no file can have this name
+        name = str(path)
+    name = str(path) if name.startswith("..") else name
+    return name if name.isprintable() else ascii(name)

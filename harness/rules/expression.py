@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,13 +26,38 @@ promql.register_extra_functions(
     ]
 )
 
+DEEPEST = 200
+OPERATORS, SET_OPERATORS = "+-*/%^<>=!", ("and", "or", "unless", "atan2")
 ANY = "*"  # stands for "metrics that cannot be named" among the metrics an expression uses
 
 
 @lru_cache(maxsize=1024)
 def parse(expr: str) -> Any:
     """The syntax tree of an expression. Raises ValueError with the parser's reason."""
+    if _deepest(expr) > DEEPEST:  # the parser would end the process
+        raise ValueError(f"it is more than {DEEPEST} operators and brackets deep; split it by recording rules")
     return promql.parse(TOKEN.sub(_requoted, expr))
+
+
+def _deepest(expr: str) -> int:
+    """How deep the tree of an expression may be at most, by its operators and brackets alone."""
+    levels, deep, deepest, selecting = [0], 0, 0, False  # operators of each open bracket since its last comma
+    for token in TOKEN.finditer(expr):
+        kind, text = token.lastgroup, token.group()
+        selecting = text == "{" or (selecting and text != "}")
+        if selecting:
+            continue
+        if text == "(":
+            levels.append(0)
+            deep += 1
+        elif text in (")", ",") and (text == "," or len(levels) > 1):
+            deep -= levels.pop() + (text == ")")
+            levels += [0] if text == "," else []
+        elif kind == "bracket" or (kind == "other" and text in OPERATORS) or text.lower() in SET_OPERATORS:
+            levels[-1] += 1
+            deep += 1
+        deepest = max(deepest, deep)
+    return deepest
 
 
 def _requoted(token: re.Match[str]) -> str:
@@ -137,3 +164,51 @@ def _edges(node: Any, end: timedelta) -> Iterator[timedelta]:
         end += node.range
     for child in children(node):
         yield from _edges(child, end)
+
+
+def always_fires(expr: str) -> bool:
+    """Whether an alert of this expression fires by its form alone: it gives a number, whatever is recorded."""
+    try:
+        return _constant(parse(expr)) is not None
+    except (ValueError, RecursionError):
+        return False
+
+
+def _constant(node: Any) -> float | None:
+    """The number an expression always gives; None where it is another or none at times, or not known."""
+    match node:
+        case promql.NumberLiteral():
+            return node.val
+        case promql.ParenExpr():
+            return _constant(node.expr)
+        case promql.UnaryExpr():
+            return None if (value := _constant(node.expr)) is None else -value
+        case promql.Call() if node.func.name in ("vector", "scalar"):
+            return _constant(node.args[0])
+        case promql.Call() if node.func.name in ("time", "pi"):
+            return math.nan  # a number that no comparison may rest on
+        case promql.BinaryExpr() if str(node.op) == "or":
+            return next((v for side in (node.lhs, node.rhs) if (v := _constant(side)) is not None), None)
+        case promql.BinaryExpr() if str(node.op) in _COMPARISONS:
+            left, right = _constant(node.lhs), _constant(node.rhs)
+            if left is None or right is None:
+                return None
+            holds = _COMPARISONS[str(node.op)](left, right)
+            if node.modifier is not None and node.modifier.return_bool:
+                return float(holds)
+            return left if holds and not math.isnan(left + right) else None
+        case promql.BinaryExpr() if str(node.op) in ("+", "-", "*"):
+            left, right = _constant(node.lhs), _constant(node.rhs)
+            return None if left is None or right is None else _ARITHMETIC[str(node.op)](left, right)
+    return None
+
+
+_ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import secrets
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.errors import UsageError
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
 from harness.stack import yamltext
@@ -24,17 +24,24 @@ from harness.stack.tools import Tools
 
 
 def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
-    """A new run folder with the plan, the files it names and the environment in it."""
-    run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
-    run.mkdir(parents=True)
+    """A new run folder with the plan, the files it names and the environment in it. Raises UsageError where none can be
+    made."""
+    try:
+        run = (runs / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}").resolve()
+        run.mkdir(parents=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        why = getattr(error, "strerror", None) or "it is a link that leads to itself"
+        raise UsageError(f"no folder for a run can be made in {runs}: {why}") from None
     (run / "plan.yaml").write_text(dump(plan.resolved()))
     (run / "events.jsonl").touch()
     for folder in ("rules", "experiments"):
         (run / folder).mkdir(exist_ok=True)
-    for file in plan.rules:
-        shutil.copy(file, run / "rules" / file.name)
-    for file, stored in [(e.path, f"experiments/{e.path.name}") for e in plan.experiments] + [(plan.path, "gate.yaml")]:
-        (run / stored).write_text(hidden(file.read_text(), paths=False))
+    stored = [(file, "rules") for file in plan.rules] + [(e.path, "experiments") for e in plan.experiments]
+    for i, (file, folder) in enumerate([*stored, (plan.path, "")]):
+        copy = run / folder / (file.name if folder else "gate.yaml")
+        copy = copy.with_name(f"{i + 1}-{file.name}") if copy.exists() else copy
+        text = file.read_text(encoding="utf-8-sig")
+        copy.write_text(text if folder == "rules" else hidden(text, paths=False))
     production = Path(plan.service.monitoring.alertmanager)
     (run / "production-alertmanager.yaml").write_text(yamltext.dump(masked(yamltext.read(production))))
     (run / "journals").mkdir()

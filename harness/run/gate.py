@@ -44,7 +44,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     began = time.monotonic()
     with held(plan, tools, run, rules, None, lambda stage: watch(Progress(stage, 0, 0))) as live:
         log = Log(run / "events.jsonl")
-        view = View(live.stack, began, watch, live)
+        view = View(live.stack, began, watch, live, plan.always_firing)
         try:
             carry_out(Session(plan, live.stack, log, view, live))
         except BaseException:
@@ -106,7 +106,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     to judge it by, are left in the folder of that stack's run."""
     log = Log(stack.run / "events.jsonl")
     began = time.monotonic()
-    session = Session(plan, stack, log, View(stack, began, watch))
+    session = Session(plan, stack, log, View(stack, began, watch, None, plan.always_firing))
     (stack.run / "plan.yaml").write_text(dump(plan.for_experiments_alone().resolved()))
     # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
     with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):

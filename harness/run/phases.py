@@ -16,7 +16,6 @@ import httpx
 
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
-from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
 from harness.history import History, Window
@@ -224,9 +223,10 @@ def _calm(session: Session) -> bool:
 
 
 def _unrest(session: Session, wanted: Set[str] = frozenset()) -> set[str] | None:
-    """What fires or pends but the Watchdog and what the load itself may raise, in Prometheus or in Alertmanager; None
-    where they do not say. wanted: must not, even if the load may raise it."""
-    stack, expected = session.stack, {WATCHDOG, *session.plan.gate.load.may_fire} - wanted
+    """What fires or pends but what always does and what the load itself may raise, in Prometheus or in Alertmanager;
+    None where they do not say. wanted: must not, even if the load may raise it."""
+    stack = session.stack
+    expected = {*session.plan.always_firing, *session.plan.gate.load.may_fire} - wanted
     try:
         return {*alerts.active(stack.prometheus_url), *alerts.routed(stack.alertmanager_url)} - expected
     except httpx.HTTPError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 import numpy as np
 
+from harness.checks.watchdog import WATCHDOG
 from harness.history import Outcome
 from harness.stack.stack import Stack
 from harness.stack.up import Live
@@ -30,6 +31,7 @@ class Progress:
     alerts: Mapping[str, str] | None = None  # name -> firing | pending
     probes: Mapping[str, Sequence[bool]] | None = None  # probe -> its latest answers
     in_traffic: bool | None = None
+    always: frozenset[str] = frozenset()  # of the alerts those that fire whatever happens
     left_s: float | None = None  # about how long the run still takes
 
 
@@ -37,10 +39,18 @@ Watcher = Callable[[Progress], None]
 
 
 class View:
-    """Tells a watcher how a run goes. began: monotonic seconds; live: None where somebody else holds the stack up."""
+    """Tells a watcher how a run goes. began: monotonic seconds; live: None where somebody else holds the stack up;
+    always: the alerts that fire whatever happens, by the usual name where no plan says."""
 
-    def __init__(self, stack: Stack, began: float, watch: Watcher, live: Live | None = None):
-        self.began = began
+    def __init__(
+        self,
+        stack: Stack,
+        began: float,
+        watch: Watcher,
+        live: Live | None = None,
+        always: frozenset[str] = frozenset({WATCHDOG}),
+    ):
+        self.began, self._always = began, always
         self._stack, self._watch, self._live = stack, watch, live
         self._ends: float | None = None
 
@@ -67,6 +77,7 @@ class View:
                 goodput_per_s=len(good) / 2,
                 p95_ms=nearest_rank(1000 * (good["done"] - good["intended"]), 95) if len(good) else None,
                 alerts=active,
+                always=self._always,
                 probes=service.latest if service else None,
                 in_traffic=service.in_traffic if service else None,
                 left_s=None if self._ends is None else max(0.0, self._ends - time.monotonic()),

@@ -1,15 +1,16 @@
 """`service.yaml`: what is watched, how it is started, probed and accessed, and by what it is watched.
 
-Texts may hold placeholders like {port}, which are filled in when the stack comes up. Paths of files beside service.yaml
-are absolute where `folder` is in the context of the validation.
+Texts may hold placeholders like {port}, which are filled in when the stack comes up; any other brace stays as it is.
+Paths of files beside service.yaml are absolute where `folder` is in the context of the validation.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,29 +26,43 @@ from harness.parameters import Duration, Strict
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
+PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_.-]*)\}")  # ${port} is a variable of a shell
 RESERVED = {"content-length", "host", "transfer-encoding", "x-request-id"}  # each request has its own
 IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
 
 
 def filled(text: str, values: Mapping[str, object]) -> str:
     """A text of service.yaml with its placeholders replaced."""
-    for name, value in values.items():
-        text = text.replace(f"{{{name}}}", str(value))
-    return text
+    return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), text)
+
+
+def _holds(texts: Iterable[str], name: str) -> bool:
+    return any(name in PLACEHOLDER.findall(text) for text in texts)
 
 
 def _command(text: str) -> str:
+    _no_nul(text)
     try:
         if shlex.split(text):
             return text
     except ValueError as error:
-        raise ValueError(f"cannot be split into arguments: {error}") from None
+        raise ValueError(f"cannot be split into arguments: {str(error).lower()}; write it as for a shell") from None
     raise ValueError("must name a program")
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(PLACEHOLDER.sub("1", text))
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable():
+            return text
+    except ValueError:
+        pass
+    raise ValueError("must be a URL, like http://127.0.0.1:{port}/ready")
 
 
 def _address(text: str) -> str:
     port = _ADDRESS.fullmatch(text)
-    if port is None or not 1 <= int(port[1] or 1) <= 65535:
+    if port is None or not 1 <= int(port[1] or 1) <= 65535 or "\0" in text:
         raise ValueError("must be host:port, with a port from 1 to 65535")
     return text
 
@@ -161,6 +176,7 @@ class Metrics(Access):
     """Where Prometheus scrapes the service, and how it is let in."""
 
     path: str = Field("/metrics", pattern="^/")
+    port: int | None = Field(None, ge=1, le=65535)  # where it is not that of requests; {metrics_port} is a free one
 
     @model_validator(mode="after")
     def _can_be_scraped(self) -> Metrics:
@@ -175,6 +191,11 @@ class Start(Strict):
     command: Command
     ready_within: Duration = 60
     environment: Environment = Field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that may hold placeholders."""
+        return (self.command, *self.environment.values())
 
 
 class Prepare(Strict):
@@ -200,7 +221,7 @@ class ServiceStart(Start):
     @field_validator("command")
     @classmethod
     def _names_the_port(cls, command: str) -> str:
-        if "{port}" not in command:
+        if not _holds([command], "port"):
             raise ValueError("must contain {port}, the free port the harness chooses")
         return command
 
@@ -209,7 +230,7 @@ class ReadyTest(Strict):
     """How to see that a dependency can be used."""
 
     tcp: Address | None = None  # host:port accepts a connection
-    http: str | None = Field(None, pattern="^https?://")  # the URL is answered with a status below 400
+    http: Annotated[str, AfterValidator(_url)] | None = None  # the URL is answered with a status below 400
     command: Command | None = None  # it exits with 0
 
     @model_validator(mode="after")
@@ -237,8 +258,7 @@ class DependencySpec(Strict):
     @property
     def takes_port(self) -> bool:
         """Whether it gets a port of the run."""
-        texts = [self.start.command, *self.start.environment.values()] if self.start else []
-        return any("{port}" in text for text in texts)
+        return self.start is not None and _holds(self.start.texts, "port")
 
     @property
     def test(self) -> ReadyTest:
@@ -363,7 +383,7 @@ class Probes(Strict):
 class Monitoring(Strict):
     """The production monitoring of the service; paths beside service.yaml."""
 
-    job: str
+    job: str = Field(pattern=r'^[^"\\\x00-\x1f]+$')  # the value of a label, put into queries between quotes
     rules: list[str] = Field(min_length=1)
     alertmanager: File
     scrape_interval: Duration = Field(15, gt=0)
@@ -389,3 +409,8 @@ class ServiceSpec(Strict):
     def replica_names(self) -> tuple[str, ...]:
         """The components that have probes."""
         return ("server",) if self.replicas == 1 else tuple(f"server-{i + 1}" for i in range(self.replicas))
+
+    @property
+    def takes_metrics_port(self) -> bool:
+        """Whether each replica gets a second port of the run, for its metrics."""
+        return _holds(self.start.texts, "metrics_port")

@@ -60,8 +60,13 @@ class Blueprint:
         it is given. Raises UsageError if that is taken."""
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
+        if (fixed := self.service.metrics.port) is not None and not _free(fixed):
+            raise UsageError(
+                f"port {fixed}, where service.yaml has the metrics of the service, is taken; end what holds it"
+            )
         started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
-        names = ["prometheus", "alertmanager", RELAY, FRONT_DOOR, *self.service.replica_names, *started]
+        second = map(metrics_of, self.service.replica_names) if self.service.takes_metrics_port else ()
+        names = ["prometheus", "alertmanager", RELAY, FRONT_DOOR, *self.service.replica_names, *second, *started]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return ports if self.port is None else ports | {self.entrance: self.port}
 
@@ -101,7 +106,7 @@ class Assembly:
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
         self.ports = plan.ports()
-        self.values: dict[str, object] = {"state": self.state}  # placeholders of all commands
+        self.values: dict[str, object] = {"state": self.state, "python": sys.executable}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
             address = f"127.0.0.1:{self.ports[name]}" if dependency.takes_port else dependency.address
             if address is not None:
@@ -153,7 +158,8 @@ class Assembly:
             raise StackError(f"prepare: {hidden(step.command)}: exited with {code}; {lines}")
 
     def _path(self) -> dict[str, str]:
-        return {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+        """What is of the service comes first: its `python` is not ours, which has its own name, {python}."""
+        return {"PATH": os.pathsep.join(filter(None, [os.environ.get("PATH"), str(Path(sys.executable).parent)]))}
 
 
 @contextmanager
@@ -213,7 +219,7 @@ def _monitoring(assembly: Assembly) -> Child:
     rules.write_text(plan.rules)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names],
+        targets=[f"127.0.0.1:{scraped(plan.service, ports, name)}" for name in plan.service.replica_names],
         metrics_path=metrics.path,
         alertmanager=f"127.0.0.1:{ports[RELAY]}",
         rule_files=[str(rules.resolve())],
@@ -304,12 +310,15 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         accepts = partial(not_ready, ReadyTest(tcp=f"127.0.0.1:{door.port}"), {})
         wait_until("the front door did not open", accepts, 15, door.child)
 
+    def own(name: str) -> dict[str, Any]:
+        metrics = scraped(plan.service, ports, name)
+        return {**assembly.values, "port": ports[name], "metrics_port": metrics, "replica": name}
+
     def start(name: str) -> Child:
-        values = assembly.values | {"port": ports[name], "replica": name}
-        return assembly.component(name, plan.service.start, values, SERVER_NICENESS)
+        return assembly.component(name, plan.service.start, own(name), SERVER_NICENESS)
 
     def execute(replica: str) -> Execute:
-        values = assembly.values | {"port": ports[replica], "replica": replica}
+        values = own(replica)
         return lambda name, command: assembly.component(name, plan.service.start, values, SERVER_NICENESS, command)
 
     def in_rotation(name: str, on: bool) -> None:
@@ -377,6 +386,16 @@ def _get_json(url: str) -> Any:
     response = httpx.get(url, timeout=2, trust_env=False, verify=False)
     response.raise_for_status()
     return response.json()
+
+
+def scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:
+    """The port at which a replica has its metrics."""
+    return service.metrics.port or ports.get(metrics_of(name), ports[name])
+
+
+def metrics_of(name: str) -> str:
+    """By what name the port of a replica's metrics is kept."""
+    return f"{name} metrics"
 
 
 def _free(port: int) -> bool:

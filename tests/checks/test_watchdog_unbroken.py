@@ -26,6 +26,7 @@ CASES = [
     ("a watchdog that never fired", WATCHDOG, saw(), INCONCLUSIVE, "Watchdog never fired in 45 s"),
     ("a watchdog that fired only before", WATCHDOG, saw((1, 9)), INCONCLUSIVE, "Watchdog never fired in 45 s"),
     ("a phase that was not recorded", WATCHDOG, saw((1, 70), events=EVENTS[:1]), INCONCLUSIVE, "the phase 'sham'"),
+    ("no rule that always fires", WatchdogUnbroken("", ("steady",)), saw((1, 70)), INCONCLUSIVE, "no rule of the serv"),
     ("no phase at all", WatchdogUnbroken(phases=()), saw((1, 70)), INCONCLUSIVE, "no phase is judged"),
 ]
 

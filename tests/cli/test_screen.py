@@ -11,7 +11,8 @@ BUSY = Progress(
     arrivals_per_s=60,
     goodput_per_s=45,
     p95_ms=212,
-    alerts={"ServiceDown": "firing", "Watchdog": "firing", "ServiceNotReady": "pending"},
+    always=frozenset({"DeadMansSwitch"}),
+    alerts={"ServiceDown": "firing", "DeadMansSwitch": "firing", "ServiceNotReady": "pending"},
     probes={"liveness": [True, False, False]},
     in_traffic=False,
 )

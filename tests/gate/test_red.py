@@ -16,7 +16,7 @@ from harness.verdict import Verdict
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(280, func_only=True)]
 
 SEEDED = f"{sys.executable} {HERE}/seeded_server.py"
-STARTED_BY = "python -m model_server --port"
+STARTED_BY = "{python} -m model_server --port"
 RULES, ROUTES = "service/monitoring/rules/service.yaml", "service/monitoring/alertmanager.yaml"
 
 

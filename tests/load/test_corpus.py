@@ -1,5 +1,7 @@
 """The corpus is a folder of labelled images, or one clear complaint."""
 
+import os
+
 import pytest
 
 from harness.errors import UsageError
@@ -46,5 +48,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     folder(tmp_path, NORMAL=["a.jpg"], PNEUMONIA=["b.jpg"])
     (tmp_path / "NORMAL" / "c.jpg").symlink_to("gone")
-    with pytest.raises(UsageError, match=r"c\.jpg: No such file"):
+    with pytest.raises(UsageError, match=r"c\.jpg: no such file"):
+        read(tmp_path)
+
+
+def test_an_image_that_is_a_pipe_is_not_opened(tmp_path):
+    folder(tmp_path, NORMAL=["a.jpg"], PNEUMONIA=["b.jpg"])
+    os.mkfifo(tmp_path / "NORMAL" / "c.jpg")
+    with pytest.raises(UsageError, match=r"c\.jpg: is a named pipe; name a regular file"):
         read(tmp_path)

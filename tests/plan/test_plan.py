@@ -1,16 +1,22 @@
 """Every mistake in the user's files is one line with file, place and remedy; all of them come at once."""
 
+import json
+import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness import checks
 from harness.checks import CHECKS
 from harness.errors import PlanError
 from harness.plan import plan as planning
 from harness.plan import stored, watched
+from harness.run.preflight import planned, preflight
+from harness.stack.tools import find
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +42,8 @@ def spoil(project, file, old, new):
 
 
 EXPERIMENTS = ("sham", "server-crash", "server-hang", "overload")
+NINES = 400 * "9"
+ROUTES, SLOS = "model_server/monitoring/alertmanager.yaml", "model_server/monitoring/slos.yaml"
 RULES = "model_server/monitoring/rules/service.yaml"
 GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
 
@@ -49,7 +57,7 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "for: 42s", "for: 42", "must be a duration with its unit, like 30s", id="duration"),
         pytest.param(GATE, ", seed: 7", "", "poisson needs a seed", id="no seed"),
         pytest.param(GATE, "poisson: 120/s", "ramp: 1/s..9/s", "ramp: over must be given", id="half a ramp"),
-        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: No such file", id="no record"),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: gone.bin", "gone.bin: no such file", id="no record"),
         pytest.param(
             GATE,
             "poisson: 120/s, seed: 7",
@@ -173,12 +181,30 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "60 ", "!!int abc ", "gate.yaml:2: not YAML: no valid int", id="no integer"),
         pytest.param(GATE, "60 ", "!!bool abc ", "gate.yaml:2: not YAML: no valid bool", id="no switch"),
         pytest.param(GATE, "60 ", "!!timestamp abc ", "gate.yaml:2: not YAML: no valid timestamp", id="no time"),
-        pytest.param(GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:1: not YAML: a value in it cannot", id="no character"),
-        pytest.param(GATE, "60 ", "&a [*a] ", "a part of it holds itself, or is too deep", id="holds itself"),
-        pytest.param(GATE, "60 ", 2000 * "[", "a part of it holds itself, or is too deep", id="too deep"),
+        pytest.param(
+            GATE, "60 ", '"\\UFFFFFFFF" ', "gate.yaml:2: not YAML: found invalid Unicode char", id="no character"
+        ),
+        pytest.param(
+            GATE, "60 ", "&a [*a] ", "gate.yaml:2: cannot be read: a part of it holds itself", id="holds itself"
+        ),
+        pytest.param(
+            GATE, "60 ", 2000 * "[", "gate.yaml:2: cannot be read: lists and mappings are more", id="too deep"
+        ),
         pytest.param(GATE, "60 ", "\0", "gate.yaml:1: not YAML: unacceptable character #x0000", id="NUL"),
-        pytest.param(GATE, "scenarios/steady.py", '"x\\0"', "load.scenario: no such file", id="a NUL in a path"),
-        pytest.param(GATE, "scenarios/steady.py", 300 * "x", "load.scenario: no such file: x", id="a long path"),
+        pytest.param(
+            GATE,
+            "scenarios/steady.py",
+            '"x\\0"',
+            "load.scenario: cannot be read: no file can have",
+            id="a NUL in a path",
+        ),
+        pytest.param(
+            GATE,
+            "scenarios/steady.py",
+            300 * "x",
+            "load.scenario: cannot be read: File name too long",
+            id="a long path",
+        ),
         pytest.param(GATE, "[sham,", "[" + 300 * "x" + ",", "experiments[0]: no file x", id="a long experiment"),
         pytest.param(GATE, "[sham,", '["x\\0",', "experiments[0]: no file x", id="an experiment with a NUL"),
         pytest.param(RULES, "groups:", "groups: 5\nx:", "groups: must be a list; got 5", id="no groups"),
@@ -201,6 +227,37 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             id="an alert of no name",
         ),
         pytest.param(CRASH, "title:", "tile:", "Chaos Toolkit rejects it", id="no title"),
+        pytest.param(GATE, "for: 42s", f"for: {NINES}d", "load.for: must be at most 100 years", id="nines"),
+        pytest.param(GATE, "for: 42s", "for: 1.0e+400", "load.for: must be a duration with its unit", id="infinite"),
+        pytest.param(GATE, "for: 42s", "for: 0s", "load.for: input should be greater than 0", id="no time"),
+        pytest.param(GATE, "time_scale: 60", "time_scale: .nan", "time_scale: input should be", id="no scale"),
+        pytest.param(GATE, "seed: 7", f"seed: {NINES}", "gate.yaml:5: not YAML: no valid int", id="a seed of nines"),
+        pytest.param(GATE, "120/s", f"{NINES}/s", "arrivals: poisson: rate must be above 0/s", id="a rate of nines"),
+        pytest.param(GATE, "120/s", "1/h", "load.arrivals: no request is due in the 42 s that are judged", id="rare"),
+        pytest.param(
+            GATE, "poisson: 120/s, seed: 7", "spike: 0/s..9/s, at: 2m, for: 5m", "no request is due in", id="too late"
+        ),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "replay: /dev/zero", "is a device; name a", id="endless"),
+        pytest.param(GATE, "for: 42s", "for: 42s\n  corpus: gate.yaml", "load.corpus: must be a folder", id="file"),
+        pytest.param(GATE, "scenarios/steady.py", "scenarios", "load.scenario: is a folder; name a", id="a folder"),
+        pytest.param(CRASH, "receiver: pagerduty", "receiver: pagerdty", "did you mean pagerduty?", id="no receiver"),
+        pytest.param(CRASH, "receiver: pagerduty", "receiver: nobody", "no receiver is called nobody; kno", id="who?"),
+        pytest.param(ROUTES, "receiver: email", "receiver: mail", "route.routes[2].receiver: no receiver", id="no way"),
+        pytest.param(
+            ROUTES, "- name: email", "- name: default", "receivers[3].name: another receiver is called d", id="one name"
+        ),
+        pytest.param(ROUTES, "group_wait: 10s", f"group_wait: {NINES}y", "292 years", id="a wait of nines"),
+        pytest.param(SLOS, "target: 99.9%", "target: 100%", "availability.target: no number of requests", id="100 %"),
+        pytest.param(SLOS, "percentile: 95", "percentile: 100", "99.9 % takes 4,603 of them", id="p100"),
+        pytest.param(SLOS, "target: 0.1%", "target: 0%", "error_rate.target: no number of requests", id="no error"),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: .inf}", "again_for_s: must be a finite numb", id="ever"),
+        pytest.param(
+            CRASH,
+            "extensions:\n",
+            "extensions:\n- {name: harness, expect: {}}\n",
+            "extensions[1]: is a second contract",
+            id="two contracts",
+        ),
     ],
 )
 def test_a_mistake_is_said_with_its_file_and_line(project, file, old, new, complaint):
@@ -213,6 +270,14 @@ def test_a_mistake_is_said_with_its_file_and_line(project, file, old, new, compl
     matching = [p for p in said.value.problems if complaint in p]
     assert matching, said.value.problems
     assert matching[0].startswith((file.split("/")[0], "model_server")), matching[0]
+
+
+def test_a_receiver_that_no_route_leads_to_is_named_where_the_contract_wants_it(project):
+    spoil(project, ROUTES, "critical]\n      receiver: pagerduty", "critical]\n      receiver: default")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    want = r"experiments/server-crash.yaml:\d+: alerts\[0\].receiver: no route leads to the receiver pagerduty; known: "
+    assert any(re.match(want, problem) for problem in said.value.problems)
 
 
 def test_all_mistakes_come_at_once_in_every_file(project):
@@ -254,12 +319,29 @@ def test_a_service_without_objectives_has_no_slos_to_judge(project):
 def test_an_entry_that_stands_for_no_check_is_a_mistake(project):
     spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
     spoil(project, GATE, "- contracts", "- injected")
-    spoil(project, GATE, "- alert_coverage", "- watchdog\n- alert_coverage")
-    spoil(project, "model_server/monitoring/rules/service.yaml", "alert: Watchdog", "alert: Watchcat")
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE)
-    first, second = said.value.problems
-    assert "checks[1]: injected: stands for no check" in first and "checks[3]: watchdog: stands for no check" in second
+    (problem,) = said.value.problems
+    assert "checks[1]: injected: stands for no check" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "expr", "found"),
+    [
+        ("Watchdog", "vector(1)", ["Watchdog"]),
+        ("DeadMansSwitch", "vector(1)", ["DeadMansSwitch"]),
+        ("PrometheusAlertingAlive", "1", ["PrometheusAlertingAlive"]),
+        ("Watchdog", "up >= 0", ["Watchdog"]),
+        ("Alive", "up >= 0", [""]),
+    ],
+)
+def test_any_rule_that_always_fires_is_a_watchdog_and_without_one_the_check_is_there(project, name, expr, found):
+    spoil(project, RULES, "alert: Watchdog", f"alert: {name}")
+    spoil(project, RULES, "expr: vector(1)", f"expr: {expr}")
+    plan = planning.load(project / GATE)
+    assert [check.alert for check in plan.checks if check.kind == "watchdog"] == found
+    assert plan.always_firing == {*found} - {""}
+    assert {check.watchdog for check in plan.checks if check.kind == "quiet"} == {*found}
 
 
 def test_a_dot_in_an_experiments_name_is_part_of_it(project):
@@ -427,7 +509,15 @@ WRONG = {
         "must be a duration with its unit, like 30s, 2m or 500ms; got 300",
     ),
     "no share": ("error_ratio: {target: 1}", ""),
-    "out of range": ("latency: {percentile: 100, under: 1s}", "less than 100; got 100"),
+    "out of range": ("latency: {percentile: 101, under: 1s}", "less than or equal to 100; got 101"),
+    "the slowest of all": (
+        "latency: {percentile: 100, under: 1s}",
+        "latency.percentile: no number of requests proves the percentile 100; 99.9 % takes 4,603 of them",
+    ),
+    "always there": ("availability: {target: 100%}", "availability.target: no number of requests proves 100 %"),
+    "ten nines": ("availability: {target: 99.99999999%}", "availability.target: no number of requests proves 100 %"),
+    "seven nines": ("availability: {target: 99.99999%}", "10,000,000 requests without an error do not prove"),
+    "never an error": ("error_ratio: {target: 0%}", "error_ratio.target: no number of requests proves a share of 0 %"),
     "no such phase": ("error_ratio: {target: 1%, phase: stedy}", "no phase is called stedy; did you mean steady?"),
     "no such experiment": ("injected: {experiment: shame}", "no experiment is called shame; did you mean sham?"),
     "steady is no experiment": ("injected: {experiment: steady}", "no experiment is called steady; known: "),
@@ -441,6 +531,8 @@ WRONG = {
     "no bound at all": ("promql: {query: up, below: .inf}", "promql.below: input should be a finite number"),
     "no number": ("promql: {query: up, at_least: .nan}", "promql.at_least: input should be a finite number"),
     "a blank query": ("promql: {query: ' ', at_least: 1}", "promql.query: string should match pattern"),
+    "half a query": ("promql: {query: 'sum(up', at_least: 1}", "promql: not PromQL: unclosed left parenthesis"),
+    "a deep query": (f"promql: {{query: '{300 * '('}up{300 * ')'}', at_least: 1}}", "more than 200 operators and brac"),
     "no query": ("promql: {below: 1}", "promql.query: is missing"),
     "no command": ("command: []", "command.run: "),
     "half a command": ("command: {timeout: 1s}", "command.run: is missing (command takes run, timeout)"),
@@ -524,3 +616,102 @@ def test_a_record_to_replay_lies_beside_the_gate_file(project):
     (project / "access.times").write_text("0\n300\n")
     spoil(project, GATE, "{poisson: 120/s, seed: 7}", "{replay: access.times, speed: 2}")
     assert planning.load(project / GATE).arrivals == f"replay:{project / 'access.times'}:speed=2"
+
+
+@pytest.mark.parametrize("ending", [".json", ".yml"])
+def test_an_experiment_may_have_any_ending_that_chaos_toolkit_reads(project, ending):
+    path = project / "experiments/sham.yaml"
+    content = yaml.safe_load(path.read_text())
+    path.unlink()
+    text = json.dumps(content, indent="\t") if ending == ".json" else yaml.safe_dump(content)  # tabs are no YAML
+    path.with_suffix(ending).write_text(text)
+    assert planning.load(project / GATE).experiments[0].path.suffix == ending
+    given = planning.load(project / GATE, experiment_files=[path.with_suffix(ending)])
+    assert [e.name for e in given.experiments] == ["sham"]
+    shutil.copy(path.with_suffix(ending), path)
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(PlanError, match=rf"experiments\[0\]: sham is both sham.yaml and sham\{ending}; name one as"):
+        planning.load(project / GATE)
+
+
+def test_a_mistake_in_json_has_its_line(project):
+    path = project / "experiments/sham.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["extensions"][0]["expect"]["clients"]["recovered_within"] = 5
+    path.unlink()
+    lines = json.dumps(content, indent="\t").splitlines()
+    path.with_suffix(".json").write_text("\n".join(lines))
+    line = next(i for i, text in enumerate(lines, 1) if "recovered_within" in text)
+    with pytest.raises(PlanError, match=rf"^experiments/sham.json:{line}: .*recovered_within: must be a duration"):
+        planning.load(project / GATE)
+
+
+def test_every_plan_file_may_be_json(project):
+    for file, name in ((GATE, "gate.json"), (SERVICE, "model_server/service.json"), (SLOS, SLOS[:-4] + "json")):
+        text = (project / file).read_text().replace("service.yaml", "service.json").replace("slos.yaml", "slos.json")
+        (project / name).write_text(json.dumps(yaml.safe_load(text), indent="\t"))
+        (project / file).unlink()
+    plan = planning.load(project / "gate.json")
+    assert plan.service.name == "pneumonia-detector" and len(plan.experiments) == 4
+
+
+def test_rule_patterns_may_be_absolute_and_deep_and_a_file_named_twice_is_read_once(project):
+    folder = project / "model_server/monitoring"
+    (folder / "rules/team/more").mkdir(parents=True)
+    (folder / "rules/slos.yaml").rename(folder / "rules/team/more/slos.yaml")
+    (folder / "again.yaml").symlink_to(folder / "rules/service.yaml")
+    before = planning.load(project / GATE, only=["sham"])
+    patterns = f"[{folder}/rules/**/*.yaml, monitoring/rules/*.yaml, monitoring/again.yaml, {folder}/rules/**]"
+    spoil(project, SERVICE, "[monitoring/rules/*.yaml]", patterns)
+    after = planning.load(project / GATE, only=["sham"])
+    names = [path.name for path in after.rules]
+    assert len(names) == len({*names}) and {*names} == {path.name for path in before.rules} | {"slos.yaml"}
+
+
+NONE_LIVE = """groups:
+- name: g
+  rules:
+  - {alert: Watchdog, expr: vector(1)}
+  - {alert: ServiceDown, expr: time() - last_success > 300, labels: {severity: critical}}
+"""
+
+
+@pytest.mark.parametrize("proof", ["both", "replay"])
+def test_a_plan_in_which_nobody_can_be_notified_is_refused_unless_the_replay_is_enough(project, proof):
+    for file in (project / "model_server/monitoring/rules").iterdir():
+        file.unlink()
+    (project / RULES).write_text(NONE_LIVE)
+    spoil(project, SERVICE, "{gpu: [GpuMemoryHigh, GpuThrottled, GpuErrors, NvmlLost]}", "{}")
+    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[server-crash]")
+    spoil(project, GATE, "    experiments: [sham, server-crash]\n", "")
+    crash = yaml.safe_load((project / CRASH).read_text())
+    crash["extensions"][0]["expect"]["alerts"] = [
+        want | {"proof": proof} for want in crash["extensions"][0]["expect"]["alerts"] if want["alert"] == "ServiceDown"
+    ]
+    crash["extensions"][0]["expect"]["may_fire"] = []
+    (project / CRASH).write_text(yaml.safe_dump(crash))
+    plan, tools = planning.load(project / GATE), find()
+    if proof == "replay":
+        assert "Watchdog" in preflight(plan, tools)[1]
+        return
+    with pytest.raises(PlanError, match=r"^gate.yaml:2: time_scale: no alert rule has a live copy, .*wall clock"):
+        preflight(plan, tools)
+
+
+def test_what_promtool_and_amtool_reject_comes_with_what_is_wrong_elsewhere(project):
+    spoil(project, GATE, "120/s", "120")
+    spoil(project, RULES, "expr: vector(1)", "expr: vector(1")
+    spoil(project, ROUTES, "group_wait: 10s", "group_wiat: 10s")
+    with pytest.raises(PlanError) as error:
+        planned(project / GATE)
+    text = "\n".join(error.value.problems)
+    for part in ("got '120'", "unclosed left parenthesis", "group_wiat"):
+        assert part in text
+
+
+@pytest.mark.skipif(not shutil.which("mkfifo"), reason="there are no named pipes here")
+def test_a_template_that_is_a_pipe_is_not_opened(project):
+    os.mkfifo(project / "model_server/monitoring/pipe.tmpl")
+    (project / ROUTES).write_text((project / ROUTES).read_text() + "\ntemplates: [pipe.tmpl]\n")
+    with pytest.raises(PlanError, match=r"templates\[0\]: model_server/monitoring/pipe.tmpl: is a named pipe"):
+        preflight(planning.load(project / GATE), find())

@@ -8,7 +8,7 @@ import yaml
 
 from harness.errors import PlanError
 from harness.plan import plan as planning
-from harness.stack.spec import Access, DependencySpec, HttpHeader, Metrics, ReadyTest
+from harness.stack.spec import Access, DependencySpec, HttpHeader, Metrics, ReadyTest, filled
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +92,28 @@ MISTAKES = {
     "output outside of the run": (
         {"start": {"prepare": [{"command": "x", "output": "key"}]}}, "start.prepare[0].output: string should match",
     ),
+    "a slip": ({"start": {"command": "x {port} {prot}"}}, "command: unknown placeholder {prot}; did you mean port?"),
+    "a shell's port": ({"start": {"command": "sh -c 'serve ${port}'"}}, "start.command: must contain {port}"),
+    "an open quote": ({"start": {"command": "serve {port} '"}}, "start.command: cannot be split into arguments: no cl"),
+    "an open quote before": ({"start": {"prepare": ['x "']}}, "start.prepare[0].command: cannot be split into"),
+    "an open quote of a test": (
+        dependency(address="a:1", ready={"command": "x '"}), "ready.command: cannot be split into arguments",
+    ),
+    "a NUL in a command": ({"start": {"command": "serve {port} \0"}}, "start.command: must not hold the character NUL"),
+    "nothing to start": ({"start": {"command": ""}}, "start.command: "),
+    "no URL": (dependency(address="a:1", ready={"http": "http://["}), "ready.http: must be a URL, like http://127"),
+    "a port beyond all": (dependency(address="a:1", ready={"http": "http://a:99999/"}), "ready.http: must be a URL"),
+    "no metrics port": ({"metrics": {"port": 0}}, "metrics.port: input should be greater than or equal to 1"),
+    "a metrics port for two": (
+        {"replicas": 2, "metrics": {"port": 9090}},
+        "metrics.port: 2 replicas cannot share it; have the start command take {metrics_port}",
+    ),
+    "two metrics ports": (
+        {"metrics": {"port": 9090}, "start": {"command": "serve {port} {metrics_port}"}},
+        "metrics.port: the start command takes {metrics_port}, a free one; drop one of the two",
+    ),
+    "a prepared metrics port": ({"start": {"prepare": ["x {metrics_port}"]}}, "unknown placeholder {metrics_port}"),
+    "a job in quotes": (monitoring(job='a"b'), "monitoring.job: string should match pattern"),
     "a prepared port": ({"start": {"prepare": ["x {port}"]}}, "start.prepare[0]: unknown placeholder {port}"),
     "a secret in place": ({"requests": {"bearer": "s3cret"}}, "requests.bearer: must be {from_file: PATH} or"),
     "a password in place": (
@@ -134,8 +156,9 @@ MISTAKES = {
     ),
     "no scrapes": (monitoring(scrape_interval="0s"), "monitoring.scrape_interval: input should be greater than 0"),
     "no evaluations": (monitoring(evaluation_interval="0s"), "evaluation_interval: input should be greater than 0"),
-    "rules from the root": (monitoring(rules=["/etc/*.yaml"]), "monitoring.rules[0]: must be a pattern of paths"),
-    "no pattern": (monitoring(rules=[""]), "monitoring.rules[0]: must be a pattern of paths beside service.yaml"),
+    "no rules from the root": (monitoring(rules=["/etc/*.rules"]), "rules[0]: no file matches /etc/*.rules"),
+    "the whole disk": (monitoring(rules=["/proc/**"]), "rules[0]: more than 1,000 files match /proc/**; name fewer"),
+    "no pattern": (monitoring(rules=[""]), "monitoring.rules[0]: must be a pattern of paths, beside service.yaml or"),
     "no such pattern": (monitoring(rules=["rules/x**"]), "monitoring.rules[0]: "),
     "a NUL in a pattern": (monitoring(rules=["rules/\0"]), "monitoring.rules[0]: "),
     "too long a pattern": (monitoring(rules=["x" * 300]), "monitoring.rules[0]: "),
@@ -312,3 +335,31 @@ def test_experiments_name_the_replicas(project):
     assert "missing, and the default, server, is no component of this service; name one of server-1 and s" in problem
     crash.write_text(named)
     assert load(project, replicas=2).service.replica_names == ("server-1", "server-2")
+
+
+BRACES = [
+    "${EXTRA:-}", "${HOME}", "${home}", "'{\"a\": 1}'",
+    "{}", "{{", "}}", "{ }", "{a,b}", "{oops}", "'{print}'", "{Port}",
+    "find -exec {} \\;", "{{range}}", "${port}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("braces", BRACES)
+def test_any_other_brace_is_the_commands_own(project, braces):
+    environment = {"X": braces, "Y": "{replica} " + braces}
+    service = load(
+        project,
+        start={"command": f"serve {{port}} {braces}", "environment": environment, "prepare": [f"x {braces}"]},
+        requests={},
+        dependencies={"db": {"start": {"command": f"db {{port}} {braces}", "environment": {"X": braces}}}},
+    ).service
+    texts = [service.start.command, service.start.environment["Y"], service.start.prepare[0].command]
+    values = {"port": 1, "replica": "server", "state": "{port}"}
+    assert [filled(text, values) for text in texts] == [f"serve 1 {braces}", f"server {braces}", f"x {braces}"]
+    assert filled("{state} {port}", values) == "{port} 1", "what is filled in is filled in once"
+
+
+def test_metrics_may_have_a_port_of_their_own(project):
+    assert load(project, metrics={"port": 9090, "path": "/m"}).service.metrics.port == 9090
+    service = load(project, start={"command": "serve {port} --metrics {metrics_port}"}).service
+    assert service.takes_metrics_port and not load(project).service.takes_metrics_port

@@ -1,8 +1,9 @@
 import pytest
+import yaml
 from recording import PROMTOOL, RULES
 
 from harness.errors import PlanError
-from harness.rules.expression import longest_window_s, metrics_used
+from harness.rules.expression import always_fires, longest_window_s, metrics_used
 from harness.rules.rulefile import check_with_promtool, dump, groups, load, recordings
 
 
@@ -124,3 +125,50 @@ def test_dumped_groups_are_the_same_rules(tmp_path):
 def test_what_an_expression_uses_and_how_far_back_it_looks(expr, metrics, window_s):
     assert metrics_used(expr) == metrics
     assert longest_window_s(expr) == window_s
+
+
+ALWAYS = (
+    "vector(1)",
+    "1",
+    "0",
+    "-1",
+    "(vector(1))",
+    "vector(time())",
+    "vector(1) > 0",
+    "1 == bool 2",
+    "up or vector(1)",
+)
+AT_TIMES = (
+    "up", "vector(1) > 1", "absent(nothing)", "vector(time()) > 0", "vector(1) and up", "vector(1) unless up",
+    "up == 1", "1 / 0 > up", "not promql(", "sum(vector(1))",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("expr", [*ALWAYS, *AT_TIMES])
+def test_an_alert_that_always_fires_is_known_by_its_form(expr):
+    assert always_fires(expr) == (expr in ALWAYS)
+
+
+DEEP = ["(" * 5000 + "1" + ")" * 5000, "-" * 50_000 + "up", "up" + " + up" * 5000, "abs(" * 3000, "up" + " or up" * 300]
+WIDE = [
+    "abs(" * 150 + "up" + ")" * 150,
+    "up" + " or up" * 190,
+    'up{a=~"' + "(x)|" * 500 + '"}',
+    f"max(up, {500 * 'up, '}up)",
+]
+
+
+@pytest.mark.parametrize("expr", DEEP, ids=lambda expr: expr[:12])
+def test_an_expression_so_deep_that_the_parser_would_end_the_process_is_a_problem(tmp_path, expr):
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [{"alert": "A", "expr": expr}]}]}, width=10**6))
+    with pytest.raises(PlanError, match="expr: it is more than 200 operators and brackets deep; split it by"):
+        load([file])
+
+
+@pytest.mark.parametrize("expr", WIDE, ids=lambda expr: expr[:12])
+def test_an_expression_may_be_long(expr):
+    try:
+        metrics_used(expr)
+    except ValueError as error:
+        assert "deep" not in str(error)

@@ -1,9 +1,11 @@
 """A whole stack, small and real: two replicas that want a key, behind a front door; a dependency; Prometheus and
 Alertmanager. What comes up, who may ask, what dies and comes back, and that nothing is left."""
 
+import ast
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import yaml
 from steered import wait
 
-from harness.errors import StackError
+from harness.errors import StackError, UsageError
 from harness.eventlog import Log
 from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
@@ -21,11 +23,12 @@ from harness.stack import prometheus, tools
 from harness.stack.process import processes_of
 from harness.stack.spec import Probes, ServiceSpec
 from harness.stack.stack import Stack
-from harness.stack.up import PRIVATE, Blueprint, heal, up
+from harness.stack.up import PRIVATE, Blueprint, heal, scraped, up
 
 SERVER = """
 import http.server, os, pathlib, socket, socketserver, sys
 port, state, name, database = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3], os.environ["DATABASE"]
+scraped = int(sys.argv[4]) if len(sys.argv) > 4 else port  # where the metrics are
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         status = 200
@@ -39,11 +42,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 socket.create_connection((host, int(port)), 1).close()
             except OSError:
                 status = 503
+        if (self.path == "/metrics") != (self.server.server_port == scraped) and scraped != port:
+            status = 404
         self.send_response(status); self.end_headers()
         self.wfile.write(b"up_since 1\\n" if self.path == "/metrics" else name.encode())
     def log_message(self, *a): pass
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     allow_reuse_address = True; daemon_threads = True
+if scraped != port:
+    import threading
+    threading.Thread(target=Server(("127.0.0.1", scraped), Handler).serve_forever, daemon=True).start()
+    (state / f"argv-{name}").write_text(repr([os.environ["WHOSE"], os.environ["BRACES"], sys.argv[5:]]))
 Server(("127.0.0.1", port), Handler).serve_forever()
 """
 DATABASE = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nwhile 1: s.accept()[0].close()"
@@ -102,9 +111,32 @@ def run(tmp_path):
     return folder
 
 
+def test_a_port_for_metrics_that_is_taken_is_no_service_of_ours(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fixed = plan(tmp_path, replicas=1, metrics={"port": port})
+        with pytest.raises(UsageError, match=f"port {port}, where service.yaml has the metrics"):
+            fixed.ports()
+    assert scraped(fixed.service, fixed.ports(), "server") == port
+    free = plan(tmp_path, {"command": "x {port} {metrics_port}"})
+    ports = free.ports()
+    theirs = [scraped(free.service, ports, name) for name in ("server-1", "server-2")]
+    assert len({*theirs, ports["server-1"], ports["server-2"]}) == 4
+
+
 def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(tmp_path, run, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # loopback is never behind one
-    with up(plan(tmp_path), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
+    theirs = tmp_path / "theirs" / "python"  # the service's own, which comes before that of the harness
+    theirs.parent.mkdir()
+    theirs.write_text(f'#!/bin/sh\nWHOSE=theirs exec {PYTHON} "$@"\n')
+    theirs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{theirs.parent}{os.pathsep}{os.environ['PATH']}")
+    braces = """'{"a": 1}' '${port}' '{}' '{name}' {python}"""
+    started = {
+        "command": f"python server.py {{port}} {{state}} {{replica}} {{metrics_port}} {braces}",
+        "environment": {"DATABASE": ADDRESS, "BRACES": "${X:-} {a} {replica}"},
+    }
+    with up(plan(tmp_path, started), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
         here = Stack.read(run)
         key = (run / PRIVATE / "state/key").read_text().strip()
 
@@ -116,6 +148,10 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         headers = json.loads(Path(here.access["headers_file"]).read_text())
         assert {asked(**headers) for _ in range(4)} == {"server-1", "server-2"}
         assert (run / PRIVATE).stat().st_mode & 0o777 == 0o700
+        ours = (run / PRIVATE / "state/argv-server-1").read_text()
+        assert ast.literal_eval(ours) == [
+            "theirs", "${X:-} {a} server-1", ['{"a": 1}', "${port}", "{}", "{name}", PYTHON],
+        ]  # fmt: skip
         by_replica = prometheus.query(here.prometheus_url, 'up{job="guarded"}')
         assert [one["value"][1] for one in by_replica] == ["1", "1"]
         assert len({one["metric"]["instance"] for one in by_replica}) == 2
