@@ -33,6 +33,7 @@ MAY_IMPORT = {  # within harness; every layer may import itself
 PURE = {  # modules that others may import too
     "harness.load.arrivals": {"plan"},
     "harness.rules.rulefile": {"plan"},
+    "harness.stack.routing": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
 }
 PROCESSES = {  # run as programs of their own, so they may print and exit; so may all of harness.cli

@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from harness.stack.secrets import masked
+
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 
 
@@ -32,7 +34,7 @@ def main(experiment_file: Path, journal_file: Path) -> int:
     )
     journal = run_experiment(experiment, settings=SETTINGS, strategy=Strategy.DEFAULT)
     scratch = journal_file.with_suffix(".new")
-    scratch.write_text(json.dumps(journal, default=str, indent=1))
+    scratch.write_text(json.dumps(masked(journal), default=str, indent=1))
     scratch.rename(journal_file)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.options import command, must_exist, with_plan
+from harness.cli.output import remark
 
 
 def add_to(commands: Any) -> None:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     must_exist(args.experiment, "experiment", "experiments/*.yaml")
     plan = load(args.gate, profile=args.profile, experiment_files=[args.experiment])
     tools = find()
-    plan, _ = preflight(plan, tools)
+    plan, _ = preflight(plan, tools, remark)
     stack = Stack.current()
     with screen() as watch:
         experiment_once(plan, stack, tools, watch)

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from harness.cli.options import PUSH_TO, RUNS, command, with_plan
-from harness.cli.output import complain, near
+from harness.cli.output import complain, near, remark
 from harness.errors import PushError
 
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = load(args.gate, profile=args.profile, only=args.only)
     tools = find()
-    plan, rules = preflight(plan, tools)
+    plan, rules = preflight(plan, tools, remark)
     heal_before()
     folder = open_run(plan, tools, RUNS)
     with screen() as watch:

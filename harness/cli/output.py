@@ -20,6 +20,11 @@ def complain(message: str) -> None:
     print(f"harness: {message}", file=sys.stderr, flush=True)
 
 
+def remark(line: str) -> None:
+    """What a reader of the verdict should know of how it came about, on standard error."""
+    print(f"harness: remark: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def standard_output() -> Iterator[TextIO]:
     """Standard output; a reader that goes away early (`| head`) does not change how the command ends."""

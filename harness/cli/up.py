@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.options import RUNS, command, with_plan
-from harness.cli.output import near, say
+from harness.cli.output import near, remark, say
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = load(args.gate, profile=args.profile)
     tools = find()
-    plan, rules = preflight(plan, tools)
+    plan, rules = preflight(plan, tools, remark)
     heal_before()
     if CURRENT.exists() and (CURRENT / "owner.json").exists():
         raise UsageError(f"a stack is up here already: {CURRENT.resolve()}; end it first (Ctrl-C in its terminal)")

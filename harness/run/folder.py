@@ -18,6 +18,8 @@ from typing import Any
 import harness
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
+from harness.stack import yamltext
+from harness.stack.secrets import hidden, masked
 from harness.stack.tools import Tools
 
 
@@ -27,12 +29,14 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
     run.mkdir(parents=True)
     (run / "plan.yaml").write_text(dump(plan.resolved()))
     (run / "events.jsonl").touch()
-    for folder, files in (("rules", plan.rules), ("experiments", [e.path for e in plan.experiments])):
+    for folder in ("rules", "experiments"):
         (run / folder).mkdir(exist_ok=True)
-        for file in files:
-            shutil.copy(file, run / folder / file.name)
-    shutil.copy(plan.path, run / "gate.yaml")
-    shutil.copy(plan.service.monitoring.alertmanager, run / "production-alertmanager.yaml")
+    for file in plan.rules:
+        shutil.copy(file, run / "rules" / file.name)
+    for file, stored in [(e.path, f"experiments/{e.path.name}") for e in plan.experiments] + [(plan.path, "gate.yaml")]:
+        (run / stored).write_text(hidden(file.read_text(), paths=False))
+    production = Path(plan.service.monitoring.alertmanager)
+    (run / "production-alertmanager.yaml").write_text(yamltext.dump(masked(yamltext.read(production))))
     (run / "journals").mkdir()
     (run / "environment.json").write_text(json.dumps(_environment(plan, tools), indent=1))
     return run

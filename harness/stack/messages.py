@@ -1,7 +1,8 @@
 """The content of a notification, and what the service it was meant for would object to.
 
-Pure readers of the four kinds of message Alertmanager sends. Each gives a Message; none raises on bad input, because a
-message nobody could read is evidence too.
+Pure readers of the messages Alertmanager sends: four that hold a message against what its service takes, and one that
+only reads what any other kind says. Each gives a Message; none raises on bad input, because a message nobody could read
+is evidence too.
 """
 
 from __future__ import annotations
@@ -9,21 +10,35 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from email import message_from_bytes, policy
+from email.parser import BytesHeaderParser
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, quote, unquote
 
-ALERTS_FIELD = "X-Harness-Alerts"  # holds "firing=ServiceDown;resolved=NotReady;", written by Alertmanager itself
+from harness.alert import NAME
+from harness.stack.matchers import unquoted
+
+ALERTS_FIELD = "X-Harness-Alerts"  # holds `firing "alertname"="Down" "job"="a";`, written by Alertmanager itself
+RECEIVER_FIELD = "X-Harness-Receiver"  # of a mail: integration/receiver, each as `coded` has it
 TEXT_BYTES = 20_000
 PAGERDUTY_BYTES = 512 * 1024
 
 FIRING, RESOLVED = "firing", "resolved"
 
 
+class Alerts(NamedTuple):
+    """What a message says of the alerts of one status."""
+
+    status: str  # FIRING | RESOLVED
+    names: tuple[str, ...]
+    labels: tuple[Mapping[str, str], ...] = ()  # all of each of them, in the order of the names; (): not known
+
+
 class Message(NamedTuple):
     """One message, read."""
 
-    notified: tuple[tuple[str, tuple[str, ...]], ...]  # (status, names of the alerts); two entries when it has both
+    notified: tuple[Alerts, ...]  # two when it is about alerts of either status
     problems: tuple[str, ...]  # why the real service would not have taken it
     text: str  # at most TEXT_BYTES of it
 
@@ -33,7 +48,7 @@ def read_pagerduty(body: bytes) -> Message:
     event, problems = _json_object(body)
     action = event.get("event_action")
     if not event:
-        return Message(((FIRING, ()),), problems, _bounded(body))
+        return Message((Alerts(FIRING, ()),), problems, _bounded(body))
     if len(body) > PAGERDUTY_BYTES:
         problems += (f"{len(body)} bytes; PagerDuty takes {PAGERDUTY_BYTES}",)
     problems += _missing(event, "", "routing_key", "dedup_key")
@@ -49,32 +64,34 @@ def read_pagerduty(body: bytes) -> Message:
         if payload.get("severity") not in ("critical", "error", "warning", "info"):
             problems += (f"payload.severity is {payload.get('severity')!r}, not critical, error, warning or info",)
     details = payload.get("custom_details") if isinstance(payload.get("custom_details"), dict) else {}
-    notified = _marked(details.get(ALERTS_FIELD)) or tuple(
-        (status, names) for status in (FIRING, RESOLVED) if (names := _labelled(str(details.get(status, ""))))
+    notified = marked(details.get(ALERTS_FIELD)) or tuple(
+        Alerts(status, names) for status in (FIRING, RESOLVED) if (names := _labelled(str(details.get(status, ""))))
     )
     titles = [payload.get("summary"), event.get("description"), event.get("client")]
     if action == "resolve":  # the whole incident is over, whatever its details say
-        notified = ((RESOLVED, _names(notified) or _titled(titles)),)
-    return Message(notified or ((FIRING, _titled(titles)),), problems, _bounded(body))
+        notified = (over(notified) or Alerts(RESOLVED, _titled(titles)),)
+    return Message(notified or (Alerts(FIRING, _titled(titles)),), problems, _bounded(body))
 
 
 def read_slack(body: bytes) -> Message:
     """A message to a Slack incoming webhook."""
     message, problems = _json_object(body)
     attachments = [a for a in _list(message.get("attachments")) if isinstance(a, dict)]
-    shown = ("text", "pretext", "title", "fallback", "fields", "blocks")
-    if message and not any(part.get(key) for part in (message, *attachments) for key in shown):
+    fields = [(a, f) for a in attachments for f in _list(a.get("fields")) if isinstance(f, dict)]
+    marks = [field for _, field in fields if field.get("title") == ALERTS_FIELD][-1:]  # ours is the last
+    shown = ("text", "pretext", "title", "fallback", "blocks")
+    texts = [part.get(key) for part in (message, *attachments) for key in shown]
+    if message and not any([*texts, *(field for _, field in fields if field not in marks)]):
         problems += ("no_text: neither text nor an attachment that shows any",)
     channel = message.get("channel", "#any")  # a webhook has a channel of its own
     if not (isinstance(channel, str) and re.fullmatch(r"[#@]?[^\s#@<>]{1,80}", channel)):
         problems += (f"channel_not_found: {channel!r}",)
     titles = [part.get(key) for part in (*attachments, message) for key in ("title", "fallback", "text", "pretext")]
-    marks = [a.get("callback_id") for a in attachments]
-    notified = next(filter(None, map(_marked, marks)), ())
+    notified = marked(marks[0].get("value")) if marks else ()
     if not notified:
         shown_text = "\n".join(map(str, filter(None, titles)))
-        over = bool(re.search(r"\[?RESOLVED", shown_text)) or any(a.get("color") == "good" for a in attachments)
-        notified = ((RESOLVED if over else FIRING, _titled(titles) or _labelled(shown_text)),)
+        ended = bool(re.search(r"\[?RESOLVED", shown_text)) or any(a.get("color") == "good" for a in attachments)
+        notified = (Alerts(RESOLVED if ended else FIRING, _titled(titles) or _labelled(shown_text)),)
     return Message(notified, problems, _bounded(body))
 
 
@@ -92,9 +109,9 @@ def read_webhook(body: bytes) -> Message:
         if not isinstance(message.get("groupLabels"), dict):
             problems += ("groupLabels is missing",)
     alerts = [a for a in _list(message.get("alerts")) if isinstance(a, dict) and isinstance(a.get("labels"), dict)]
-    notified = _by_status((a.get("status"), a["labels"].get("alertname", "")) for a in alerts)
+    notified = _by_status((a.get("status"), {k: str(v) for k, v in a["labels"].items()}) for a in alerts)
     whole = RESOLVED if message.get("status") == RESOLVED else FIRING
-    return Message(notified or ((whole, ()),), problems, _bounded(body))
+    return Message(notified or (Alerts(whole, ()),), problems, _bounded(body))
 
 
 def read_email(content: bytes) -> Message:
@@ -112,10 +129,41 @@ def read_email(content: bytes) -> Message:
     if not body.strip():
         problems += ("no body",)
     subject = str(mail["Subject"] or "")
-    notified = _marked(mail[ALERTS_FIELD])
+    # As it came: nothing in a label may be taken for the encoding of a header.
+    notified = marked(BytesHeaderParser().parsebytes(content)[ALERTS_FIELD])
     if not notified:
-        notified = ((RESOLVED if "RESOLVED" in subject else FIRING, _labelled(body) or _titled([subject])),)
+        notified = (Alerts(RESOLVED if "RESOLVED" in subject else FIRING, _labelled(body) or _titled([subject])),)
     return Message(notified, problems, _bounded(f"{subject}\n{body}".encode()))
+
+
+def read_other(body: bytes) -> Message:
+    """A message of any other kind: what it says of alerts, wherever in it that stands. Its form is not held against
+    anything."""
+    message, _ = _json_object(body)
+    if message.get("version") == "4" and _list(message.get("alerts")):
+        return read_webhook(body)._replace(problems=())
+    text = body.decode(errors="replace")
+    form = parse_qs(text) if re.fullmatch(r"[\w%&=+.*~-]+", text) else {}
+    found = [*_strings(message), *_strings(form), text]
+    notified = next(filter(None, map(marked, [*found, *map(html.unescape, found)])), ())
+    if not notified:
+        notified = (Alerts(RESOLVED if re.search("resolved|recovery", text, re.I) else FIRING, _labelled(text)),)
+    return Message(notified, (), _bounded(body))
+
+
+def over(notified: tuple[Alerts, ...]) -> Alerts | None:
+    """All those alerts as resolved ones; None where there are none."""
+    names, labels = (sum((part[i] for part in notified), ()) for i in (1, 2))
+    return Alerts(RESOLVED, names, labels) if names else None
+
+
+def coded(name: str) -> str:
+    """A name as a part of a path that no program on the way decodes or encodes again."""
+    return quote(name.replace("~", "~7E"), safe="~").replace("%", "~")
+
+
+def decoded(part: str) -> str:
+    return unquote(part.replace("~", "%"))
 
 
 def _json_object(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -134,20 +182,40 @@ def _missing(parent: dict[str, Any], place: str, *keys: str) -> tuple[str, ...]:
     return tuple(f"{place}{k} is missing" for k in keys if not isinstance(parent.get(k), str) or not parent[k].strip())
 
 
-def _by_status(pairs: Iterable[tuple[Any, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    found: dict[str, dict[str, None]] = {}  # dicts, because they keep the order and drop the repeats
-    for status, name in pairs:
-        found.setdefault(RESOLVED if status == RESOLVED else FIRING, {})[name] = None
-    return tuple((status, tuple(found[status])) for status in (FIRING, RESOLVED) if status in found)
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
-def _marked(mark: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The field that the redirect had Alertmanager fill in; empty where there is none."""
-    return _by_status(re.findall(rf"({FIRING}|{RESOLVED})=([^;]+);", str(mark or "")))
+def _by_status(pairs: Iterable[tuple[Any, Mapping[str, str]]]) -> tuple[Alerts, ...]:
+    found: dict[str, list[Mapping[str, str]]] = {}
+    for status, labels in pairs:
+        found.setdefault(RESOLVED if status == RESOLVED else FIRING, []).append(labels)
+    return tuple(
+        Alerts(status, tuple(labels.get(NAME, "") for labels in found[status]), tuple(found[status]))
+        for status in (FIRING, RESOLVED)
+        if status in found
+    )
 
 
-def _names(notified: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for _, names in notified for name in names))
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_ALERT = re.compile(rf"({FIRING}|{RESOLVED})((?: {_TEXT}={_TEXT})*);")
+_LABEL = re.compile(rf"({_TEXT})=({_TEXT})")
+
+
+def marked(mark: Any) -> tuple[Alerts, ...]:
+    """The alerts that the redirect had Alertmanager name in a field; empty where it did not."""
+    try:
+        return _by_status(
+            (status, {unquoted(name): unquoted(value) for name, value in _LABEL.findall(labels)})
+            for status, labels in _ALERT.findall(str(mark or ""))
+        )
+    except ValueError:  # it only looks like one
+        return ()
 
 
 def _labelled(text: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import StackError
 from harness.stack.process import Child
+from harness.stack.secrets import hidden
 from harness.stack.spec import ReadyTest, filled
 
 POLL_S = 0.05
@@ -58,8 +59,8 @@ def not_ready(
         try:
             status = httpx.get(url, timeout=timeout_s, trust_env=False, verify=False).status_code
         except httpx.HTTPError as error:
-            return f"{url}: {error}"
-        return f"{url}: status {status}" if status >= 400 else ""
+            return hidden(f"{url}: {error}", paths=False)
+        return hidden(f"{url}: status {status}", paths=False) if status >= 400 else ""
     else:
         argv = [filled(part, values) for part in shlex.split(test.command)]
         try:

@@ -4,18 +4,21 @@
 
 A process of its own, so that nothing the harness does delays the time a message is stamped with. It listens on free
 loopback ports and writes them to PATH as {"http": port, "smtp": port} once both are open. A message to
-/pagerduty/NAME, /slack/NAME or /webhook/NAME, or a mail with the header X-Receiver: NAME (quoted as in a URL), is
-appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text], and then gets
-the response that the real service would give. A message about alerts that fire and alerts that are resolved is two
-lines with the same `at`. Ends on SIGTERM.
+/INTEGRATION/RECEIVER, or a mail with the header X-Harness-Receiver: INTEGRATION/RECEIVER (both as messages.coded has
+them), is appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text,
+labels], and then gets the response that the real service would give. What kind of message it is, the integration says:
+"slack", or "slack[1]" where the receiver has several. A kind that nobody here validates is recorded all the same. A
+message about alerts that fire and alerts that are resolved is two lines with the same `at`. Ends on SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -23,12 +26,24 @@ import time
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP
 
 from harness.errors import HarnessError, StackError
-from harness.stack.messages import Message, read_email, read_pagerduty, read_slack, read_webhook
+from harness.stack.messages import (
+    RECEIVER_FIELD,
+    RESOLVED,
+    Alerts,
+    Message,
+    decoded,
+    over,
+    read_email,
+    read_other,
+    read_pagerduty,
+    read_slack,
+    read_webhook,
+)
 
 BODY_BYTES = 16 * 1024 * 1024
 LOOPBACK = "127.0.0.1"
@@ -44,8 +59,8 @@ class NotificationLog:
             raise StackError(f"sinks: cannot write to {folder}: {error.strerror}") from None
 
     def write(self, at: float, receiver: str, integration: str, message: Message) -> None:
-        for status, alerts in message.notified:
-            line = [at, receiver, integration, status, alerts, message.problems, message.text]
+        for status, alerts, labels in message.notified:
+            line = [at, receiver, integration, status, alerts, message.problems, message.text, labels]
             os.write(self._fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
 
@@ -59,14 +74,26 @@ def response(kind: str, body: bytes, message: Message) -> tuple[int, str, str]:
         return 202, "application/json", json.dumps(processed)
     if message.problems:  # Slack's own codes stand before the colon: no_text, channel_not_found
         return 400, "text/html", message.problems[0].partition(":")[0]
-    return 200, "text/html", "ok"
+    if kind in READERS:
+        return 200, "text/html", "ok"
+    if kind == "sns":
+        published = "<PublishResult><MessageId>1</MessageId></PublishResult>"
+        return 200, "text/xml", f"<PublishResponse>{published}</PublishResponse>"
+    return 200, "application/json", json.dumps(TAKEN)
 
 
 READERS = {"pagerduty": read_pagerduty, "slack": read_slack, "webhook": read_webhook}
+# What each of the kinds that nobody validates takes for a yes.
+TAKEN = {
+    "ok": True, "result": {"message_id": 1, "date": 0, "chat": {"id": 1, "type": "private"}},
+    "errcode": 0, "access_token": "none", "requestId": "1", "took": 0.1,
+}  # fmt: skip
+ALIAS = re.compile(r"/v2/alerts/([^/]+)/close$")  # by which Opsgenie is told that an alert is over
 
 
 def http_server(log: NotificationLog) -> ThreadingHTTPServer:
     """An HTTP server on a free loopback port, not yet serving."""
+    open_alerts: dict[tuple[str, str, str], tuple[Alerts, ...]] = {}  # (integration, receiver, alias) of Opsgenie's
 
     class Sink(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -74,17 +101,37 @@ def http_server(log: NotificationLog) -> ThreadingHTTPServer:
         timeout = 60  # a connection left idle gives its thread back
 
         def do_POST(self) -> None:
-            kind, _, receiver = urlsplit(self.path).path.lstrip("/").partition("/")
+            path = urlsplit(self.path).path
+            integration, receiver = map(decoded, [*path.split("/"), "", ""][1:3])
+            kind = integration.partition("[")[0]
             length = self.headers.get("Content-Length", "")
-            if kind not in READERS or not receiver:
-                return self.refuse(404, f"no such sink: {self.path}")
+            if not re.fullmatch("[a-z0-9]+", kind) or not receiver:
+                return self.refuse(404, f"no such sink: {path}")
             if not length.isdigit() or int(length) > BODY_BYTES:
                 return self.refuse(413 if length.isdigit() else 411, f"Content-Length: {length or 'none'}")
             body = self.rfile.read(int(length))
             at = time.time()
-            message = READERS[kind](body)
-            log.write(at, unquote(receiver), kind, message)
+            message = READERS.get(kind, read_other)(body)
+            if kind == "opsgenie":
+                message = self.by_alias(message, body, path, integration, receiver)
+            log.write(at, receiver, integration, message)
             self.reply(*response(kind, body, message))
+
+        def by_alias(self, message: Message, body: bytes, path: str, integration: str, receiver: str) -> Message:
+            """Opsgenie's message that an alert is over names it by the alias it had when it began."""
+            if closed := ALIAS.search(path):
+                known = over(open_alerts.get((integration, receiver, closed[1]), ()))
+                return message._replace(notified=(known or Alerts(RESOLVED, ()),))
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                open_alerts[integration, receiver, json.loads(body)["alias"]] = message.notified
+            return message
+
+        def do_GET(self) -> None:  # WeChat hands out a token first
+            self.reply(200, "application/json", json.dumps(TAKEN))
+
+        def do_PUT(self) -> None:  # Opsgenie's text of an alert is written anew
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.reply(200, "application/json", json.dumps(TAKEN))
 
         def refuse(self, status: int, why: str) -> None:
             print(f"sinks: refused with {status}: {why}", file=sys.stderr, flush=True)
@@ -112,11 +159,12 @@ class Mailbox:
 
     async def handle_DATA(self, _server, _session, envelope) -> str:
         at = time.time()
-        receiver = str(BytesHeaderParser().parsebytes(envelope.content)["X-Receiver"] or "")
+        led = str(BytesHeaderParser().parsebytes(envelope.content)[RECEIVER_FIELD] or "")
+        integration, _, receiver = led.strip().partition("/")
         message = read_email(envelope.content)
         if not receiver:
-            message = message._replace(problems=(*message.problems, "no X-Receiver header"))
-        self.log.write(at, unquote(receiver), "email", message)
+            message = message._replace(problems=(*message.problems, f"no {RECEIVER_FIELD} header"))
+        self.log.write(at, decoded(receiver), decoded(integration) or "email", message)
         return "250 OK: message accepted for delivery"
 
 

@@ -17,10 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.errors import StackError, UsageError
-from harness.stack import alertmanager, ledger, prometheus, watchdog
+from harness.stack import alertmanager, amtool, ledger, prometheus, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
 from harness.stack.component import Component
 from harness.stack.dependency import Dependency
@@ -28,6 +26,7 @@ from harness.stack.frontdoor import FrontDoor
 from harness.stack.ledger import PRIVATE
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
+from harness.stack.secrets import hidden
 from harness.stack.service import Service
 from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
@@ -132,12 +131,12 @@ class Assembly:
             code = child.popen.wait(step.within)
         except subprocess.TimeoutExpired:
             late = f"no end within {step.within:g} s; its log: {child.log}"
-            raise StackError(f"prepare: {step.command}: {late}") from None
+            raise StackError(f"prepare: {hidden(step.command)}: {late}") from None
         finally:
             child.end()
         if code != 0:
             lines = f"last lines of {child.log}:\n{tail(child.log)}"
-            raise StackError(f"prepare: {step.command}: exited with {code}; {lines}")
+            raise StackError(f"prepare: {hidden(step.command)}: exited with {code}; {lines}")
 
     def _path(self) -> dict[str, str]:
         return {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
@@ -224,15 +223,19 @@ def _receivers(assembly: Assembly) -> Child:
     wait_until("the sinks did not open", lambda: "" if ports_file.exists() else f"no {ports_file}", 15, child)
     ports = json.loads(ports_file.read_text())
     production = Path(assembly.plan.service.monitoring.alertmanager)
-    redirected = alertmanager.redirect(
-        yaml.safe_load(production.read_text()),
+    known = amtool.known(assembly.tools.amtool, production)
+    copy = alertmanager.redirect(
+        known.config,
         http_port=ports["http"],
         smtp_port=ports["smtp"],
         time_scale=assembly.plan.time_scale,
         folder=production.parent,
+        name=yamltext.shown(production),
     )
+    for remark in [*known.remarks, *copy.remarks]:
+        assembly.emit("stack", "remark", text=remark)
     config = run / "alertmanager.yaml"
-    config.write_text(yaml.safe_dump(redirected, sort_keys=False))
+    config.write_text(yamltext.dump(copy.config))
     program, port = assembly.tools.alertmanager, assembly.ports["alertmanager"]
     return assembly.child("alertmanager", alertmanager.command(program, config, run / "alertmanager", port))
 

@@ -11,7 +11,10 @@ import yaml
 
 from harness.errors import PlanError, ToolMissing
 from harness.stack import tools
-from harness.stack.alertmanager import check_config, command, escaping, redirect, scaled
+from harness.stack.alertmanager import ALERTS_TEMPLATE, command, escaping, redirect, scaled
+from harness.stack.amtool import known
+from harness.stack.messages import ALERTS_FIELD
+from harness.stack.yamltext import dump, read
 
 PRODUCTION = yaml.safe_load(
     """
@@ -72,8 +75,16 @@ templates: [templates/*.tmpl]
 )
 
 
-def redirected(config=PRODUCTION, time_scale=60, **more):
+def copied(config=PRODUCTION, time_scale=60, **more):
     return redirect(config, http_port=8123, smtp_port=2525, time_scale=time_scale, **more)
+
+
+def redirected(config=PRODUCTION, time_scale=60, **more):
+    return copied(config, time_scale, **more).config
+
+
+def check_config(amtool: str, path: Path) -> list[str]:
+    return known(amtool, path).problems
 
 
 def receiver(config, name):
@@ -106,17 +117,21 @@ def test_each_receiver_has_a_path_of_its_own_for_each_kind():
     result = redirected()
     assert receiver(result, "default")["webhook_configs"][0]["url"] == "http://127.0.0.1:8123/webhook/default"
     [page] = receiver(result, "on call/primary")["pagerduty_configs"]
-    assert page["url"] == "http://127.0.0.1:8123/pagerduty/on%20call%2Fprimary"
-    assert [s["api_url"] for s in receiver(result, "team")["slack_configs"]] == ["http://127.0.0.1:8123/slack/team"] * 2
+    assert page["url"] == "http://127.0.0.1:8123/pagerduty/on~20call~2Fprimary"
+    assert [s["api_url"] for s in receiver(result, "team")["slack_configs"]] == [
+        "http://127.0.0.1:8123/slack~5B0~5D/team",
+        "http://127.0.0.1:8123/slack~5B1~5D/team",
+    ]
     [mail] = receiver(result, "default")["email_configs"]
     assert (mail["smarthost"], mail["require_tls"]) == ("127.0.0.1:2525", False)
-    assert mail["headers"]["X-Receiver"] == "default" and "x-receiver" not in mail["headers"]
+    assert mail["headers"]["X-Harness-Receiver"] == "email/default" and mail["headers"]["x-receiver"] == "us"
     assert receiver(result, "nobody") == {"name": "nobody"}
 
 
 def test_routing_inhibition_and_texts_stay_as_they_are():
     def without_times(route):
-        kept = {k: v for k, v in route.items() if k not in ("group_wait", "group_interval", "repeat_interval")}
+        others = ("group_wait", "group_interval", "repeat_interval", "mute_time_intervals", "active_time_intervals")
+        kept = {k: v for k, v in route.items() if k not in others}
         return kept | {"routes": [without_times(r) for r in route["routes"]]} if "routes" in route else kept
 
     result = redirected()
@@ -154,6 +169,126 @@ def test_what_it_is_given_stays_untouched():
     assert before == PRODUCTION
 
 
+def test_routes_notify_at_any_hour_and_it_is_said():
+    made = copied(name="am.yaml")
+    inner = made.config["route"]["routes"][0]["routes"][0]
+    assert "mute_time_intervals" not in inner and inner["receiver"] == "team"
+    assert [line for line in made.remarks if "nights" in line] == [
+        "am.yaml: route.routes[0].routes[0].mute_time_intervals: nights: the run notifies at any hour, "
+        "so what the interval withholds is not tried"
+    ]
+
+
+def test_every_kind_of_receiver_has_a_sink_and_what_nobody_validates_is_said():
+    settings = {f"{kind}_configs": [{}] for kind in ("opsgenie", "victorops", "wechat", "telegram", "webex", "discord")}
+    settings |= {f"{kind}_configs": [{"send_resolved": "false"}] for kind in ("pushover", "some2028")}
+    settings |= {"rocketchat_configs": [{}], "sns_configs": [{}], "webhook_configs": [{"url": "https://example.org"}]}
+    made = copied({"route": {"receiver": "a"}, "receivers": [{"name": "a"} | settings]})
+    [result] = made.config["receivers"]
+    assert "pushover_configs" not in result and list(escaping(made.config)) == []
+    assert [(h["url"].rsplit("/", 2)[1], h.get("send_resolved")) for h in result["webhook_configs"]] == [
+        ("webhook", None), ("pushover", False), ("some2028", False), ("rocketchat", False),
+    ]  # fmt: skip
+    assert result["discord_configs"] == [
+        {
+            "webhook_url": "http://127.0.0.1:8123/discord/a",
+            "message": ALERTS_TEMPLATE + '\n{{ template "discord.default.message" . }}',
+        }
+    ]
+    for kind in settings:
+        said = [line for line in made.remarks if f": {kind.removesuffix('_configs')}: " in line]
+        assert len(said) == (kind != "webhook_configs"), kind
+    assert made.names["a", "webhook[2]"] == "some2028" and made.names["a", "webhook[0]"] == "webhook"
+
+
+def test_events_v1_is_sent_as_v2_and_is_not_held_against_what_only_v2_takes():
+    receiver = {"name": "old", "pagerduty_configs": [{"service_key": "k", "severity": "page", "description": "d"}]}
+    made = copied({"route": {"receiver": "old"}, "receivers": [receiver]})
+    [page] = made.config["receivers"][0]["pagerduty_configs"]
+    assert "service_key" not in page and "severity" not in page and page["description"] == "d"
+    assert len(page["routing_key"]) == 32
+    [said] = made.remarks
+    assert "('old'): pagerduty: the run sends Events v2 for its service_key" in said
+
+
+def test_the_mark_is_where_no_setting_of_the_users_can_be():
+    settings = {
+        "pagerduty_configs": [{"routing_key": "k", "details": {ALERTS_FIELD: "mine", "cluster": "ml"}}],
+        "slack_configs": [{"callback_id": "ours", "fields": [{"title": ALERTS_FIELD, "value": "mine"}]}],
+        "email_configs": [{"to": "a@example.org", "headers": {ALERTS_FIELD.lower(): "mine"}}],
+    }
+    [made] = copied({"route": {"receiver": "a"}, "receivers": [{"name": "a"} | settings]}).config["receivers"]
+    assert made["pagerduty_configs"][0]["details"] == {ALERTS_FIELD: ALERTS_TEMPLATE, "cluster": "ml"}
+    assert [f["value"] for f in made["slack_configs"][0]["fields"]] == ["mine", ALERTS_TEMPLATE]
+    headers = made["email_configs"][0]["headers"]
+    assert {k: v for k, v in headers.items() if k.lower() == ALERTS_FIELD.lower()} == {ALERTS_FIELD: ALERTS_TEMPLATE}
+
+
+SCALARS = """
+global: {smtp_smarthost: "h:25", smtp_from: a@b, http_config: {follow_redirects: yes}}
+route:
+  receiver: 010
+  group_by: [alertname, "on", off]
+  routes:
+  - {receiver: yes, match: {site: 010, on: off, empty: ~, quoted: "~"}}
+  - {receiver: '010', matchers: [a = 1:30], match_re: {day: 2020-01-01, tag: !!str 12, b: !!binary YWJj}}
+  - {receiver: 1_000, match: {x: "a \u00e9", y: 'it''s', z: "a: b # c"}, continue: True}
+receivers:
+- {name: 010, slack_configs: &chat [{api_url: 'https://h/x', channel: 010, send_resolved: yes, short_fields: on}]}
+- name: yes
+  slack_configs: *chat
+  email_configs:
+  - to: 1e3
+    require_tls: no
+    text: |
+      lines
+        indented: "kept"
+
+      {{ range .Alerts }}
+    headers:
+      Subject: >-
+        folded
+        text
+- {name: 1_000, webhook_configs: [{url: "https://example.org/x", max_alerts: 0x10}]}
+"""
+
+
+def test_scalars_stay_the_text_they_were_and_aliases_are_parts_of_their_own(amtool, tmp_path):
+    (tmp_path / "production.yaml").write_text(SCALARS)
+    original = read(tmp_path / "production.yaml")
+    (tmp_path / "again.yaml").write_text(dump(original))
+    assert read(tmp_path / "again.yaml") == original
+    assert check_config(amtool, tmp_path / "production.yaml") == []
+    made = redirected(original)
+    (tmp_path / "copy.yaml").write_text(dump(made))
+    assert read(tmp_path / "copy.yaml")["route"]["routes"] == original["route"]["routes"]
+    assert check_config(amtool, tmp_path / "copy.yaml") == []
+    first, second, _ = made["receivers"]
+    assert first["slack_configs"][0]["api_url"].endswith("/slack/010")
+    assert second["slack_configs"][0]["api_url"].endswith("/slack/yes")
+    assert (first["slack_configs"][0]["channel"], second["email_configs"][0]["to"]) == ("010", "1e3")
+    assert second["email_configs"][0]["headers"]["Subject"] == "folded text"
+    assert "      lines\n".strip() in second["email_configs"][0]["text"]
+    alerts = [
+        {"site": "010", "on": "off", "quoted": "~"},
+        {"a": "1:30", "day": "2020-01-01", "tag": "12", "b": "abc"},
+        {"x": "a é", "y": "it's", "z": "a: b # c"},
+        {"site": "8"},
+    ]
+    expected = [["yes"], ["010"], ["1_000"], ["010"]]
+    for name in ("production.yaml", "copy.yaml"):
+        assert [receivers_for(amtool, tmp_path / name, labels) for labels in alerts] == expected
+
+
+def test_an_aliased_route_is_scaled_once(tmp_path):
+    (tmp_path / "am.yaml").write_text(
+        "route: {receiver: a, routes: [&r {receiver: a, group_wait: 1w, match: {x: '1'}}, *r, {<<: *r, receiver: a}]}\n"
+        "receivers: [{name: a}]\n"
+    )
+    routes = redirected(read(tmp_path / "am.yaml"))["route"]["routes"]
+    assert [route["group_wait"] for route in routes] == ["10080000ms"] * 3
+
+
 def test_template_paths_stay_where_they_were(tmp_path):
     assert redirected(folder=tmp_path)["templates"] == [str(tmp_path / "templates/*.tmpl")]
     absolute = PRODUCTION | {"templates": ["/etc/t.tmpl"]}
@@ -182,21 +317,16 @@ def test_everything_that_cannot_be_redirected_is_named_at_once():
     config["route"]["group_wait"] = "10 s"
     config["route"]["routes"][1]["group_interval"] = "soon"
     config["receivers"] += [
-        {"name": "ops", "opsgenie_configs": [{"api_key": "k"}]},
-        {"name": "old", "pagerduty_configs": [{"service_key": "k"}]},
-        {"name": "new", "slack_configs": [{"channel": "c", "some_future_url": "https://slack.com/api"}]},
+        {"name": "new", "slack_configs": [{"channel": "c", "some_future_url": "https://u:pw@slack.com/api/TOKEN"}]},
         {"name": "empty", "victorops_configs": []},
     ]
     with pytest.raises(PlanError) as error:
-        redirected(config)
+        redirected(config, name="am.yaml")
     assert error.value.problems == (
-        'alertmanager: route.group_wait: not a Prometheus duration: "10 s"',
-        'alertmanager: route.routes[1].group_interval: not a Prometheus duration: "soon"',
-        "alertmanager: receivers[4] ('ops'): there is no local sink for opsgenie_configs",
-        "alertmanager: receivers[5] ('old'): service_key is Events API v1, which Alertmanager sends to a fixed address"
-        "; use routing_key",
-        "alertmanager: receivers[6].slack_configs[0].some_future_url: would still leave this machine: "
-        "https://slack.com/api",
+        'am.yaml: route.group_wait: not a Prometheus duration: "10 s"',
+        'am.yaml: route.routes[1].group_interval: not a Prometheus duration: "soon"',
+        "am.yaml: receivers[4].slack_configs[0].some_future_url: would still leave this machine: "
+        "https://<secret>@slack.com/<secret>",
     )
 
 
@@ -214,7 +344,7 @@ def amtool():
 
 
 def written(folder: Path, config) -> Path:
-    (folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
+    (folder / "alertmanager.yaml").write_text(dump(config))
     return folder / "alertmanager.yaml"
 
 
@@ -241,7 +371,8 @@ def test_amtool_rejects_a_broken_template_and_a_missing_file(amtool, tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tmpl").write_text('{{ define "a" }}{{ nonsense }}{{ end }}')
     assert "nonsense" in check_config(amtool, written(tmp_path, redirected(folder=tmp_path)))[0]
-    assert "does not exist" in check_config(amtool, tmp_path / "no.yaml")[0]
+    with pytest.raises(PlanError, match=r"no\.yaml: no such file"):
+        check_config(amtool, tmp_path / "no.yaml")
 
 
 ROUTED = {
@@ -254,7 +385,7 @@ ROUTED = {
 
 def receivers_for(amtool, path, labels):
     """The receivers that amtool finds for an alert with these labels, in order of the tree."""
-    pairs = [f"{name}={json.dumps(value)}" for name, value in labels.items()]
+    pairs = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()]
     argv = [amtool, "config", "routes", "test", f"--config.file={path}", *pairs]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     return [name for line in done.stdout.splitlines() for name in line.split(",") if name]
@@ -279,9 +410,63 @@ def test_a_route_that_continues_gives_every_receiver(amtool, tmp_path):
     assert receivers_for(amtool, written(tmp_path, config), {"x": "1"}) == ["b", "c"]
 
 
+NEWER = """
+global: {telegram_bot_token: abc, jira_api_url: "https://jira.example.org"}
+route:
+  receiver: a
+  labels: {team: ml}
+  routes: [{receiver: nobdy}]
+receivers:
+- name: a
+  webhook_configs:
+  - {url_file: /x, timeout: 3s, http_config: {http_headers: {X-Key: {secrets: [s]}}}}
+  - url: "https://example.org/x"
+    chanel: "#x"
+  telegram_configs: [{chat_id: 1}]
+  slack_configs: [{app_token: xoxb, update_message: true}]
+  msteams_configs: [{webhook_url: "https://example.org/x"}]
+  slak_configs: []
+tracing: {endpoint: "trace.example.org:4317"}
+"""
+
+
+def test_what_only_a_newer_alertmanager_knows_is_a_remark_and_hides_no_mistake(amtool, tmp_path):
+    (tmp_path / "am.yaml").write_text(NEWER)
+    found = known(amtool, tmp_path / "am.yaml")
+    assert [line.removeprefix(f"{tmp_path}/") for line in found.problems] == [
+        "am.yaml:12: field chanel not found in type config.plain",
+        "am.yaml:16: field slak_configs not found in type config.plain",
+        'am.yaml: undefined receiver "nobdy" used in route',
+    ]
+    assert {line.split(": ")[1] for line in found.remarks} == {
+        "global.telegram_bot_token",
+        "global.jira_api_url",
+        "route.labels",
+        "receivers[0].webhook_configs[0].timeout",
+        "receivers[0].webhook_configs[0].url_file",
+        "receivers[0].webhook_configs[0].http_config.http_headers",
+        "receivers[0].slack_configs[0].app_token",
+        "receivers[0].slack_configs[0].update_message",
+        "tracing",
+    }
+    made = redirected(found.config | {"route": {"receiver": "a"}})
+    assert "msteams" in made["receivers"][0]["webhook_configs"][-1]["url"]
+    assert check_config(amtool, written(tmp_path, made)) == []
+
+
+def test_what_amtool_says_quotes_no_secret(amtool, tmp_path):
+    secret = "hxxps://hooks.slack.com/services/SECRET"
+    config = PRODUCTION | {"global": {"slack_api_url": secret, "smtp_from": ["SECRET"]}}
+    problems = check_config(amtool, written(tmp_path, config))
+    assert problems and "SECRET" not in " ".join(problems)
+    config = PRODUCTION | {"global": {"slack_api_url": secret}}
+    problems = check_config(amtool, written(tmp_path, config))
+    assert problems and "SECRET" not in " ".join(problems)
+
+
 def test_a_missing_amtool_is_an_error(tmp_path):
     with pytest.raises(ToolMissing, match="make tools"):
-        check_config(str(tmp_path / "amtool"), tmp_path)
+        check_config(str(tmp_path / "amtool"), written(tmp_path, PRODUCTION))
 
 
 def test_the_command_line_keeps_to_loopback_and_itself(tmp_path):

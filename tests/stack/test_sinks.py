@@ -9,14 +9,16 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-import yaml
 
 from harness.stack import alertmanager, tools
+from harness.stack.messages import ALERTS_FIELD, RECEIVER_FIELD, coded
 from harness.stack.process import free_ports
+from harness.stack.yamltext import dump, read
 
-FIELDS = ("at", "receiver", "integration", "status", "alerts", "problems", "text")
+FIELDS = ("at", "receiver", "integration", "status", "alerts", "problems", "text", "labels")
 
 
 class Sinks:
@@ -136,8 +138,9 @@ def test_taken_as_the_real_service_would(sinks, path, body, status, kind, says, 
     assert sinks.post(path, body)[0] == status
     [line] = sinks.got()
     assert before <= line.pop("at") <= time.time()
-    text = line.pop("text")
+    text, labels = line.pop("text"), line.pop("labels")
     assert json.loads(text) == body
+    assert labels == ([alert["labels"] for alert in body["alerts"]] if kind == "webhook" else [])
     assert line == {"receiver": "r", "integration": kind, "status": says, "alerts": alerts, "problems": []}
 
 
@@ -180,13 +183,53 @@ def test_refused_and_written_down_why(sinks, path, body, problem):
         assert json.loads(said)["status"] == "invalid event"
 
 
-def test_a_receivers_name_is_unquoted(sinks):
-    sinks.post("/webhook/on%20call%2Fprimary", WEBHOOK)
-    assert sinks.got()[0]["receiver"] == "on call/primary"
+def test_a_receivers_name_is_decoded_and_the_integration_is_the_one_it_was_led_by(sinks):
+    for name in ("on call/primary", "~7E %2F ü", "a b[1]"):
+        sinks.post(f"/{coded('webhook[1]')}/{coded(name)}", WEBHOOK)
+        line = sinks.got()[-1]
+        assert (line["receiver"], line["integration"]) == (name, "webhook[1]")
 
 
-def test_what_has_no_sink_is_refused_and_not_recorded(sinks):
-    assert sinks.post("/opsgenie/r", WEBHOOK)[0] == 404
+MARK = r'firing "alertname"="Disk \"a\"; =x \u00fc\\" "nl"="a\nb";resolved "alertname"="Over";firing "alertname"="";'
+RECORDED = {
+    "in a field of JSON": ("/victorops/r", {"state": {"list": ["x", MARK]}}),
+    "escaped for HTML": ("/telegram/r/bot0/sendMessage", {"text": MARK.replace('"', "&#34;") + "\nhello"}),
+    "in a form": ("/sns/r", ("Action=Publish&Value=" + quote(MARK)).encode()),
+    "as plain text": ("/jira/r", MARK.encode()),
+    "at Opsgenie": ("/opsgenie~5B1~5D/r/v2/alerts", {"alias": "a", "details": {ALERTS_FIELD: MARK}}),
+}
+
+
+@pytest.mark.parametrize(("path", "body"), RECORDED.values(), ids=RECORDED)
+def test_a_kind_that_nobody_validates_is_recorded_with_all_labels(sinks, path, body):
+    assert sinks.post(path, body)[0] == 200
+    firing, resolved = sinks.got()
+    assert (firing["receiver"], firing["status"], firing["alerts"]) == ("r", "firing", ['Disk "a"; =x ü\\', ""])
+    assert firing["labels"] == [{"alertname": 'Disk "a"; =x ü\\', "nl": "a\nb"}, {"alertname": ""}]
+    assert (resolved["status"], resolved["labels"]) == ("resolved", [{"alertname": "Over"}])
+    assert firing["problems"] == []
+
+
+def test_opsgenie_is_told_of_the_end_by_the_alias(sinks):
+    sinks.post("/opsgenie/r/v2/alerts", {"alias": "abc", "details": {ALERTS_FIELD: 'firing "alertname"="A";'}})
+    sinks.post("/opsgenie/r/v2/alerts/abc/close?identifierType=alias", {"source": "s"})
+    sinks.post("/opsgenie/r/v2/alerts/other/close?identifierType=alias", {"source": "s"})
+    assert [(line["status"], line["labels"]) for line in sinks.got()] == [
+        ("firing", [{"alertname": "A"}]),
+        ("resolved", [{"alertname": "A"}]),
+        ("resolved", []),
+    ]
+
+
+def test_the_mark_is_no_text_that_slack_would_show(sinks):
+    marked = {"channel": "#ml", "attachments": [{"fields": [{"title": ALERTS_FIELD, "value": MARK}]}]}
+    assert sinks.post("/slack/r", marked)[0] == 400
+    assert sinks.got()[0]["problems"] == ["no_text: neither text nor an attachment that shows any"]
+    assert sinks.got()[0]["labels"][0]["nl"] == "a\nb"
+
+
+def test_what_names_no_receiver_is_refused_and_not_recorded(sinks):
+    assert sinks.post("/ops%20genie/r", WEBHOOK)[0] == 404
     assert sinks.post("/slack/", SLACK)[0] == 404
     assert sinks.got() == []
 
@@ -208,11 +251,12 @@ def mail(sinks, text: str) -> None:
 def test_a_mail_is_taken(sinks):
     mail(
         sinks,
-        "From: a@example.org\nTo: b@example.org\nSubject: [FIRING:1] Mail x (ml)\nX-Receiver: the%20team\n"
-        "Content-Type: text/html\n\n<html><style>p {}</style><b>Labels</b><br>alertname = ServiceDown<br></html>",
+        "From: a@example.org\nTo: b@example.org\nSubject: [FIRING:1] Mail x (ml)\n"
+        f"{RECEIVER_FIELD}: email~5B1~5D/the~20team\nX-Receiver: ours\nContent-Type: text/html\n\n"
+        "<html><style>p {}</style><b>Labels</b><br>alertname = ServiceDown<br></html>",
     )
     [line] = sinks.got()
-    assert (line["receiver"], line["integration"], line["status"]) == ("the team", "email", "firing")
+    assert (line["receiver"], line["integration"], line["status"]) == ("the team", "email[1]", "firing")
     assert (line["alerts"], line["problems"]) == (["ServiceDown"], [])
 
 
@@ -222,7 +266,7 @@ def test_a_mail_without_what_it_needs_is_written_down(sinks):
         "no From header",
         "no To header",
         "no Subject header",
-        "no X-Receiver header",
+        "no X-Harness-Receiver header",
         "no body",
     }
 
@@ -293,11 +337,12 @@ receivers:
 
 
 @contextlib.contextmanager
-def alertmanager_for(sinks, folder: Path):
-    config = alertmanager.redirect(
-        yaml.safe_load(PRODUCTION), http_port=sinks.http, smtp_port=sinks.smtp, time_scale=60
+def alertmanager_for(sinks, folder: Path, production: str = PRODUCTION):
+    (folder / "production.yaml").write_text(production)
+    copy = alertmanager.redirect(
+        read(folder / "production.yaml"), http_port=sinks.http, smtp_port=sinks.smtp, time_scale=60
     )
-    (folder / "alertmanager.yaml").write_text(yaml.safe_dump(config))
+    (folder / "alertmanager.yaml").write_text(dump(copy.config))
     [port] = free_ports(1)
     command = alertmanager.command(tools.find().alertmanager, folder / "alertmanager.yaml", folder / "data", port)
     with (
@@ -375,8 +420,60 @@ def test_every_receiver_of_a_real_alertmanager_is_told_firing_then_resolved(sink
     assert "Something is up" in "".join(line["text"] for line in sinks.got()), "the production texts were lost"
 
 
+EVERY_KIND = """
+global: {slack_api_url: "https://h/x", smtp_smarthost: "h:25", smtp_from: a@example.org, opsgenie_api_key: k}
+route: {receiver: "on call/~ü %", group_by: [team], group_wait: 0s, group_interval: 10s}
+receivers:
+- name: "on call/~ü %"
+  opsgenie_configs: [{update_alerts: true}]
+  victorops_configs: [{api_key: k, routing_key: r}]
+  wechat_configs: [{api_secret: s, corp_id: c, send_resolved: true}]
+  telegram_configs: [{bot_token: k, chat_id: 1}, {bot_token: k, chat_id: 1, parse_mode: MarkdownV2, message: hi}]
+  webex_configs: [{room_id: r, http_config: {authorization: {credentials: abc}}}]
+  discord_configs: [{webhook_url: "https://discord.com/api/webhooks/SECRET"}]
+  sns_configs: [{topic_arn: "arn:aws:sns:us-east-2:698519295917:My-Topic", sigv4: {region: us-east-2}}]
+  pushover_configs: [{user_key: a, token: b}]
+  msteams_configs: [{webhook_url: "https://x/SECRET"}]
+  pagerduty_configs: [{service_key: k, severity: page}, {routing_key: k, details: {X-Harness-Alerts: mine}}]
+  slack_configs: [{channel: '#a', send_resolved: true, fields: [{title: X-Harness-Alerts, value: no}]}]
+  email_configs: [{to: a@example.org, send_resolved: true, headers: {x-harness-alerts: us}}]
+  webhook_configs: [{url: "https://example.org/hook"}]
+"""
+ALERTS = [('Disk "full"; a=b, ü <x> \\n =?utf-8?q?x?=', "page"), ("Disk full", "a\nb")]
+
+
+def test_every_kind_is_told_with_every_label_whatever_is_in_it(sinks, tmp_path):
+    """Alert names of any text; receivers of any name; settings of the users that are called as ours."""
+    kinds = {f"{kind}[{i}]" for kind in ("telegram", "pagerduty") for i in (0, 1)}
+    kinds |= {"opsgenie", "victorops", "wechat", "webex", "discord", "sns", "pushover", "msteams", "slack", "email"}
+    kinds |= {"webhook"}
+    labels = [{"alertname": name, "severity": severity, "service": "ml"} for name, severity in ALERTS]
+
+    def told(status: str) -> set[str]:
+        lines = [line for line in sinks.got() if line["status"] == status]
+        assert {line["receiver"] for line in lines} <= {"on call/~ü %"}
+        for line in lines:
+            assert all(label in labels for label in line["labels"]) and not line["problems"], line
+            assert line["alerts"] == [label["alertname"] for label in line["labels"]]
+        return {
+            kind
+            for kind in kinds
+            if labels_of([line for line in lines if line["integration"] == kind]) >= {name for name, _ in ALERTS}
+        }
+
+    def labels_of(lines: list[dict]) -> set[str]:
+        return {label["alertname"] for line in lines for label in line["labels"]}
+
+    with alertmanager_for(sinks, tmp_path, EVERY_KIND) as url:
+        tell(url, False, *ALERTS)
+        until(lambda: told("firing") == kinds)
+        tell(url, True, *ALERTS)
+        until(lambda: told("resolved") == kinds)
+    assert "level=error" not in (tmp_path / "log").read_text()
+
+
 def test_without_our_field_the_names_are_read_from_alertmanagers_own_templates(sinks, tmp_path, monkeypatch):
-    monkeypatch.setattr(alertmanager, "ALERTS_TEMPLATE", "")
+    monkeypatch.setattr(alertmanager, "ALERTS_TEMPLATE", "-")
     alerts = [("Down", "critical"), ("Slow", "high"), ("Full", "medium"), ("Chat", "low")]
     with alertmanager_for(sinks, tmp_path) as url:
         tell(url, False, *alerts)

@@ -1,0 +1,91 @@
+"""Secrets in configurations and texts: nothing that is stored or shown has them.
+
+What stays is the structure, and of an address the host: enough to see what was configured, too little to use it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+HIDDEN = "<secret>"
+_SECRET_KEY = re.compile(
+    r"token|secret|passw|passphrase|credential|bearer|cookie|private|auth_(username|identity)|(^|_|api|access|private|user)key(_id|s)?$",
+    re.I,
+)
+_SECRET_PART = {"basic_auth", "authorization", "oauth2", "sigv4", "http_headers", "proxy_connect_header", "headers"}
+_OPEN_IN_PART = {"type", "region", "scopes", "profile", "role_arn", "tls_config", "proxy_from_environment", "Subject"}
+_ADDRESS_KEY = re.compile(r"(^|_)(url|uri|webhook|proxy|endpoint)$", re.I)
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/?#\s\"'`<>{}]*)([^?#\s\"'`<>]*)((?:[?#][^\s\"'`<>]*)?)")
+_NAME = r"[\w-]*(?:password|passwd|passphrase|token|secret|credential|api[-_]?key|access[-_]?key|private[-_]?key)[\w-]*"
+_ASSIGNED = re.compile(
+    rf"((?:{_NAME}[\"']?\s*[=:]|--{_NAME})\s*[\"']?)(?:(?:Bearer|Basic|Token)\s+)?[^\s\"',;&]+", re.I
+)
+_SCHEME = re.compile(r"\b(Bearer|Basic)\s+[^\s\"',;]+", re.I)
+
+
+def masked(config: Any, texts: Iterable[str] = ("route", "inhibit_rules", "time_intervals", "templates")) -> Any:
+    """A configuration with every secret replaced. `texts`: its sections that hold none."""
+    open_sections = set(texts)
+    if not isinstance(config, Mapping):
+        return config
+    return {key: value if key in open_sections else _masked(value, key) for key, value in config.items()}
+
+
+def secrets_of(config: Any) -> set[str]:
+    """The texts in a configuration that are replaced."""
+    found: set[str] = set()
+
+    def walk(before: Any, after: Any) -> None:
+        if isinstance(before, Mapping):
+            for key, value in before.items():
+                walk(value, after[key])
+        elif isinstance(before, list):
+            for one, other in zip(before, after, strict=True):
+                walk(one, other)
+        elif before is not None and before != after:
+            found.add(str(before))
+
+    walk(config, masked(config))
+    return found
+
+
+def _masked(value: Any, key: str, secret: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        inside = secret or key in _SECRET_PART or bool(_SECRET_KEY.search(key))
+        return {k: _masked(v, k, inside and k not in _OPEN_IN_PART) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_masked(v, key, secret) for v in value]
+    if value is None or isinstance(value, bool) or not str(value) or key.endswith("_file"):
+        return value
+    if secret or _SECRET_KEY.search(key):
+        return HIDDEN
+    if not isinstance(value, str):
+        return value
+    return shown_url(value) if _ADDRESS_KEY.search(key) and "://" in value else hidden_urls(value, paths=False)
+
+
+def shown_url(address: str) -> str:
+    """An address as it may be shown: scheme, host and port; paths, queries and users are often the secret itself."""
+    return hidden_urls(address) if "://" in address else address.rpartition("@")[2].partition("/")[0]
+
+
+def hidden_urls(text: str, paths: bool = True) -> str:
+    """A text whose addresses show no user, no query and, where `paths`, no path."""
+
+    def shown(found: re.Match[str]) -> str:
+        scheme, host, path, query = found.groups()
+        users, _, host = host.rpartition("@")
+        path = f"/{HIDDEN}" if paths and path not in ("", "/") else path
+        return f"{scheme}{f'{HIDDEN}@' if users else ''}{host}{path}{f'{query[0]}{HIDDEN}' if query else ''}"
+
+    return _URL.sub(shown, text)
+
+
+def hidden(text: str, known: Iterable[str] = (), paths: bool = True) -> str:
+    """A text without what looks like a secret, and without those that are known."""
+    for secret in sorted((one for one in known if len(one) > 2), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    text = _SCHEME.sub(rf"\1 {HIDDEN}", hidden_urls(text, paths))
+    return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
