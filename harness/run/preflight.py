@@ -7,9 +7,10 @@ from pathlib import Path
 
 from harness.errors import PlanError
 from harness.plan.plan import Plan
+from harness.plan.yamlfile import read
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
-from harness.stack import alertmanager, amtool
+from harness.stack import alertmanager, amtool, prometheus
 from harness.stack.tools import Tools
 from harness.stack.yamltext import shown
 
@@ -21,6 +22,11 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
     problems = check_with_promtool(tools.promtool, plan.rules)
     remarks, more = alertmanager_remarks(plan, tools)
     problems += more
+    if any(plan.service.monitoring.additions.values()):
+        file = read(plan.workdir / plan.gate.service, problems)
+        place = f"{file.place(('monitoring', 'alert_relabel_configs')) if file else plan.gate.service}: monitoring"
+        wrong = prometheus.rejected(tools.promtool, **plan.service.monitoring.additions)
+        problems += [f"{place}: {line}" for line in wrong]
     if problems:
         raise PlanError(problems)
     for line in remarks:
