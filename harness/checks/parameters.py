@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from harness.checks.view import named
 from harness.parameters import Strict
 from harness.units import nearest, parse_duration
 
@@ -40,9 +41,10 @@ def _experiment(word: str, info: ValidationInfo) -> str:
 
 
 def _alert(word: str, info: ValidationInfo) -> str:
-    return known("rule", word, (rule.alert for rule in info.context.rules))
+    named(word, info.context.rules)
+    return word
 
 
 Phase = Annotated[str, AfterValidator(_phase)]
 ExperimentName = Annotated[str, AfterValidator(_experiment)]
-AlertName = Annotated[str, AfterValidator(_alert)]
+AlertName = Annotated[str, AfterValidator(_alert)]  # or of one with some labels, as Name{severity="page"}

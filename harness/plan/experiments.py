@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.checks.view import STEADY, Contract, RuleFact
+from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import YamlFile, dotted, read, validated
 from harness.stack.spec import ServiceSpec
@@ -98,18 +98,12 @@ def read_experiment(
     contract = validated(file, Contract, problems, here)
     if contract is None:
         return None
-    for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
-        for i, name in enumerate(names):
-            if problem := no_such_rule(name, facts):
-                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {problem}")
-    for i, want in enumerate(contract.alerts):
-        found = {fact.severity: fact.place for fact in facts if fact.alert == want.alert}
-        if found and want.severity not in found:
-            severity, place = next(iter(found.items()))
-            problems.append(
-                f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
-                f" but its rule says {severity} ({place})"
-            )
+    for key, entries, means in (("alerts", contract.alerts, promised), ("may_fire", contract.may_fire, named)):
+        for i, entry in enumerate(entries):
+            try:
+                means(entry, facts)
+            except ValueError as error:
+                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for component in contract.probes:
         if probed and component not in probed:
             place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
@@ -138,12 +132,6 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
                 at = (*loc, "lease_s")
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
-
-
-def no_such_rule(alert: str, facts: Sequence[RuleFact]) -> str:
-    """What is wrong with the name of an alert; empty where a rule has it, or where no rule could be read."""
-    alerts = list({fact.alert: None for fact in facts})
-    return f"no rule is called {alert}; {nearest(alert, alerts)}" if alerts and alert not in alerts else ""
 
 
 def _chaostoolkit_complaint(path: Path) -> str:

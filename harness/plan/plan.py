@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Quiet
-from harness.checks.view import STEADY, RuleFact
+from harness.checks.view import STEADY, RuleFact, named
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
-from harness.plan.experiments import Experiment, chosen, distinct, file_of, no_such_rule, read_experiment
+from harness.plan.experiments import Experiment, chosen, distinct, file_of, read_experiment
 from harness.plan.gatefile import GateFile
 from harness.plan.schedule import lasts_s
 from harness.plan.stored import VERSION, stored
-from harness.plan.watched import Route, read_watched
+from harness.plan.watched import read_watched
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
@@ -37,7 +37,6 @@ class Plan:
     corpus: Path | None  # None: the scenario's own images
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
-    route: Route
     experiments: tuple[Experiment, ...]
     checks: tuple[Check, ...]
 
@@ -55,8 +54,8 @@ class Plan:
         """The same plan, its delivery checks knowing which rules have no live copy, and why."""
 
         def knowing(check: Check) -> Check:
-            if isinstance(check, AlertDelivered) and check.alert in refused:
-                return replace(check, refused=tuple(refused[check.alert]))
+            if isinstance(check, AlertDelivered) and str(check.alert) in refused:
+                return replace(check, refused=tuple(refused[str(check.alert)]))
             return check
 
         return replace(self, checks=tuple(map(knowing, self.checks)))
@@ -109,8 +108,10 @@ def load(
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
     facts = watched.rule_facts if watched else ()
     for i, name in enumerate(gate.load.may_fire):
-        if problem := no_such_rule(name, facts):
-            problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
+        try:
+            named(name, facts)
+        except ValueError as error:
+            problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {error}")
     service = watched.service if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
@@ -143,7 +144,6 @@ def load(
         corpus=corpus,
         rules=watched.rules,
         rule_facts=watched.rule_facts,
-        route=watched.route,
         experiments=tuple(experiments),
         checks=checks,
     )

@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 
 def read(path: Path, problems: list[str]) -> YamlFile | None:
     """The file, or None with the reason appended to `problems`. A key written twice is an error, not last-one-wins."""
-    name = _shown(path)
+    name = shown(path)
     lines: dict[Loc, int] = {}
     twice: list[str] = []
     try:
@@ -169,7 +169,8 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
     return [f.alias or n for n, f in current.model_fields.items()]
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """The path as its user would write it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -86,11 +86,12 @@ def compress(
 ) -> tuple[str, dict[str, list[str]]]:
     """The text of one rules file with every rule that can be compressed, and why the others cannot.
 
-    The second is keyed by alert or metric name. A rule that reads a refused recording is refused with it.
+    The second is keyed by alert (`str` of it) or metric name. A rule that reads a refused recording is refused with it.
     Raises PlanError for files that cannot be read, HarnessError when the copy turns out not to be equivalent.
     """
     files = [rulefile.groups(path) for path in paths]
     entries = [entry for groups in files for _, rules in groups for entry in rules]
+    apart = rulefile.told_apart(rule for _, rule in entries)
     refused: dict[int, list[str]] = {}  # by place in entries: two rules may share a name
     for i, (_, rule) in enumerate(entries):
         if reasons := refusals(rule, time_scale, scrape_s, evaluation_s):
@@ -113,7 +114,8 @@ def compress(
             kept.append(copy)
     names: dict[str, list[str]] = {}
     for i, reasons in refused.items():
-        given = names.setdefault(entries[i][1].name, [])
+        rule = apart[i]
+        given = names.setdefault(str(rule.alert) if isinstance(rule, AlertRule) else rule.name, [])
         given += [reason for reason in reasons if reason not in given]
     return rulefile.dump(kept), names
 

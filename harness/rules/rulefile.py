@@ -180,21 +180,20 @@ def _documents(path: str | Path, problems: list[str]) -> Iterator[_Document]:
     for content in _contents(path, problems):
         if not content:
             continue  # as Prometheus, which takes an empty file for one without rules
-        listed = content.get("groups", []) if isinstance(content, _Mapping) else None
-        resources = _resources(content) if isinstance(content, _Mapping) and "kind" in content else None
-        if resources is None and (listed is None or content.keys() - {"groups"}):
-            problems.append(
-                f"{path}:{getattr(content, 'line', 1)}: a rule file holds one key, groups, with a list under it; "
-                "or it is a PrometheusRule of Kubernetes"
-            )
+        if not isinstance(content, _Mapping):
+            problems.append(f"{path}:1: a rule file is a mapping with the key groups, not a {_form(content)}")
             continue
-        for groups, known in [(listed, _GROUP_KEYS)] if resources is None else resources:
+        resource = "kind" in content
+        for key in [] if resource else sorted(content.keys() - {"groups"}):
+            problems.append(f"{path}:{content.line}: unknown key {key} (known: groups; or a PrometheusRule resource)")
+        held = _resources(content) if resource else [(content.get("groups"), _GROUP_KEYS)]
+        for groups, known in held:
             if not isinstance(groups or [], list):
-                problems.append(f"{path}:{content.line}: groups must be a list")
+                problems.append(f"{path}:{content.line}: groups must be a list; got a {_form(groups)}")
                 continue
             found = [one for group in groups or [] if (one := _group(group, known, str(path), problems))]
             own_labels = any(isinstance(group, dict) and "labels" in group for group in groups or [])
-            yield _Document(found, resources is None and not own_labels)
+            yield _Document(found, not resource and not own_labels)
 
 
 def _resources(content: _Mapping) -> Iterator[tuple[Any, set[str]]]:
@@ -228,7 +227,9 @@ def _contents(path: str | Path, problems: list[str]) -> list[Any]:
         found = []
         while loader.check_data():
             found.append(loader.get_data())
-        problems += [f"{path}:{line}: {key}: written twice (first on line {first})" for line, key, first in loader.twice]
+        problems += [
+            f"{path}:{line}: {key}: written twice (first on line {first})" for line, key, first in loader.twice
+        ]
         return found
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -257,7 +258,7 @@ def _group(
             problems.append(f"{place}: limit must be a whole number")
     raw_rules = given.get("rules") or []
     if not isinstance(raw_rules, list):
-        problems.append(f"{place}: rules must be a list")
+        problems.append(f"{place}: rules must be a list; got a {_form(raw_rules)}")
         return None
     labels = _texts(given, "labels", place, problems)  # of every rule in it since Prometheus 3.0; older ones know none
     rules = []
@@ -304,8 +305,11 @@ def _checked(
 ) -> bool:
     unknown = {key for key in mapping.keys() - known if mapping[key] != "" or key not in _ALERT_KEYS}
     wrong = [f"{place}: unknown key {key} (known: {', '.join(sorted(known))})" for key in unknown]
+    wrong += [f"{place}: {key} is missing" for key in needed if not mapping.get(key)]
     wrong += [
-        f"{place}: {key} is missing" for key in needed if not isinstance(mapping.get(key), str) or not mapping[key]
+        f"{place}: {key} must be text; got a {_form(mapping[key])}"
+        for key in needed
+        if mapping.get(key) and not isinstance(mapping[key], str)
     ]
     problems += sorted(wrong)
     return not wrong
@@ -330,7 +334,7 @@ def _duration(mapping: Mapping[str, Any], key: str, place: str, problems: list[s
 
 
 def _form(value: Any) -> str:
-    return "list" if isinstance(value, list) else "text"
+    return "list" if isinstance(value, list) else "mapping" if isinstance(value, dict) else "text"
 
 
 class _Mapping(dict[str, Any]):
@@ -344,7 +348,9 @@ class _Text(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ten times as fast
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         "<": [("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"))],
-        **dict.fromkeys(["~", "n", "N", ""], [("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"))]),
+        **{
+            first: [("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"))] for first in ("~", "n", "N", "")
+        },
     }
 
     def __init__(self, stream: Any):

@@ -100,6 +100,6 @@ def judge(run: Path) -> Judged:
     checks, facts, plan = stored_checks(run)
     history = History.read(run)
     results = tuple(judge_all(checks, history))
-    rules = [(fact.alert, fact.severity) for fact in facts]
-    found = statuses(results, history, rules, [fact.alert for fact in facts if not fact.applicable])
+    rules = [(str(fact.alert), fact.severity) for fact in facts]
+    found = statuses(results, history, rules, [str(fact.alert) for fact in facts if not fact.applicable])
     return Judged(run, results, found, coverage(found), history, tuple(plan["experiments"]))
