@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from harness.alert import selector
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
+from harness.checks import Check
 from harness.checks.watchdog import WATCHDOG
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, json_lines
@@ -33,6 +35,7 @@ LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
 ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with a phase
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
+ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
 
 
@@ -127,6 +130,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
     _edge(session, experiment.name, "begin")
+    began = time.time()
     try:
         session.let_pass(f"{stage}: baseline", BASELINE_S)
         child = spawn(
@@ -144,8 +148,13 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
             _stop_chaos(child)
         if not journal.exists():
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
-        slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
+        slowest = (
+            max((a.resolved_notified_s or 0 for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
+        )
         session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
+        mine = [check for check in plan.checks if check.experiment == experiment.name]
+        notified = run / "notifications.jsonl"
+        session.wait(f"{stage}: until receivers know", lambda: all_notified(notified, mine, began), slowest)
         session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
         left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
@@ -180,9 +189,20 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
     return late_s is not None and late_s <= lag_p99_s
 
 
+def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> bool:
+    """Whether every receiver that was notified of an alert since then, and is to be notified of its end, was so."""
+    ends = {(c.receiver, c.alert.name): dict(c.integrations) for c in checks if getattr(c, ENDS, None) is not None}
+    last: dict[tuple[str, str, str], str] = {}
+    for at, receiver, integration, status, names, *_ in json_lines(notifications):
+        for name in names if at >= began else ():
+            if ends.get((receiver, name), {integration: False}).get(integration, True):
+                last[receiver, integration, name] = status
+    return "firing" not in last.values()
+
+
 def _calm(session: Session) -> bool:
     """Nothing fires or pends but the Watchdog and what the load itself may raise, in Prometheus and in Alertmanager."""
-    stack, expected = session.stack, {WATCHDOG, *session.plan.gate.load.may_fire}
+    stack, expected = session.stack, {WATCHDOG, *(selector(text)[0] for text in session.plan.gate.load.may_fire)}
     try:
         return (
             set(alerts.active(stack.prometheus_url)) <= expected and alerts.routed(stack.alertmanager_url) <= expected
