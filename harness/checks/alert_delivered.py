@@ -177,7 +177,7 @@ class AlertDelivered(Check):
             watched_s = setting(history, "time_scale") * (window.end - moments.start)
             if self._too_late(history, watched_s, self.notified_within_s):
                 remedy = f"see Alertmanager's log for why nothing was sent to {name}"
-                yield _Finding(FAIL, f"; by {name} it never was", remedy, "SILENT")
+                yield _Finding(FAIL, f"; by {name} it never was{self._given_up(history, name)}", remedy, "SILENT")
             else:
                 how = f"; by {name} it was not yet when the phase ended"
                 yield _Finding(INCONCLUSIVE, how, "let the experiment go on for longer")
@@ -315,6 +315,13 @@ class AlertDelivered(Check):
                 more = f"; no sample of {listed(replayed.blind)}, which its rule reads, is in the record"
         reason = f"{how} {self.receiver} was never notified (bound {bound}){more}"
         return self.result(FAIL, reason, remedy, status="SILENT", **figures)
+
+    def _given_up(self, history: History, name: str) -> str:
+        """Why Alertmanager gave up to notify an integration, as an addition to a sentence."""
+        about = {"experiment": self.experiment, "receiver": self.receiver, "integration": name}
+        events = history.of("alertmanager", "not-notified")
+        found = [e.detail.get("reason", "") for e in events if about.items() <= e.detail.items()]
+        return f" ({found[0]})" if found else ""
 
     def _inhibited(self, history: History, fired: Window) -> str:
         """Which alerts that may inhibit this one fired at the same time, as an addition to a sentence."""

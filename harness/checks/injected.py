@@ -88,7 +88,8 @@ class Injected(Check):
                     yield f"{name!r} of the {part} {activity.get('status', 'was cut off')}{_raised(activity)}"
 
     def _faults(self, history: History) -> Iterator[str]:
-        """What the fault events do not show."""
+        """What the fault events do not show, or what came before the fault."""
+        yield from self._before(history)
         starts = self._edges(history, "start")
         if not starts:
             yield "no fault is recorded to have begun"
@@ -105,6 +106,20 @@ class Injected(Check):
             if not any(e.outcome == "ok" for e in undone):
                 how = f": {undone[-1].detail['problem']}" if undone and undone[-1].detail.get("problem") else ""
                 yield f"{start.name} is not recorded as undone{how}"
+
+    def _before(self, history: History) -> Iterator[str]:
+        """What of earlier experiments was still there when it began, the last time where it was repeated."""
+        for name in ("baseline", "alertmanager"):
+            mine = [e for e in history.of("run", name) if e.detail.get("experiment") == self.experiment]
+            if mine and mine[-1].outcome != "ok":
+                alerts = [str(alert) for alert in mine[-1].detail.get("alerts") or ()]
+                still = (
+                    f"{listed(alerts)} still fired or pended" if alerts else "it could not be seen whether alerts fired"
+                )
+                yield {
+                    "baseline": f"{still} when it began, for longer than `settle`",
+                    "alertmanager": "Alertmanager could not be replaced by a fresh one, so groups of before lived on",
+                }[name]
 
     def _edges(self, history: History, edge: str) -> list:
         return [e for e in history.of("fault") if self._is_mine(history, e) and e.detail.get("edge") == edge]

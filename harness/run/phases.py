@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from harness.plan.experiments import STEADY, Experiment
 from harness.run.asked import ask_queries
 from harness.run.session import Session
 from harness.stack import generator
+from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
@@ -37,6 +38,7 @@ ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with 
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
 ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
+RENEWED_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -114,17 +116,39 @@ def steady(session: Session, stage: str, begun: float | None = None) -> None:
     _ask(session, STEADY)
 
 
-def await_calm(session: Session, stage: str, **about: str) -> None:
-    """Until nothing fires but what the load is meant to raise, or the settling time is over."""
-    calm = session.wait(f"{stage}: waiting for calm", lambda: _calm(session), session.plan.gate.settle)
-    session.log.event("run", "baseline", "ok" if calm else "unknown", **(about or {"phase": STEADY}))
+def await_calm(session: Session, stage: str, wanted: Iterable[str] = (), **about: str) -> None:
+    """Until nothing fires or pends but what the load is meant to raise, or the settling time is over. wanted: the
+    alerts that are about to be proven, which must not fire before, whatever the load may raise."""
+    wanted = set(wanted)
+    calm = session.wait(
+        f"{stage}: waiting for calm", lambda: _unrest(session, wanted) == set(), session.plan.gate.settle
+    )
+    left = [] if calm else sorted(_unrest(session, wanted) or ())
+    session.log.event("run", "baseline", "ok" if calm else "unknown", alerts=left, **(about or {"phase": STEADY}))
+
+
+def renew_alertmanager(session: Session, stage: str, experiment: str) -> None:
+    """An Alertmanager with empty storage, so that no group of an earlier experiment lives on in this one."""
+    stack = session.stack
+    began, renewed = time.monotonic(), True
+    if session.live is not None:
+        session.live.notifier.renew()
+    else:
+        stack.renewal.parent.mkdir(exist_ok=True)
+        stack.renewal.touch()
+        renewed = session.wait(f"{stage}: a new Alertmanager", lambda: not stack.renewal.exists(), RENEWED_WITHIN_S)
+        stack.renewal.unlink(missing_ok=True)
+    took = time.monotonic() - began
+    session.log.event("run", "alertmanager", "ok" if renewed else "unknown", took=took, experiment=experiment)
 
 
 def perform(session: Session, experiment: Experiment, stage: str) -> None:
     """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
     alerts have resolved, or when its contract's bounds and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
-    await_calm(session, stage, experiment=experiment.name)
+    wanted = [want.alert for want in experiment.contract.alerts]
+    await_calm(session, stage, wanted, experiment=experiment.name)
+    renew_alertmanager(session, stage, experiment.name)
     if session.live is not None:
         session.live.service.forget_backoff()  # each experiment stands for an incident of its own
     journal = run / "journals" / f"{experiment.name}.json"
@@ -148,19 +172,34 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
             _stop_chaos(child)
         if not journal.exists():
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
-        slowest = (
-            max((a.resolved_notified_s or 0 for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
-        )
+        bounds = [want.resolved_notified_s or 0 for want in experiment.contract.alerts]
+        slowest = max(bounds, default=0) / plan.gate.time_scale
         session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
         mine = [check for check in plan.checks if check.experiment == experiment.name]
         notified = run / "notifications.jsonl"
         session.wait(f"{stage}: until receivers know", lambda: all_notified(notified, mine, began), slowest)
         session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
+        _log_failures(session, experiment.name)
         left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open()]
         log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
     finally:
         _edge(session, experiment.name, "end")
     _ask(session, experiment.name)
+
+
+def _log_failures(session: Session, experiment: str) -> None:
+    """Which integrations Alertmanager gave up to notify in an experiment, and why: what is not rendered never comes."""
+    run = session.stack.run
+    log, history = (
+        run / "logs" / "alertmanager.log",
+        History(events=[Event(*e) for e in json_lines(run / "events.jsonl")]),
+    )
+    begun = max((e.at for e in history.of("run", "phase") if e.detail.get("phase") == experiment), default=0.0)
+    names = {(r, logged): name for e in history.of("stack", "integrations") for r, logged, name in e.detail["names"]}
+    for one in failures(log.read_text(errors="replace") if log.exists() else "", begun):
+        name = names.get((one.receiver, one.integration), one.integration)
+        about = {"experiment": experiment, "receiver": one.receiver, "integration": name, "reason": one.reason}
+        session.log.event("alertmanager", "not-notified", "fail", at=one.at, **about)
 
 
 def attempts(session: Session, phase: str, lag_p99_s: float) -> Iterator[str]:
@@ -201,14 +240,20 @@ def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> 
 
 
 def _calm(session: Session) -> bool:
-    """Nothing fires or pends but the Watchdog and what the load itself may raise, in Prometheus and in Alertmanager."""
-    stack, expected = session.stack, {WATCHDOG, *(selector(text)[0] for text in session.plan.gate.load.may_fire)}
+    return _unrest(session) == set()
+
+
+def _unrest(session: Session, wanted: Set[str] = frozenset()) -> set[str] | None:
+    """What fires or pends but the Watchdog and what the load itself may raise, in Prometheus or in Alertmanager; None
+    where they do not say. wanted: must not, even if the load may raise it."""
+    stack, expected = (
+        session.stack,
+        {WATCHDOG, *(selector(text)[0] for text in session.plan.gate.load.may_fire)} - wanted,
+    )
     try:
-        return (
-            set(alerts.active(stack.prometheus_url)) <= expected and alerts.routed(stack.alertmanager_url) <= expected
-        )
+        return {*alerts.active(stack.prometheus_url), *alerts.routed(stack.alertmanager_url)} - expected
     except httpx.HTTPError:
-        return False
+        return None
 
 
 def _stop_chaos(child: Child) -> None:

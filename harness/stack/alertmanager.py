@@ -16,9 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import PlanError
+from harness.stack.matchers import unquoted
 from harness.stack.messages import ALERTS_FIELD, RECEIVER_FIELD, coded
+from harness.stack.relay import moment
 from harness.stack.routing import sends_resolved
-from harness.stack.secrets import shown_url
+from harness.stack.secrets import hidden, shown_url
 from harness.units import listed, prometheus_ms
 
 GROUP_TIMES = {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"}  # with Alertmanager's defaults
@@ -240,6 +242,30 @@ def _host(address: str) -> str | None:
         return urlsplit(address if "//" in address else f"//{address}").hostname
     except ValueError:
         return None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An integration that Alertmanager gave up to notify, as its log says."""
+
+    at: float  # Unix seconds
+    receiver: str
+    integration: str  # as the log has it: "slack[0]"
+    reason: str
+
+
+_GAVE_UP = re.compile(r'^(?:ts|time)=(\S+) .*msg="Notify for alerts failed" .*\berr="((?:[^"\\]|\\.)*)"', re.M)
+_ONE = re.compile(r"(?:^|; )((?:(?!; ).)+?)/(\w+\[\d+\]): (.*?)(?=; (?:(?!; ).)+?/\w+\[\d+\]: |\Z)", re.S)
+
+
+def failures(log: str, since: float = 0.0) -> list[Failure]:
+    """Which integrations were not notified and why, from Alertmanager's log; each reason once, without secrets."""
+    found: dict[tuple[str, str, str], Failure] = {}
+    for at, errors in _GAVE_UP.findall(log):
+        for receiver, integration, reason in _ONE.findall(unquoted(f'"{errors}"')) if moment(at) >= since else ():
+            reason = hidden(reason.rpartition(" attempts: ")[2])
+            found.setdefault((receiver, integration, reason), Failure(moment(at), receiver, integration, reason))
+    return list(found.values())
 
 
 def command(binary: str, config: Path, data_dir: Path, port: int) -> list[str]:

@@ -8,7 +8,8 @@ loopback ports and writes them to PATH as {"http": port, "smtp": port} once both
 them), is appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text,
 labels], and then gets the response that the real service would give. What kind of message it is, the integration says:
 "slack", or "slack[1]" where the receiver has several. A kind that nobody here validates is recorded all the same. A
-message about alerts that fire and alerts that are resolved is two lines with the same `at`. Ends on SIGTERM.
+message about alerts that fire and alerts that are resolved is two lines with the same `at`. With --relay it also passes
+alerts on from Prometheus to Alertmanager (relay.py). Ends on SIGTERM.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from harness.stack.messages import (
     read_slack,
     read_webhook,
 )
+from harness.stack.relay import relay
 
 BODY_BYTES = 16 * 1024 * 1024
 LOOPBACK = "127.0.0.1"
@@ -175,15 +177,21 @@ class Mail(SMTP):
         super().__init__(Mailbox(log), hostname="localhost", data_size_limit=BODY_BYTES)
 
 
-async def serve(folder: Path, port_file: Path) -> None:
-    """Listen, announce the ports, and stay until asked to end. Raises StackError."""
+async def serve(folder: Path, port_file: Path, before: tuple[int, int] | None = None) -> None:
+    """Listen, announce the ports, and stay until asked to end. before: the relay's port, and that of the Alertmanager
+    that it stands before. Raises StackError."""
     log = NotificationLog(folder)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
+    try:
+        relayed = relay(*before) if before else None
+    except OSError as error:
+        raise StackError(f"sinks: cannot listen on port {before[0]}: {error.strerror}") from None
     with http_server(log) as http:
         # No polling: nobody calls its shutdown(), the thread ends with the process.
-        threading.Thread(target=http.serve_forever, args=(3600,), daemon=True).start()
+        for server in filter(None, (http, relayed)):
+            threading.Thread(target=server.serve_forever, args=(3600,), daemon=True).start()
         smtp = await loop.create_server(lambda: Mail(log), LOOPBACK, 0)
         announce(port_file, {"http": http.server_port, "smtp": smtp.sockets[0].getsockname()[1]})
         await over.wait()
@@ -203,9 +211,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.stack.sinks", description=__doc__.partition("\n")[0])
     parser.add_argument("--dir", type=Path, required=True, help="the run's folder")
     parser.add_argument("--port-file", type=Path, required=True, help="where to write the ports when ready")
+    parser.add_argument("--relay", type=int, nargs=2, metavar=("PORT", "TO"), help="pass Prometheus' alerts on")
     asked = parser.parse_args()
     try:
-        asyncio.run(serve(asked.dir, asked.port_file))
+        asyncio.run(serve(asked.dir, asked.port_file, asked.relay))
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -55,6 +55,12 @@ class Stack:
     def ledger(self) -> Ledger:
         return Ledger(self.run)
 
+    @property
+    def renewal(self) -> Path:
+        """The file by which whoever holds the stack is asked for an Alertmanager with empty storage; it goes when that
+        one is ready."""
+        return self.run / "requests" / "renew-alertmanager"
+
     def pid(self, process: str) -> Pid:
         """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""
         path = self.run / "pids" / process

@@ -35,6 +35,7 @@ from harness.stack.undo import owned
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 FRONT_DOOR = "frontdoor"
+RELAY = "relay"  # where Prometheus sends its alerts to
 MONITORED_WITHIN_S = 20.0
 
 
@@ -59,7 +60,7 @@ class Blueprint:
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
         started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
-        names = ["prometheus", "alertmanager", FRONT_DOOR, *self.service.replica_names, *started]
+        names = ["prometheus", "alertmanager", RELAY, FRONT_DOOR, *self.service.replica_names, *started]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return ports if self.port is None else ports | {self.entrance: self.port}
 
@@ -72,9 +73,14 @@ class Live:
     service: Service
     children: list[Child] = field(default_factory=list)
     dependencies: list[Dependency] = field(default_factory=list)
+    notifier: Notifier | None = None  # from when it is up
 
     def check(self) -> None:
-        """Raise if a process that must not end has ended. A server or a dependency that ends is part of the run."""
+        """Raise if a process that must not end has ended. A server or a dependency that ends is part of the run. And do
+        what another process asked of this one, which holds the stack."""
+        if self.stack.renewal.exists():
+            self.notifier.renew()
+            self.stack.renewal.unlink(missing_ok=True)
         self.service.check()
         for dependency in self.dependencies:
             if dependency.failure is not None:
@@ -165,9 +171,10 @@ def up(
         assembly.children.append(guard)
         dependencies = _dependencies(assembly)
         prom = _monitoring(assembly)
-        manager = _receivers(assembly)
+        notifier = _receivers(assembly)
         live = _service(assembly, dependencies)
-        _wait_until_ready(live, plan, prom, manager)
+        live.notifier = notifier
+        _wait_until_ready(live, plan, prom)
         emit("stack", "ready", took=time.monotonic() - began)
         yield live
 
@@ -200,7 +207,7 @@ def _monitoring(assembly: Assembly) -> Child:
         job=watched.job,
         targets=[f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names],
         metrics_path=metrics.path,
-        alertmanager=f"127.0.0.1:{ports['alertmanager']}",
+        alertmanager=f"127.0.0.1:{ports[RELAY]}",
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
@@ -215,11 +222,12 @@ def _monitoring(assembly: Assembly) -> Child:
     return assembly.child("prometheus", argv)
 
 
-def _receivers(assembly: Assembly) -> Child:
+def _receivers(assembly: Assembly) -> Notifier:
     """The sinks, and Alertmanager with the production routes leading to them."""
     run = assembly.run
     ports_file = run / "sinks.json"
     argv = [sys.executable, "-m", "harness.stack.sinks", "--dir", str(run), "--port-file", str(ports_file)]
+    argv += ["--relay", str(assembly.ports[RELAY]), str(assembly.ports["alertmanager"])]
     child = assembly.child("sinks", argv)
     wait_until("the sinks did not open", lambda: "" if ports_file.exists() else f"no {ports_file}", 15, child)
     ports = json.loads(ports_file.read_text())
@@ -235,10 +243,36 @@ def _receivers(assembly: Assembly) -> Child:
     )
     for remark in [*known.remarks, *copy.remarks]:
         assembly.emit("stack", "remark", text=remark)
+    assembly.emit("stack", "integrations", names=[[*key, name] for key, name in copy.names.items()])
     config = run / "alertmanager.yaml"
     config.write_text(yamltext.dump(copy.config))
-    program, port = assembly.tools.alertmanager, assembly.ports["alertmanager"]
-    return assembly.child("alertmanager", alertmanager.command(program, config, run / "alertmanager", port))
+    storage, port = run / "alertmanager", assembly.ports["alertmanager"]
+    argv = alertmanager.command(assembly.tools.alertmanager, config, storage, port)
+    return Notifier(assembly, argv, storage, port)
+
+
+class Notifier:
+    """Alertmanager, through all the processes that take its place."""
+
+    def __init__(self, assembly: Assembly, argv: list[str], storage: Path, port: int):
+        self.run, self.children, self.argv, self.storage = assembly.run, assembly.children, argv, storage
+        self.url = f"http://127.0.0.1:{port}"
+        self.child = spawn("alertmanager", argv, self.run)
+        self.children.append(self.child)
+        assembly.exits.callback(lambda: self.child.end())
+
+    def wait_ready(self) -> None:
+        serves = partial(not_ready, ReadyTest(http=f"{self.url}/-/ready"), {})
+        wait_until("alertmanager was not ready", serves, 15, self.child)
+
+    def renew(self) -> None:
+        """Put one with empty storage in its place, on the same port: it knows no alert, group or notification. Returns
+        when it is ready; Prometheus tells it of what fires within a second or so. Raises StackError."""
+        at = self.children.index(self.child)
+        self.child.end()
+        shutil.rmtree(self.storage, ignore_errors=True)
+        self.child = self.children[at] = spawn("alertmanager", self.argv, self.run)
+        self.wait_ready()
 
 
 def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
@@ -278,10 +312,10 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     return Live(here, service, assembly.children, dependencies)
 
 
-def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, manager: Child) -> None:
-    for url, child in ((live.stack.alertmanager_url, manager), (live.stack.prometheus_url, prom)):
-        serves = partial(not_ready, ReadyTest(http=f"{url}/-/ready"), {})
-        wait_until(f"{child.name} was not ready", serves, 15, child)
+def _wait_until_ready(live: Live, plan: Blueprint, prom: Child) -> None:
+    live.notifier.wait_ready()
+    serves = partial(not_ready, ReadyTest(http=f"{live.stack.prometheus_url}/-/ready"), {})
+    wait_until("prometheus was not ready", serves, 15, prom)
     live.service.wait_ready(plan.service.start.ready_within)
     job = plan.service.monitoring.job
     wait_until("the service was not monitored", partial(_unmonitored, live, job), MONITORED_WITHIN_S)

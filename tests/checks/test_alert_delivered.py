@@ -4,6 +4,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, n
 
 from harness.alert import Alert, alerts
 from harness.checks import AlertDelivered
+from harness.eventlog import Event
 
 # Bounds in gate seconds: firing 3, over 6; what is nearer to one than 0.5 is not told from it
 DOWN_RULE = Alert("ServiceDown", (("severity", "critical"),))
@@ -414,6 +415,13 @@ def test_a_failure_names_the_metric_that_no_sample_is_there_of():
 
 def test_times_that_mute_the_route_in_production_are_said():
     expect(replace(CALL, intervals=("nights",)), sent(FIRING, OVER), PASS, "nights, which in production mutes its rout")
+
+
+def test_why_an_integration_was_never_notified_is_said_where_alertmanager_does():
+    about = {"experiment": "hang", "receiver": "on-call", "integration": "slack[0]", "reason": 'no template "house"'}
+    gave_up = Event(22, "alertmanager", "not-notified", "fail", detail=about)
+    record = sent(PAGED, by("slack[1]"), PAGED_OVER, events=(*EVENTS, gave_up))
+    expect(ALL_OF, record, FAIL, 'by slack[0] it never was (no template "house")')
 
 
 def test_of_the_integrations_the_status_says_what_was_wrong():

@@ -37,6 +37,10 @@ def states(**other):
     return {"steady_states": JOURNAL["steady_states"] | other}
 
 
+def before(name, outcome="unknown", at=5, **about):
+    return Event(at, "run", name, outcome, detail={"experiment": "hang", **about})
+
+
 LEFT = Event(40, "run", "ledger", detail={"experiment": "hang", "left": ["pause of server"]})
 REFUSED = {"experiment": "hang", "id": "f1", "edge": "start-failed", "problem": "it was gone"}
 CASES = [
@@ -92,6 +96,34 @@ CASES = [
         saw(run=[], **states(before=UNMET, after=None)),
         INCONCLUSIVE,
         "not met before the method: 'goodput' gave False; the steady state was not met after the method, it was not",
+    ),
+    (
+        "an alert from before that was still there, for longer than settle",
+        INJECTED,
+        saw(before("baseline", alerts=["DiskFull", "Errors"]), FAULT, LEDGER),
+        INCONCLUSIVE,
+        "DiskFull and Errors still fired or pended when it began, for longer than `settle`",
+    ),
+    (
+        "nobody could say what fired before",
+        INJECTED,
+        saw(before("baseline"), FAULT, LEDGER),
+        INCONCLUSIVE,
+        "it could not be seen whether alerts fired when it began",
+    ),
+    (
+        "calm at its second time",
+        INJECTED,
+        saw(before("baseline", at=1), before("baseline", "ok"), FAULT, LEDGER),
+        PASS,
+        "1 fault witnessed",
+    ),
+    (
+        "an Alertmanager that nobody replaced",
+        INJECTED,
+        saw(before("alertmanager"), FAULT, LEDGER),
+        INCONCLUSIVE,
+        "Alertmanager could not be replaced by a fresh one",
     ),
     (
         "a steady state that did not come back",

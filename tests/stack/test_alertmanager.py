@@ -11,7 +11,7 @@ import yaml
 
 from harness.errors import PlanError, ToolMissing
 from harness.stack import tools
-from harness.stack.alertmanager import ALERTS_TEMPLATE, command, escaping, redirect, scaled
+from harness.stack.alertmanager import ALERTS_TEMPLATE, command, escaping, failures, redirect, scaled
 from harness.stack.amtool import known
 from harness.stack.messages import ALERTS_FIELD
 from harness.stack.yamltext import dump, read
@@ -473,3 +473,21 @@ def test_the_command_line_keeps_to_loopback_and_itself(tmp_path):
     line = command("/bin/am", tmp_path / "c.yaml", tmp_path / "data", 9093)
     assert line[0] == "/bin/am" and "--cluster.listen-address=" in line
     assert "--web.listen-address=127.0.0.1:9093" in line
+
+
+LOG = r"""
+ts=2026-11-28T15:42:58.000Z caller=notify.go:1 level=warn receiver=a msg="Notify attempt failed, will retry later"
+ts=2026-11-28T15:42:59.670Z caller=dispatch.go:352 level=error component=dispatcher msg="Notify for alerts failed" num_alerts=1 err="on call/1/slack[0]: notify retry canceled due to unrecoverable error after 1 attempts: template: :1:12: executing \"\" at <{{template \"house.text\" .}}>: template \"house.text\" not defined; b/slack[1]: notify retry canceled due to unrecoverable error after 1 attempts: channel \" x\": unexpected status code 400: channel_not_found"
+ts=2026-11-28T15:43:00.670Z caller=dispatch.go:352 level=error component=dispatcher msg="Notify for alerts failed" num_alerts=1 err="b/webhook[0]: notify retry canceled after 2 attempts: Post \"https://h.org/SECRET\": context deadline exceeded"
+ts=2026-11-28T15:43:01.670Z caller=dispatch.go:352 level=error component=dispatcher msg="Notify for alerts failed" num_alerts=1 err="b/webhook[0]: notify retry canceled after 2 attempts: Post \"https://h.org/SECRET\": context deadline exceeded"
+"""  # noqa: E501
+
+
+def test_whom_alertmanager_gave_up_to_notify_is_read_from_its_log():
+    first, second, third = failures(LOG)
+    template = 'template: :1:12: executing "" at <{{template "house.text" .}}>: template "house.text" not defined'
+    assert (first.receiver, first.integration, first.reason) == ("on call/1", "slack[0]", template)
+    assert (second.receiver, second.integration) == ("b", "slack[1]") and "channel_not_found" in second.reason
+    assert third.reason == 'Post "https://h.org/<secret>": context deadline exceeded'
+    assert third.at - first.at == pytest.approx(1.0)
+    assert [one.integration for one in failures(LOG, first.at + 0.5)] == ["webhook[0]"]
