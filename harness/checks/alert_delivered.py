@@ -304,7 +304,8 @@ class AlertDelivered(Check):
             since_s = scale * (window.end - max(moments.start, fired[0][1].start))
             how = f"fired live after {duration(scale * max(0.0, fired[0][1].start - moments.start))}, but"
             remedy = "see Alertmanager's log, its inhibitions and mute times"
-            more = self._inhibited(history, fired[0][1])
+            more = "".join(dict.fromkeys(self._given_up(history, name) for name, _ in self.integrations))
+            more += self._inhibited(history, fired[0][1])
             if since_s < (self.group_wait_s or 0.0):
                 more += f"; {self._route} waits {duration(self.group_wait_s)}"
         else:

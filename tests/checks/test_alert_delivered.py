@@ -422,6 +422,8 @@ def test_why_an_integration_was_never_notified_is_said_where_alertmanager_does()
     gave_up = Event(22, "alertmanager", "not-notified", "fail", detail=about)
     record = sent(PAGED, by("slack[1]"), PAGED_OVER, events=(*EVENTS, gave_up))
     expect(ALL_OF, record, FAIL, 'by slack[0] it never was (no template "house")')
+    by_none = sent(events=(*EVENTS, gave_up))
+    expect(ALL_OF, by_none, FAIL, 'on-call was never notified (bound 3 min) (no template "house")')
 
 
 def test_of_the_integrations_the_status_says_what_was_wrong():
