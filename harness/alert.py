@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,7 +38,7 @@ class Alert:
         """The name; with the labels where other rules have the same: `Errors{severity="page"}`."""
         if not self.others:
             return self.name
-        labels = ", ".join(f'{name}="{value}"' for name, value in self.labels)
+        labels = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in self.labels)
         return f"{self.name}{{{labels}}}"
 
 
@@ -51,6 +53,17 @@ def alerts(rules: list[tuple[str, Mapping[str, str]]]) -> list[Alert]:
     for name, labels in rules:
         of_name.setdefault(name, set()).add(fixed(labels))
     return [Alert(name, mine := fixed(labels), tuple(sorted(of_name[name] - {mine}))) for name, labels in rules]
+
+
+def selector(text: str) -> tuple[str, dict[str, str]]:
+    """The name and labels of a text like `Errors{severity="page"}`; of a name alone no labels. Raises ValueError."""
+    name, brace, rest = text.partition("{")
+    if not brace:
+        return text, {}
+    pair = r'\s*([a-zA-Z_]\w*)\s*=\s*("(?:[^"\\]|\\.)*")\s*'
+    if not name.strip() or not re.fullmatch(rf"(?:{pair}(?:,{pair})*,?)?\s*\}}", rest):
+        raise ValueError(f'{text}: must be the name of a rule, or like Name{{severity="page"}}')
+    return name.strip(), {label: json.loads(value) for label, value in re.findall(pair, rest)}
 
 
 def _fit(wanted: Labels, labels: Mapping[str, str]) -> bool:

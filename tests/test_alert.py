@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.alert import Alert, alerts
+from harness.alert import Alert, alerts, selector
 
 PAGE = {"severity": "page"}
 
@@ -31,3 +31,30 @@ def test_its_text_is_the_name_and_the_labels_only_where_the_name_is_not_enough()
     assert [str(alert) for alert in alerts([("A", PAGE), ("A", {}), ("B", PAGE)])] == ['A{severity="page"}', "A{}", "B"]
     assert alerts([("A", PAGE), ("A", PAGE)])[0] == Alert("A", (("severity", "page"),))
     assert str(alerts([("A", PAGE), ("A", PAGE)])[0]) == "A"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "labels"),
+    [
+        ("Errors", "Errors", {}),
+        ("Errors in a name; with more", "Errors in a name; with more", {}),
+        ('Errors{severity="page"}', "Errors", PAGE),
+        ('Errors { severity = "page" , team="a, \\"b\\"", }', "Errors", PAGE | {"team": 'a, "b"'}),
+        ("Errors{}", "Errors", {}),
+    ],
+)
+def test_a_text_may_say_labels_beside_the_name(text, name, labels):
+    assert selector(text) == (name, labels)
+
+
+def test_the_text_of_an_alert_is_one_that_means_it():
+    odd = {"severity": 'a "quoted\\" one', "team": "Bücher, {x}"}
+    assert selector(str(alerts([("A", odd), ("A", {})])[0])) == ("A", odd)
+
+
+@pytest.mark.parametrize(
+    "text", ["A{", "A{severity}", "A{severity=page}", 'A{severity="page"', '{severity="page"}', "A{,}"]
+)
+def test_a_text_that_means_no_labels_is_refused(text):
+    with pytest.raises(ValueError, match="must be the name of a rule"):
+        selector(text)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import ConfigDict, ValidationInfo, model_validator
 
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
-from harness.checks.parameters import Parameters
+from harness.checks.parameters import Parameters, known
 from harness.checks.quiet import Quiet
-from harness.checks.view import Severity, View
+from harness.checks.view import NONE, TEMPLATE, View
 from harness.checks.watchdog import WatchdogUnbroken
 from harness.history import History
 from harness.parameters import Share
@@ -21,6 +21,11 @@ from harness.units import percent
 from harness.verdict import Result, Verdict
 
 PROOFS = {AlertFires.kind, AlertDelivered.kind}
+# Words for severities, the worst first. Those that are not here come after them, and NONE and TEMPLATE in the end.
+WORST_FIRST = (
+    *("emergency", "disaster", "critical", "page", "error", "high", "major", "warning", "medium", "minor"),
+    *("ticket", "low", "info", "informational", "debug"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,29 +34,31 @@ class AlertCoverage(Check):
 
     severity: str
     at_least: float = 1.0
-    rules: tuple[tuple[str, str], ...] = ()  # every alert rule of the service: (alert, severity)
+    rules: tuple[tuple[str, str], ...] = ()  # every alert rule of the service: (`str` of the alert, severity)
     not_applicable: tuple[str, ...] = ()  # alerts that cannot be exercised here: they need a GPU, say
     kind: ClassVar[str] = "alert_coverage"
     judges_results: ClassVar[bool] = True
 
     class Parameters(Parameters):
-        critical: Share | None = None
-        high: Share | None = None
-        medium: Share | None = None
-        low: Share | None = None
+        """A share for each severity that is named."""
+
+        model_config = ConfigDict(extra="allow")
+        __pydantic_extra__: dict[str, Share]
 
         @model_validator(mode="after")
-        def _some_severity(self) -> Any:
-            if all(getattr(self, severity) is None for severity in get_args(Severity)):
+        def _some_severity(self, info: ValidationInfo) -> Any:
+            for word in self.__pydantic_extra__:
+                known("severity of a rule", word, worst_first(rule.severity for rule in info.context.rules))
+            if not self.__pydantic_extra__:
                 raise ValueError("must name a severity, like {critical: 100%}")
             return self
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> list[AlertCoverage]:
         """One for each severity that is named."""
-        rules = tuple((rule.alert, rule.severity) for rule in view.rules)
+        rules = tuple((str(rule.alert), rule.severity) for rule in view.rules)
         given = cls.Parameters.read(parameters, view)
-        return [cls(s, share, rules, view.not_applicable) for s, share in given.items() if share is not None]
+        return [cls(severity, share, rules, view.not_applicable) for severity, share in given.items()]
 
     @property
     def subject(self) -> str:
@@ -87,8 +94,8 @@ class AlertCoverage(Check):
 def statuses(
     results: Sequence[Result], history: History, rules: Iterable[tuple[str, str]], not_applicable: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the rules go,
-    from the results of the other checks.
+    """`str` of the alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the
+    rules go, from the results of the other checks.
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
@@ -99,7 +106,7 @@ def statuses(
     watchdogs = {result.alert: result for result in results if result.check == WatchdogUnbroken.kind}
     found: dict[str, dict[str, Any]] = {}
     for alert, severity in rules:
-        proofs = [r for r in results if r.check in PROOFS and (r.alert, r.severity) == (alert, severity)]
+        proofs = [r for r in results if r.check in PROOFS and r.alert == alert and severity in (r.severity, TEMPLATE)]
         one: dict[str, Any] = {"severity": severity}
         if alert in not_applicable and not proofs:
             one["status"] = "NOT-APPLICABLE"
@@ -117,13 +124,20 @@ def statuses(
 
 
 def coverage(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Severity -> {"proven", "applicable"} of what `statuses` gives."""
-    tally: dict[str, dict[str, int]] = {}
+    """Severity -> {"proven", "applicable"} of what `statuses` gives, the worst severity first."""
+    severities = worst_first(one["severity"] for one in found.values())
+    tally: dict[str, dict[str, int]] = {severity: {"proven": 0, "applicable": 0} for severity in severities}
     for one in found.values():
-        of_it = tally.setdefault(one["severity"], {"proven": 0, "applicable": 0})
+        of_it = tally[one["severity"]]
         of_it["proven"] += one["status"] == "PROVEN"
         of_it["applicable"] += one["status"] != "NOT-APPLICABLE"
     return tally
+
+
+def worst_first(severities: Iterable[str]) -> list[str]:
+    """Words for severities, each once, in an order for a reader."""
+    rank = {word: n for n, word in enumerate((*WORST_FIRST, "", NONE, TEMPLATE))}
+    return sorted(dict.fromkeys(severities), key=lambda word: (rank.get(word.lower(), rank[""]), word))
 
 
 def _status(proofs: Sequence[Result]) -> str:

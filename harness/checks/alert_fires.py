@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from harness.alert import Alert
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
-from harness.checks.evidence import setting
+from harness.checks.evidence import setting, timed_out
 from harness.checks.parameters import AlertName, ExperimentName, Parameters
 from harness.checks.view import View
 from harness.history import History, Replay
 from harness.parameters import Duration
-from harness.units import duration
+from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict
@@ -25,10 +26,10 @@ class AlertFires(Check):
     """The production rule fires in time, goes on firing while the fault lasts, and resolves in time after it."""
 
     experiment: str
-    alert: str
+    alert: Alert
     severity: str
     fires_within_s: float  # production seconds after the fault began
-    resolves_within_s: float  # production seconds after its effect ended
+    resolves_within_s: float | None = None  # production seconds after its effect ended; None: not judged
     place: str = ""
     kind: ClassVar[str] = "alert_fires"
 
@@ -36,12 +37,13 @@ class AlertFires(Check):
         experiment: ExperimentName
         alert: AlertName
         fires_within_s: Duration = Field(alias="fires_within")
-        resolves_within_s: Duration = Field(alias="resolves_within")
+        resolves_within_s: Duration | None = Field(None, alias="resolves_within")
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> tuple[AlertFires, ...]:
         given = cls.Parameters.read(parameters, view)
-        return (cls(**view.proven(given["alert"]), **given),)
+        rule = view.one(given["alert"])
+        return (cls(**given | {"alert": rule.alert, "severity": rule.severity, "place": rule.place}),)
 
     @property
     def subject(self) -> str:
@@ -49,7 +51,7 @@ class AlertFires(Check):
 
     def replay(self, history: History) -> Replay:
         """What promtool made of the rule on the record of this experiment."""
-        found = history.replays.get(self.experiment, {}).get(self.alert)
+        found = history.replays.get(self.experiment, {}).get(str(self.alert))
         if found is None:
             raise NoEvidence(
                 f"no replay of {self.alert} on the record of {self.experiment}",
@@ -63,20 +65,20 @@ class AlertFires(Check):
 
     def timings(self, history: History) -> dict[str, float]:
         """What is known, in production seconds after the fault began."""
-        found = history.replays.get(self.experiment, {}).get(self.alert)
+        found = history.replays.get(self.experiment, {}).get(str(self.alert))
         known = ("pending_s", "firing_s", "last_firing_s", "fault_end_s")
         return {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
 
     def judge(self, history: History) -> Result:
         """FAIL as SILENT, LATE, FALSE-RESOLVED or UNRESOLVED; INCONCLUSIVE where the record ends too early."""
         replay = self.replay(history)
-        fires, resolves = duration(self.fires_within_s), duration(self.resolves_within_s)
+        fires = duration(self.fires_within_s)
         if replay.fired_before:
             reason = f"was already firing before the fault began, so firing within {fires} proves nothing"
             remedy = "let the effect of what came before die down, or mend what makes it fire in peace"
             return self.result(INCONCLUSIVE, reason, remedy)
         if replay.firing_s is None:
-            return self._silent(replay)
+            return self._silent(history, replay)
         if replay.pending_before:  # else it would seem faster than it is
             if replay.sure_s is None:
                 reason = "was already pending before the fault began, and too soon over to tell the two apart"
@@ -95,14 +97,19 @@ class AlertFires(Check):
         last = replay.firing_s if replay.last_firing_s is None else replay.last_firing_s
         if replay.ended_s is None or replay.fault_end_s is None:
             missing = "where the record ends" if replay.ended_s is None else "an end of the fault's effect"
-            reason = f"{said}, but the record does not hold {missing}, so resolving within {resolves} cannot be judged"
+            reason = f"{said}, but the record does not hold {missing}, so whether it resolves in time cannot be judged"
             return self.result(INCONCLUSIVE, reason, "record on until the service has recovered", **figures)
         still = last > replay.ended_s - 1.5 * evaluation
         lasted = self._fault_lasted(history, replay.fault_end_s)
         if not still and last + evaluation + scrape < lasted:
             early = f"{duration(lasted - last)} before the fault was over (fault {duration(lasted)})"
             remedy = "the expression loses its data while the fault goes on: use up, absent or a longer window"
-            return self.result(FAIL, f"{said}, but resolves {early}", remedy, status="FALSE-RESOLVED", **figures)
+            reason = f"{said}, but resolves {early}{self._timed_out(history)}"
+            return self.result(FAIL, reason, remedy, status="FALSE-RESOLVED", **figures)
+        if self.resolves_within_s is None:
+            reason = f"{said}; when it resolves is not judged, for the contract does not bound it"
+            return self.result(PASS, reason, status="PROVEN", **figures)
+        resolves = duration(self.resolves_within_s)
         after = max(0.0, last + evaluation - replay.fault_end_s)
         if still and replay.ended_s - replay.fault_end_s <= self.resolves_within_s:
             recorded = duration(max(0.0, replay.ended_s - replay.fault_end_s))
@@ -110,7 +117,7 @@ class AlertFires(Check):
             return self.result(INCONCLUSIVE, reason, "record on until it has resolved", **figures)
         if still or after > self.resolves_within_s:
             how = f"was still firing {duration(after)} after" if still else f"resolves only {duration(after)} after"
-            reason = f"{said}, but {how} the effect, bound {resolves}"
+            reason = f"{said}, but {how} the effect, bound {resolves}{self._timed_out(history)}"
             remedy = "shorten the rule's window or keep_firing_for, or widen the contract"
             return self.result(FAIL, reason, remedy, status="UNRESOLVED", **figures)
         reason = f"{said} and resolves {duration(after)} after the effect (bound {resolves})"
@@ -123,7 +130,11 @@ class AlertFires(Check):
             return effect_s
         return min(effect_s, (found.gone - found.start) * setting(history, "time_scale"))
 
-    def _silent(self, replay: Replay) -> Result:
+    def _timed_out(self, history: History) -> str:
+        window = history.phase(self.experiment)
+        return timed_out(history, window) if window else ""
+
+    def _silent(self, history: History, replay: Replay) -> Result:
         fires, figures = duration(self.fires_within_s), {"bound": self.fires_within_s, "unit": "s"}
         pending = "" if replay.pending_s is None else f"; it was pending from {duration(replay.pending_s)} on"
         recorded = 0.0 if replay.ended_s is None else replay.ended_s
@@ -131,6 +142,12 @@ class AlertFires(Check):
             reason = f"had not fired where the record ends, after {duration(recorded)} (bound {fires}){pending}"
             return self.result(INCONCLUSIVE, reason, "record on for longer", **figures)
         lasted = "" if replay.fault_end_s is None else f" The effect lasted {duration(replay.fault_end_s)}."
-        reason = f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}"
         remedy = "compare the rule's expression, threshold and `for` with what the fault did to its series"
+        if replay.blind:
+            lacking = f"no sample of {listed(replay.blind)}, which it reads, is in the record: "
+            remedy = "see whether the service and Prometheus' configuration give the rule what it reads"
+        else:
+            lacking = ""
+        never = f"the production rule never fired in {duration(recorded)} of record, bound {fires}{pending}.{lasted}"
+        reason = f"{lacking}{never}{self._timed_out(history)}"
         return self.result(FAIL, reason, remedy, status="SILENT", **figures)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
+from harness.alert import Alert
 from harness.checks.parameters import Parameters
 from harness.checks.view import View
 from harness.history import History
@@ -61,7 +62,7 @@ class Check:
     experiment: str  # the experiment whose fault it judges the consequences of
     phases: tuple[str, ...]  # where it judges several
     generator: str  # whose rows it judges by; empty where it judges by none
-    alert: str  # what it proves, where it proves an alert
+    alert: Alert | str  # what it proves, where it proves an alert
     severity: str  # of that alert
     place: str  # file:line of what it is about, where there is one
 
@@ -113,5 +114,10 @@ class Check:
 
     def result(self, verdict: Verdict, reason: str, remedy: str = "", **more: Any) -> Result:
         """A Result of this check about its subject, at its place."""
-        about = {"alert": self.alert, "severity": self.severity, "experiment": self.experiment, "place": self.place}
+        about = {
+            "alert": str(self.alert),
+            "severity": self.severity,
+            "experiment": self.experiment,
+            "place": self.place,
+        }
         return Result(self.kind, self.subject, verdict, reason, remedy=remedy, **about | more)

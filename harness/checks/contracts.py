@@ -11,7 +11,7 @@ from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
 from harness.checks.parameters import ExperimentName, Parameters
 from harness.checks.probe_decisions import ProbeDecisions
-from harness.checks.view import Contract, View
+from harness.checks.view import Contract, View, promised
 
 
 class Contracts(Group):
@@ -33,13 +33,11 @@ class Contracts(Group):
 
 def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
     for want in contract.alerts:
-        about = (experiment, want.alert, want.severity)
-        within = (want.fires_within, want.resolves_within)
-        rule = view.rule(want.alert, want.severity)
-        place = rule.place if rule else ""
-        waits = {"group_wait_s": view.group_wait_s, "group_interval_s": view.group_interval_s}
-        yield AlertFires(*about, *within, place=place)
-        yield AlertDelivered(*about, want.receiver, *within, place=place, proof=want.proof, **waits)
+        rule = promised(want, view.rules)
+        yield AlertFires(
+            experiment, rule.alert, want.severity, want.fires_within, want.resolves_within, place=rule.place
+        )
+        yield AlertDelivered.promised(experiment, rule, want.severity, want.receiver, want, want.proof, view)
     for component, want in contract.probes.items():
         yield ProbeDecisions(experiment, component, want.restart, want.readiness, want.at_most)
     yield Clients(experiment, contract.clients.errors_at_most, contract.clients.recovered_within)

@@ -12,6 +12,7 @@ from harness.stats import nearest_rank
 from harness.units import count, duration, listed, percent
 
 UNSENT_AT_MOST = NOT_READ_AT_MOST = 0.001
+PRODUCTION_TIMEOUT_S = 10.0  # Prometheus' default for a scrape, where its interval is no shorter
 UNSENT_REMEDY = "see the generator's log: too little processor for it, or fewer allowed in flight than rate x patience?"
 CUT_SHORT_REMEDY = "give the load a longer schedule, or judge it for less: load.arrivals and load.for in gate.yaml"
 NEIGHBOURS = 0.2  # of all processors in a phase; an idle machine shows 1 to 3 % (kernel threads, others' daemons)
@@ -113,6 +114,27 @@ def waited_for(history: History, window: Window, generator: str) -> np.ndarray:
         why = f"{percent(unsent)} of {len(rows):,} requests could not be sent, bound {percent(UNSENT_AT_MOST)}"
         raise NoEvidence(why, UNSENT_REMEDY)
     return went
+
+
+def timed_out(history: History, window: Window) -> str:
+    """That scrapes of the service took longer than the gate waits, whose time-out is as short as its interval, as an
+    addition to a sentence; empty where none did."""
+    waits_s = history.setting("scrape_s", 0.0)
+    allowed_s = min(PRODUCTION_TIMEOUT_S, waits_s * history.setting("time_scale", 1.0))
+    at, up = target_up(history, window)
+    failed = set(at[up == 0].tolist())
+    long = [
+        took
+        for s in history.named("scrape_duration_seconds")
+        for moment, took in zip(s.at, s.value, strict=True)
+        if moment in failed and took >= 0.95 * waits_s > 0
+    ]
+    if not long or allowed_s <= waits_s:
+        return ""
+    many = f"{len(long)} scrapes" if len(long) > 1 else "a scrape"
+    return (
+        f"; {many} took {duration(min(long))}, as long as the gate waits, where production allows {duration(allowed_s)}"
+    )
 
 
 def target_up(history: History, window: Window, job: str | None = None) -> tuple[np.ndarray, np.ndarray]:

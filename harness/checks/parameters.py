@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from harness import stats
+from harness.checks.view import named
 from harness.parameters import Share, Strict
 from harness.units import nearest, parse_duration, percent
 
@@ -68,9 +69,10 @@ def _experiment(word: str, info: ValidationInfo) -> str:
 
 
 def _alert(word: str, info: ValidationInfo) -> str:
-    return known("rule", word, (rule.alert for rule in info.context.rules))
+    named(word, info.context.rules)
+    return word
 
 
 Phase = Annotated[str, AfterValidator(_phase)]
 ExperimentName = Annotated[str, AfterValidator(_experiment)]
-AlertName = Annotated[str, AfterValidator(_alert)]
+AlertName = Annotated[str, AfterValidator(_alert)]  # or of one with some labels, as Name{severity="page"}

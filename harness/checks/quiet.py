@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from harness.alert import NAME, Alert
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase
+from harness.checks.evidence import phase, timed_out
 from harness.checks.parameters import AlertName, Parameters, Phase
-from harness.checks.view import STEADY, View
+from harness.checks.view import STEADY, View, promised
 from harness.history import History, Window
 from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
@@ -22,8 +24,9 @@ class Quiet(Check):
     """
 
     phase: str
-    allowed: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()  # names of alerts, or single ones of a name as `str` gives them
     watchdog: str = "Watchdog"  # always fires, and shows that silence is silence
+    shared: tuple[Alert, ...] = ()  # those whose name others have too
     kind: ClassVar[str] = "quiet"
 
     class Parameters(Parameters):
@@ -34,14 +37,15 @@ class Quiet(Check):
     def from_plan(cls, parameters: Any, view: View) -> tuple[Quiet, ...]:
         """One for the phase that is named, or for each; allowed is what the load or a contract may raise, and more."""
         given = cls.Parameters.read(parameters, view)
-        allowed = {STEADY: view.may_fire} | {
-            name: (*(a.alert for a in contract.alerts), *contract.may_fire) for name, contract in view.contracts
+        allowed = {STEADY: view.keys(view.may_fire)} | {
+            name: [*(str(promised(a, view.rules).alert) for a in contract.alerts), *view.keys(contract.may_fire)]
+            for name, contract in view.contracts
         }
-        always, *more = view.always_firing or ("",)
+        always, *others = view.always_firing or ("",)
+        more = [*view.keys(given["may_fire"]), *others]
+        shared = tuple(dict.fromkeys(rule.alert for rule in view.rules if rule.alert.others))
         names = [given["phase"]] if given["phase"] else [STEADY, *(name for name, _ in view.contracts)]
-        return tuple(
-            cls(name, frozenset((*allowed.get(name, ()), *given["may_fire"], *more)), always) for name in names
-        )
+        return tuple(cls(name, frozenset((*allowed.get(name, ()), *more)), always, shared) for name in names)
 
     @property
     def subject(self) -> str:
@@ -64,19 +68,20 @@ class Quiet(Check):
                 for name, s in sorted(noisy.items())
             ]
             reason = f"{listed(said)}; at most 0 unexpected alerts may fire (production time)"
+            reason += timed_out(history, window)
             remedy = "mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml"
             return self.result(Verdict.FAIL, reason, remedy, status="NOISY", **figures)
         if not replayed:
             why = f"no replay of the production rules on the record of {self.phase}"
             raise NoEvidence(why, "see the run's log for why")
         replays = history.replays[self.phase].items()
-        if unknown := {name: r.problem for name, r in replays if r.problem and not self._expected(name)}:
-            names = sorted(unknown)
-            of = names[0] + (f" and {count(len(names) - 1, 'other alert')}" if len(names) > 1 else "")
-            why = f"0 unexpected alerts fired, but of {of} nothing is known: {unknown[names[0]]}"
+        if unknown := {key: r.problem for key, r in replays if r.problem and not self._expected(key)}:
+            keys = sorted(unknown)
+            of = keys[0] + (f" and {count(len(keys) - 1, 'other alert')}" if len(keys) > 1 else "")
+            why = f"0 unexpected alerts fired, but of {of} nothing is known: {unknown[keys[0]]}"
             raise NoEvidence(why, f"what promtool was given is in the run's folder, replay/{self.phase}/")
-        fired = sorted({labels["alertname"] for labels, s in history.alert_spans() if self._overlaps(s, window)})
-        expected = [name for name in fired if name != self.watchdog]
+        fired = sorted({self._key(labels) for labels, s in history.alert_spans() if self._overlaps(s, window)})
+        expected = [key for key in fired if key != self.watchdog]
         also = f" ({listed(expected)} fired, as allowed)" if expected else ""
         blind = sorted(name for name, r in history.replays.get(self.phase, {}).items() if r.blind)
         also += f"; {listed(blind)} had no data to fire on" if blind else ""
@@ -90,9 +95,9 @@ class Quiet(Check):
     def noisy(self, history: History) -> dict[str, float]:
         """The unexpected alerts and for how long each fired, in production seconds."""
         replayed = {
-            name: max(0.0, (r.last_firing_s or 0.0) - (r.firing_s or 0.0))
-            for name, r in history.replays.get(self.phase, {}).items()
-            if (r.firing_s is not None or r.fired_before) and not self._expected(name)
+            key: max(0.0, (r.last_firing_s or 0.0) - (r.firing_s or 0.0))
+            for key, r in history.replays.get(self.phase, {}).items()
+            if (r.firing_s is not None or r.fired_before) and not self._expected(key)
         }
         return replayed | self._live(history)
 
@@ -100,14 +105,20 @@ class Quiet(Check):
         window = history.phase(self.phase)
         found: dict[str, float] = {}
         for labels, span in history.alert_spans() if window else ():
-            name = labels.get("alertname", "")
-            if self._overlaps(span, window) and not self._expected(name):
+            key = self._key(labels)
+            if self._overlaps(span, window) and not self._expected(key):
                 seen = min(span.end, window.end) - max(span.start, window.start)
-                found[name] = found.get(name, 0.0) + seen * history.setting("time_scale", 1.0)
+                found[key] = found.get(key, 0.0) + seen * history.setting("time_scale", 1.0)
         return found
 
-    def _expected(self, name: str) -> bool:
-        return name in self.allowed or name == self.watchdog
+    def _key(self, labels: Mapping[str, str]) -> str:
+        """The alert that one with these labels belongs to, as `str` gives it."""
+        name = labels.get(NAME, "")
+        return next((str(alert) for alert in self.shared if alert.owns(labels)), name)
+
+    def _expected(self, key: str) -> bool:
+        name = next((alert.name for alert in self.shared if str(alert) == key), key)
+        return not {key, name}.isdisjoint((*self.allowed, self.watchdog))
 
     @staticmethod
     def _overlaps(span: Window, window: Window) -> bool:

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
+from harness.alert import Alert, selector
 from harness.parameters import Duration, Share, Strict
+from harness.units import listed, nearest
 
 STEADY = "steady"  # the phase before the first experiment
-Severity = Literal["critical", "high", "medium", "low"]
+NONE, TEMPLATE = "none", "template"  # the severity of a rule without one, and of one whose is known when it fires
+DELIVERY_S = 60.0  # production seconds from the rule to its receiver, where a contract does not bound them itself
 
 
-class AlertExpectation(Strict):
-    """An alert that must fire for this fault; production time, counted from the fault's start and its effect's end."""
+class AlertBounds(Strict):
+    """By when a rule fires and its receiver is notified; production time, counted from the fault's start, and from the
+    end of its effect. Without a bound on its end, that it is over is not judged."""
+
+    fires_within: Duration
+    notified_within: Duration | None = None  # fires_within and a minute
+    resolves_within: Duration | None = None
+    resolved_notified_within: Duration | None = None  # resolves_within, where that is given, and a minute
+
+    @property
+    def notified_s(self) -> float:
+        """The bound on the notification that it fires."""
+        return self.fires_within + DELIVERY_S if self.notified_within is None else self.notified_within
+
+    @property
+    def resolved_notified_s(self) -> float | None:
+        """The bound on the notification that it is over."""
+        if self.resolved_notified_within is None and self.resolves_within is not None:
+            return self.resolves_within + DELIVERY_S
+        return self.resolved_notified_within
+
+
+class AlertExpectation(AlertBounds):
+    """An alert that must fire for this fault."""
 
     alert: str
-    severity: Severity
+    severity: str  # as its rule says it, `none` where that has none; of a template the value expected
+    labels: dict[str, str] = Field(default_factory=dict)  # where name and severity are those of several rules
     receiver: str
-    fires_within: Duration
-    resolves_within: Duration
     proof: Literal["both", "replay"] = "both"
 
 
@@ -52,11 +77,70 @@ class Contract(Strict):
 class RuleFact:
     """What a check must know of a production alert rule."""
 
-    alert: str
-    severity: str
+    alert: Alert
+    severity: str  # the text of its label; NONE or TEMPLATE
     place: str
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
+
+
+def severity_of(labels: Mapping[str, str]) -> str:
+    """The severity of a rule, by which coverage counts."""
+    text = labels.get("severity", "")
+    return TEMPLATE if "{{" in text else text or NONE
+
+
+def named(text: str, facts: Sequence[RuleFact]) -> list[RuleFact]:
+    """The rules that an entry means: all of one name, or, as `Errors{severity="page"}`, those with the labels.
+
+    Without any rule there is nothing to compare it with, so it means none. Raises ValueError.
+    """
+    if not facts or (found := [fact for fact in facts if fact.alert.name == text]):
+        return found if facts else []
+    name, labels = selector(text)
+    return _with_labels(name, labels, facts)
+
+
+def promised(want: AlertExpectation, facts: Sequence[RuleFact]) -> RuleFact:
+    """The one rule that a contract means. Raises ValueError where none or several fit."""
+    if not facts:  # none could be read
+        return RuleFact(Alert(want.alert), want.severity, "")
+    found = _with_labels(want.alert, want.labels, facts)
+    fitting = [fact for fact in found if fact.severity == want.severity]
+    fitting = fitting or [fact for fact in found if fact.severity == TEMPLATE]
+    if not fitting:
+        raise ValueError(f"{want.alert} is to be {want.severity}, but its rule says {_said(found)}")
+    if len({fact.alert for fact in fitting}) > 1:
+        raise ValueError(f"{want.alert} of severity {want.severity} is one of {_said(fitting)}; say `labels:` of one")
+    return fitting[0]
+
+
+def _with_labels(name: str, labels: Mapping[str, str], facts: Sequence[RuleFact]) -> list[RuleFact]:
+    mine = [fact for fact in facts if fact.alert.name == name]
+    if not mine:
+        raise ValueError(f"no rule is called {name}; {nearest(name, list(dict.fromkeys(f.alert.name for f in facts)))}")
+    if not (found := [fact for fact in mine if labels.items() <= dict(fact.alert.labels).items()]):
+        wanted = ", ".join(f'{label}="{value}"' for label, value in labels.items())
+        raise ValueError(f"no rule {name} has {wanted}; there is {_said(mine)}")
+    return found
+
+
+def _said(facts: Iterable[RuleFact]) -> str:
+    return listed(
+        [f"{f.severity} ({f.place})" if str(f.alert) == f.alert.name else f"{f.alert} ({f.place})" for f in facts]
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way that an alert may take through Alertmanager; production seconds."""
+
+    receiver: str
+    place: str  # of the route
+    group_wait_s: float
+    group_interval_s: float
+    intervals: tuple[str, ...] = ()  # names of the route's mute and active times
+    inhibiting: tuple[tuple[Alert, str], ...] = ()  # alerts that may inhibit it, and the place of that
 
 
 @dataclass(frozen=True)
@@ -72,8 +156,9 @@ class View:
     availability: float | None = None  # the service's objectives; None: it states none
     latency: tuple[float, float] | None = None  # (percentile, milliseconds)
     error_ratio: float | None = None
-    group_wait_s: float = 30.0  # the route's waits; Alertmanager's defaults
-    group_interval_s: float = 300.0
+    ways: tuple[tuple[Alert, str, tuple[Way, ...]], ...] = ()  # of each alert, by its severity
+    integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
+    rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01
@@ -81,19 +166,34 @@ class View:
     @property
     def not_applicable(self) -> tuple[str, ...]:
         """The alerts that cannot be exercised on this host."""
-        return tuple(rule.alert for rule in self.rules if not rule.applicable)
+        return tuple(str(rule.alert) for rule in self.rules if not rule.applicable)
 
     @property
     def always_firing(self) -> tuple[str, ...]:
         """The alerts that fire whatever happens, and so show that alerting itself works."""
         return tuple(dict.fromkeys(str(rule.alert) for rule in self.rules if rule.always))
 
-    def rule(self, alert: str, severity: str = "") -> RuleFact | None:
-        """The rule of an alert, of one severity where that is given."""
-        return next((r for r in self.rules if r.alert == alert and severity in ("", r.severity)), None)
+    def rule(self, alert: str) -> RuleFact | None:
+        """A rule of a name."""
+        return next((r for r in self.rules if r.alert.name == alert), None)
 
-    def proven(self, alert: str) -> dict[str, str]:
-        """The severity and the place of an alert that is to be proven. Raises ValueError where no rule has it."""
-        if (rule := self.rule(alert)) is None:
-            raise ValueError(f"the service has no rule {alert}")
-        return {"severity": rule.severity, "place": rule.place}
+    def one(self, text: str) -> RuleFact:
+        """The one rule that a text means. Raises ValueError where none or several fit."""
+        found = named(text, self.rules)
+        if not found:
+            raise ValueError(f"the service has no rule {text}")
+        if len({fact.alert for fact in found}) > 1:
+            raise ValueError(f"{text} is one of {_said(found)}; name its labels: {found[0].alert}")
+        return found[0]
+
+    def keys(self, texts: Iterable[str]) -> list[str]:
+        """Entries like those of may_fire, by the names of rules, or by `str` of the alerts with the labels that an
+        entry says. Raises ValueError."""
+        by_name = {rule.alert.name for rule in self.rules}
+        return [
+            key
+            for text in texts
+            for key in (
+                [text] if text in by_name or not self.rules else [str(f.alert) for f in named(text, self.rules)]
+            )
+        ]

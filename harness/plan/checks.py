@@ -14,6 +14,7 @@ from harness.checks.view import STEADY, View
 from harness.plan.experiments import Experiment, file_of
 from harness.plan.gatefile import GateFile
 from harness.plan.watched import Watched
+from harness.plan.ways import ways
 from harness.plan.yamlfile import YamlFile, complaints
 from harness.rules.expression import parse
 from harness.units import nearest
@@ -31,8 +32,7 @@ def view(
             "availability": slos.availability and slos.availability.target,
             "latency": slos.latency and (slos.latency.percentile, 1000 * slos.latency.target),
             "error_ratio": slos.error_rate and slos.error_rate.target,
-            "group_wait_s": watched.route.group_wait_s,
-            "group_interval_s": watched.route.group_interval_s,
+            **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(
         time_scale=gate.time_scale,
@@ -91,5 +91,7 @@ def _unreadable(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _takes(model: type[BaseModel]) -> str:
+    if model.model_config.get("extra") == "allow":
+        return "takes a share for each severity, like {critical: 100%}"
     names = [field.alias or name for name, field in model.model_fields.items()]
     return f"takes {', '.join(names)}" if names else "takes no parameters"

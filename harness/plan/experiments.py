@@ -13,10 +13,10 @@ from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
 
-from harness.checks.view import STEADY, Contract, RuleFact
+from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
-from harness.plan.receivers import Receivers
 from harness.plan.yamlfile import YamlFile, dotted, read, validated
+from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
@@ -90,7 +90,7 @@ def read_experiment(
     facts: Sequence[RuleFact],
     problems: list[str],
     service: ServiceSpec | None = None,
-    receivers: Receivers = Receivers(),  # noqa: B008 it is frozen
+    routing: Routing | None = None,
 ) -> Experiment | None:
     """One file, valid for Chaos Toolkit, its contract true to the rules and routes; or None with every problem
     appended. service: None where it could not be read."""
@@ -122,20 +122,14 @@ def read_experiment(
     contract = validated(file, Contract, problems, here)
     if contract is None:
         return None
-    for key, names in (("alerts", [a.alert for a in contract.alerts]), ("may_fire", contract.may_fire)):
-        for i, name in enumerate(names):
-            if problem := no_such_rule(name, facts):
-                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {problem}")
+    for key, entries, means in (("alerts", contract.alerts, promised), ("may_fire", contract.may_fire, named)):
+        for i, entry in enumerate(entries):
+            try:
+                means(entry, facts)
+            except ValueError as error:
+                problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for i, want in enumerate(contract.alerts):
-        found = {fact.severity: fact.place for fact in facts if fact.alert == want.alert}
-        if found and want.severity not in found:
-            severity, place = next(iter(found.items()))
-            problems.append(
-                f"{file.place((*here, 'alerts', i))}: alerts[{i}]: {want.alert} is to be {want.severity},"
-                f" but its rule says {severity} ({place})"
-            )
-    for i, want in enumerate(contract.alerts):
-        if problem := receivers.complaint(want.receiver):
+        if problem := routing.unreached(want.receiver) if routing else "":
             problems.append(f"{file.place((*here, 'alerts', i, 'receiver'))}: alerts[{i}].receiver: {problem}")
     for component in contract.probes:
         if probed and component not in probed:
@@ -185,12 +179,6 @@ def _default_component(func: str) -> str | None:
         return None
     parameter = signature(resolve_name(f"{ACTIONS}:{func}")).parameters.get("component")
     return None if parameter is None else parameter.default
-
-
-def no_such_rule(alert: str, facts: Sequence[RuleFact]) -> str:
-    """What is wrong with the name of an alert; empty where a rule has it, or where no rule could be read."""
-    alerts = list({fact.alert: None for fact in facts})
-    return f"no rule is called {alert}; {nearest(alert, alerts)}" if alerts and alert not in alerts else ""
 
 
 def _chaostoolkit_complaint(path: Path) -> str:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Quiet
-from harness.checks.view import STEADY, RuleFact
+from harness.checks.view import STEADY, RuleFact, named
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
-from harness.plan.experiments import Experiment, chosen, distinct, file_of, no_such_rule, read_experiment
+from harness.plan.experiments import Experiment, chosen, distinct, file_of, read_experiment
 from harness.plan.gatefile import GateFile
-from harness.plan.receivers import Receivers
 from harness.plan.scenario import corpus_complaint, scenario_complaint
 from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
-from harness.plan.watched import Route, read_watched
+from harness.plan.watched import read_watched
 from harness.plan.yamlfile import YamlFile, read, shown, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
@@ -40,7 +39,6 @@ class Plan:
     corpus: Path | None  # None: the scenario's own images
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
-    route: Route
     experiments: tuple[Experiment, ...]
     checks: tuple[Check, ...]
 
@@ -123,11 +121,13 @@ def load(
     arrivals = _arrivals(gate, file, home, 0 if experiment_files else gate.load.for_s, len(wanted), problems)
     facts = watched.rule_facts if watched else ()
     for i, name in enumerate(gate.load.may_fire):
-        if problem := no_such_rule(name, facts):
-            problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {problem}")
+        try:
+            named(name, facts)
+        except ValueError as error:
+            problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {error}")
     service = watched.service if watched else None
-    receivers = watched.receivers if watched else Receivers()
-    experiments = [e for e in (read_experiment(p, facts, problems, service, receivers) for p in wanted) if e]
+    routing = watched.routing if watched else None
+    experiments = [e for e in (read_experiment(p, facts, problems, service, routing) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -158,7 +158,6 @@ def load(
         corpus=corpus,
         rules=watched.rules,
         rule_facts=watched.rule_facts,
-        route=watched.route,
         experiments=tuple(experiments),
         checks=checks,
     )

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from harness.report.summary import Summary, utc
 
-VERSION = 1
+VERSION = 2  # 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names for keys of alerts
 RESULT = ("check", "subject", "verdict", "reason", "measured", "bound", "unit", "status", "place", "remedy")
 SCHEMA = Path(__file__).with_name("results.schema.json")
 

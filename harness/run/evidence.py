@@ -122,8 +122,8 @@ def judge(run: Path) -> Judged:
         results = judge_all(checks, history)
         if not history.ended:
             results = without_verdicts(history, checks, results)
-        rules = [(fact.alert, fact.severity) for fact in facts]
-        found = statuses(results, history, rules, [fact.alert for fact in facts if not fact.applicable])
+        rules = [(str(fact.alert), fact.severity) for fact in facts]
+        found = statuses(results, history, rules, [str(fact.alert) for fact in facts if not fact.applicable])
         return Judged(run, tuple(results), found, coverage(found), history, tuple(plan["experiments"]), sealed)
     except PlanError as error:
         raise EvidenceError("; ".join(error.problems)) from error

@@ -132,7 +132,6 @@ def record_settings(plan: Plan, log: Log) -> None:
         job=plan.service.monitoring.job,
         starved_ms=1000 * plan.gate.generator.starved,
         neighbours=plan.gate.generator.neighbours,
-        group_wait_s=plan.route.group_wait_s / plan.gate.time_scale,
         harness=harness.__version__,
         pid=os.getpid(),
     )

@@ -14,12 +14,15 @@ from typing import Any
 
 import httpx
 
+from harness.alert import selector
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
+from harness.checks import Check
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
-from harness.history import History, Window
+from harness.history import History, Notification, Window
 from harness.plan.experiments import STEADY, Experiment
+from harness.recordfile import records
 from harness.run.asked import ask_queries
 from harness.run.session import Session
 from harness.stack import generator
@@ -33,6 +36,7 @@ LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
 ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with a phase
 BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
+ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
 RENEWED_WITHIN_S = 10.0
 
@@ -144,7 +148,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
     """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
     alerts have resolved, or when its contract's bounds and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
-    wanted = [str(want.alert).partition("{")[0] for want in experiment.contract.alerts]
+    wanted = [want.alert for want in experiment.contract.alerts]
     await_calm(session, stage, wanted, experiment=experiment.name)
     renew_alertmanager(session, stage, experiment.name)
     if session.live is not None:
@@ -152,6 +156,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
     journal = run / "journals" / f"{experiment.name}.json"
     journal.unlink(missing_ok=True)
     _edge(session, experiment.name, "begin")
+    began = time.time()
     try:
         session.let_pass(f"{stage}: baseline", BASELINE_S)
         child = spawn(
@@ -169,8 +174,12 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
             _stop_chaos(child)
         if not journal.exists():
             log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
-        slowest = max((a.resolves_within for a in experiment.contract.alerts), default=0) / plan.gate.time_scale
+        bounds = [want.resolved_notified_s or 0 for want in experiment.contract.alerts]
+        slowest = max(bounds, default=0) / plan.gate.time_scale
         session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
+        mine = [check for check in plan.checks if check.experiment == experiment.name]
+        notified = run / "notifications.jsonl"
+        session.wait(f"{stage}: until receivers know", lambda: all_notified(notified, mine, began), slowest)
         session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
         _log_failures(session, experiment.name)
         left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open()]
@@ -218,6 +227,17 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
     return late_s is not None and late_s <= lag_p99_s
 
 
+def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> bool:
+    """Whether every receiver that was notified of an alert since then, and is to be notified of its end, was so."""
+    ends = {(c.receiver, c.alert.name): dict(c.integrations) for c in checks if getattr(c, ENDS, None) is not None}
+    last: dict[tuple[str, str, str], str] = {}
+    for at, receiver, integration, status, names, *_ in records(notifications, Notification, open_end=True):
+        for name in names if at >= began else ():
+            if ends.get((receiver, name), {integration: False}).get(integration, True):
+                last[receiver, integration, name] = status
+    return "firing" not in last.values()
+
+
 def _calm(session: Session) -> bool:
     return _unrest(session) == set()
 
@@ -225,8 +245,8 @@ def _calm(session: Session) -> bool:
 def _unrest(session: Session, wanted: Set[str] = frozenset()) -> set[str] | None:
     """What fires or pends but what always does and what the load itself may raise, in Prometheus or in Alertmanager;
     None where they do not say. wanted: must not, even if the load may raise it."""
-    stack = session.stack
-    expected = {*session.plan.always_firing, *session.plan.gate.load.may_fire} - wanted
+    stack, plan = session.stack, session.plan
+    expected = {selector(text)[0] for text in (*plan.always_firing, *plan.gate.load.may_fire)} - wanted
     try:
         return {*alerts.active(stack.prometheus_url), *alerts.routed(stack.alertmanager_url)} - expected
     except httpx.HTTPError:

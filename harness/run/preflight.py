@@ -14,7 +14,7 @@ from harness.plan.watched import production_files
 from harness.plan.yamlfile import read, shown
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
-from harness.stack import alertmanager, amtool
+from harness.stack import alertmanager, amtool, prometheus
 from harness.stack.tools import Tools, find
 
 
@@ -43,6 +43,11 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
     amtool reject in the production files, with what of them cannot be led to receivers here, and where not one rule
     could be delivered."""
     remarks, problems = rejected(tools, plan.rules, Path(plan.service.monitoring.alertmanager), plan.gate.time_scale)
+    monitoring = plan.service.monitoring
+    if any(monitoring.additions.values()):
+        file = read(plan.workdir / plan.gate.service, problems)
+        place = f"{file.place(('monitoring', 'alert_relabel_configs')) if file else plan.gate.service}: monitoring"
+        problems += [f"{place}: {line}" for line in prometheus.rejected(tools.promtool, **monitoring.additions)]
     if problems:
         raise PlanError(problems)
     for line in remarks:

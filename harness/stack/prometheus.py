@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ def config(
     scrape_s: float,
     evaluation_s: float,
     access: Mapping[str, Any] | None = None,
+    external_labels: Mapping[str, str] | None = None,
+    alert_relabel_configs: Sequence[Mapping[str, Any]] = (),
+    target_labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
 
-    access: the part of a scrape configuration by which the targets let Prometheus in.
+    access: the part of a scrape configuration by which the targets let Prometheus in. The last three are production's
+    own: what it adds to every alert, how it rewrites one before it sends it, what it adds to the targets.
     """
     scrape, evaluation = _ms(scrape_s), _ms(evaluation_s)
     return {
@@ -36,15 +41,19 @@ def config(
             "scrape_interval": scrape,
             "scrape_timeout": scrape,
             "evaluation_interval": evaluation,
+            **({"external_labels": dict(external_labels)} if external_labels else {}),
         },
         "rule_files": rule_files,
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "alerting": {
+            "alert_relabel_configs": [dict(step) for step in alert_relabel_configs],
+            "alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}],
+        },
         "scrape_configs": [
             {
                 "job_name": job,
                 "metrics_path": metrics_path,
                 **(access or {}),
-                "static_configs": [{"targets": targets}],
+                "static_configs": [{"targets": targets, "labels": dict(target_labels or {})}],
             },
         ],
     }
@@ -83,6 +92,15 @@ def check_config(promtool: str, path: Path) -> list[str]:
         line.strip() for line in (done.stdout + done.stderr).splitlines() if "FAILED" in line or "error" in line.lower()
     ]
     return lines or [done.stderr.strip() or f"promtool ended with {done.returncode}"]
+
+
+def rejected(promtool: str, **additions: Any) -> list[str]:
+    """What promtool has against what production adds to alerts and targets, by the names that `config` has for it."""
+    about = {"job": "job", "targets": ["127.0.0.1:1"], "metrics_path": "/", "alertmanager": "127.0.0.1:1"}
+    made = config(**about, rule_files=[], scrape_s=1, evaluation_s=1, **additions)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_config(Path(folder, "prometheus.yaml"), made)
+        return [line.split(f"{file}: ")[-1] for line in check_config(promtool, file)]
 
 
 def query(url: str, expression: str) -> list[dict[str, Any]]:

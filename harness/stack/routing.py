@@ -108,6 +108,15 @@ class Routing:
         """By what a receiver is notified; () where it is none, or nobody."""
         return self.receivers.get(receiver, ())
 
+    def unreached(self, receiver: str) -> str:
+        """Why nobody of this name is ever notified; empty where somebody may be."""
+        routed = dict.fromkeys(route.receiver for route in self.all_routes())
+        if receiver in routed:
+            return ""
+        if receiver in self.receivers:
+            return f"no route leads to the receiver {receiver}; {nearest(receiver, list(routed))}"
+        return f"no receiver is called {receiver}; {nearest(receiver, list(self.receivers))}"
+
 
 def read(path: Path, problems: list[str]) -> Routing | None:
     """The routing of a configuration file, or None with everything that is wrong with it appended, by file and line."""

@@ -113,6 +113,7 @@ Command = Annotated[str, AfterValidator(_command)]  # its arguments are split as
 File = Annotated[str, AfterValidator(_absolute)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Address = Annotated[str, AfterValidator(_address)]  # host:port
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Environment = dict[EnvName, Annotated[str, AfterValidator(_no_nul)]]
 
@@ -380,6 +381,29 @@ class Probes(Strict):
         return {name: probe for name, probe in self if probe is not None}
 
 
+class Relabelling(Strict):
+    """One step of relabelling, with Prometheus' keys and defaults."""
+
+    source_labels: list[str] = Field(default_factory=list)
+    separator: str = ";"
+    regex: str = "(.*)"
+    modulus: int = Field(0, ge=0)
+    target_label: str = ""
+    replacement: str = "$1"
+    action: Literal[
+        "replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "labelmap", "labeldrop", "labelkeep",
+        "lowercase", "uppercase",
+    ] = "replace"  # fmt: skip
+
+    @model_validator(mode="after")
+    def _complete(self) -> Relabelling:
+        if self.action not in ("keep", "drop", "labelmap", "labeldrop", "labelkeep") and not self.target_label:
+            raise ValueError(f"{self.action} needs a target_label")
+        if self.action == "hashmod" and self.modulus < 1:
+            raise ValueError("hashmod needs a modulus of 1 or more")
+        return self
+
+
 class Monitoring(Strict):
     """The production monitoring of the service; paths beside service.yaml."""
 
@@ -388,7 +412,24 @@ class Monitoring(Strict):
     alertmanager: File
     scrape_interval: Duration = Field(15, gt=0)
     evaluation_interval: Duration = Field(15, gt=0)
+    external_labels: dict[LabelName, str] = Field(default_factory=dict)  # as in Prometheus' configuration
+    alert_relabel_configs: list[Relabelling] = Field(default_factory=list)
+    target_labels: dict[LabelName, str] = Field(default_factory=dict)  # what the discovery adds to each target
     needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # capability of the host -> alerts that need it
+
+    @property
+    def additions(self) -> dict[str, Any]:
+        """What Prometheus adds to alerts and targets, by the names of its configuration."""
+        steps = [step.model_dump(exclude_unset=True) for step in self.alert_relabel_configs]
+        labels = {"external_labels": self.external_labels, "target_labels": self.target_labels}
+        return {**labels, "alert_relabel_configs": steps}
+
+    @field_validator("target_labels")
+    @classmethod
+    def _not_the_target_itself(cls, labels: dict[str, str]) -> dict[str, str]:
+        if taken := labels.keys() & {"job", "instance"}:
+            raise ValueError(f"{' and '.join(sorted(taken))}: the job is monitoring.job, the instance each replica's")
+        return labels
 
 
 class ServiceSpec(Strict):

@@ -226,6 +226,7 @@ def _monitoring(assembly: Assembly) -> Child:
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
         access=scrape_settings(metrics, assembly.private, assembly.state),
+        **watched.additions,
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
     if problems := prometheus.check_config(assembly.tools.promtool, config):

@@ -93,13 +93,23 @@ def up(start: float, end: float, down: tuple[float, float] = (0, 0), without: tu
     return Series({"__name__": "up", "job": "svc"}, at.tolist(), value.tolist())
 
 
-def firing(alert: str, *spans: tuple[float, float], state: str = "firing") -> Series:
+def firing(alert: str, *spans: tuple[float, float], state: str = "firing", **labels: str) -> Series:
     at = np.concatenate([np.arange(start, end + 0.001, SCRAPE_S) for start, end in spans]).tolist()
-    return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": state}, at, [1.0] * len(at))
+    return Series({"__name__": "ALERTS", "alertname": alert, "alertstate": state, **labels}, at, [1.0] * len(at))
 
 
-def notified(at: float, receiver: str, status: str, alert: str, problems: Sequence[str] = ()) -> Notification:
-    return Notification(at, receiver, receiver, status, (alert,), tuple(problems))
+def notified(
+    at: float,
+    receiver: str,
+    status: str,
+    alert: str,
+    problems: Sequence[str] = (),
+    integration: str = "",
+    **labels: str,
+) -> Notification:
+    """Without any label it is a message of which the alerts' labels are not known."""
+    known = ({"alertname": alert, **labels},) if labels else ()
+    return Notification(at, receiver, integration or receiver, status, (alert,), tuple(problems), "", known)
 
 
 def replay(**known: Any) -> Replay:

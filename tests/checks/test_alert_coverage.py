@@ -3,16 +3,17 @@ from dataclasses import replace
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, notified, phase, replay
 
+from harness.alert import Alert, alerts
 from harness.checks import AlertCoverage, AlertDelivered, AlertFires, Quiet, WatchdogUnbroken, judge_all
-from harness.checks.alert_coverage import coverage, statuses
+from harness.checks.alert_coverage import coverage, statuses, worst_first
 from harness.history import History
 
 RULES = (("ServiceDown", "critical"), ("HighErrorRate", "critical"), ("Slow", "high"), ("Watchdog", "low"))
 
 
 def contract(alert, severity="critical", receiver="pagerduty"):
-    fires = AlertFires("hang", alert, severity, 120, 300)
-    return fires, AlertDelivered("hang", alert, severity, receiver, 120, 300, group_wait_s=10, group_interval_s=10)
+    fires = AlertFires("hang", Alert(alert), severity, 120, 300)
+    return fires, AlertDelivered("hang", Alert(alert), severity, receiver, 180, 360)
 
 
 BOTH = contract("ServiceDown") + contract("HighErrorRate")
@@ -103,7 +104,8 @@ def test_statuses_hold_the_timings_in_production_seconds_and_sum_up_by_severity(
     }  # fmt: skip
     assert known["ServiceDown"] == {
         "severity": "critical", "status": "PROVEN", "experiments": ["hang"], "timed_in": "hang",
-        "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600, "told_s": 120, "told_over_s": 120,
+        "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600,
+        "notified_s": 120, "resolved_notified_s": 120,
     }  # fmt: skip
     assert coverage(known)["critical"] == {"proven": 1, "applicable": 2}
 
@@ -126,6 +128,54 @@ def test_of_several_proofs_of_one_kind_the_worst_counts():
 def test_no_check_is_judged_twice_for_the_coverage(monkeypatch):
     judged = []
     judge = AlertFires.judge
-    monkeypatch.setattr(AlertFires, "judge", lambda self, history: judged.append(self.alert) or judge(self, history))
+    monkeypatch.setattr(
+        AlertFires, "judge", lambda self, history: judged.append(str(self.alert)) or judge(self, history)
+    )
     judge_all([ALL, *BOTH, replace(ALL, severity="low")], saw())
     assert judged == ["ServiceDown", "HighErrorRate"]
+
+
+def test_of_two_rules_of_one_name_each_has_its_own_status():
+    """h01: the critical rule can never fire, the medium one does, and both have a contract."""
+    critical, medium = alerts([("Errors", {"severity": "critical"}), ("Errors", {"severity": "medium"})])
+    record = history(
+        phase("hang", 10, 60),
+        fault("hang", 20, 30),
+        replays={"hang": {str(critical): SILENT, str(medium): GOOD}},
+        notifications=[
+            notified(22, "email", "firing", "Errors", severity="medium"),
+            notified(32, "email", "resolved", "Errors", severity="medium"),
+        ],
+        series=[firing("Watchdog", (0, 70)), firing("Errors", (21.5, 31.5), severity="medium")],
+    )
+    proofs = [
+        proof
+        for alert, severity, receiver in ((critical, "critical", "pagerduty"), (medium, "medium", "email"))
+        for proof in (
+            AlertFires("hang", alert, severity, 120, 300),
+            AlertDelivered("hang", alert, severity, receiver, 180, 360),
+        )
+    ]
+    rules = [(str(critical), "critical"), (str(medium), "medium")]
+    known = found(record, proofs, rules)
+    assert {key: one["status"] for key, one in known.items()} == {str(critical): "SILENT", str(medium): "PROVEN"}
+    assert known[str(medium)]["notified_s"] == 120 and "notified_s" not in known[str(critical)]
+    assert coverage(known) == {"critical": {"proven": 0, "applicable": 1}, "medium": {"proven": 1, "applicable": 1}}
+    for check in proofs[:2]:
+        assert check.judge(record).verdict is FAIL
+    expect(AlertCoverage("critical", rules=tuple(rules)), record, FAIL, "0 of 1 proven", proofs)
+
+
+def test_a_rule_whose_severity_is_a_template_is_proven_by_a_contract_about_any_value_of_it():
+    rules = [("ServiceDown", "template")]
+    assert found(saw(), contract("ServiceDown", "critical"), rules)["ServiceDown"]["status"] == "PROVEN"
+    assert coverage(found(saw(), contract("ServiceDown"), rules)) == {"template": {"proven": 1, "applicable": 1}}
+
+
+def test_severities_are_counted_by_the_words_of_the_rules_the_worst_first():
+    words = ["none", "ticket", "template", "P3", "page", "Warning", "info", "critical", "ticket"]
+    ordered = ["critical", "page", "Warning", "ticket", "info", "P3", "none", "template"]
+    assert worst_first(words) == ordered
+    rules = [(f"A{n}", word) for n, word in enumerate(words)]
+    tally = coverage(statuses([], history(), rules))
+    assert list(tally) == ordered and tally["ticket"] == {"proven": 0, "applicable": 2}

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, ready, replay, restart, table, unready
 
+from harness.alert import Alert, alerts
 from harness.checks import AlertFires
 from harness.history import History
 
-DOWN = AlertFires("hang", "ServiceDown", "critical", fires_within_s=120, resolves_within_s=300, place="rules.yaml:4")
+DOWN = AlertFires(
+    "hang", Alert("ServiceDown"), "critical", fires_within_s=120, resolves_within_s=300, place="rules.yaml:4"
+)
 EVENTS = (phase("hang", 10, 60), fault("hang", 20, 30))  # 10 s of the gate, 600 s of production
 FIRED = {"pending_s": 15, "firing_s": 75, "last_firing_s": 645, "ended_s": 1800, "fault_end_s": 600}
 
@@ -152,3 +157,24 @@ def test_a_silent_rule_says_how_long_the_effect_lasted():
 def test_the_timings_are_those_that_are_known():
     assert DOWN.timings(but(pending_s=None)) == {"firing_s": 75, "last_firing_s": 645, "fault_end_s": 600}
     assert DOWN.timings(history()) == {}
+
+
+def test_a_silent_rule_names_the_metric_that_has_no_sample():
+    record = seen(ended_s=1800, fault_end_s=600, blind=["queue_depth"])
+    says = "no sample of queue_depth, which it reads, is in the record: the production rule never fired in 30 min"
+    assert expect(DOWN, record, FAIL, says).status == "SILENT"
+
+
+def test_without_a_bound_its_end_is_not_judged_but_that_it_lasts_is():
+    check = replace(DOWN, resolves_within_s=None)
+    expect(check, but(last_firing_s=1795), PASS, "; when it resolves is not judged, for the contract does not bound it")
+    assert check.judge(but(last_firing_s=300)).status == "FALSE-RESOLVED"
+
+
+def test_rules_of_one_name_have_a_replay_each():
+    critical, medium = alerts([("Errors", {"severity": "critical"}), ("Errors", {"severity": "medium"})])
+    replays = {str(critical): replay(ended_s=1800, fault_end_s=600), str(medium): replay(**FIRED)}
+    record = replace(but(), replays={"hang": replays})
+    assert replace(DOWN, alert=critical).judge(record).status == "SILENT"
+    assert replace(DOWN, alert=medium).judge(record).status == "PROVEN"
+    assert replace(DOWN, alert=medium).result(PASS, "x").alert == 'Errors{severity="medium"}'

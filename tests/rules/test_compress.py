@@ -134,6 +134,21 @@ def test_a_rule_is_refused_with_the_recording_it_reads(tmp_path):
     assert "alert: D" in text and "alert: C" not in text
 
 
+def test_the_labels_of_a_group_are_in_the_copy_and_what_is_refused_is_told_apart_by_its_labels(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "groups:\n- name: g\n  labels: {team: imaging}\n  rules:\n"
+        "  - {alert: A, expr: up == 0, labels: {severity: page}}\n"
+        "  - {alert: A, expr: time() - up > 300, labels: {severity: ticket}}\n"
+    )
+    text, refused = compress([file], SCALE, 15, 15)
+    assert refused.keys() == {'A{severity="ticket", team="imaging"}'}
+    (tmp_path / "copy.yaml").write_text(text)
+    (copied,) = load([tmp_path / "copy.yaml"])
+    assert copied.labels == {"severity": "page", "team": "imaging"}
+    assert check_with_promtool(PROMTOOL, [tmp_path / "copy.yaml"]) == []
+
+
 def test_groups_of_the_same_name_in_two_files_stay_apart(tmp_path):
     for name in ("one.yaml", "two.yaml"):
         (tmp_path / name).write_text("groups: [{name: g, limit: 5, rules: [{alert: A, expr: up == 0}]}]")

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import yaml
 from recording import PROMTOOL, RULES
@@ -67,6 +69,149 @@ def test_every_problem_is_listed_with_its_place(tmp_path):
         "/rules.yaml:2",
         "/none.yaml",
     ]
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+# What promtool takes, each with the alerts and labels that are in it.
+TAKEN = {
+    "words of YAML 1.1 and numbers": (
+        "groups: [{name: on, rules: [{alert: 010, expr: 1, labels: {a: yes, b: 2020-01-01, c: 1:30, d: 0x1F}}]}]",
+        {"010": {"a": "yes", "b": "2020-01-01", "c": "1:30", "d": "0x1F"}},
+    ),
+    "null for what may be left out": (
+        "groups: [{name: g, interval: ~, rules: [{alert: A, expr: x, for: null, labels: ~, annotations: }]}]",
+        {"A": {}},
+    ),
+    "a label without a value": (
+        "groups: [{name: g, rules: [{alert: A, expr: x, labels: {a: , b: ~}}]}]",
+        {"A": {"a": "", "b": ""}},
+    ),
+    "tags": (
+        "groups: [{name: g, rules: [{alert: !!str 5, expr: x, labels: {a: !!int 5, b: !x y}}]}]",
+        {"5": {"a": "5", "b": "y"}},
+    ),
+    "a number in hexadecimal": ("groups: [{name: g, limit: 0x10, rules: [{alert: A, expr: x}]}]", {"A": {}}),
+    "an anchor of another group": (
+        "groups: [{name: g, rules: &r [{alert: A, expr: x, labels: &l {a: b}}]}, {name: h, rules: *r}]",
+        {"A": {"a": "b"}},
+    ),
+    "merge keys, of which the own win": (
+        "groups: [{name: g, rules: [&a {alert: A, expr: x, labels: {a: b}}, {<<: [*a], alert: B, labels: {c: d}}]}]",
+        {"A": {"a": "b"}, "B": {"c": "d"}},
+    ),
+    "UTF-16": ("\ufeffgroups: [{name: \u00e9, rules: [{alert: A b, expr: x}]}]", {"A b": {}}),
+    "JSON with tabs": ('{\n\t"groups": [\n\t\t{"name": "g", "rules": [{"alert": "A", "expr": "x"}]}]}', {"A": {}}),
+}
+
+
+@pytest.mark.parametrize(("text", "labels"), TAKEN.values(), ids=TAKEN)
+def test_what_promtool_takes_is_read_and_written_again(tmp_path, text, labels):
+    file = tmp_path / "rules.yaml"
+    file.write_text(text, encoding="utf-16" if text[0] == "\ufeff" else "utf-8")
+    again = write(tmp_path / "again.yaml", dump((group, [raw for raw, _ in rules]) for group, rules in groups(file)))
+    for path in (file, again):
+        assert {rule.name: rule.labels for rule in load([path])} == labels
+        assert check_with_promtool(PROMTOOL, [path]) == []
+
+
+MORE_THAN_PROMETHEUS = {
+    "labels of a group": """groups:
+- name: g
+  labels: {team: a, severity: page}
+  rules:
+  - {alert: A, expr: x, labels: {severity: low}}
+
+  - {alert: B, expr: x, annotations: {a: "{{ wrong }}"}}
+""",
+    "a resource of Kubernetes": """kind: PrometheusRule
+spec:
+  groups:
+  - name: g
+    partial_response_strategy: abort
+    labels: {team: a}
+    rules: [{alert: A, expr: x, labels: {severity: low}}]
+  - name: g2
+    rules:
+    - {alert: B, expr: x, annotations: {a: "{{ wrong }}"}, labels: {team: a, severity: page}}
+""",
+    "a list of resources": """kind: List
+items:
+- {kind: Service}
+- {kind: PrometheusRule, spec: {groups: [{name: g, rules: [{alert: A, expr: x, labels: {team: a, severity: low}}]}]}}
+- {kind: PrometheusRule, spec: }
+- {kind: PrometheusRule, spec: {groups: [{name: g, rules: [
+
+     {alert: B, expr: x, annotations: {a: "{{ wrong }}"}, labels: {team: a, severity: page}}]}]}}
+""",
+    "several documents": """---
+---
+groups: [{name: g, rules: [{alert: A, expr: x, labels: {team: a, severity: low}}]}]
+---
+groups:
+- {name: g, rules: [
+    {alert: B, expr: x, annotations: {a: "{{ wrong }}"}, labels: {team: a, severity: page}}]}
+""",
+}
+
+
+@pytest.mark.parametrize("text", MORE_THAN_PROMETHEUS.values(), ids=MORE_THAN_PROMETHEUS)
+def test_what_only_a_newer_prometheus_or_kubernetes_takes_is_read_as_they_do(tmp_path, text):
+    file = write(tmp_path / "rules.yaml", text)
+    labels = {"A": {"team": "a", "severity": "low"}, "B": {"team": "a", "severity": "page"}}
+    assert {rule.name: rule.labels for rule in load([file])} == labels
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if "wrong" in row)
+    (problem,) = check_with_promtool(PROMTOOL, [file])
+    assert problem.startswith(f"{file}:{line}: group ") and "wrong" in problem, "it stands where it stands in the file"
+    write(file, text.replace("{{ wrong }}", "{{ $value }}"))
+    assert check_with_promtool(PROMTOOL, [file]) == []
+    again = write(tmp_path / "again.yaml", dump((group, [raw for raw, _ in rules]) for group, rules in groups(file)))
+    assert {rule.name: rule.labels for rule in load([again])} == labels and check_with_promtool(PROMTOOL, [again]) == []
+
+
+def test_rules_of_one_name_are_told_apart_across_files(tmp_path):
+    text = "groups: [{name: g, labels: {severity: page}, rules: [{alert: A, expr: x}]}]"
+    files = [write(tmp_path / "1.yaml", text), write(tmp_path / "2.yaml", text.replace("page", "low"))]
+    assert [str(rule.alert) for rule in load(files)] == ['A{severity="page"}', 'A{severity="low"}']
+
+
+UNREADABLE = {
+    "levels without an end": ("groups: " + 200_000 * "[", "1: more than 100 levels deep"),
+    "a part that holds itself": ("groups: &g [*g]", "1: not YAML: found unconstructable recursive node"),
+    "a quote that is not closed": ("groups:\n- name: 'a\n", "3: not YAML: "),
+    "no character": ('groups: [{name: "\\U0011ffff"}]', "1: not YAML: "),
+    "a control character": ("groups: \0", "1: not YAML: "),
+    "a key written twice": ("groups:\n- name: g\n  rules: []\n  name: h", "4: name: written twice (first on line 2)"),
+    "a limit of no number": ("groups:\n- {name: g, limit: 1 2, rules: []}", "2: limit must be a whole number"),
+    "an offset of no duration": ("groups:\n- {name: g, query_offset: 5, rules: []}", "2: query_offset: "),
+    "a tag on a collection": ("groups: !x []", "1: not YAML: unknown tag !x"),
+    "a key that is a list": ("groups: [{[a]: b}]", "1: not YAML: "),
+    "groups that are none": ("groups: {}\nx: 1", "1: unknown key x (known: groups"),
+    "rules that are aliases of billions": (
+        "groups:\n- &a [x, x]\n" + "".join(f"- &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]\n" for i in range(25)),
+        "1: a group is a mapping, not a list",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "complaint"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_is_one_line(tmp_path, text, complaint):
+    file = write(tmp_path / "rules.yaml", text)
+    with pytest.raises(PlanError) as caught:
+        load([file])
+    assert any(problem.startswith(f"{file}:{complaint}") for problem in caught.value.problems), caught.value.problems
+    assert all(len(problem) < 400 for problem in caught.value.problems)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rules.yaml")
+    for path in (tmp_path / "rules.yaml", tmp_path, "/dev/zero"):
+        with pytest.raises(PlanError, match="is no regular file"):
+            load([path])
+        assert "is no regular file" in check_with_promtool(PROMTOOL, [path])[0]
 
 
 @pytest.mark.parametrize(
