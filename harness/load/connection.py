@@ -26,6 +26,7 @@ CONTINUE_S = 1.0  # how long a body waits for the 100 it asked for
 OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 
 _IN, _OUT, _BROKEN = unpatched.EPOLLIN, unpatched.EPOLLOUT, unpatched.EPOLLERR | unpatched.EPOLLHUP
+_OK = Outcome.OK  # looked up once: most exchanges end so
 CONNECTING, HANDSHAKE, BUSY, IDLE, CLOSED = range(5)
 
 
@@ -115,7 +116,7 @@ class Connection:
                     return
             if self.complete:
                 if self.status < 400:
-                    self.end(Outcome.OK, "", received)
+                    self.end(_OK, "", received)
                 else:
                     self.end(Outcome.REFUSED_BY_SERVICE, f"status {self.status}", received)
                 return

@@ -240,8 +240,8 @@ class Dispatch:
             except Exception as wrong:
                 self._mistake(wrong)
             if response.outcome >= Outcome.UNSERVED:
-                self._recorder.excerpt(intended, lambda: excerpt(request, response, self._client.secrets))
-        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, *_ = response
+                self._note(request, intended, response)
+        outcome, status, body, sent, first_byte, done, bytes_out, bytes_in, error, _, _, _ = response
         step = request.step or turn
         if request.pace is not None:
             step |= SLOW_CLIENT
@@ -266,6 +266,10 @@ class Dispatch:
             self._follow(seq, turn, visit, response._replace(request_id=request_id.decode()))
         elif self._clients:
             self._again(seq, outcome)
+
+    def _note(self, request: Request, intended: float, response: Response) -> None:
+        """Keep what an answer held that serves nobody. (Not in `_on_response`, whose names a closure would slow.)"""
+        self._recorder.excerpt(intended, lambda: excerpt(request, response, self._client.secrets))
 
     def mark(self, seq: int, intended: float) -> None:
         """An arrival of another worker's share that was never sent: nothing may be in flight or follow."""
