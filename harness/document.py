@@ -9,6 +9,7 @@ import bisect
 import os
 import re
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from json.decoder import JSONDecodeError, scanstring
 from pathlib import Path
@@ -54,6 +55,16 @@ def regular(path: Path | str) -> str:
     return "" if stat.S_ISREG(mode) else f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; name a regular file"
 
 
+def shown(path: Path) -> str:
+    """The path as its user would write it, on one line."""
+    try:
+        name = os.path.relpath(os.path.realpath(path))
+    except (OSError, ValueError):  # no file can have this name
+        name = str(path)
+    name = str(path) if name.startswith("..") else name
+    return name if name.isprintable() else ascii(name)
+
+
 def bytes_of(path: Path | str) -> bytes:
     """The content of a regular file. Raises Unreadable."""
     if why := regular(path):
@@ -72,7 +83,7 @@ def text_of(path: Path | str) -> str:
     """The text of a regular file. Raises Unreadable."""
     content = bytes_of(path)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Unreadable("cannot be read: it is not UTF-8 text; save it as UTF-8", line) from None
@@ -105,6 +116,8 @@ def documents(text: str) -> list[yaml.Node]:
 def yaml_trouble(error: yaml.YAMLError, form: str = "YAML") -> Unreadable:
     """What PyYAML has against a text."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if "end of stream" in (problem or "") and "quoted" in (error.context or ""):  # say where the quote begins
+        mark, problem = error.context_mark, f"{problem} {error.context}"
     if problem == "second occurrence":  # of an anchor, whose name the context has
         problem = f"{error.context.partition(';')[0]}; give each its own name"
     why = " ".join(str(problem or str(error).partition("\n")[0]).split())

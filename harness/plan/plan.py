@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Quiet
 from harness.checks.view import STEADY, RuleFact, named
+from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, read_experiment
@@ -19,7 +20,7 @@ from harness.plan.scenario import corpus_complaint, scenario_complaint
 from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import read_watched
-from harness.plan.yamlfile import YamlFile, read, shown, validated
+from harness.plan.yamlfile import YamlFile, read, validated
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 

@@ -10,11 +10,12 @@ from typing import Any
 from harness.alert import Alert
 from harness.checks.view import RuleFact, named, severity_of
 from harness.checks.watchdog import WATCHDOG
+from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.components import mistakes
 from harness.plan.patterns import distinct, matching
 from harness.plan.slos import SloFile
-from harness.plan.yamlfile import YamlFile, read, shown, validated
+from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.expression import always_fires
 from harness.rules.rulefile import AlertRule, load
 from harness.stack.routing import Routing

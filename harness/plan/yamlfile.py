@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.document import Loader, Unreadable, compose, compose_json, text_of, yaml_trouble
+from harness.document import Loader, Unreadable, compose, compose_json, shown, text_of, yaml_trouble
 from harness.units import nearest
 
 Loc = tuple[str | int, ...]
@@ -160,13 +159,3 @@ def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
     if not (isinstance(current, type) and issubclass(current, BaseModel)):
         return []
     return [f.alias or n for n, f in current.model_fields.items()]
-
-
-def shown(path: Path) -> str:
-    """The path as its user would write it, on one line."""
-    try:
-        name = os.path.relpath(os.path.realpath(path))
-    except (OSError, ValueError):  # no file can have this name
-        name = str(path)
-    name = str(path) if name.startswith("..") else name
-    return name if name.isprintable() else ascii(name)

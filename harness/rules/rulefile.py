@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from harness.alert import Alert, alerts
+from harness.document import Loader, Unreadable, documents, text_of
 from harness.errors import PlanError
 from harness.rules.expression import parse
 from harness.units import prometheus_seconds
@@ -50,7 +51,6 @@ class RecordingRule(Rule):
 _GROUP_KEYS = {"name", "interval", "query_offset", "limit", "labels", "rules"}
 _ALERT_KEYS = {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
 _RECORD_KEYS = {"record", "expr", "labels"}
-_DEEPEST = 100  # levels of one value in another; libyaml has no bound of its own and ends the process
 
 Groups = list[tuple[dict[str, Any], list[tuple[dict[str, Any], Rule]]]]  # keys of each, and its rules raw and parsed
 
@@ -209,35 +209,18 @@ def _resources(content: _Mapping) -> Iterator[tuple[Any, set[str]]]:
 
 def _contents(path: str | Path, problems: list[str]) -> list[Any]:
     """The documents of a file, every scalar as the text in it and null as none."""
+    loader, found = _Text(""), []
     try:
-        if Path(path).exists() and not Path(path).is_file():
-            raise OSError("is no regular file")
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+        for node in documents(text_of(path)):
+            found.append(loader.construct_document(node))
+    except Unreadable as error:
+        problems.append(f"{path}:{error.line}: {error}" if error.line else f"{path}: {error}")
         return []
-    try:
-        depth = 0
-        for event in yaml.parse(data, _Text):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                problems.append(f"{path}:{event.start_mark.line + 1}: more than {_DEEPEST} levels deep")
-                return []
-        loader = _Text(data)
-        found = []
-        while loader.check_data():
-            found.append(loader.get_data())
-        problems += [
-            f"{path}:{line}: {key}: written twice (first on line {first})" for line, key, first in loader.twice
-        ]
-        return found
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        why = " ".join(str(getattr(error, "problem", None) or error).split())
-        problems.append(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {why}")
-    except (RecursionError, ValueError, OverflowError):  # a part that holds itself; an escape of no character
-        problems.append(f"{path}:1: not YAML: a value in it cannot be read")
-    return []
+    except yaml.MarkedYAMLError as error:
+        problems.append(f"{path}:{error.problem_mark.line + 1}: not YAML: {' '.join(error.problem.split())}")
+        return []
+    problems += [f"{path}:{line}: {key}: written twice (first on line {first})" for line, key, first in loader.twice]
+    return found
 
 
 def _group(
@@ -343,15 +326,8 @@ class _Mapping(dict[str, Any]):
     line = 1
 
 
-class _Text(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # ten times as fast where libyaml is there
+class _Text(Loader):
     """Every scalar as the text in the file ("1.10" stays that), null as an empty one, every mapping with its line."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        "<": [("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"))],
-        **{
-            first: [("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"))] for first in ("~", "n", "N", "")
-        },
-    }
 
     def __init__(self, stream: Any):
         super().__init__(stream)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.document import regular
+from harness.document import regular, shown
 from harness.errors import PlanError, ToolMissing
 from harness.plan.patterns import matching
 from harness.plan.plan import Plan, load
 from harness.plan.watched import production_files
-from harness.plan.yamlfile import read, shown
+from harness.plan.yamlfile import read
 from harness.rules.compress import compress
 from harness.rules.rulefile import check_with_promtool
 from harness.stack import alertmanager, amtool, prometheus

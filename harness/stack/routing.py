@@ -12,13 +12,13 @@ from pathlib import Path
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from harness.document import shown
 from harness.stack.matchers import Matcher, parse
-from harness.stack.yamltext import absent, entries, items, line, read_nodes, shown, text
+from harness.stack.yamltext import absent, entries, items, line, read_nodes, text
 from harness.units import nearest, prometheus_seconds
 
 NOT_RESOLVED = {"email", "slack", "wechat", "rocketchat"}  # kinds that say nothing of the end unless they are told to
 TRUE = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"}
-LONGEST_S = 292 * 365 * 86400.0  # as much as Go's durations hold
 
 
 @dataclass(frozen=True)
@@ -247,13 +247,10 @@ class _Reader:
 
     def seconds(self, node: Node, at: str) -> float:
         try:
-            found = prometheus_seconds(self.text(node, at))
+            return prometheus_seconds(self.text(node, at))
         except ValueError as error:
             self.wrong(node, at, str(error))
             return 0.0
-        if found > LONGEST_S:
-            self.wrong(node, at, "is longer than Alertmanager can wait (292y)")
-        return found
 
     def mapping(self, node: Node | None, at: str) -> dict[str, Node]:
         return items(node) if self.of(node, MappingNode, at, "a mapping") else {}

@@ -9,16 +9,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from harness.document import Unreadable, documents, shown, text_of
 from harness.errors import PlanError
 
-MOST_VALUES = 100_000  # with all aliases expanded; a file of a few lines can ask for billions
 TAG = "tag:yaml.org,2002:"
 NULL, MERGE, BINARY, TEXT = (f"{TAG}{name}" for name in ("null", "merge", "binary", "str"))
 NOT_TEXT = {f"{TAG}{name}" for name in ("bool", "int", "float")}
@@ -29,40 +30,18 @@ def read_nodes(path: Path, problems: list[str]) -> Node | None:
     """The file's first document, expanded, or None with the reasons appended, each with its line. Quotes no value."""
     name = shown(path)
     try:
-        if not path.is_file():
-            problems.append(f"{name}: {'is not a file' if path.exists() else 'no such file'}")
-            return None
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        problems.append(f"{name if name.isprintable() else repr(name)}: cannot be read: {why}")
-        return None
-    try:
-        return _Expansion(name, problems).root(_composed(text))
-    except yaml.YAMLError as error:
-        mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "an unreadable character"
-        if "quoted" in (getattr(error, "context", None) or ""):  # where a quote that is never closed begins
-            mark, why = error.context_mark, f"{why} {error.context}"
-        problems.append(f"{name}:{mark.line + 1 if mark else 1}: not YAML: {why}")
-    except (ValueError, OverflowError):  # such as an escape of a character that does not exist
+        text = text_of(path)
+        with suppress(ValueError, RecursionError):  # JSON may hold tabs between its values, which YAML may not
+            json.loads(text)
+            text = text.replace("\t", " ")
+        return _Expansion(name, problems).root(next(iter(documents(text)), None))
+    except Unreadable as error:
+        problems.append(f"{name}:{error.line}: {error}" if error.line else f"{name}: {error}")
+    except yaml.MarkedYAMLError as error:
+        problems.append(f"{name}:{error.problem_mark.line + 1}: not YAML: {error.problem}")
+    except ValueError:  # what !!binary holds
         problems.append(f"{name}:1: not YAML: a value in it cannot be read")
-    except RecursionError:
-        problems.append(f"{name}:1: cannot be read: it is too deep")
     return None
-
-
-def _composed(text: str) -> Node | None:
-    """The first document. JSON may hold tabs between its values, which PyYAML refuses."""
-    try:
-        json.loads(text)
-        text = text.replace("\t", " ")
-    except (ValueError, RecursionError):
-        pass
-    loader = yaml.SafeLoader(text)
-    try:
-        return loader.get_node() if loader.check_node() else None
-    finally:
-        loader.dispose()
 
 
 @dataclass
@@ -71,8 +50,6 @@ class _Expansion:
 
     name: str
     problems: list[str]
-    count: int = 0
-    around: list[Node] = field(default_factory=list)
 
     def root(self, node: Node | None) -> Node | None:
         before = len(self.problems)
@@ -80,22 +57,15 @@ class _Expansion:
         return None if len(self.problems) > before else expanded
 
     def node(self, node: Node) -> Node:
-        self.count += 1
-        if self.count > MOST_VALUES:
-            raise _wrong(f"with its aliases expanded it has more than {MOST_VALUES:,} values", node)
         if isinstance(node, ScalarNode):
             tag, value, style = node.tag, node.value, node.style
             if tag == BINARY:
                 tag, value, style = TEXT, base64.b64decode(value).decode(), '"'
             return ScalarNode(tag, value, node.start_mark, node.end_mark, style)
-        if any(node is other for other in self.around):
-            raise _wrong("a part of it holds itself", node)
-        self.around.append(node)
         if isinstance(node, SequenceNode):
             value: list = [self.node(item) for item in node.value]
         else:
             value = self.pairs(node)
-        self.around.pop()
         return type(node)(node.tag, value, node.start_mark, node.end_mark, flow_style=False)
 
     def pairs(self, node: MappingNode) -> list[tuple[Node, Node]]:
@@ -234,11 +204,3 @@ def _represented(dumper: _Dumper, text: str) -> ScalarNode:
 
 for _form in (str, Text):
     _Dumper.add_representer(_form, _represented)
-
-
-def shown(path: Path) -> str:
-    """A path as its user would write it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError, RuntimeError):
-        return str(path)

@@ -250,9 +250,19 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(GATE, "scenarios/steady.py", "scenarios", "load.scenario: is a folder; name a", id="a folder"),
         pytest.param(CRASH, "receiver: pagerduty", "receiver: pagerdty", "did you mean pagerduty?", id="no receiver"),
         pytest.param(CRASH, "receiver: pagerduty", "receiver: nobody", "no receiver is called nobody; kno", id="who?"),
-        pytest.param(ROUTES, "receiver: email", "receiver: mail", "route.routes[2].receiver: no receiver", id="no way"),
         pytest.param(
-            ROUTES, "- name: email", "- name: default", "receivers[3].name: another receiver is called d", id="one name"
+            ROUTES,
+            "receiver: email",
+            "receiver: mail",
+            "route.routes[2].receiver: there is no receiver 'mail'",
+            id="no way",
+        ),
+        pytest.param(
+            ROUTES,
+            "- name: email",
+            "- name: default",
+            "receivers[3]: there is another receiver called 'def",
+            id="one name",
         ),
         pytest.param(ROUTES, "group_wait: 10s", f"group_wait: {NINES}y", "292 years", id="a wait of nines"),
         pytest.param(SLOS, "target: 99.9%", "target: 100%", "availability.target: no number of requests", id="100 %"),
