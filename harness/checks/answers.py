@@ -82,13 +82,13 @@ class Answers(Check):
                 "define `predicted` in the scenario, as docs/load.md shows",
             )
         right = int(np.count_nonzero(labelled["expected"] == labelled["predicted"]))
-        if n:
-            said += f"; {right:,} of {n:,} classes right ({percent(right / n)}"
-            said += ")" if self.right_at_least is None else f", bound {percent(self.right_at_least)})"
+        share = f"{right:,} of {n:,} classes right ({percent(right / n)}" if n else ""
         if self.right_at_least is None:
-            return self.result(Verdict.PASS, said if n else f"{said}: nothing to judge", **figures)
+            said = f"{said}; {share})" if n else f"{said}: nothing to judge"
+            return self.result(Verdict.PASS, said, **figures)
         if not n:
             raise NoEvidence("no answer to an input whose class is known", "let the scenario send labelled images")
+        said = f"{share}, bound {percent(self.right_at_least)})"
         wrong, remedy = round(1 - self.right_at_least, 9), "compare the model and the images with those of a good run"
         judged = samples.claim(n - right, n, wrong, over_s, said, "", remedy)
         return self.result(*judged, measured=right / n, bound=self.right_at_least, unit="share")

@@ -12,7 +12,7 @@ from harness.plan.patterns import matching
 from harness.plan.plan import Plan, load
 from harness.plan.watched import production_files
 from harness.plan.yamlfile import read
-from harness.rules.compress import compress
+from harness.rules import compress
 from harness.rules.rulefile import check_with_promtool
 from harness.stack import alertmanager, amtool, prometheus
 from harness.stack.tools import Tools, find
@@ -50,14 +50,10 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
         problems += [f"{place}: {line}" for line in prometheus.rejected(tools.promtool, **monitoring.additions)]
     if problems:
         raise PlanError(problems)
-    for line in remarks:
+    scales = plan.gate.time_scale, monitoring.scrape_interval, monitoring.evaluation_interval
+    for line in (*remarks, *compress.remarks(plan.rules, *scales)):
         remark(line)
-    text, refused = compress(
-        plan.rules,
-        time_scale=plan.gate.time_scale,
-        scrape_s=plan.service.monitoring.scrape_interval,
-        evaluation_s=plan.service.monitoring.evaluation_interval,
-    )
+    text, refused = compress.compress(plan.rules, *scales)
     if problem := _nothing_live(plan, refused):
         raise PlanError([problem])
     return plan.with_refusals(refused), text
