@@ -23,7 +23,9 @@ def session_of(run, live=None, may_fire=()):
     generator = SimpleNamespace(patience=0)
     gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire))
     view = View(stack, time.monotonic(), lambda progress: None)
-    return Session(SimpleNamespace(gate=gate), stack, Log(run / "events.jsonl"), view, live)
+    return Session(
+        SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"})), stack, Log(run / "events.jsonl"), view, live
+    )
 
 
 def told(run, name):

@@ -47,7 +47,7 @@ def test_a_phase_that_cannot_be_replayed_and_a_rule_that_cannot_be_evaluated_cos
     replay_all(plan, tmp_path, SimpleNamespace(promtool=shutil.which("promtool")), log)
 
     history = History.read(tmp_path)
-    page, broken = 'Down{severity="page"}', 'Down{severity="a "b" \\ c\nd é"}'
+    page, broken = 'Down{severity="page"}', 'Down{severity="a \\"b\\" \\\\ c\\nd é"}'
     assert history.replays.keys() == {"steady", "hang", "crash"}
     assert all(found.keys() == {page, broken, "Blind"} for found in history.replays.values())
     assert history.replays["crash"][page].firing_s == 15 and history.replays["steady"][page].firing_s is None

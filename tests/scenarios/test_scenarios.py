@@ -24,6 +24,7 @@ import yaml
 
 from harness.history import Outcome, read_rows
 from harness.stack import generator
+from harness.stack.spec import filled
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = ROOT / "scenarios"
@@ -173,7 +174,8 @@ def bundled(folder: Path) -> Iterator[Bundled]:
     start = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())["start"]
 
     def argv(command):
-        return [sys.executable, *shlex.split(command.format(port=port, state=folder, replica="server"))[1:]]
+        values = {"port": port, "state": folder, "replica": "server", "python": sys.executable}
+        return shlex.split(filled(command, values))
 
     (step,) = start["prepare"]
     key = subprocess.run(argv(step["command"]), cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -40,7 +40,7 @@ MISTAKES = {
     "a schedule nobody knows": (OURS, "posson:60/s", r"asks\.py: arrivals: must be one of .*, got 'posson:60/s'"),
     "a user of Locust's own": (PLAIN, None, r"asks\.py: has no user that keeps a schedule; derive one .*"),
     "one beside what is imported of ours": (
-        PLAIN + "import harness.load.locust\n", None, r"asks\.py: no user here keeps a schedule; derive one from .*",
+        PLAIN + "import harness.load.locust\n", None, r"asks\.py: no user here keeps a schedule \(Asks\); derive .*",
     ),
 }  # fmt: skip
 
