@@ -20,11 +20,24 @@ PAGE = {"severity": "page"}
         ([("A", {"severity": "{{ $labels.s }}"})], PAGE, 0),
         ([("A", {"severity": "{{ $labels.s }}"}), ("A", PAGE)], {"severity": "low"}, 0),
         ([("A", {"severity": ""})], {}, 0),
+        ([("A", {"severity": "{{ $labels.s }}"}), ("A", {})], PAGE, 0),
+        ([("A", {"severity": "{{ $labels.s }}", "zone": "{{ $labels.z }}"}), ("A", {})], {"job": "x"}, (0, 1)),
     ],
 )
 def test_an_alert_comes_from_the_rule_whose_labels_it_has(rules, labels, owner):
     owners = [i for i, alert in enumerate(alerts(rules)) if alert.owns(labels | {"alertname": "A"})]
-    assert owners == ([] if owner is None else [owner])
+    assert owners == ([] if owner is None else [*owner] if isinstance(owner, tuple) else [owner])
+
+
+def test_what_a_template_gives_may_be_what_another_rule_gives_as_text():
+    by_template, page, ticket = alerts([("A", {"severity": "{{ $labels.s }}"}), ("A", PAGE), ("A", {"severity": "t"})])
+    found = PAGE | {"alertname": "A"}
+    assert (by_template.disputed(found), page.disputed(found), ticket.disputed(found)) == ((page,), (by_template,), ())
+    assert by_template.disputed(found | {"severity": "other"}) == page.disputed({"alertname": "B"} | PAGE) == ()
+    assert by_template.without_rivals().owns(found) and not by_template.owns(found)
+    assert str(by_template.without_rivals()) == str(by_template) == str(page.disputed(found)[0])
+    assert selector(str(by_template)) == ("A", {"severity": "{{...}}"})
+    assert by_template != alerts([("A", {})])[0]
 
 
 def test_its_text_is_the_name_and_the_labels_only_where_the_name_is_not_enough():

@@ -106,6 +106,7 @@ class AlertDelivered(Check):
         ended; of several integrations the last one's."""
         try:
             moments, scale = needed_effect(history, self.experiment), setting(history, "time_scale")
+            self = self._told_apart(history, moments)
             firing = self._firing(history, moments)
         except NoEvidence:
             return {}
@@ -121,6 +122,7 @@ class AlertDelivered(Check):
             return self._refused()
         scale = setting(history, "time_scale")
         window, moments = phase(history, self.experiment), needed_effect(history, self.experiment)
+        self = self._told_apart(history, moments)
         if any(span.start <= moments.start <= span.end for _, span in history.alert_spans(self._live)):
             reason = f"was already firing live before the fault began, so notifying {self.receiver} proves nothing"
             return self.result(INCONCLUSIVE, reason, "let the effect of what came before die down before this fault")
@@ -346,6 +348,23 @@ class AlertDelivered(Check):
             reason += f"; and no replay shows whether its severity, a template, is {self.severity}"
             remedy = "write a rule for each severity, or rewrite the rule so that it compresses"
         return self.result(INCONCLUSIVE, reason, remedy)
+
+    def _told_apart(self, history: History, moments: Effect) -> Self:
+        """The check of an alert whose rivals raised nothing, where their replays say so."""
+        window, replays = phase(history, self.experiment), history.replays.get(self.experiment, {})
+
+        def silent(alert: Alert) -> bool:
+            found = replays.get(str(alert))
+            return found is not None and not found.problem and found.firing_s is None and not found.fired_before
+
+        if self.alert.rivals and all(silent(rival) for rival in self.alert.rivaling()):
+            return replace(self, alert=self.alert.without_rivals())
+        for labels, span in history.alert_spans(self.alert.name):
+            seen = span.end >= moments.start and span.start <= window.end
+            if rivals := [str(rival) for rival in self.alert.disputed(labels) if seen and not silent(rival)]:
+                why = f"what fired live may be of {listed([str(self.alert), *rivals])}, whose labels may be the same"
+                raise NoEvidence(why, "give the rules different names, or a label of different texts")
+        return self
 
     @property
     def _live(self) -> Alert:

@@ -112,9 +112,12 @@ class Quiet(Check):
         return found
 
     def _key(self, labels: Mapping[str, str]) -> str:
-        """The alert that one with these labels belongs to, as `str` gives it."""
-        name = labels.get(NAME, "")
-        return next((str(alert) for alert in self.shared if alert.owns(labels)), name)
+        """The alert that one with these labels belongs to, as `str` gives it; one that is expected, where it may be of
+        several, for the replay tells these apart."""
+        owner = next((alert for alert in self.shared if alert.owns(labels)), None)
+        if owner is None:
+            return labels.get(NAME, "")
+        return next((str(one) for one in owner.disputed(labels) if self._expected(str(one))), str(owner))
 
     def _expected(self, key: str) -> bool:
         name = next((alert.name for alert in self.shared if str(alert) == key), key)

@@ -119,7 +119,7 @@ def _with_labels(name: str, labels: Mapping[str, str], facts: Sequence[RuleFact]
     mine = [fact for fact in facts if fact.alert.name == name]
     if not mine:
         raise ValueError(f"no rule is called {name}; {nearest(name, list(dict.fromkeys(f.alert.name for f in facts)))}")
-    if not (found := [fact for fact in mine if labels.items() <= dict(fact.alert.labels).items()]):
+    if not (found := [fact for fact in mine if labels.items() <= fact.alert.said.items()]):
         wanted = ", ".join(f'{label}="{value}"' for label, value in labels.items())
         raise ValueError(f"no rule {name} has {wanted}; there is {_said(mine)}")
     return found

@@ -25,6 +25,7 @@ from harness.rules.expression import ANY, children, edges_s, metrics_used, parse
 from harness.rules.promtool import Promtool, Question, Sample, Unanswered
 from harness.rules.rulefile import RecordingRule, Rule
 from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, number, stretch
+from harness.units import listed
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
 REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
@@ -121,12 +122,15 @@ def _alerts(depends: Dependencies) -> dict[str, AlertRules]:
 
 
 def _alike(alerts: Sequence[AlertRules], depends: Dependencies, apart: bool) -> list[list[AlertRules]]:
-    """The alerts that can be asked together: those evaluated at one interval. With `apart`, those for which the ends of
-    a long baseline are enough are also asked apart from those that need it whole, which take far longer."""
-    groups: dict[tuple[float | None, bool], list[AlertRules]] = {}
-    for mine in alerts:
+    """The alerts that can be asked together: those evaluated at one interval, and no two that may raise the same alert.
+    With `apart`, those for which the ends of a long baseline are enough are also asked apart from those that need it
+    whole, which take far longer."""
+    groups: dict[tuple[float | None, bool, int], list[AlertRules]] = {}
+    for i, mine in enumerate(alerts):
         whole = apart and not _dense_at_s(entry.rule for entry in depends.through(mine))
-        groups.setdefault((mine[0].rule.interval_s, whole), []).append(mine)
+        of_name = [other for other in alerts[:i] if other[0].rule.name == mine[0].rule.name]
+        turn = len(of_name) if mine[0].alert.rivals else 0
+        groups.setdefault((mine[0].rule.interval_s, whole, turn), []).append(mine)
     return list(groups.values())
 
 
@@ -244,7 +248,7 @@ class _Ask:
         """What promtool finds for each alert. Raises Unanswered."""
         start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
         at_s = _ticks(start_s, self.end_s, self.every_s)
-        told_apart = {name for e in self.mine for labels in (e.alert.labels, *e.alert.others) for name, _ in labels}
+        told_apart = {name for e in self.record.depends.entries if e.alert is not None for name in e.alert.said}
         expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
         states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
         return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
@@ -328,6 +332,12 @@ class _Ask:
     def _replay(self, one: AlertRules, found: Mapping[float, Sequence[Sample]]) -> Replay:
         """An alert's times, of what was active at each evaluation of the record."""
         alert, for_s = one[0].alert, min(entry.rule.for_s for entry in one)
+        here = {str(entry.alert) for entry in self.record.depends.through(self.mine) if entry.alert is not None}
+        if not here & {str(rival) for rival in alert.rivaling()}:
+            alert = alert.without_rivals()
+        for labels, _ in (sample for samples in found.values() for sample in samples):
+            if rivals := [str(rival) for rival in alert.disputed(labels) if str(rival) in here]:
+                return unanswered(f"what fired may be of {listed([str(alert), *rivals])}, whose labels may be the same")
         states = {
             at: {labels.get("alertstate") for labels, _ in samples if alert.owns(labels)}
             for at, samples in found.items()

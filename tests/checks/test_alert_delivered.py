@@ -515,3 +515,61 @@ def saw(severity, name="Errors", receiver="pagerduty", labels=True):
 )
 def test_rules_of_one_name_are_told_apart_by_their_labels(check, record, verdict, says):
     expect(check, record, verdict, says.partition("; at most")[0])
+
+
+# Two rules of one name, one of which gives by a template what the other gives as text
+TEMPLATED, FIXED = alerts([("Errors", {"severity": "{{ $labels.level }}"}), ("Errors", {"severity": "critical"})])
+SAME = {"severity": "critical"}
+BY_EITHER = {
+    "notifications": [notified(22, "pagerduty", "firing", "Errors", **SAME)],
+    "series": [WATCHDOG, firing("Errors", (21.5, 31.5), **SAME)],
+}
+FIXED_CALL = replace(CALL, alert=FIXED, resolved_notified_within_s=None)
+TEMPLATED_CALL = replace(FIXED_CALL, alert=TEMPLATED, templated=True)
+
+
+@table(
+    [
+        (
+            "an alert that may be of either rule where nothing is known of the other",
+            FIXED_CALL,
+            history(*EVENTS, **BY_EITHER),
+            INCONCLUSIVE,
+            'may be of Errors{severity="critical"} and Errors{severity="{{...}}"}, whose labels may be the same',
+        ),
+        (
+            "the other fires in its replay",
+            FIXED_CALL,
+            history(*EVENTS, **BY_EITHER, replays={"hang": {str(TEMPLATED): replay(firing_s=60)}}),
+            INCONCLUSIVE,
+            "may be of",
+        ),
+        (
+            "the other is silent in its replay",
+            FIXED_CALL,
+            history(*EVENTS, **BY_EITHER, replays={"hang": {str(TEMPLATED): replay()}}),
+            PASS,
+            "after 2 min",
+        ),
+        (
+            "the one by a template where the other is silent",
+            TEMPLATED_CALL,
+            history(*EVENTS, **BY_EITHER, replays={"hang": {str(FIXED): replay()}}),
+            PASS,
+            "after 2 min",
+        ),
+        (
+            "another text of the template is of that alone",
+            replace(TEMPLATED_CALL, severity="high"),
+            history(
+                *EVENTS,
+                notifications=[notified(22, "pagerduty", "firing", "Errors", severity="high")],
+                series=[WATCHDOG, firing("Errors", (21.5, 31.5), severity="high")],
+            ),
+            PASS,
+            "after 2 min",
+        ),
+    ]
+)
+def test_an_alert_of_which_nobody_can_tell_the_rule_proves_none(check, record, verdict, says):
+    expect(check, record, verdict, says)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, firing, history, phase, replay, table
@@ -195,3 +196,15 @@ def test_noise_by_scrapes_that_production_would_have_waited_for_says_so():
     assert expect(QUIET, record, FAIL, says).reason.endswith(says)
     quick = Series(took.labels, at, [0.1, 0.001, 0.1])
     assert "production allows" not in QUIET.judge(saw(WATCHDOG, firing("ServiceDown", (20, 25)), down, quick)).reason
+
+
+def test_what_may_be_of_an_allowed_rule_is_left_to_the_replay():
+    templated, page = alerts([("Errors", {"severity": "{{ $labels.level }}"}), ("Errors", {"severity": "page"})])
+    check = Quiet("sham", frozenset({str(templated)}), shared=(templated, page))
+    live = firing("Errors", (20, 25), severity="page")
+    expect(check, saw(WATCHDOG, live), PASS, "fired, as allowed")
+    expect(
+        check, saw(WATCHDOG, live, replays={"sham": {str(page): replay(firing_s=0, last_firing_s=60)}}), FAIL, str(page)
+    )
+    other = firing("Errors", (20, 25), severity="info")
+    expect(replace(check, allowed=frozenset({str(page)})), saw(WATCHDOG, other), FAIL, str(templated))

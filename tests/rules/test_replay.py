@@ -522,3 +522,25 @@ def test_a_promtool_that_still_works_ends_with_us(tmp_path, number):
     assert child.returncode == (-number if number == signal.SIGKILL else -signal.SIGINT)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     assert not list(elsewhere.iterdir()), "what it leaves lies where we work"
+
+
+@pytest.mark.parametrize(
+    ("labels", "of_the_other"),
+    [
+        ("{severity: '{{ if gt $value 0.1 }}critical{{ else }}high{{ end }}'}", "{severity: critical}"),
+        ("{severity: '{{ $labels.job }}'}", "{}"),
+        ("{}", "{severity: page}"),
+    ],
+)
+def test_rules_that_may_raise_the_same_alert_are_replayed_apart(tmp_path, labels, of_the_other):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "groups:\n- name: a\n  rules:\n"
+        f"  - {{alert: Errors, expr: 'errors > 0', labels: {labels}}}\n"
+        f"  - {{alert: Errors, expr: 'gone > 0', labels: {of_the_other}}}\n"
+    )
+    errors = recording.series("errors", lambda k: float(recording.FAULT <= k < 120), severity="page")
+    fired, silent = recording.replayed(
+        recording.up(), errors, rules=rules, workdir=tmp_path, fault=(recording.FAULT, 120)
+    ).values()
+    assert (fired.firing_s, silent.firing_s, silent.problem) == (0.0, None, "")
