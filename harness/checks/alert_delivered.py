@@ -277,13 +277,6 @@ class AlertDelivered(Check):
         """Nobody, or the wrong one, was notified."""
         scale, within_s = setting(history, "time_scale"), self.notified_within_s
         figures, bound = {"bound": within_s, "unit": "s"}, duration(within_s)
-        elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
-        if elsewhere:
-            who = listed(sorted({n.receiver for n in elsewhere}))
-            after_s = scale * (elsewhere[0].at - moments.start)
-            reason = f"{who} was notified after {duration(after_s)} instead of {self.receiver} (bound {bound})"
-            remedy = "see the route for its labels: amtool config routes test"
-            return self.result(FAIL, reason, remedy, status="MISROUTED", **figures)
         watched_s = scale * (window.end - moments.start)
 
         def fired_as(alert: Alert) -> list[tuple[Any, Window]]:
@@ -291,6 +284,17 @@ class AlertDelivered(Check):
             return [(labels, w) for labels, w in spans if w.end >= moments.start and w.start <= window.end]
 
         fired = fired_as(self._live)
+        since_s = scale * (window.end - max(moments.start, fired[0][1].start)) if fired else 0.0
+        waits = since_s < (self.group_wait_s or 0.0)
+        gave_up = "".join(dict.fromkeys(self._given_up(history, name) for name, _ in self.integrations))
+        elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
+        others_too = self.route and (waits or gave_up or not self._too_late(history, watched_s, within_s))
+        if elsewhere and not others_too:
+            who = listed(sorted({n.receiver for n in elsewhere}))
+            after_s = scale * (elsewhere[0].at - moments.start)
+            reason = f"{who} was notified after {duration(after_s)} instead of {self.receiver} (bound {bound}){gave_up}"
+            remedy = "see the route for its labels: amtool config routes test"
+            return self.result(FAIL, reason, remedy, status="MISROUTED", **figures)
         if not fired and not history.named("ALERTS"):
             raise NoEvidence("Prometheus recorded no alerts at all in this run", "see its log: did it load the rules?")
         if self.templated and not fired and (others := fired_as(self.alert)):
@@ -303,12 +307,10 @@ class AlertDelivered(Check):
             remedy = "let the experiment go on for longer"
             return self.result(INCONCLUSIVE, f"{reason} (bound {bound})", remedy, **figures)
         if fired:
-            since_s = scale * (window.end - max(moments.start, fired[0][1].start))
             how = f"fired live after {duration(scale * max(0.0, fired[0][1].start - moments.start))}, but"
             remedy = "see Alertmanager's log, its inhibitions and mute times"
-            more = "".join(dict.fromkeys(self._given_up(history, name) for name, _ in self.integrations))
-            more += self._inhibited(history, fired[0][1])
-            if since_s < (self.group_wait_s or 0.0):
+            more = gave_up + self._inhibited(history, fired[0][1])
+            if waits:
                 more += f"; {self._route} waits {duration(self.group_wait_s)}"
         else:
             how, more = f"never fired live in {duration(watched_s)}, so", ""

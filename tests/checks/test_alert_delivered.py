@@ -299,6 +299,27 @@ def waited(*messages):
             "never notified (bound 3 min); its route (am.yaml:9) waits 2 h",
         ),
         (
+            "another receiver, notified sooner by a route of its own, is no wrong one",
+            replace(OWN_ROUTE, group_wait_s=7200),
+            waited(notified(22, "slack", "firing", "ServiceDown")),
+            FAIL,
+            "pagerduty was never notified (bound 3 min); its route (am.yaml:9) waits 2 h",
+        ),
+        (
+            "nor where the phase ends before the receiver was due",
+            replace(OWN_ROUTE, notified_within_s=7200),
+            waited(notified(22, "slack", "firing", "ServiceDown")),
+            INCONCLUSIVE,
+            "had not been notified when the phase ended",
+        ),
+        (
+            "but it is where nothing keeps the receiver waiting",
+            OWN_ROUTE,
+            waited(notified(22, "slack", "firing", "ServiceDown")),
+            FAIL,
+            "slack was notified after 2 min instead of pagerduty",
+        ),
+        (
             "without a bound its end is not judged",
             replace(OWN_ROUTE, notified_within_s=540, resolved_notified_within_s=None),
             waited(WAITED[0]),
