@@ -194,7 +194,7 @@ class AlertDelivered(Check):
     ) -> Iterator[_Finding]:
         """The second half: notified that it is over while the fault lasts, too late, or not at all."""
         scale, within_s = setting(history, "time_scale"), self.resolved_notified_within_s
-        for n in self._to_receiver(history, moments, "resolved"):
+        for n in self._closing(history, moments):
             first = firing.get(self._name(n))
             if first is not None and first.at < n.at < moments.gone:
                 how = f", but also of its resolution, {duration(scale * (moments.gone - n.at))} before the fault ended"
@@ -237,7 +237,7 @@ class AlertDelivered(Check):
         """No integration, or not this one, was notified that it is over."""
         scale, bound = setting(history, "time_scale"), duration(within_s)
         by = f" by {name}" if name else ""
-        ends = [span.end for _, span in history.alert_spans(self._live) if span.start <= window.end]
+        ends = sorted(span.end for _, span in history.alert_spans(self._live) if span.start <= window.end)
         stopped = bool(ends) and ends[-1] < window.end - 3 * history.setting("evaluation_s", 15.0)
         waited_s = scale * (window.end - moments.over)
         since_s = scale * (window.end - ends[-1]) if stopped else 0.0
@@ -402,13 +402,32 @@ class AlertDelivered(Check):
 
     def _firing(self, history: History, moments: Effect) -> dict[str, Notification]:
         """The first message that it fires, to each integration where these are known."""
-        return self._firsts(self._to_receiver(history, moments, "firing"))
+        return self._firsts([n for n in self._to_receiver(history, moments) if n.status == "firing"])
 
     def _over(self, history: History, moments: Effect, firing: dict[str, Notification]) -> dict[str, Notification]:
-        """The first message after that, and after the fault, that it is over, to each integration that sends any."""
-        resolved = self._to_receiver(history, moments, "resolved")
-        after = [n for n in resolved if (f := firing.get(self._name(n))) and n.at >= max(f.at, moments.gone)]
-        return {name: n for name, n in self._firsts(after).items() if name in self._sending(firing)}
+        """The message after that, and after the fault, by which all is over, to each integration that sends any."""
+        last = {self._name(n): n for n in self._to_receiver(history, moments) if n.status == "firing"}
+        ends = {self._name(n): n for n in self._closing(history, moments)}
+        return {
+            name: n
+            for name, n in ends.items()
+            if name in self._sending(firing) and n.at >= max(last[name].at, moments.gone)
+        }
+
+    def _closing(self, history: History, moments: Effect) -> list[Notification]:
+        """The messages that leave nothing firing of what their integration was notified of: an alert may be of several
+        instances, and come again."""
+        found: list[Notification] = []
+        still: dict[str, set[frozenset]] = {}
+        for n in self._to_receiver(history, moments):
+            mine = {frozenset(labels.items()) for labels in n.labels if self._sent.owns(labels)}
+            known = still.setdefault(self._name(n), set())
+            if n.status == "firing":
+                known |= mine or {frozenset()}
+            else:
+                known -= {*mine, frozenset()} if mine else set(known)
+                found += [] if known else [n]
+        return found
 
     def _sending(self, firing: dict[str, Notification]) -> list[str]:
         """The integrations that were notified and send resolutions."""
@@ -430,9 +449,8 @@ class AlertDelivered(Check):
         spans = [span for _, span in history.alert_spans(self._live, "pending")]
         return max((moments.start - s.start for s in spans if s.start < moments.start <= s.end), default=0.0)
 
-    def _to_receiver(self, history: History, moments: Effect, status: str) -> list[Notification]:
-        during = self._during(history, moments)
-        return [n for n in during if n.receiver == self.receiver and n.status == status]
+    def _to_receiver(self, history: History, moments: Effect) -> list[Notification]:
+        return [n for n in self._during(history, moments) if n.receiver == self.receiver]
 
     def _during(self, history: History, moments: Effect) -> list[Notification]:
         window = phase(history, self.experiment)

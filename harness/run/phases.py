@@ -230,12 +230,19 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
 def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> bool:
     """Whether every receiver that was notified of an alert since then, and is to be notified of its end, was so."""
     ends = {(c.receiver, c.alert.name): dict(c.integrations) for c in checks if getattr(c, ENDS, None) is not None}
-    last: dict[tuple[str, str, str], str] = {}
-    for at, receiver, integration, status, names, *_ in records(notifications, Notification, open_end=True):
-        for name in names if at >= began else ():
-            if ends.get((receiver, name), {integration: False}).get(integration, True):
-                last[receiver, integration, name] = status
-    return "firing" not in last.values()
+    firing: set[tuple[str, str, str, frozenset]] = set()  # of each alert each instance
+    for n in records(notifications, Notification, open_end=True):
+        for i, name in enumerate(n.alerts if n.at >= began else ()):
+            if not ends.get((n.receiver, name), {n.integration: False}).get(n.integration, True):
+                continue
+            about = (n.receiver, n.integration, name)
+            if n.status == "firing":
+                firing.add((*about, frozenset(n.labels[i].items() if n.labels else ())))
+            else:
+                unknown = not n.labels  # then it is over for all of them
+                over = frozenset() if unknown else frozenset(n.labels[i].items())
+                firing = {one for one in firing if one[:3] != about or not (unknown or one[3] in (over, frozenset()))}
+    return not firing
 
 
 def _calm(session: Session) -> bool:

@@ -421,6 +421,62 @@ def test_every_integration_of_the_receiver_is_notified(check, record, verdict, s
     expect(check, record, verdict, says)
 
 
+A, B = {"severity": "critical", "instance": "a"}, {"severity": "critical", "instance": "b"}
+
+
+def told_of(labels, at, status):
+    return notified(at, "pagerduty", status, "ServiceDown", **labels)
+
+
+BOTH = [told_of(A, 22, "firing"), told_of(B, 22, "firing")]
+
+
+@table(
+    [
+        (
+            "over when the last instance is",
+            CALL,
+            sent(*BOTH, told_of(B, 32, "resolved"), told_of(A, 34, "resolved")),
+            PASS,
+            "of its resolution 4 min after the effect",
+        ),
+        (
+            "an instance of which nobody hears that it is over",
+            CALL,
+            sent(*BOTH, told_of(B, 32, "resolved")),
+            FAIL,
+            "never of its resolution: the alert stopped firing 28 min",
+        ),
+        (
+            "an instance that goes on firing",
+            CALL,
+            sent(
+                *BOTH, told_of(B, 32, "resolved"),
+                series=[WATCHDOG, firing("ServiceDown", (21.5, 60), **A), firing("ServiceDown", (21.75, 31), **B)],
+            ),
+            FAIL,
+            "the alert was still firing live 30 min after the effect",
+        ),
+        (
+            "an instance over during the fault while another fires",
+            CALL,
+            sent(*BOTH, told_of(B, 25, "resolved"), told_of(A, 32, "resolved")),
+            PASS,
+            "of its resolution 2 min after the effect",
+        ),
+        (
+            "one that comes again is over when it is over again",
+            CALL,
+            sent(FIRING, OVER, FIRING._replace(at=37), OVER._replace(at=40)),
+            FAIL,
+            "of its resolution 10 min after the effect (bound 6 min)",
+        ),
+    ]
+)  # fmt: skip
+def test_an_alert_is_over_when_all_its_instances_are(check, record, verdict, says):
+    expect(check, record, verdict, says)
+
+
 def test_a_failure_names_the_alert_that_may_have_inhibited_it():
     cause = replace(CALL, inhibiting=((Alert("NodeDown"), "am.yaml:32"), (Alert("Other"), "am.yaml:40")))
     record = sent(series=[WATCHDOG, DOWN, firing("NodeDown", (20, 30))])

@@ -14,9 +14,17 @@ PAGED = AlertDelivered(
 FIRING, OVER = (2, "pager", "pagerduty", "firing", ["Down"], []), (3, "pager", "pagerduty", "resolved", ["Down"], [])
 
 
+def of(instance, message):
+    return (*message, "", [{"alertname": "Down", "instance": instance}])
+
+
 @pytest.mark.parametrize(
     ("messages", "notified"),
     [
+        ([of("a", FIRING), of("b", FIRING), of("b", OVER)], False),
+        ([of("a", FIRING), of("b", FIRING), of("b", OVER), of("a", OVER)], True),
+        ([of("a", FIRING), OVER], True),
+        ([FIRING, of("a", OVER)], True),
         ([], True),
         ([FIRING], False),
         ([FIRING, OVER], True),
