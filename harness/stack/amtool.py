@@ -97,13 +97,20 @@ def known(amtool: str, path: Path) -> Known:
         left_out |= unknown.keys()
         said = _left(amtool, path, _without(given, left_out))
     kinds = {field for field, place in newer.items() if len(place) == 3 and place[-1].endswith("_configs")}
+    rules = [place[:2] for place in newer.values() if place[0] == "inhibit_rules" and place[-1] == "sources"]
     remarks = [
-        f"{shown(path)}:{field[0]}: {_dotted(place)}: only a newer Alertmanager knows it; the run is without it"
+        f"{shown(path)}:{field[0]}: {_dotted(place)}: only a newer Alertmanager knows it; the run is without "
+        + ("the rule" if place[:2] in rules else "it")
         for field, place in newer.items()
         if field not in kinds
     ]
     worded = [hidden(_worded(path, one), secrets) for one in dict.fromkeys([*problems, *said])]
-    return Known(_without(given, left_out - kinds), worded, remarks)
+    config = _without(given, left_out - kinds)
+    if rules:  # without its sources a rule would let any alert inhibit its targets
+        config["inhibit_rules"] = [
+            rule for i, rule in enumerate(config["inhibit_rules"]) if ("inhibit_rules", i) not in rules
+        ]
+    return Known(config, worded, remarks)
 
 
 def _with_global_tokens(config: dict[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,11 @@ class _Reader:
             self.wrong(route, "route", "the top route needs a receiver")
         tree = self.branch(route, "route", Route(""), list(receivers))
         rules = self.list(parts.get("inhibit_rules"), "inhibit_rules")
-        inhibitions = tuple(self.inhibition(node, f"inhibit_rules[{i}]") for i, node in enumerate(rules))
+        inhibitions = tuple(
+            self.inhibition(node, f"inhibit_rules[{i}]")
+            for i, node in enumerate(rules)
+            if "sources" not in items(node)  # of a newer Alertmanager: the run is without it
+        )
         if len(self.problems) > before:
             self.problems[before:] = sorted(self.problems[before:], key=_line)
             return None

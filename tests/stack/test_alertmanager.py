@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from harness.errors import PlanError, ToolMissing
-from harness.stack import tools
+from harness.stack import routing, tools
 from harness.stack.alertmanager import ALERTS_TEMPLATE, command, escaping, failures, redirect, scaled
 from harness.stack.amtool import known
 from harness.stack.messages import ALERTS_FIELD
@@ -491,3 +491,21 @@ def test_whom_alertmanager_gave_up_to_notify_is_read_from_its_log():
     assert third.reason == 'Post "https://h.org/<secret>": context deadline exceeded'
     assert third.at - first.at == pytest.approx(1.0)
     assert [one.integration for one in failures(LOG, first.at + 0.5)] == ["webhook[0]"]
+
+
+def test_a_rule_of_inhibition_with_sources_is_left_out_whole(amtool, tmp_path):
+    file = tmp_path / "alertmanager.yaml"
+    file.write_text(
+        "route: {receiver: all}\nreceivers: [{name: all}]\ninhibit_rules:\n"
+        "- sources: [{matchers: [alertname=Down]}]\n  name: down\n  target_matchers: [severity=page]\n"
+        "- {source_matchers: [a=b], target_matchers: [c=d], name: other}\n"
+    )
+    found = known(amtool, file)
+    assert [rule.keys() for rule in found.config["inhibit_rules"]] == [{"source_matchers", "target_matchers"}]
+    assert [remark.partition(": ")[2] for remark in found.remarks] == [
+        "inhibit_rules[0].sources: only a newer Alertmanager knows it; the run is without the rule",
+        "inhibit_rules[0].name: only a newer Alertmanager knows it; the run is without the rule",
+        "inhibit_rules[1].name: only a newer Alertmanager knows it; the run is without it",
+    ]
+    assert found.problems == []
+    assert [len(rule.source) for rule in routing.read(file, []).inhibitions] == [1]
