@@ -111,6 +111,34 @@ class Notification(NamedTuple):
         return any(map(alert.owns, self.labels)) if self.labels else alert.name in self.alerts
 
 
+def left_firing(messages: Iterable[Notification], alert: Alert, group_by: Sequence[str] | None) -> Iterator[bool]:
+    """After each message to one integration, in order, whether it leaves any alert of a rule firing.
+
+    `group_by`: the labels by which Alertmanager groups them, ("...",) for all; None: not known, then they are one
+    group. A message names all that fires in its group, but for what is inhibited by then; one that names only what is
+    over ends the group.
+    """
+    firing: dict[tuple[str, ...], set[frozenset]] = {}  # of each group
+    said: dict[tuple[str, ...], float] = {}  # when a group was last said to be firing
+    for n in messages:
+        mine = [labels for labels in n.labels if alert.owns(labels)] or [{}]
+        groups: dict[tuple[str, ...], set[frozenset]] = {}
+        for labels in mine:
+            names = sorted(labels) if group_by == ("...",) else group_by or ()
+            groups.setdefault(tuple(labels.get(name, "") for name in names), set()).add(frozenset(labels.items()))
+        if mine == [{}]:  # without its labels nobody knows of which group it is
+            groups = {group: set() for group in firing} if n.status == "resolved" else {(): {frozenset()}}
+        for group, instances in groups.items():
+            if n.status == "firing":
+                firing[group], said[group] = instances, n.at
+            elif said.get(group) == n.at:
+                firing[group] -= instances
+            else:
+                firing.pop(group, None)
+                firing.pop((), None)  # said without its labels
+        yield any(firing.values())
+
+
 class Series(NamedTuple):
     """The raw samples of one series, as scraped."""
 

@@ -12,7 +12,7 @@ from harness.checks.effect import Effect, needed_effect
 from harness.checks.evidence import phase, setting
 from harness.checks.parameters import AlertName, ExperimentName, Parameters
 from harness.checks.view import TEMPLATE, AlertBounds, RuleFact, View
-from harness.history import History, Notification, Window
+from harness.history import History, Notification, Window, left_firing
 from harness.units import duration, listed
 from harness.verdict import Result, Verdict
 
@@ -52,6 +52,7 @@ class AlertDelivered(Check):
     route: str = ""  # file:line of the route that the alert takes to it, where that is known
     group_wait_s: float | None = None  # production seconds, that route's
     group_interval_s: float | None = None
+    group_by: tuple[str, ...] | None = None  # that route's; None: not known
     intervals: tuple[str, ...] = ()  # mute and active times of that route, which never mute it here
     inhibiting: tuple[tuple[Alert, str], ...] = ()  # alerts that may inhibit this one, and the place of that
     rewritten: tuple[str, ...] = ()  # labels of the alert that Prometheus may change before it sends it
@@ -79,7 +80,7 @@ class AlertDelivered(Check):
         """The check that an alert's rule and its receiver keep to these bounds."""
         ways = next((ways for alert, of, ways in view.ways if (alert, of) == (rule.alert, severity)), ())
         way = next((way for way in ways if way.receiver == receiver), None)
-        own = ("group_wait_s", "group_interval_s", "intervals")
+        own = ("group_wait_s", "group_interval_s", "group_by", "intervals")
         about = {} if way is None else {"route": way.place, **{name: getattr(way, name) for name in own}}
         return cls(
             experiment,
@@ -418,15 +419,11 @@ class AlertDelivered(Check):
         """The messages that leave nothing firing of what their integration was notified of: an alert may be of several
         instances, and come again."""
         found: list[Notification] = []
-        still: dict[str, set[frozenset]] = {}
-        for n in self._to_receiver(history, moments):
-            mine = {frozenset(labels.items()) for labels in n.labels if self._sent.owns(labels)}
-            known = still.setdefault(self._name(n), set())
-            if n.status == "firing":
-                known |= mine or {frozenset()}
-            else:
-                known -= {*mine, frozenset()} if mine else set(known)
-                found += [] if known else [n]
+        messages = self._to_receiver(history, moments)
+        for name in dict.fromkeys(map(self._name, messages)):
+            mine = [n for n in messages if self._name(n) == name]
+            left = left_firing(mine, self._sent, self.group_by)
+            found += [n for n, firing in zip(mine, left, strict=True) if n.status == "resolved" and not firing]
         return found
 
     def _sending(self, firing: dict[str, Notification]) -> list[str]:

@@ -139,6 +139,7 @@ class Way:
     place: str  # of the route
     group_wait_s: float
     group_interval_s: float
+    group_by: tuple[str, ...] = ()
     intervals: tuple[str, ...] = ()  # names of the route's mute and active times
     inhibiting: tuple[tuple[Alert, str], ...] = ()  # alerts that may inhibit it, and the place of that
 

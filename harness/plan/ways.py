@@ -51,7 +51,8 @@ def _ways(watched: Watched, alert: Alert, severity: str) -> tuple[Way, ...]:
         )
         for route in watched.routing.routes(labels):
             intervals = (*route.mute_intervals, *route.active_intervals)
-            way = Way(route.receiver, route.place, route.group_wait_s, route.group_interval_s, intervals, inhibiting)
+            times = (route.group_wait_s, route.group_interval_s)
+            way = Way(route.receiver, route.place, *times, route.group_by, intervals, inhibiting)
             found[way] = None
     return tuple(found)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 
-from harness.alert import selector
+from harness.alert import Alert, selector
 from harness.chaos import runner
 from harness.chaos.actions import EXPERIMENT
 from harness.checks import Check
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
-from harness.history import History, Notification, Window
+from harness.history import History, Notification, Window, left_firing
 from harness.plan.experiments import STEADY, Experiment
 from harness.recordfile import records
 from harness.run.asked import ask_queries
@@ -229,20 +229,17 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
 
 def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> bool:
     """Whether every receiver that was notified of an alert since then, and is to be notified of its end, was so."""
-    ends = {(c.receiver, c.alert.name): dict(c.integrations) for c in checks if getattr(c, ENDS, None) is not None}
-    firing: set[tuple[str, str, str, frozenset]] = set()  # of each alert each instance
+    ends = {(c.receiver, c.alert.name): c for c in checks if getattr(c, ENDS, None) is not None}
+    messages: dict[tuple[str, str, str], list[Notification]] = {}
     for n in records(notifications, Notification, open_end=True):
-        for i, name in enumerate(n.alerts if n.at >= began else ()):
-            if not ends.get((n.receiver, name), {n.integration: False}).get(n.integration, True):
-                continue
-            about = (n.receiver, n.integration, name)
-            if n.status == "firing":
-                firing.add((*about, frozenset(n.labels[i].items() if n.labels else ())))
-            else:
-                unknown = not n.labels  # then it is over for all of them
-                over = frozenset() if unknown else frozenset(n.labels[i].items())
-                firing = {one for one in firing if one[:3] != about or not (unknown or one[3] in (over, frozenset()))}
-    return not firing
+        for name in n.alerts if n.at >= began else ():
+            check = ends.get((n.receiver, name))
+            if check is not None and dict(check.integrations).get(n.integration, True):
+                messages.setdefault((n.receiver, name, n.integration), []).append(n)
+    return not any(
+        [*left_firing(some, Alert(name), ends[receiver, name].group_by)][-1]
+        for (receiver, name, _), some in messages.items()
+    )
 
 
 def _calm(session: Session) -> bool:

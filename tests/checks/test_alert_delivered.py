@@ -428,28 +428,29 @@ def told_of(labels, at, status):
     return notified(at, "pagerduty", status, "ServiceDown", **labels)
 
 
-BOTH = [told_of(A, 22, "firing"), told_of(B, 22, "firing")]
+EACH_ALONE = replace(CALL, group_by=("...",))
+BOTH = [notified(22, "pagerduty", "firing", "ServiceDown", **labels) for labels in (A, B)]
 
 
 @table(
     [
         (
             "over when the last instance is",
-            CALL,
+            EACH_ALONE,
             sent(*BOTH, told_of(B, 32, "resolved"), told_of(A, 34, "resolved")),
             PASS,
             "of its resolution 4 min after the effect",
         ),
         (
             "an instance of which nobody hears that it is over",
-            CALL,
+            EACH_ALONE,
             sent(*BOTH, told_of(B, 32, "resolved")),
             FAIL,
             "never of its resolution: the alert stopped firing 28 min",
         ),
         (
             "an instance that goes on firing",
-            CALL,
+            EACH_ALONE,
             sent(
                 *BOTH, told_of(B, 32, "resolved"),
                 series=[WATCHDOG, firing("ServiceDown", (21.5, 60), **A), firing("ServiceDown", (21.75, 31), **B)],
@@ -459,10 +460,24 @@ BOTH = [told_of(A, 22, "firing"), told_of(B, 22, "firing")]
         ),
         (
             "an instance over during the fault while another fires",
-            CALL,
+            EACH_ALONE,
             sent(*BOTH, told_of(B, 25, "resolved"), told_of(A, 32, "resolved")),
             PASS,
             "of its resolution 2 min after the effect",
+        ),
+        (
+            "one that was inhibited meanwhile is over with its group, which no longer names it",
+            replace(CALL, group_by=("alertname",)),
+            sent(told_of(A, 22, "firing"), told_of(B, 23, "firing"), told_of(B, 32, "resolved")),
+            PASS,
+            "of its resolution 2 min after the effect",
+        ),
+        (
+            "one of a group that fires on",
+            replace(CALL, group_by=("alertname",)),
+            sent(*BOTH, told_of(A, 32, "firing"), told_of(B, 32, "resolved")),
+            FAIL,
+            "but never of its resolution",
         ),
         (
             "one that comes again is over when it is over again",

@@ -8,9 +8,8 @@ from harness.alert import Alert
 from harness.checks import AlertDelivered
 from harness.run.phases import all_notified
 
-PAGED = AlertDelivered(
-    "x", Alert("Down"), "critical", "pager", 60, 60, integrations=(("pagerduty", True), ("slack", False))
-)
+BY = (("pagerduty", True), ("slack", False))
+PAGED = AlertDelivered("x", Alert("Down"), "critical", "pager", 60, 60, integrations=BY, group_by=("instance",))
 FIRING, OVER = (2, "pager", "pagerduty", "firing", ["Down"], []), (3, "pager", "pagerduty", "resolved", ["Down"], [])
 
 
