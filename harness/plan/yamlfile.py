@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,8 @@ def _words(one: Any, model: type[BaseModel]) -> str:
         case "model_type" | "tuple_type" | "list_type":
             what = "mapping" if one["type"] == "model_type" else "list"
             return f"must be a {what}; got {one['input']!r}"
+        case "string_type" if isinstance(one["input"], (bool, int, float)) or one["input"] is None:
+            return f"must be text: put it in quotes, or YAML reads it as {json.dumps(one['input'])}"
         case "value_error":
             return str(one["ctx"]["error"])
         case _:

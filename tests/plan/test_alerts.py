@@ -231,7 +231,7 @@ def test_labels_by_which_alerts_are_known_and_that_may_be_changed_on_the_way_are
         ("external_labels: {clus-ter: x}", "should match pattern"),
         (
             "external_labels: {cluster: 010}",
-            "service.yaml:9: monitoring.external_labels.cluster: input should be a valid s",
+            "service.yaml:9: monitoring.external_labels.cluster: must be text: put it in quotes, or YAML reads it as",
         ),
         ("target_labels: {job: x}", "job: the job is monitoring.job"),
         ("alert_relabel_configs: [{action: replace}]", "replace needs a target_label"),
