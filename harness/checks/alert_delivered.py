@@ -285,8 +285,8 @@ class AlertDelivered(Check):
             return [(labels, w) for labels, w in spans if w.end >= moments.start and w.start <= window.end]
 
         fired = fired_as(self._live)
-        since_s = scale * (window.end - max(moments.start, fired[0][1].start)) if fired else 0.0
-        waits = since_s < (self.group_wait_s or 0.0)
+        lasted = [min(window.end, w.end) - max(moments.start, w.start) for _, w in fired]
+        waits = bool(lasted) and scale * max(lasted) < (self.group_wait_s or 0.0)  # what is over by then is never sent
         gave_up = "".join(dict.fromkeys(self._given_up(history, name) for name, _ in self.integrations))
         elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
         others_too = self.route and (waits or gave_up or not self._too_late(history, watched_s, within_s))

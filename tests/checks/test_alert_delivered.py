@@ -299,6 +299,13 @@ def waited(*messages):
             "never notified (bound 3 min); its route (am.yaml:9) waits 2 h",
         ),
         (
+            "a route that waits longer than the alert fired",
+            replace(OWN_ROUTE, group_wait_s=1500),
+            waited(),
+            FAIL,
+            "never notified (bound 3 min); its route (am.yaml:9) waits 25 min",
+        ),
+        (
             "another receiver, notified sooner by a route of its own, is no wrong one",
             replace(OWN_ROUTE, group_wait_s=7200),
             waited(notified(22, "slack", "firing", "ServiceDown")),
