@@ -237,6 +237,9 @@ class _Ask:
         if math.ceil((slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
             # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.
             slots += math.ceil(-ends_s % every_s / grid.step_s)
+        longest_s = max(every_s, *map(record.every_s, depends.through(self.mine)))
+        if longest_s > grid.step_s and length_s >= longest_s:
+            slots += _until_just_missed(slots + grid.fault_slot, grid.step_s, longest_s)
         self.baseline_slots = slots
         long = reach_s > WHOLE_BASELINE_S
         self.dense_at_s = _dense_at_s(e.rule for e in depends.through(self.mine)) if long else ()
@@ -366,6 +369,16 @@ class _Ask:
             and self.first_s in (first(pending, self.first_s), first(firing, self.first_s)),
             sure_s=since_fault(sure_s if self.first_s + for_s <= self.end_s else None),
         )
+
+
+def _until_just_missed(slot: int, step_s: float, every_s: float) -> int:
+    """By how many slots to move a fault that begins at one, so that its first sample is just too late for an evaluation
+    of the longest interval: where it falls in production is chance, and this is the latest that an alert may fire."""
+    least = 0
+    for moved in range(1, math.ceil(every_s / step_s)):
+        if (slot + moved - 1) * step_s % every_s < (slot + least - 1) * step_s % every_s:
+            least = moved
+    return least
 
 
 def _ticks(first_s: float, end_s: float, every_s: float) -> list[float]:

@@ -544,3 +544,20 @@ def test_rules_that_may_raise_the_same_alert_are_replayed_apart(tmp_path, labels
         recording.up(), errors, rules=rules, workdir=tmp_path, fault=(recording.FAULT, 120)
     ).values()
     assert (fired.firing_s, silent.firing_s, silent.problem) == (0.0, None, "")
+
+
+def test_a_slow_recording_is_as_late_as_it_can_be_whenever_the_fault_began(tmp_path):
+    """Where the fault falls between two evaluations, 5 min apart, is chance: so the verdict may not go by it."""
+    (tmp_path / "rules.yaml").write_text(
+        "groups:\n- {name: slow, interval: 5m, rules: [{record: 'a:b', expr: g}]}\n"
+        "- {name: alerts, rules: [{alert: High, expr: 'a:b > 0'}]}\n"
+    )
+    found = set()
+    for i, first in enumerate((40, 44, 48, 52, 56)):
+        gauge = series("g", lambda k, first=first: float(first <= k < first + 60), until=150)
+        (tmp_path / str(i)).mkdir()
+        answers = replayed(
+            up(until=150), gauge, rules=tmp_path / "rules.yaml", workdir=tmp_path / str(i), fault=(first, first + 60)
+        )
+        found.add(answers["High"].firing_s)
+    assert found == {300}, found
