@@ -24,6 +24,7 @@ _SECRET_PART = {"basic_auth", "authorization", "oauth2", "sigv4", "http_headers"
 _OPEN_IN_PART = {"type", "region", "scopes", "profile", "role_arn", "tls_config", "proxy_from_environment", "Subject"}
 _ADDRESS_KEY = re.compile(r"(^|_)(url|uri|webhook|proxy|endpoint)$", re.I)
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/?#\s\"'`<>{}]*)([^?#\s\"'`<>]*)((?:[?#][^\s\"'`<>]*)?)")
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*@)?([\w.:\[\]-]+)(?:/([^?#]*))?([?#].*)?", re.I | re.S)
 _NAME = r"[\w-]*(?:password|passwd|passphrase|token|secret|credential|api[-_]?key|access[-_]?key|private[-_]?key)[\w-]*"
 _ASSIGNED = re.compile(
     rf"((?:{_NAME}[\"']?\s*[=:]|--{_NAME})\s*[\"']?)(?:(?:Bearer|Basic|Token)\s+)?[^\s\"',;&]++(?<!:)", re.I
@@ -77,7 +78,13 @@ def _masked(value: Any, key: str, secret: bool = False) -> Any:
 
 def shown_url(address: str) -> str:
     """An address as it may be shown: scheme, host and port; paths, queries and users are often the secret itself."""
-    return hidden_urls(address) if "://" in address else address.rpartition("@")[2].partition("/")[0]
+    if "://" not in address:
+        return address.rpartition("@")[2].partition("/")[0]
+    if not (found := _ADDRESS.fullmatch(address)):
+        return HIDDEN
+    scheme, users, host, path, query = found.groups(default="")
+    query = f"{query[0]}{HIDDEN}" if query else ""
+    return f"{scheme}{HIDDEN * bool(users)}{users[-1:]}{host}{f'/{HIDDEN}' if path else ''}{query}"
 
 
 def hidden_urls(text: str, paths: bool = True) -> str:

@@ -134,6 +134,16 @@ def test_messages_hide_what_looks_like_a_secret(text):
 def test_an_address_shows_its_host_alone():
     assert shown_url("https://u:p@h.example.org:1/a?b#c") == f"https://{HIDDEN}@h.example.org:1/{HIDDEN}?{HIDDEN}"
     assert shown_url("u:p@h.example.org:1/a") == "h.example.org:1"
+    assert shown_url("https://h.example.org/") == "https://h.example.org"
+
+
+@pytest.mark.parametrize(
+    "address", ["hxxp:// S1", "https://h/a b/S1", "https://h/a'S1", "https://u:S1 S2@h/x", "https://h/<S1>", "://S1"]
+)
+def test_of_an_address_that_is_none_nothing_is_shown_that_may_be_a_secret(address):
+    config = {"global": {"slack_api_url": address}}
+    assert not names_of(str(masked(config))) and secrets_of(config) == {address}
+    assert not names_of(hidden(f'parse "{address}": invalid', secrets_of(config)))
 
 
 FILE = """
