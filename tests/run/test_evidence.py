@@ -340,6 +340,7 @@ def test_a_run_that_was_cut_off_has_no_verdict_and_says_how_far_it_came(run, che
         assert (
             "  FAIL" not in said and "  PASS" not in said and "what was seen until then: 0 % of 1,170 requests" in said
         )
+        assert " ".join(said.splitlines()[2].split()).startswith("? the run the run did not end"), "its cause"
         stored = json.loads((folder / "results.json").read_text())
         assert stored["exit_code"] == 3 and {r["verdict"] for r in stored["results"]} == {"INCONCLUSIVE"}
         assert 'failures="0"' in (folder / "junit.xml").read_text()
