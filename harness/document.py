@@ -195,7 +195,7 @@ class _Json:
     def value(self, at: int, depth: int) -> tuple[yaml.Node, int]:
         at = _SPACE.match(self.text, at).end()
         self.values += 1
-        mark = yaml.Mark(None, at, bisect.bisect_left(self.lines, at), 0, None, None)
+        mark = self.mark(at)
         opening = self.text[at : at + 1]
         _bound(depth + (opening in ("{", "[")), self.values, mark)
         if opening == "{":
@@ -206,13 +206,16 @@ class _Json:
             return yaml.SequenceNode(_SEQ, items, mark, mark), end
         if opening == '"':
             text, end = scanstring(self.text, at + 1, True)
-            return yaml.ScalarNode(_STR, text, mark, mark), end
+            return yaml.ScalarNode(_STR, text, mark, self.mark(end)), end
         if not (word := _WORD.match(self.text, at)):
             raise JSONDecodeError("Expecting value", self.text, at)
         found = word.group()
         kind = "float" if word["float"] or found in _PLAIN else "int" if word["int"] else "bool"
         tag = f"tag:yaml.org,2002:{'null' if found == 'null' else kind}"
-        return yaml.ScalarNode(tag, _PLAIN.get(found, found), mark, mark), word.end()
+        return yaml.ScalarNode(tag, _PLAIN.get(found, found), mark, self.mark(word.end())), word.end()
+
+    def mark(self, at: int) -> yaml.Mark:
+        return yaml.Mark(None, at, bisect.bisect_left(self.lines, at), 0, None, None)
 
     def _items(self, at: int, closing: str, depth: int, part: object) -> tuple[list, int]:
         found: list = []

@@ -8,6 +8,7 @@ from typing import Any
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import HarnessError
 from harness.eventlog import append
+from harness.stack.secrets import hidden
 from harness.stack.stack import Stack
 
 
@@ -19,7 +20,7 @@ def before_activity_control(context: dict[str, Any], **_: Any) -> None:
 def after_activity_control(context: dict[str, Any], state: dict[str, Any], **_: Any) -> None:
     """An action or a probe has ended; `state` is its entry in the journal."""
     failed = state.get("status") != "succeeded" or state.get("tolerance_met") is False
-    _stamp(context, "fail" if failed else "ok", edge="end", problem=str(state.get("exception", ""))[-300:])
+    _stamp(context, "fail" if failed else "ok", edge="end", problem=hidden(str(state.get("exception", "")))[-300:])
 
 
 def _stamp(context: dict[str, Any], outcome: str, **detail: str) -> None:

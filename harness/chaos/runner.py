@@ -8,12 +8,13 @@ exit code says only whether a journal was written.
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
 
 from harness.stack.process import heed_signals
-from harness.stack.secrets import masked
+from harness.stack.secrets import hidden, masked
 
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 
@@ -32,6 +33,8 @@ def main(experiment_file: Path, journal_file: Path) -> int:
     from chaoslib.types import Strategy
 
     configure_logger()
+    for handler in logging.getLogger("chaostoolkit").handlers:
+        handler.addFilter(_without_secrets)
     experiment = load_experiment(str(experiment_file))
     experiment.setdefault("controls", []).append(
         {"name": "harness", "provider": {"type": "python", "module": "harness.chaos.controls"}}
@@ -41,6 +44,14 @@ def main(experiment_file: Path, journal_file: Path) -> int:
     scratch.write_text(json.dumps(masked(journal), default=str, indent=1))
     scratch.rename(journal_file)
     return 0
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Have a line of Chaos Toolkit's log, which becomes one of the run, quote no secret of the experiment."""
+    record.msg, record.args = hidden(record.getMessage()), ()
+    if record.exc_info:
+        record.exc_text, record.exc_info = hidden(logging.Formatter().formatException(record.exc_info)), None
+    return True
 
 
 if __name__ == "__main__":

@@ -45,9 +45,11 @@ def summarized(run: Path) -> Summary:
 
 def _write(run: Path, found: Summary) -> None:
     for name, write in (("results.json", as_json.write), ("junit.xml", junit.write)):
+        scratch = run / f"{name}.new"  # whatever has the name, such as a link to evidence, is not written through
         try:
-            with open(run / name, "w") as out:
+            with open(scratch, "w") as out:
                 write(found, out)
+            scratch.replace(run / name)
         except OSError as error:
             raise EvidenceError(f"{run / name}: the report could not be written: {error.strerror}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.verdict import Result, Verdict, worst
 
-CAUSES = ("injected", "recorded")  # the checks of the experiments and of the record themselves
+CAUSES = ("ended", "injected", "recorded")  # the checks of the run, of the experiments and of the record themselves
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Summary:
 
     @property
     def ordered(self) -> list[Result]:
-        """The results, each cause before what follows from it: first whether the record and the experiments can be
-        relied on, then what was seen in them."""
+        """The results, each cause before what follows from it: first whether the run ended, and whether the record and
+        the experiments can be relied on, then what was seen in them."""
         return sorted(self.results, key=lambda result: result.check not in CAUSES)
 
     def of(self, verdict: Verdict) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def judge(run: Path) -> Judged:
 
     A run that did not end gets no verdict: it was cut off, which is not the service's doing.
     """
-    if not any((run / name).exists() for name in (SEAL, "events.jsonl", "plan.yaml", "environment.json")):
+    if not any(os.path.lexists(run / name) for name in (SEAL, "events.jsonl", "plan.yaml", "environment.json")):
         raise UsageError(f"{run}: not a run's folder; `ls runs/` shows the stored runs")
     sealed = _sealed(run)
     try:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.document import text_of
 from harness.errors import UsageError
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
 from harness.stack import yamltext
-from harness.stack.secrets import hidden, masked
+from harness.stack.secrets import hidden_file, masked
 from harness.stack.tools import Tools
 
 
@@ -40,8 +41,8 @@ def open_run(plan: Plan, tools: Tools, runs: Path) -> Path:
     for i, (file, folder) in enumerate([*stored, (plan.path, "")]):
         copy = run / folder / (file.name if folder else "gate.yaml")
         copy = copy.with_name(f"{i + 1}-{file.name}") if copy.exists() else copy
-        text = file.read_text(encoding="utf-8-sig")
-        copy.write_text(text if folder == "rules" else hidden(text, paths=False))
+        text = text_of(file)
+        copy.write_text(text if folder == "rules" else hidden_file(text, as_json=file.suffix == ".json"))
     production = Path(plan.service.monitoring.alertmanager)
     (run / "production-alertmanager.yaml").write_text(yamltext.dump(masked(yamltext.read(production))))
     (run / "journals").mkdir()

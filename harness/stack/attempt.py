@@ -87,6 +87,8 @@ def ask(
         ok, reason = False, str(failed)
     except OSError as error:
         ok, reason = False, error.strerror or str(error)
+    except ValueError:  # as that of a label of more than 63 characters
+        ok, reason = False, f"no address: {getattr(action, 'host', None)}"
     return Response(ok, status, time.monotonic() - began, reason[:REASON_AT_MOST])
 
 

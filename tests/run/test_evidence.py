@@ -12,12 +12,14 @@ from stored_run import write
 
 from harness.cli.main import main
 from harness.history import ROW
+from harness.plan.stored import VERSION
 from harness.stack.ledger import Ledger, heal
 
 READ = (
     "events.jsonl", "probes.jsonl", "notifications.jsonl", "samples.jsonl.gz", "requests-load.bin", "replays.json",
     "journals/sham.json", "plan.yaml", "seal.json",
 )  # fmt: skip
+PRESENT = f"version: {VERSION}".encode()  # in plan.yaml
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ DAMAGE = {  # in an unsealed run, so that only its content can show it: file, ch
     "a journal that is a list": ("journals/sham.json", lambda d: b"[]", "journals/sham.json: does not hold what"),
     "a plan that is not YAML": ("plan.yaml", lambda d: d + b"\n{", "plan.yaml:"),
     "a plan that is no mapping": ("plan.yaml", lambda d: b"[]", "plan.yaml:1: is not a stored plan"),
-    "a plan of another version": ("plan.yaml", lambda d: d.replace(b"version: 3", b"version: 9"), "is of version 9"),
+    "a plan of another version": ("plan.yaml", lambda d: d.replace(PRESENT, b"version: 9"), "is of version 9"),
     "a plan with a check of no kind": ("plan.yaml", lambda d: d.replace(b"check: quiet", b"check: quite"), "checks[1]"),
     "a plan without a part": ("plan.yaml", lambda d: d.replace(b"experiments:", b"experiment:"), "what no run writes"),
 }  # fmt: skip
@@ -309,6 +311,25 @@ def test_what_is_no_run_is_exit_2(tmp_path, check, make):
     assert not (tmp_path / "there/results.json").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000])
+def test_a_name_that_no_folder_can_have_is_exit_2(tmp_path, check, name):
+    code, said = check(tmp_path / name)
+    assert code == 2 and "not a run's folder" in said
+
+
+@pytest.mark.parametrize("file", ["results.json", "junit.xml"])
+def test_a_report_is_written_beside_what_has_its_name_and_not_through_it(run, check, file):
+    """A link to evidence, which would be overwritten, or a named pipe, which nobody reads."""
+    for make in (lambda path: path.symlink_to("plan.yaml"), os.mkfifo):
+        folder = run("green")
+        (folder / file).unlink(missing_ok=True)
+        make(folder / file)
+        for _ in range(2):
+            assert check(folder)[0] == 0
+        assert (folder / file).is_file() and not (folder / file).is_symlink()
+        assert not list(folder.glob("*.new"))
+
+
 def test_a_run_that_was_cut_off_has_no_verdict_and_says_how_far_it_came(run, check):
     """(h19) Whatever was found until then is told, and is no verdict; of the phase that was cut off nothing is."""
     for name in ("cut off", "red, cut off"):
@@ -319,6 +340,7 @@ def test_a_run_that_was_cut_off_has_no_verdict_and_says_how_far_it_came(run, che
         assert (
             "  FAIL" not in said and "  PASS" not in said and "what was seen until then: 0 % of 1,170 requests" in said
         )
+        assert " ".join(said.splitlines()[2].split()).startswith("? the run the run did not end"), "its cause"
         stored = json.loads((folder / "results.json").read_text())
         assert stored["exit_code"] == 3 and {r["verdict"] for r in stored["results"]} == {"INCONCLUSIVE"}
         assert 'failures="0"' in (folder / "junit.xml").read_text()

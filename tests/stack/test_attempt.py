@@ -250,6 +250,13 @@ def test_a_number_is_the_port_that_is_asked_and_a_name_the_components_own():
             assert not refused.ok and "refused" in refused.reason.lower() and refused.status == 0
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "a]b", "[::1]", "127.0.0.1:80"])
+def test_a_host_that_is_no_address_is_a_failure(host):
+    for probe in (Probe(httpGet={"host": host}), Probe(tcpSocket={"host": host})):
+        got = ask(1, probe, 1)
+        assert (got.ok, got.status) == (False, 0) and got.reason, got
+
+
 def test_a_tcp_connection_is_success_whatever_is_spoken_there():
     with serving(lambda path: b"", HELD) as (port, _):
         got = ask(port, Probe(tcpSocket={}), 1)

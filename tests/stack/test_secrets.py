@@ -1,16 +1,20 @@
 """No secret of a configuration is in what is stored of it or said about it; its structure stays."""
 
+import io
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.chaos.runner import _without_secrets
 from harness.plan.plan import load
 from harness.run.folder import open_run
 from harness.stack import tools
 from harness.stack.amtool import known
-from harness.stack.secrets import HIDDEN, hidden, masked, secrets_of, shown_url
+from harness.stack.secrets import HIDDEN, hidden, hidden_file, masked, secrets_of, shown_url
 from harness.stack.yamltext import read
 
 CONFIG = """
@@ -130,3 +134,76 @@ def test_messages_hide_what_looks_like_a_secret(text):
 def test_an_address_shows_its_host_alone():
     assert shown_url("https://u:p@h.example.org:1/a?b#c") == f"https://{HIDDEN}@h.example.org:1/{HIDDEN}?{HIDDEN}"
     assert shown_url("u:p@h.example.org:1/a") == "h.example.org:1"
+    assert shown_url("https://h.example.org/") == "https://h.example.org"
+
+
+@pytest.mark.parametrize(
+    "address", ["hxxp:// S1", "https://h/a b/S1", "https://h/a'S1", "https://u:S1 S2@h/x", "https://h/<S1>", "://S1"]
+)
+def test_of_an_address_that_is_none_nothing_is_shown_that_may_be_a_secret(address):
+    config = {"global": {"slack_api_url": address}}
+    assert not names_of(str(masked(config))) and secrets_of(config) == {address}
+    assert not names_of(hidden(f'parse "{address}": invalid', secrets_of(config)))
+
+
+FILE = """
+a: {token: "two S1", "--password": 'it''s S2', key: S3} # api_key=S4
+secrets:
+  \u00e4\U0001f600: {id: S5, n: 12, file: "a \\"S6\\""}
+password: |
+  S7
+  S8
+
+next: kept
+passphrase: &one correct horse S9
+pwd: [S10, {x: S11}]
+auth: !!str S12
+headers: {Authorization: S13, X: *one}
+token_file: kept
+url: https://u:S14@h.example.org/S15?x=S16
+text: call it with --token S17, or https://h.example.org/kept?t=S18, or /kept?t=S19
+token:
+"""
+
+
+@pytest.mark.parametrize("text", [FILE, FILE.replace("\n", "\r\n"), json.dumps(yaml.safe_load(FILE), indent="\t")])
+def test_a_file_is_stored_without_its_secrets_wherever_they_stand(text):
+    as_json = text.startswith("{")
+    stored = hidden_file(text, as_json)
+    assert not names_of(stored), stored
+    assert (json.loads if as_json else yaml.safe_load)(stored)["next"] == "kept"
+    assert stored.count("kept") == text.count("kept") and f"https://{HIDDEN}@h.example.org/{HIDDEN}?" in stored
+
+
+def test_what_is_no_yaml_is_hidden_as_text():
+    assert hidden_file("a: [\ntoken: S1") == f"a: [\ntoken: {HIDDEN}"
+
+
+def test_the_arguments_in_a_journal_are_hidden_as_text():
+    journal = {
+        "run": [{"arguments": "--password S1 -H 'Authorization: Bearer S2'", "exception": ["GET /x?t=S3 failed"]}]
+    }
+    assert not names_of(json.dumps(masked(journal)))
+
+
+def test_a_log_of_chaos_toolkit_quotes_no_secret():
+    handler = logging.StreamHandler(out := io.StringIO())
+    handler.addFilter(_without_secrets)
+    try:
+        raise ValueError("https://u:S1@h.example.org failed")
+    except ValueError as error:
+        wrong = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("chaostoolkit", logging.ERROR, "", 1, "%s failed", ("http://u:S2@h/x?t=S3",), wrong)
+    handler.handle(record)
+    assert "h.example.org" in out.getvalue() and not names_of(out.getvalue())
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-8-sig"])
+def test_a_run_stores_files_in_every_encoding_that_is_read(tmp_path, coding):
+    plan = load(Path(__file__).parents[2] / "gate.yaml")
+    (tmp_path / "rules.yaml").write_text("groups: [{name: \u00e4, rules: []}]\n", encoding=coding)
+    (tmp_path / "gate.yaml").write_text("token: S1\n", encoding=coding)
+    plan = replace(plan, rules=(tmp_path / "rules.yaml",), path=tmp_path / "gate.yaml", workdir=tmp_path)
+    run = open_run(plan, tools.find(), tmp_path / "runs")
+    assert (run / "rules/rules.yaml").read_text() == "groups: [{name: \u00e4, rules: []}]\n"
+    assert (run / "gate.yaml").read_text() == f'token: "{HIDDEN}"\n'
