@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from harness.checks.parameters import KeptShare, LostShare, Percentile
 from harness.parameters import Duration, Strict
 
@@ -18,7 +20,7 @@ class AvailabilityObjective(Strict):
 class LatencyObjective(Strict):
     """A percentile of the response time."""
 
-    target: Duration
+    target: Duration = Field(gt=0)
     percentile: Percentile
     measurement: Literal["response_time"] = "response_time"
 

@@ -292,10 +292,19 @@ Port = Annotated[int | str, PlainValidator(_port)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]  # as Kubernetes keeps them
 
 
+def _from_root(path: str) -> str:
+    if "://" in path:
+        raise ValueError("must be a path, not a URL; say host, port and scheme apart")
+    return path if path.startswith("/") else f"/{path}"
+
+
+ProbePath = Annotated[str, AfterValidator(_from_root)]  # Kubernetes takes it without its first slash, and nothing for /
+
+
 class HttpGet(Strict):
     """A probe's HTTP request."""
 
-    path: str = Field("/", pattern="^/")
+    path: ProbePath = "/"
     port: Port | None = None  # the component's own, also for any name; a number is asked as it is
     host: str | None = Field(None, min_length=1)  # in place of this one
     scheme: Literal["HTTP", "HTTPS"] = "HTTP"
@@ -323,7 +332,7 @@ class Probe(Strict):
     tcpSocket: TcpSocket | None = None
     exec: Exec | None = None
     grpc: Any = None
-    path: str | None = Field(None, pattern="^/")
+    path: ProbePath | None = None
     scheme: Literal["HTTP", "HTTPS"] = "HTTP"
     httpHeaders: list[HttpHeader] = Field(default_factory=list)
     periodSeconds: Whole = Field(10, ge=1)

@@ -8,7 +8,7 @@ import yaml
 
 from harness.errors import PlanError
 from harness.plan import plan as planning
-from harness.stack.spec import Access, DependencySpec, HttpHeader, Metrics, ReadyTest, filled
+from harness.stack.spec import Access, DependencySpec, HttpHeader, Metrics, Probe, ReadyTest, filled
 
 ROOT = Path(__file__).parents[2]
 
@@ -199,7 +199,6 @@ MISTAKES = {
     "grpc": (probe("liveness", grpc={"port": 1}), "probes.liveness.grpc: is not asked here; have a client of"),
     "a misspelt handler": (probe(httpget={"path": "/"}), "readiness.httpget: unknown key; did you mean httpGet?"),
     "a misspelt key in one": (probe(httpGet={"pth": "/"}), "probes.readiness.httpGet.pth: unknown key; did you mean"),
-    "a relative path": (probe(httpGet={"path": "x"}), "probes.readiness.httpGet.path: string should match"),
     "a port of 0": (probe(httpGet={"port": 0}), "httpGet.port: must be a number from 1 to 65535, or a name"),
     "too high a port for a probe": (probe(tcpSocket={"port": 65536}), "tcpSocket.port: must be a number from 1 to"),
     "a number as text": (probe(tcpSocket={"port": "8080"}), "tcpSocket.port: must be a number from 1 to 65535"),
@@ -215,6 +214,7 @@ MISTAKES = {
         probe(exec={"command": ["curl", "localhost:{prot}"]}),
         "probes.readiness.exec.command[1]: unknown placeholder {prot}; did you mean port?",
     ),
+    "an address for a path": (probe(path="http://x/health"), "readiness.path: must be a path, not a URL; say host, po"),
     "a period of 0": (readiness(periodSeconds=0), "readiness.periodSeconds: input should be greater"),
     "a period of nearly 2": (readiness(periodSeconds=1.5), "readiness.periodSeconds: input should be a valid integer"),
     "a period as text": (readiness(periodSeconds="2"), "readiness.periodSeconds: input should be a valid integer"),
@@ -363,3 +363,10 @@ def test_metrics_may_have_a_port_of_their_own(project):
     assert load(project, metrics={"port": 9090, "path": "/m"}).service.metrics.port == 9090
     service = load(project, start={"command": "serve {port} --metrics {metrics_port}"}).service
     assert service.takes_metrics_port and not load(project).service.takes_metrics_port
+
+
+@pytest.mark.parametrize(("written", "asked"), [("/health", "/health"), ("health", "/health"), ("", "/")])
+@pytest.mark.parametrize("form", ["short", "httpGet"])
+def test_a_path_is_from_the_root_as_kubernetes_takes_it(written, asked, form):
+    probe = Probe(path=written) if form == "short" else Probe(httpGet={"path": written})
+    assert probe.action.path == asked
