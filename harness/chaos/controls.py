@@ -8,7 +8,7 @@ from typing import Any
 from harness.chaos.actions import EXPERIMENT
 from harness.errors import HarnessError
 from harness.eventlog import append
-from harness.stack.secrets import hidden
+from harness.masking import hidden
 from harness.stack.stack import Stack
 
 

@@ -13,8 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
+from harness.masking import hidden, masked
 from harness.stack.process import heed_signals
-from harness.stack.secrets import hidden, masked
 
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 

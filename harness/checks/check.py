@@ -106,6 +106,10 @@ class Check:
         """What must be asked or run to have its evidence."""
         return ()
 
+    def to_store(self) -> Self:
+        """The check as it is stored: one that may hold a secret leaves it out, and is judged the same."""
+        return self
+
     def without(self, phase: str) -> Self | None:
         """The same check where a phase does not take place; None where nothing is left of it."""
         if phase == self.phase or self.judges_results:

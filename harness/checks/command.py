@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from harness.checks.check import Check, Execution, NoEvidence
 from harness.checks.parameters import Parameters
 from harness.history import History
+from harness.masking import hidden_arguments
 from harness.parameters import Duration
 from harness.units import duration
 from harness.verdict import Result, Verdict
@@ -38,7 +39,10 @@ class Command(Check):
 
     @property
     def subject(self) -> str:
-        return shlex.join(self.run)
+        return shlex.join(hidden_arguments(self.run))
+
+    def to_store(self) -> Command:
+        return replace(self, run=hidden_arguments(self.run))
 
     def asks(self) -> tuple[Execution, ...]:
         return (Execution(self.run, self.timeout_s),)
@@ -46,9 +50,14 @@ class Command(Check):
     def judge(self, history: History) -> Result:
         """By its exit code; INCONCLUSIVE where it did not run to its end."""
         since = max((e.at for e in history.of("run", "phase")), default=0.0)  # what ran before is of an earlier run
-        ran = [e for e in history.of("run", "command") if e.at >= since and tuple(e.detail.get("argv", ())) == self.run]
+        shown = hidden_arguments(self.run)
+        ran = [e for e in history.of("run", "command") if e.at >= since]
+        ran = [e for e in ran if hidden_arguments(e.detail.get("argv", ())) == shown]
         if not ran:
             raise NoEvidence("no outcome of the command is stored", "run the gate again")
+        if len({(e.detail.get("exit_code"), e.detail.get("error")) for e in ran}) > 1:  # alike but for a secret, say
+            why = f"{len(ran)} commands that are shown alike ended differently"
+            raise NoEvidence(why, "let each have an argument of its own that is no secret")
         if problem := ran[-1].detail.get("error"):
             raise NoEvidence(f"the command {problem}", "try it by hand with the run's folder as its last argument")
         code, took = ran[-1].detail["exit_code"], duration(ran[-1].took or 0.0)

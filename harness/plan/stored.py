@@ -63,6 +63,7 @@ def stored(value: Any) -> Any:
     if isinstance(value, Alert):
         return asdict(value)
     if isinstance(value, Check):
+        value = value.to_store()
         return {"check": value.kind, **{f.name: stored(getattr(value, f.name)) for f in fields(value)}}
     return value
 

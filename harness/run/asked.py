@@ -13,6 +13,7 @@ import httpx
 from harness.checks.check import Check, Execution, Query
 from harness.errors import StackError
 from harness.eventlog import Log
+from harness.masking import hidden_arguments
 from harness.stack import watchdog
 from harness.stack.process import Pid, end_members, identify, spawn
 
@@ -38,9 +39,11 @@ def run_commands(checks: Iterable[Check], run: Path, log: Log, cwd: Path | None 
         began = time.monotonic()
         found = _outcome(ask, output.stem, run.resolve(), cwd)
         lines = output.read_text(errors="replace").splitlines()[-LAST_LINES:] if output.exists() else []
-        about = {"argv": ask.argv, "output": [line[:LINE_AT_MOST] for line in lines], "log": f"logs/{output.name}"}
+        about = {"output": [line[:LINE_AT_MOST] for line in lines], "log": f"logs/{output.name}"}
         outcome = "unknown" if "error" in found else "fail" if found["exit_code"] else "ok"
-        log.event("run", "command", outcome, took=time.monotonic() - began, **about, **found)
+        log.event(
+            "run", "command", outcome, took=time.monotonic() - began, argv=hidden_arguments(ask.argv), **about, **found
+        )
 
 
 def _value(prometheus_url: str, query: str, at: float) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from typing import Any
 import harness
 from harness.document import text_of
 from harness.errors import UsageError
+from harness.masking import hidden_file, masked
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
 from harness.stack import yamltext
-from harness.stack.secrets import hidden_file, masked
 from harness.stack.tools import Tools
 
 

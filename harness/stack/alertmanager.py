@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import PlanError
+from harness.masking import hidden, shown_url
 from harness.stack.matchers import unquoted
 from harness.stack.messages import ALERTS_FIELD, RECEIVER_FIELD, coded
 from harness.stack.relay import moment
 from harness.stack.routing import sends_resolved
-from harness.stack.secrets import hidden, shown_url
 from harness.units import listed, prometheus_ms
 
 GROUP_TIMES = {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"}  # with Alertmanager's defaults

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.document import shown
 from harness.errors import ToolMissing
-from harness.stack.secrets import hidden, secrets_of
+from harness.masking import hidden, secrets_of
 from harness.stack.yamltext import Text, dump, lines, read
 
 # Fields that came after 0.25, by where they may stand.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.errors import StackError
+from harness.masking import hidden
 from harness.stack.process import Child
-from harness.stack.secrets import hidden
 from harness.stack.spec import ReadyTest, filled
 
 POLL_S = 0.05

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StackError, UsageError
+from harness.masking import hidden
 from harness.stack import alertmanager, amtool, ledger, prometheus, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
 from harness.stack.component import Component
@@ -27,7 +28,6 @@ from harness.stack.ledger import PRIVATE
 from harness.stack.prober import Execute
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
-from harness.stack.secrets import hidden
 from harness.stack.service import Service
 from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack

@@ -5,6 +5,7 @@ from harness.eventlog import Event
 from harness.history import History
 
 AUDIT = Command(("python", "audit.py"))
+SECRET = Command(("audit", "--token", "S3CRET"))
 
 
 def ran(exit_code=None, *output, argv=("python", "audit.py"), **more):
@@ -27,8 +28,16 @@ CASES = [
         INCONCLUSIVE,
         "no outcome",
     ),
+    ("its secret is not stored", SECRET, ran(0, argv=("audit", "--token", "<secret>")), PASS, "exit code 0"),
+    ("two are shown alike", AUDIT, history(*ran(0).events, *ran(1).events), INCONCLUSIVE, "2 commands that are shown"),
+    ("two alike ended alike", AUDIT, history(*ran(1).events, *ran(1).events), FAIL, "exit code 1"),
     ("another was", AUDIT, ran(0, argv=("true",)), INCONCLUSIVE, "no outcome"),
 ]
+
+
+def test_a_secret_argument_is_neither_stored_nor_shown():
+    kept = SECRET.to_store()
+    assert "S3CRET" not in f"{kept} {SECRET.subject}" and kept.to_store() == kept and kept.subject == SECRET.subject
 
 
 @table(CASES)

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from harness.chaos.runner import _without_secrets
+from harness.masking import HIDDEN, hidden, hidden_arguments, hidden_file, masked, secrets_of, shown_url
 from harness.plan.plan import load
 from harness.run.folder import open_run
 from harness.stack import tools
 from harness.stack.amtool import known
-from harness.stack.secrets import HIDDEN, hidden, hidden_file, masked, secrets_of, shown_url
 from harness.stack.yamltext import read
 
 CONFIG = """
@@ -207,3 +207,11 @@ def test_a_run_stores_files_in_every_encoding_that_is_read(tmp_path, coding):
     run = open_run(plan, tools.find(), tmp_path / "runs")
     assert (run / "rules/rules.yaml").read_text() == "groups: [{name: \u00e4, rules: []}]\n"
     assert (run / "gate.yaml").read_text() == f'token: "{HIDDEN}"\n'
+
+
+def test_the_argument_after_an_option_for_a_secret_is_hidden():
+    argv = ("audit", "--api-token", "S", "--token=S", "--limit", "5", "https://u:S@h/x?key=S", "--password", "")
+    shown = hidden_arguments(argv)
+    assert "S" not in "".join(shown) and shown[4:6] == ("--limit", "5") and hidden_arguments(shown) == shown
+    text = "checks:\n- command: [audit, --token, S, --limit, 5]\n"
+    assert yaml.safe_load(hidden_file(text)) == {"checks": [{"command": ["audit", "--token", HIDDEN, "--limit", 5]}]}

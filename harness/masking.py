@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -29,6 +29,7 @@ _NAME = r"[\w-]*(?:password|passwd|passphrase|token|secret|credential|api[-_]?ke
 _ASSIGNED = re.compile(
     rf"((?:{_NAME}[\"']?\s*[=:]|--{_NAME})\s*[\"']?)(?:(?:Bearer|Basic|Token)\s+)?[^\s\"',;&]++(?<!:)", re.I
 )
+_OPTION = re.compile(rf"-{{1,2}}{_NAME}", re.I)
 _QUERY = re.compile(r"([?&][\w.~%-]+=)[^\s\"'`<>&)]+")  # also of a path alone
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")  # an anchor and a tag
 _COMMENT = re.compile(r"#[^\r\n]*")
@@ -66,7 +67,8 @@ def _masked(value: Any, key: str, secret: bool = False) -> Any:
         inside = secret or key in _SECRET_PART or bool(_SECRET_KEY.search(key))
         return {k: _masked(v, k, inside and k not in _OPEN_IN_PART) for k, v in value.items()}
     if isinstance(value, list):
-        return [_masked(v, key, secret) for v in value]
+        options = ("", *(v if isinstance(v, str) else "" for v in value))
+        return [_masked(v, key, secret or _is_option(o)) for o, v in zip(options, value, strict=False)]
     if value is None or isinstance(value, bool) or not str(value) or key.endswith("_file"):
         return value
     if secret or _SECRET_KEY.search(key):
@@ -107,6 +109,21 @@ def hidden(text: str, known: Iterable[str] = (), paths: bool = True) -> str:
     return _ASSIGNED.sub(rf"\1{HIDDEN}", _SCHEME.sub(rf"\1 {HIDDEN}", text))
 
 
+def _is_option(argument: str) -> bool:
+    """Whether the argument of a command line that follows this one is a secret."""
+    return _OPTION.fullmatch(argument) is not None
+
+
+def hidden_arguments(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line without what looks like a secret: also the argument that follows an option like `--token`. What it
+    gives stays the same when it is given that again."""
+    before = ("", *argv)
+    return tuple(
+        HIDDEN if _is_option(option) and argument else hidden(argument, paths=False)
+        for option, argument in zip(before, argv, strict=False)
+    )
+
+
 def hidden_file(text: str, as_json: bool = False) -> str:
     """The text of a YAML or JSON file with its secrets replaced where they stand; comments and lines are kept.
 
@@ -145,8 +162,9 @@ def _shown(node: yaml.Node, key: str = "", secret: bool = False) -> Iterator[tup
             yield from _shown(name)
             yield from _shown(value, word, inside and word not in _OPEN_IN_PART)
     elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _shown(item, key, secret)
+        options = ("", *(item.value if isinstance(item, yaml.ScalarNode) else "" for item in node.value))
+        for option, item in zip(options, node.value, strict=False):
+            yield from _shown(item, key, secret or _is_option(option))
     else:
         nothing = node.tag.rpartition(":")[2] in ("null", "bool")
         shown = node.value if nothing else _masked(node.value, key, secret)
