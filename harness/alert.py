@@ -32,7 +32,7 @@ class Alert:
         """Whether an alert with these labels, `alertname` among them, comes from this rule.
 
         Where several rules of the name fit, it comes from the one that gives the most labels: a rule without a severity
-        does not own the alerts of one with `severity: critical`. `disputed` are those of which that cannot be told.
+        does not own the alerts of one with `severity: critical`. `disputed` are those of which it is not known.
         """
         if labels.get(NAME) != self.name or not _fit(self.labels, labels):
             return False

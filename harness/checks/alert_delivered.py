@@ -132,7 +132,7 @@ class AlertDelivered(Check):
             or (self.rewritten and self.alert.others)
             or (self.templated and "severity" in self.rewritten)
         ):
-            why = f"Prometheus may change {listed(self.rewritten)} of an alert it sends, so its rule cannot be told"
+            why = f"Prometheus may change {listed(self.rewritten)} of an alert it sends, so its rule is not known"
             raise NoEvidence(why, "let external_labels and alert_relabel_configs leave alone what tells rules apart")
         firing = self._firing(history, moments)
         if not firing:

@@ -34,7 +34,7 @@ def summarized(run: Path) -> Summary:
     """A stored run, judged. Raises UsageError if the folder is no run's, EvidenceError if its evidence is damaged."""
     judged = judge(run)
     if judged.history.ended and not judged.sealed and not (run / "owner.json").exists():
-        complain(f"{near(run)} is not sealed, so whether it was edited since cannot be told")
+        complain(f"{near(run)} is not sealed, so it is not known whether it was edited since")
     try:
         return summary(judged)
     except Exception as error:

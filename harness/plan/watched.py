@@ -104,7 +104,7 @@ def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, pro
 
 
 def production_files(gate: Path) -> tuple[list[Path], Path | None]:
-    """The rule files and the Alertmanager configuration of a plan with mistakes, as far as they can be told."""
+    """The rule files and the Alertmanager configuration of a plan with mistakes, as far as they are known."""
     service = _section(_data(gate), "service", str)
     beside = (gate.parent / service).parent if service else gate.parent
     monitoring = _section(_data(gate.parent / service) if service else None, "monitoring", dict) or {}

@@ -97,7 +97,7 @@ def _read(entry: Entry, of: Sequence[Entry]) -> list[Entry]:
 
 
 def _may_select(selector: Any, entry: Entry) -> bool:
-    """Whether a selector may find what a rule makes, as far as that can be told from the rule. One that names no metric
+    """Whether a selector may find what a rule makes, as far as the rule shows it. One that names no metric
     is not meant for alerts, though it may find them, unless it selects by what only they have."""
     matchers = [*selector.matchers.matchers, *(m for some in selector.matchers.or_matchers for m in some)]
     for_alerts = any(m.name in (NAME, "alertstate") or (m.name == "__name__" and "ALERTS" in m.value) for m in matchers)

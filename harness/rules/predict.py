@@ -53,7 +53,7 @@ def detection_bounds(
 
 
 def _windows_s(expr: str, records: dict[str, RecordingRule], evaluation_s: float) -> float | None:
-    """How long at most until all of what an alert's expression looks at lies in the fault; None: cannot be told."""
+    """How long at most until all of what an alert's expression looks at lies in the fault; None: not known."""
     tree = parse(expr)
     if not all(_threshold(part) for part in _conjuncts(tree)) or not all(_settles(node) for node in walk(tree)):
         return None

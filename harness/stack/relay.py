@@ -63,7 +63,7 @@ def started(port: int) -> float:
 
 
 def over_before(alert: dict[str, Any], since: float) -> bool:
-    """Whether an alert ended before a moment. One that fires ends in the future, by when it is to be told of again."""
+    """Whether an alert ended before a moment. One that fires ends in the future, by when it is sent again."""
     return "endsAt" in alert and moment(alert["endsAt"]) < since
 
 

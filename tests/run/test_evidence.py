@@ -92,7 +92,7 @@ def test_a_sealed_run_is_judged_as_often_as_one_likes_with_the_same_reports(run,
 @pytest.mark.parametrize("name", ["green, unsealed", "red, unsealed"])
 def test_a_run_of_an_older_harness_is_judged_with_a_remark(run, check, name):
     code, said = check(run(name))
-    assert code == ("red" in name) and "is not sealed, so whether it was edited since cannot be told" in said
+    assert code == ("red" in name) and "is not sealed, so it is not known whether it was edited since" in said
 
 
 DAMAGE = {  # in an unsealed run, so that only its content can show it: file, change, what is said
