@@ -42,7 +42,7 @@ def test_routes_that_amtool_rejects(planned):
 
 def test_several_mistakes_in_several_files_at_once(planned):
     planned.replace("gate.yaml", "45/s", "45")
-    planned.replace("service/service.yaml", "/health/live", "health/live")
+    planned.replace("service/service.yaml", "/health/live", "http://live")
     code, said = told(planned, "gate")
     assert code == 2 and "2 problems" in said and "gate.yaml:" in said and "service.yaml:" in said, said
 
