@@ -4,7 +4,7 @@ A run's folder holds it as files (one writer each, so that a killed run stays re
 each is there and whole; of any other, what was being written last may be cut short, and nothing else may be:
 
     events.jsonl          Event, one JSON list a line
-    requests-NAME.bin     ROW, one fixed-width record a request, one file a generator
+    requests-NAME.rows    ROW, one fixed-width record a request, one file a generator (.bin: ROW_1)
     probes.jsonl          ProbeAnswer, every raw answer the probe emulator got
     notifications.jsonl   Notification, everything the receivers were sent
     samples.jsonl.gz      Series, what Prometheus stored
@@ -49,7 +49,7 @@ class Outcome(IntEnum):
 OF_EVERY_RUN = (  # the files that each run that came to its end has
     "plan.yaml",
     "environment.json",
-    "requests-load.bin",
+    "requests-load.rows",
     "probes.jsonl",
     "notifications.jsonl",
     "samples.jsonl.gz",
@@ -61,7 +61,7 @@ SLOW_CLIENT = 1 << 15  # in the step of a row: its client is slow or aborts, so 
 EXPECTS_STATUS = 1 << 14  # in the step of a row: its request states which statuses it expects
 
 
-ROW = np.dtype(
+ROW_1 = np.dtype(  # of the first version: of a run before it was recorded which picture was asked about
     [
         ("seq", "<u4"),  # position in the schedule, from 0; all requests of one visit share it
         ("step", "<u2"),  # which of the scenario's requests it is, from 0; SLOW_CLIENT and EXPECTS_STATUS may be added
@@ -77,6 +77,13 @@ ROW = np.dtype(
         ("first_byte", "<f8"),  # nan when none came
         ("done", "<f8"),  # when its outcome was known
         ("request_id", "S32"),
+    ]
+)
+ROW = np.dtype(
+    [
+        *((name, ROW_1[name]) for name in ROW_1.names),
+        ("probability", "<f4"),  # that the service gave with the class, nan without one
+        ("picture", "<u8"),  # which input it was asked about, the same number in every run; 0 where nobody said
     ]
 )
 
@@ -260,13 +267,12 @@ class History:
         if not open_end:
             records(folder / "events.jsonl", Event)
             for name in OF_EVERY_RUN:
-                regular(folder / name)
+                older = folder / "requests-load.bin"
+                regular(older if name == "requests-load.rows" and older.exists() else folder / name)
         journals, replays = sorted((folder / "journals").glob("*.json")), folder / "replays.json"
         return cls(
             events=sorted(events, key=lambda e: e.at),
-            rows={
-                p.stem.removeprefix("requests-"): read_rows(p, open_end) for p in sorted(folder.glob("requests-*.bin"))
-            },
+            rows={p.stem.removeprefix("requests-"): read_rows(p, open_end) for p in rows_files(folder)},
             probes=records(folder / "probes.jsonl", ProbeAnswer, open_end),
             notifications=records(folder / "notifications.jsonl", Notification, open_end),
             series=records(folder / "samples.jsonl.gz", Series, open_end),
@@ -290,13 +296,24 @@ def _replays(path: Path) -> dict[str, dict[str, Replay]]:
     }
 
 
+def rows_file(run: Path, generator: str = "load") -> Path:
+    """Where the rows of a generator are written."""
+    return run / f"requests-{generator}.rows"
+
+
+def rows_files(run: Path) -> list[Path]:
+    """The files of rows in a run's folder, of any version."""
+    return sorted([*run.glob("requests-*.rows"), *run.glob("requests-*.bin")])
+
+
 def read_rows(path: Path, open_end: bool = True) -> np.ndarray:
-    """The rows of one file. Raises EvidenceError. open_end: its writer may be at work or may have been killed, so that
-    there may be no such file, and its last row may be cut short (it is left out)."""
+    """The rows of one file, whatever its version. Raises EvidenceError. open_end: its writer may be at work or may have
+    been killed, so that there may be no such file, and its last row may be cut short (it is left out)."""
     if open_end and not path.exists():
         return np.empty(0, ROW)
-    whole, rest = divmod(regular(path), ROW.itemsize)
-    rows = np.fromfile(path, ROW, count=whole) if whole else np.empty(0, ROW)
+    stored = _stored_as(path)
+    whole, rest = divmod(regular(path), stored.itemsize)
+    rows = _as_now(np.fromfile(path, stored, count=whole) if whole else np.empty(0, stored))
     if open_end:
         return rows
     if rest:
@@ -309,9 +326,25 @@ def read_rows(path: Path, open_end: bool = True) -> np.ndarray:
 def rows_in(paths: Iterable[Path], at_once: int = 1 << 19) -> Iterator[np.ndarray]:
     """The rows of several files, some at a time: for more of them than memory holds."""
     for path in paths:
+        stored = _stored_as(path)
         with open(path, "rb") as file:
-            while len(rows := np.fromfile(file, ROW, at_once)):
-                yield rows
+            while len(rows := np.fromfile(file, stored, at_once)):
+                yield _as_now(rows)
+
+
+def _stored_as(path: Path) -> np.dtype:
+    return ROW_1 if path.suffix == ".bin" else ROW
+
+
+def _as_now(rows: np.ndarray) -> np.ndarray:
+    """Rows of any version as the present one has them."""
+    if rows.dtype == ROW:
+        return rows
+    now = np.zeros(len(rows), ROW)
+    for name in ROW_1.names:
+        now[name] = rows[name]
+    now["probability"] = np.nan
+    return now
 
 
 def write_series(path: Path, series: Iterable[Series]) -> None:

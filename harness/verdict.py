@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal, NamedTuple
+
+EVIDENCE_AT_MOST = 10
+Kind = Literal["row", "log", "audit", "record", "span", "sample", "notification", "event", "probe"]
 
 
 class Verdict(IntEnum):
@@ -16,6 +21,16 @@ class Verdict(IntEnum):
     def exit_code(self) -> int:
         """0 pass, 3 inconclusive, 1 fail."""
         return {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 3, Verdict.FAIL: 1}[self]
+
+
+class Reference(NamedTuple):
+    """Where in the run's folder something lies that a result rests on; `harness why` prints it."""
+
+    kind: Kind
+    key: str  # of a row, log line, audit record, database record or span: the request's id; of a sample: the series; of
+    # a notification: the receiver; of an event: "SOURCE NAME"; of a probe: "COMPONENT PROBE"
+    at: float = math.nan  # Unix seconds; nan: at any time
+    until: float = math.nan  # where it is a stretch of time
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,7 @@ class Result:
     severity: str = ""  # of that alert
     experiment: str = ""  # the experiment whose consequences were judged, if any
     timings: Mapping[str, float] = field(default_factory=dict, hash=False)  # production seconds, whatever the verdict
+    evidence: tuple[Reference, ...] = ()  # some of what it rests on, the most telling first; EVIDENCE_AT_MOST of them
 
 
 def worst(results: Iterable[Result]) -> Verdict:

@@ -5,6 +5,7 @@ protocol changes nothing but the address.
 """
 
 import json
+import math
 import struct
 from typing import ClassVar
 
@@ -47,8 +48,9 @@ class InferenceProtocol(OpenModelUser):
     def request(self, k: int) -> Request:
         return self.questions[k % len(self.questions)]
 
-    def predicted(self, response: Response) -> int:
+    def predicted(self, response: Response) -> tuple[int, float]:
         try:
-            return int(json.loads(response.body)["outputs"][0]["data"][0] > 0.5)
+            probability = float(json.loads(response.body)["outputs"][0]["data"][0])
         except (ValueError, LookupError, TypeError):
-            return -1
+            return -1, math.nan
+        return int(probability > 0.5), probability

@@ -1,7 +1,7 @@
 """Yesterday again: the arrivals of a recorded hour, at the moments they came, here ten times as fast.
 
 The bundled trace holds a burst, a lull and a second, longer burst. For your own: a file of times in seconds, one a
-line, or the requests-load.bin of any run: `--arrivals replay:runs/ID/requests-load.bin:speed=2`.
+line, or the requests-load.rows of any run: `--arrivals replay:runs/ID/requests-load.rows:speed=2`.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ import time
 
 from chaoslib.exceptions import ActivityFailed
 
+from harness.history import rows_file
 from harness.stack.stack import Stack
 from harness.watch.requests import goodput_over
 
@@ -16,7 +17,7 @@ logger = logging.getLogger("chaostoolkit")
 def goodput(over_s: float = 3, at_least: float = 0.99, within_s: float = 0, at_least_requests: int = 20) -> bool:
     """Whether the share of good requests over the last `over_s` seconds reaches `at_least`, now or at some moment
     within the next `within_s` seconds. Too few requests fail the activity: they show neither."""
-    rows = Stack.current().run / "requests-load.bin"
+    rows = rows_file(Stack.current().run)
     until = time.monotonic() + within_s
     while True:
         good, total = goodput_over(rows, over_s)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
 
 from harness.alert import Alert, selector
 from harness.parameters import Duration, Share, Strict
+from harness.telemetry import Telemetry
 from harness.units import listed, nearest
 
 STEADY = "steady"  # the phase before the first experiment
@@ -160,6 +161,7 @@ class View:
     ways: tuple[tuple[Alert, str, tuple[Way, ...]], ...] = ()  # of each alert, by its severity
     integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
+    telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01

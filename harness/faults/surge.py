@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
+from harness.history import rows_file
 from harness.stack import generator, prometheus
 from harness.stack.process import Pid, identify, spawn
 from harness.stack.stack import Stack
@@ -44,7 +45,7 @@ class Surge(Fault):
             facts["url"],
             arrivals=self.arrivals,
             for_s=self.for_s,
-            rows=stack.run / f"requests-{self.generator}.bin",
+            rows=rows_file(stack.run, self.generator),
             events=stack.run / "events.jsonl",
             name=self.generator,
             **stack.access,

@@ -206,7 +206,7 @@ class sine(_Schedule):
 class replay(_Schedule):
     """The arrivals of a record, `speed` times as fast, the first at the epoch; it ends where the record does.
 
-    The file is the requests-*.bin of an earlier run, or a text of times in seconds, one a line, in any order.
+    The file is the requests-*.rows of an earlier run, or a text of times in seconds, one a line, in any order.
     """
 
     path: str
@@ -330,7 +330,7 @@ def _recorded(path: Path) -> np.ndarray:
     if why := regular(path):
         raise UsageError(f"replay: {path}: {why}")
     try:
-        if path.suffix == ".bin":
+        if path.suffix in (".rows", ".bin"):
             rows = read_rows(path)
             at_s = rows["intended"][rows["turn"] == 0]
         else:

@@ -20,7 +20,7 @@ EXCERPTS, EXCERPT_EVERY_S = 5, 1.0  # how many distinct ones are kept, and how o
 STALL_S = 0.1  # a loop that could not run for longer than this has stalled
 SPAN_S = 1.0  # of the processor's account
 
-_ROW = struct.Struct("<IHHBbbBIIdddd32s")  # ROW, which packs ten times slower through numpy
+_ROW = struct.Struct("<IHHBbbBIIdddd32sfQ")  # ROW, which packs ten times slower through numpy
 assert _ROW.size == ROW.itemsize, "harness.history.ROW changed; change _ROW with it"
 
 
@@ -117,7 +117,7 @@ class Recorder:
     def row(
         self, seq: int, step: int, status: int, outcome: int, expected: int, predicted: int, turn: int,
         bytes_out: int, bytes_in: int, intended: float, sent: float, first_byte: float, done: float, request_id: bytes,
-        kind: int, length: int,
+        probability: float, picture: int, kind: int, length: int,
     ) -> None:  # fmt: skip
         """Add one row, see harness.history.ROW; `kind` and `length` are for the statistics.
 
@@ -126,6 +126,7 @@ class Recorder:
         self._buffer += _ROW.pack(
             seq, step, status, outcome, expected, predicted, turn, bytes_out,
             bytes_in if bytes_in < 0xFFFFFFFF else 0xFFFFFFFF, intended, sent, first_byte, done, request_id,
+            probability, picture,
         )  # fmt: skip
         self._statistics.add(kind, length)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 
@@ -9,7 +10,9 @@ from harness.history import Outcome
 from harness.load import content
 from harness.load.request import Request, Response
 
-Reader = Callable[[Response], int | None]  # the class in a response; below 0 or None: none
+Found = int | tuple[int, float] | None  # the class in a response, or it and its probability; below 0 or None: none
+Reader = Callable[[Response], Found]
+NOTHING = (-1, math.nan)
 
 NO_CLASS, NOT_KEPT = "no readable class", "no class in what is kept of so long a response"
 UNKNOWN_CODING = "a Content-Encoding that the generator cannot undo"
@@ -25,9 +28,10 @@ def plain(request: Request, response: Response) -> bool:
     return not (response.status >= 300 or request.expect_status) and b"content-encoding" not in response.head.lower()
 
 
-def judged(request: Request, response: Response, read: Reader | None) -> tuple[Response, int]:
-    """A complete response with its content decoded and its final outcome, and the class in it, -1 without. Where `read`
-    raises, there is none; but what is a mistake of the scenario, whatever the response, is raised on."""
+def judged(request: Request, response: Response, read: Reader | None) -> tuple[Response, int, float]:
+    """A complete response with its content decoded and its final outcome; the class in it, -1 without, and the
+    probability, nan without. Where `read` raises, there is none; but what is a mistake of the scenario, whatever the
+    response, is raised on."""
     unread = ""
     if not plain(request, response):
         response = _by_status(request, response)
@@ -39,15 +43,15 @@ def judged(request: Request, response: Response, read: Reader | None) -> tuple[R
             if response.outcome == OK:
                 response = response._replace(outcome=Outcome.UNSERVED, error=f"broken {broken}")
         if response.outcome != OK:
-            return response, -1
+            return response, *NOTHING
     if read is None:
-        return response, -1
-    found, why = (-1, "") if unread else _class_in(response, read)
+        return response, *NOTHING
+    (found, probability), why = (NOTHING, "") if unread else _class_in(response, read)
     if found < 0 and request.expected >= 0 and response.status < 300:
         unread = unread or (NOT_KEPT if response.cut else "")
         outcome = Outcome.NOT_READ if unread else Outcome.UNSERVED
         response = response._replace(outcome=outcome, error=unread or NO_CLASS + why)
-    return response, found
+    return response, found, probability
 
 
 def _by_status(request: Request, response: Response) -> Response:
@@ -61,18 +65,19 @@ def _by_status(request: Request, response: Response) -> Response:
     return response
 
 
-def _class_in(response: Response, read: Reader) -> tuple[int, str]:
-    """The class, or -1 and what reading it raised."""
+def _class_in(response: Response, read: Reader) -> tuple[tuple[int, float], str]:
+    """The class and its probability, or NOTHING and what reading them raised."""
     try:
         found = read(response)
-        return (-1, "") if found is None or found < 0 else (found, "")
+        label, probability = found if isinstance(found, tuple) else (found, math.nan)
+        return (NOTHING if label is None or label < 0 else (label, float(probability))), ""
     except (NameError, ImportError):
         raise
     except Exception as error:
         own = (response, getattr(read, "__self__", response))
         if isinstance(error, AttributeError) and any(error.obj is one for one in own):
             raise
-        return -1, f" ({type(error).__name__})"
+        return NOTHING, f" ({type(error).__name__})"
 
 
 def excerpt(request: Request, response: Response, secrets: Iterable[str] = ()) -> str:

@@ -32,6 +32,7 @@ def view(
             "availability": slos.availability and slos.availability.target,
             "latency": slos.latency and (slos.latency.percentile, 1000 * slos.latency.target),
             "error_ratio": slos.error_rate and slos.error_rate.target,
+            "telemetry": watched.service.telemetry,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(

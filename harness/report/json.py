@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.report.summary import Summary, utc
+from harness.verdict import Result
 
-VERSION = 2  # 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names for keys of alerts
+# 2 had no evidence; 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names for keys of alerts.
+VERSION = 3
 RESULT = ("check", "subject", "verdict", "reason", "measured", "bound", "unit", "status", "place", "remedy")
 SCHEMA = Path(__file__).with_name("results.schema.json")
 
@@ -33,11 +35,16 @@ def document(summary: Summary) -> dict[str, Any]:
         "experiments": list(summary.experiments),
         "requests": summary.requests,
         "generator": {"lag_p99_ms": summary.lag_p99_ms},
-        "results": [{name: getattr(r, name) for name in RESULT} | {"verdict": r.verdict.name} for r in summary.results],
+        "results": [_result(r) for r in summary.results],
         "alerts": {name: dict(status) for name, status in summary.alerts.items()},
         "coverage": {severity: dict(tally) for severity, tally in summary.coverage.items()},
         "left_behind": list(summary.left),
     }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    said = {name: getattr(result, name) for name in RESULT}
+    return said | {"verdict": result.verdict.name, "evidence": [one._asdict() for one in result.evidence]}
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.checks import Answers, Recorded, judge_all
 from harness.eventlog import Log
-from harness.history import History, Window, read_rows, write_series
+from harness.history import History, Window, read_rows, rows_file, write_series
 from harness.run.phases import LOAD_UP_WITHIN_S, generating, processor
 from harness.run.session import Session
 from harness.run.view import View, Watcher
@@ -41,7 +41,7 @@ def load_once(
         session.wait(f"load {scenario.stem}", lambda: not load.alive(), for_s + LOAD_UP_WITHIN_S, for_s)
     if load.popen.returncode != 0:
         load.check()
-    rows = read_rows(stack.run / "requests-load.bin")
+    rows = read_rows(rows_file(stack.run))
     rows = rows[rows["intended"] > began]  # earlier loads against this stack lie before it
     # Where nothing was sent the phase is this load's all the same: without one an earlier load's would be reported.
     first, last = (rows["intended"].min(), rows["intended"].max() + 1e-6) if len(rows) else (began, time.time())

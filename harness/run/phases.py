@@ -20,7 +20,7 @@ from harness.chaos.actions import EXPERIMENT
 from harness.checks import Check
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
-from harness.history import History, Notification, Window, left_firing
+from harness.history import History, Notification, Window, left_firing, rows_file
 from harness.plan.experiments import STEADY, Experiment
 from harness.recordfile import records
 from harness.run.asked import ask_queries
@@ -61,7 +61,7 @@ def generating(
     """A generator at work against a stack, and ended with the block. access: how its requests get in; None: as the
     stack says. user: which of the scenario's user classes. Raises UsageError with what its scenario got wrong, also
     where that shows only in the end: its rows are then not what the scenario meant."""
-    rows = stack.run / "requests-load.bin"
+    rows = rows_file(stack.run)
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
     argv = generator.command(
@@ -209,7 +209,7 @@ def attempts(session: Session, phase: str, lag_p99_s: float) -> Iterator[str]:
     is repeated depends on the generator alone and never on what the service did; the last time counts.
     """
     run, repeats, again = session.stack.run, session.plan.gate.generator.repeats, ""
-    rows = run / "requests-load.bin"
+    rows = rows_file(run)
     for attempt in range(1 + repeats):
         session.wait_patiently("waiting until the generator keeps its schedule", lambda: _on_time(rows, lag_p99_s))
         yield again

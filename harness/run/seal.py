@@ -22,7 +22,8 @@ SEAL = "seal.json"
 VERSION = 1
 NO_EVIDENCE = {"alertmanager", "pids", "private", "prometheus/data", "requests", "tmp"}  # folders
 LATER = {"results.json", "junit.xml", "report.html", "summary.md", "ledger.jsonl", "owner.json"}  # may be written later
-JUDGED_BY_PATTERN = ("requests-*.bin", "journals/*.json")  # what a file has only to be there for to be judged
+# What a file has only to be there for to be judged.
+JUDGED_BY_PATTERN = ("requests-*.rows", "requests-*.bin", "journals/*.json")
 NAMED_AT_MOST = 5
 
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from harness.checks.watchdog import WATCHDOG
-from harness.history import Outcome
+from harness.history import Outcome, rows_file
 from harness.stack.stack import Stack
 from harness.stack.up import Live
 from harness.stats import nearest_rank
@@ -59,7 +59,7 @@ class View:
         self._ends = time.monotonic() + left_s
 
     def show(self, stage: str, stage_s: float = 0.0, stage_for_s: float | None = None) -> None:
-        rows = requests.latest(self._stack.run / "requests-load.bin", 2.0)
+        rows = requests.latest(rows_file(self._stack.run), 2.0)
         rows = rows[~np.isin(rows["outcome"], requests.UNCOUNTED)]
         good = rows[rows["outcome"] == Outcome.OK]
         try:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from harness.parameters import Duration, Strict
+from harness.telemetry import Telemetry
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
@@ -453,6 +454,7 @@ class ServiceSpec(Strict):
     probes: Probes
     terminationGracePeriodSeconds: Whole = Field(30, ge=0)  # of a restart, where the probe has none of its own
     monitoring: Monitoring
+    telemetry: Telemetry = Telemetry()
     slos: str
 
     @property

@@ -34,12 +34,12 @@ def write(folder: Path, rows: int, files: int) -> None:
         made["intended"] = 1.8e9 + np.sort(chance.random(n)) * 3600
         made["sent"] = made["intended"] + chance.exponential(0.0003, n)
         made["done"] = made["sent"] + chance.lognormal(-4, 0.6, n)
-        made.tofile(folder / f"requests-{i}.bin")
+        made.tofile(folder / f"requests-{i}.rows")
 
 
 def judge(folder: Path) -> None:
     began, cpu = time.monotonic(), time.process_time()
-    moments = timeline(rows_in(sorted(folder.glob("requests-*.bin"))))
+    moments = timeline(rows_in(sorted(folder.glob("requests-*.rows"))))
     took_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(took_s, cpu_s, peak_mb, int(moments["requests"].sum()), len(moments))

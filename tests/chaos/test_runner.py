@@ -134,7 +134,7 @@ def rows(stack, good, bad, ago_s=0.5):
     made = np.zeros(good + bad, ROW)
     made["done"] = time.time() - ago_s
     made["outcome"][good:] = 2
-    made.tofile(stack.run / "requests-load.bin")
+    made.tofile(stack.run / "requests-load.rows")
 
 
 HYPOTHESIS = {

@@ -139,7 +139,7 @@ class Bench:
 
     def load(self, scenario, shows):
         """The exit code of `harness load` on it, its rows, and whether others had the processors meanwhile."""
-        rows = self.live.stack.run / "requests-load.bin"
+        rows = self.live.stack.run / "requests-load.rows"
         before = len(read_rows(rows))
         arrivals = ["--arrivals", shows.arrivals] if shows.arrivals else []
         file = str(self.project.folder / f"scenarios/{scenario}.py")

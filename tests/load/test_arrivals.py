@@ -181,8 +181,8 @@ def test_a_record_is_replayed_in_order_from_its_first_arrival_at_any_speed(tmp_p
     assert first(9, parse(f"replay:{tmp_path}/a:b.times:speed=2.5")) == [0, 0.4, 1]
     rows = np.zeros(4, ROW)
     rows["intended"], rows["turn"] = [1e9 + 3, 1e9, 1e9 + 1, 1e9 + 1.5], [0, 0, 0, 1]
-    rows.tofile(tmp_path / "requests-load.bin")
-    again = parse(f"replay:{tmp_path}/requests-load.bin:speed=2")
+    rows.tofile(tmp_path / "requests-load.rows")
+    again = parse(f"replay:{tmp_path}/requests-load.rows:speed=2")
     assert first(9, again) == [0, 0.5, 1.5], "a request that followed a response will follow the new one"
     assert parse(str(again)) == again
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.history import ROW, Outcome, read_rows
+from harness.history import ROW, ROW_1, Outcome, read_rows, rows_in
 from harness.load.clock import now
 from harness.load.recorder import Files, Lags, Recorder, Spans
 
 ROW_FIELDS = {
     "seq": 7, "step": 3, "status": 503, "outcome": Outcome.REFUSED_BY_SERVICE, "expected": 1, "predicted": -1,
     "turn": 2, "bytes_out": 9000, "bytes_in": 150, "intended": 1.25, "sent": 1.5, "first_byte": 1.75, "done": 2.0,
-    "request_id": b"0123456789abcdef" * 2,
+    "request_id": b"0123456789abcdef" * 2, "probability": 0.25, "picture": 2**64 - 1,
 }  # fmt: skip
 UNSENT = {"outcome": Outcome.UNSENT, "sent": math.nan, "first_byte": math.nan, "request_id": b""}
 
@@ -38,6 +38,18 @@ def test_every_field_of_a_row_comes_back_as_it_was_given(tmp_path):
     one.flush()
     (row,) = read_rows(tmp_path / "rows")
     assert {name: row[name] for name in ROW.names} == ROW_FIELDS
+
+
+def test_rows_of_the_first_version_are_read_without_what_they_do_not_have(tmp_path):
+    one = recorder(Files(tmp_path / "requests-load.rows", None, "load"))
+    add(one)
+    one.flush()
+    (now,) = read_rows(tmp_path / "requests-load.rows")
+    older = np.array([tuple(now)[: len(ROW_1.names)]], ROW_1)
+    older.tofile(tmp_path / "requests-load.bin")
+    for (row,) in (read_rows(tmp_path / "requests-load.bin"), *rows_in([tmp_path / "requests-load.bin"])):
+        assert {name: row[name] for name in ROW_1.names} == {name: now[name] for name in ROW_1.names}
+        assert math.isnan(row["probability"]) and row["picture"] == 0
 
 
 def test_rows_can_be_read_while_the_run_goes_on(tmp_path):

@@ -78,7 +78,7 @@ ENCODED = [
 
 @pytest.mark.parametrize(("coding", "body", "outcome"), ENCODED, ids=range(len(ENCODED)))
 def test_an_answer_is_judged_after_its_encoding_is_undone(coding, body, outcome):
-    answer, found = judged(LABELLED, response(body, 200, f"content-ENCODING: {coding}"), read)
+    answer, found, _ = judged(LABELLED, response(body, 200, f"content-ENCODING: {coding}"), read)
     assert (answer.outcome, found) == (outcome, 1 if outcome is OK else -1), answer.error
     assert bool(answer.error) == (outcome is not OK)
     assert len(answer.body) <= KEPT_BODY_BYTES
@@ -137,8 +137,14 @@ def test_what_serves_a_request(request_, answer, outcome):
     assert judged(request_, answer, read)[0].outcome == outcome
 
 
+@pytest.mark.parametrize(("found", "label", "probability"), [(1, 1, None), ((1, 0.25), 1, 0.25), ((-1, 0.5), -1, None)])
+def test_a_probability_may_come_with_the_class_and_never_without(found, label, probability):
+    _, given, seen = judged(UNKNOWN, response(BODY), lambda answer: found)
+    assert given == label and (math.isnan(seen) if probability is None else seen == probability)
+
+
 def test_without_a_reader_nothing_is_said_of_classes():
-    assert judged(LABELLED, response(PAGE), None) == (response(PAGE), -1)
+    assert judged(LABELLED, response(PAGE), None)[:2] == (response(PAGE), -1)
 
 
 def test_what_reading_a_page_raises_is_no_mistake_of_the_scenario_but_a_wrong_name_is():
@@ -155,7 +161,7 @@ def test_what_reading_a_page_raises_is_no_mistake_of_the_scenario_but_a_wrong_na
         return user.predicted
 
     for error in (KeyError("class"), SyntaxError(), AttributeError(), ZeroDivisionError(), RecursionError()):
-        answer, found = judged(LABELLED, response(PAGE), fails(error))
+        answer, found, _ = judged(LABELLED, response(PAGE), fails(error))
         assert (answer.outcome, found) == (UNSERVED, -1) and type(error).__name__ in answer.error
     for own in (lambda answer: answer.jsom(), lambda answer: nowhere):  # noqa: F821
         with pytest.raises((AttributeError, NameError)):

@@ -42,6 +42,7 @@ def test_it_holds_what_was_measured_and_when():
     assert document["results"][0] == {
         "check": "latency", "subject": "steady: latency p95", "verdict": "PASS", "measured": 212.0, "bound": 500.0,
         "unit": "ms", "reason": "p95 212 ms of 4,650 requests, bound 500 ms", "status": "", "place": "", "remedy": "",
+        "evidence": [],
     }  # fmt: skip
     assert document["alerts"]["ServiceDown"]["firing_s"] == 75
     assert document["coverage"] == {"critical": {"proven": 1, "applicable": 1}, "high": {"proven": 0, "applicable": 1}}

@@ -41,7 +41,7 @@ def write(run: Path, wrong: bool = False, ended: bool = True, sealed: bool = Tru
     made["sent"] += T
     made["done"] += T
     made["seq"] = np.arange(len(made))
-    made.tofile(run / "requests-load.bin")
+    made.tofile(run / "requests-load.rows")
     answers = [*ready(1), *alive(1, 45), *(unready(32) + ready(33) if wrong else [])]
     _lines(run / "probes.jsonl", sorted(a._replace(at=a.at + T) for a in answers))
     _lines(run / "notifications.jsonl", [[T + 3, "default", "webhook", "firing", ["Watchdog"], [], ""]])

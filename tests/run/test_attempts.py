@@ -30,7 +30,7 @@ def sent(run, late_s, outcome=Outcome.OK, start=None):
     made["intended"] = (time.time() - 2 if start is None else start) + np.arange(200) / 100
     made["sent"] = made["intended"] + late_s
     made["outcome"] = outcome
-    with open(run / "requests-load.bin", "ab") as file:
+    with open(run / "requests-load.rows", "ab") as file:
         made.tofile(file)
     return float(made["intended"][0]), float(made["intended"][-1]) + 0.01
 
@@ -39,7 +39,7 @@ def carry_out(run, lates_s, repeats, outcome=Outcome.OK):
     """How often a phase was begun, in which the generator was so late each time, and what each time was called."""
     session, names = session_of(run, repeats=repeats), []
     log = session.log
-    (run / "requests-load.bin").touch()
+    (run / "requests-load.rows").touch()
     start = time.time() - 1000
     for name in attempts(session, "crash", BOUND_S):
         begin, end = sent(run, lates_s[len(names)], outcome, start + 10 * len(names))

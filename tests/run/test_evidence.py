@@ -16,7 +16,7 @@ from harness.plan.stored import VERSION
 from harness.stack.ledger import Ledger, heal
 
 READ = (
-    "events.jsonl", "probes.jsonl", "notifications.jsonl", "samples.jsonl.gz", "requests-load.bin", "replays.json",
+    "events.jsonl", "probes.jsonl", "notifications.jsonl", "samples.jsonl.gz", "requests-load.rows", "replays.json",
     "journals/sham.json", "plan.yaml", "seal.json",
 )  # fmt: skip
 PRESENT = f"version: {VERSION}".encode()  # in plan.yaml
@@ -135,10 +135,10 @@ DAMAGE = {  # in an unsealed run, so that only its content can show it: file, ch
     "a sample that is a text": (
         "samples.jsonl.gz", packed(line(2, b'[{"__name__":"up"},[1],["1"]]')), "samples.jsonl.gz:2: is no Series",
     ),
-    "a row cut short": ("requests-load.bin", lambda d: d[:-1], "requests-load.bin: is cut short after row 2699"),
-    "a byte too many": ("requests-load.bin", lambda d: d + b"x", "requests-load.bin: is cut short after row 2700"),
+    "a row cut short": ("requests-load.rows", lambda d: d[:-1], "requests-load.rows: is cut short after row 2699"),
+    "a byte too many": ("requests-load.rows", lambda d: d + b"x", "requests-load.rows: is cut short after row 2700"),
     "an outcome of no row": (
-        "requests-load.bin", lambda d: d[: ROW.itemsize + 8] + b"\xff" + d[ROW.itemsize + 9 :], "row 2 is none that",
+        "requests-load.rows", lambda d: d[: ROW.itemsize + 8] + b"\xff" + d[ROW.itemsize + 9 :], "row 2 is none that",
     ),
     "replays that are not JSON": ("replays.json", lambda d: d[:-3], "replays.json: is not JSON"),
     "replays that are a list": ("replays.json", lambda d: b"[]", "replays.json: does not hold what the harness writes"),
@@ -185,7 +185,7 @@ def test_a_file_that_is_missing_is_exit_3_and_named(run, check, file):
 @pytest.mark.parametrize("what", ["folder", "fifo", "device"])
 def test_what_is_no_file_is_not_waited_for(run, check, what):
     for name in ("red", "red, unsealed"):
-        for file in ("probes.jsonl", "requests-load.bin", "replays.json", "samples.jsonl.gz"):
+        for file in ("probes.jsonl", "requests-load.rows", "replays.json", "samples.jsonl.gz"):
             folder = run(name)
             (folder / file).unlink()
             if what == "folder":
@@ -202,7 +202,7 @@ def test_one_edit_that_leaves_it_readable_names_the_file(run, check):
     edits = {
         "probes.jsonl": lambda d: d.replace(b"unready", b"ready"),
         "events.jsonl": lambda d: d.replace(b'"lag_p99_ms":1.0', b'"lag_p99_ms":0.9'),
-        "requests-load.bin": lambda d: d[ROW.itemsize :],
+        "requests-load.rows": lambda d: d[ROW.itemsize :],
         "plan.yaml": lambda d: d.replace(b"target: 0.01", b"target: 0.02"),
         "notifications.jsonl": lambda d: b"",
         "logs/server.log": lambda d: d + b"line\n",
@@ -224,7 +224,7 @@ def test_several_changes_are_all_named(run, check):
     edit(folder / "probes.jsonl", lambda d: d.replace(b"unready", b"ready"))
     edit(folder / "plan.yaml", lambda d: d + b"# \n")
     (folder / "types.json").unlink()
-    shutil.copy(folder / "requests-load.bin", folder / "requests-surge.bin")
+    shutil.copy(folder / "requests-load.rows", folder / "requests-surge.rows")
     (folder / "journals/other.json").write_text("{}")
     code, said = check(folder)
     assert code == 3
@@ -232,7 +232,7 @@ def test_several_changes_are_all_named(run, check):
         "edited since it was sealed: plan.yaml, probes.jsonl" in said
         and "removed since it was sealed: types.json" in said
     )
-    assert "added since it was sealed: requests-surge.bin, journals/other.json" in said
+    assert "added since it was sealed: requests-surge.rows, journals/other.json" in said
 
 
 SEALS = {

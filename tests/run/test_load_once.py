@@ -35,7 +35,7 @@ def once(tmp_path, monkeypatch):
             rows = np.zeros(n, ROW)
             rows["intended"] = rows["sent"] = rows["done"] = time.time()
             rows["status"], rows["seq"] = 200, np.arange(n)
-            with open(tmp_path / "requests-load.bin", "ab") as file:
+            with open(tmp_path / "requests-load.rows", "ab") as file:
                 file.write(rows.tobytes())
             yield SimpleNamespace(alive=lambda: False, popen=SimpleNamespace(returncode=0))
             if n:
@@ -92,4 +92,4 @@ def test_a_file_without_one_schedule_is_a_mistake_of_its_user(tmp_path, monkeypa
     except SystemExit as ended:
         code = ended.code
     assert code == 2 and says in (err := capsys.readouterr().err) and "Traceback" not in err, err
-    assert not (tmp_path / "requests-load.bin").exists() or not len(read_rows(tmp_path / "requests-load.bin"))
+    assert not (tmp_path / "requests-load.rows").exists() or not len(read_rows(tmp_path / "requests-load.rows"))

@@ -31,7 +31,7 @@ from harness.load.clock import now
 from harness.load.locust.open_model import OpenModel, Visit
 from harness.load.locust.statistics import NOT_WAITED_FOR, LocustStatistics, merge
 from harness.load.recorder import Recorder
-from harness.load.request import Prepared, Request, Response
+from harness.load.request import Prepared, Request, Response, picture
 from harness.load.served import excerpt, judged, plain
 from harness.load.slow_client import exchange
 
@@ -73,9 +73,9 @@ class Dispatch:
         self._statistics = LocustStatistics()
         self._recorder = Recorder(deliver, self._statistics)
         self._request, self._predicted = user.request, user.predicted if user.predicts() else None
-        self._made: dict[int, tuple[Request, Prepared, int]] = {}
+        self._made: dict[int, tuple[Request, Prepared, int, int]] = {}
         no_request = Request("-", "", name="no request")  # what is recorded where a scenario gave none
-        self._nothing = (no_request, Prepared(b"", b""), self._statistics.kind(no_request.method, no_request.name))
+        self._nothing = (no_request, Prepared(b"", b""), self._statistics.kind(no_request.method, no_request.name), 0)
         self._id_prefix = os.urandom(8).hex().encode()
         self._due: Iterator[tuple[int, float]] = iter(())
         self._next_seq, self._next_at = 0, math.inf  # the first arrival that was neither sent nor marked
@@ -211,8 +211,9 @@ class Dispatch:
             client.in_flight -= 1
         self._on_response(context, response)
 
-    def _make(self, request: Request) -> tuple[Request, Prepared, int]:
-        """What goes over the wire, and its place in Locust's statistics; kept, for most are sent again and again."""
+    def _make(self, request: Request) -> tuple[Request, Prepared, int, int]:
+        """What goes over the wire, its place in Locust's statistics, and its picture; kept, for most are sent again
+        and again."""
         if not 0 <= request.step < EXPECTS_STATUS:
             raise UsageError(f"step: must be from 0 to {EXPECTS_STATUS - 1}, got {request.step!r}")
         kind = self._statistics.kind(request.method, request.name or request.path)
@@ -220,7 +221,7 @@ class Dispatch:
             request.pace.check()
             if self._client.tls is not None:
                 raise UsageError("pace: slow and aborting clients use plain HTTP only")
-        made = (request, self._client.prepare(request), kind)
+        made = (request, self._client.prepare(request), kind, picture(request) if self._predicted else 0)
         if len(self._made) >= KEPT_REQUESTS:
             self._made.clear()
         self._made[id(request)] = made
@@ -232,11 +233,11 @@ class Dispatch:
 
     def _on_response(self, context: tuple, response: Response) -> None:
         """One row, and the same for Locust's own statistics; then what follows."""
-        seq, turn, intended, (request, _, kind), request_id, visit = context
-        predicted = -1
+        seq, turn, intended, (request, _, kind, shown), request_id, visit = context
+        predicted, probability = -1, math.nan
         if response.outcome in WHOLE and (self._predicted is not None or not plain(request, response)):
             try:
-                response, predicted = judged(request, response, self._predicted)
+                response, predicted, probability = judged(request, response, self._predicted)
             except Exception as wrong:
                 self._mistake(wrong)
             if response.outcome >= Outcome.UNSERVED:
@@ -250,13 +251,13 @@ class Dispatch:
         try:
             self._recorder.row(
                 seq, step, status, outcome, request.expected, predicted, turn, bytes_out, bytes_in, intended, sent,
-                first_byte, done, request_id, kind, len(body),
+                first_byte, done, request_id, probability, shown, kind, len(body),
             )  # fmt: skip
         except DoesNotFit as wrong:
             self._mistake(UsageError(f"step {step}, expected {request.expected!r}, predicted {predicted!r}: {wrong}"))
             self._recorder.row(
                 seq, 0, status, outcome, -1, -1, turn, bytes_out, bytes_in, intended, sent, first_byte, done,
-                request_id, kind, len(body),
+                request_id, math.nan, 0, kind, len(body),
             )  # fmt: skip
         if outcome and _fails(response):
             self._statistics.failed(kind, f"{outcome.name}: {error}")
@@ -396,7 +397,7 @@ def _rehearse() -> None:
     """Record, report and count one invented request: what is done for the first time takes up to 20 ms longer."""
     stats, statistics = RequestStats(), LocustStatistics()
     one = Recorder(lambda rows, report: merge(report, stats), statistics)
-    one.row(0, 0, 200, 1, -1, -1, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, b"", statistics.kind("-", "-"), 0)
+    one.row(0, 0, 200, 1, -1, -1, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, b"", 0.0, 0, statistics.kind("-", "-"), 0)
     statistics.failed(0, "-")
     one.lags_s.append(0.0)
     one.flush()

@@ -63,9 +63,11 @@ class OpenModel:
         """
         raise UsageError(f"{type(self).__name__} must define its k-th request: def request(self, k)")
 
-    def predicted(self, response: Response) -> int:
-        """The class in a response, -1 when there is none. Called for each that has a good status, its Content-Encoding
-        undone. An answer without a class does not serve a request that states the class of its input (`expected`)."""
+    def predicted(self, response: Response) -> int | tuple[int, float]:
+        """The class in a response, -1 when there is none; or the class and the probability that the answer gives, of
+        whatever it is one, so that the same input can be seen to get the same. Called for each that has a good status,
+        its Content-Encoding undone. An answer without a class does not serve a request that states the class of its
+        input (`expected`)."""
         return -1
 
     @classmethod

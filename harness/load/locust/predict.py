@@ -36,11 +36,14 @@ class PredictUser(OpenModelUser):
     def request(self, k: int) -> Request | Visit:
         return self.questions[k % len(self.questions)]
 
-    def predicted(self, response: Response) -> int:
+    def predicted(self, response: Response) -> tuple[int, float]:
         try:
-            return corpus.CLASSES.index(json.loads(response.body)["class"].upper())
+            answer = json.loads(response.body)
+            label = corpus.CLASSES.index(answer["class"].upper())
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return -1
+            return -1, math.nan
+        probability = answer.get("probability")
+        return label, probability if type(probability) in (int, float) else math.nan
 
 
 class LabellingUser(PredictUser):
