@@ -7,6 +7,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     requests-NAME.rows    ROW, one fixed-width record a request, one file a generator (.bin: ROW_1)
     probes.jsonl          ProbeAnswer, every raw answer the probe emulator got
     notifications.jsonl   Notification, everything the receivers were sent
+    resources.jsonl       Resources, what the processes of each component took of the machine, once a second
     samples.jsonl.gz      Series, what Prometheus stored
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
@@ -169,6 +170,29 @@ class Replay(NamedTuple):
     problem: str = ""  # why there is no answer, a sentence without its end; then nothing else is known
 
 
+class Resources(NamedTuple):
+    """What the processes of one component took of the machine at a moment, as the kernel counts it (proc(5)).
+
+    None: the kernel does not say, for the processes are another user's, say. A component that had no process at a
+    moment has no record of it.
+    """
+
+    at: float
+    component: str
+    role: Literal["replica", "dependency"]
+    pid: int  # of its main process; with `started` another one after each restart
+    started: int  # clock ticks since boot
+    processes: int
+    memory: int | None  # bytes that are theirs alone to give back: RssAnon + RssShmem + VmSwap
+    descriptors: int | None  # open ones, those of sockets among them
+    sockets: int | None
+    threads: int
+    cpu_s: float  # of processors used since each began, with what those that they waited for had used
+    disk: int | None  # bytes of its own folder in {state}, and of its log
+    others: float | None = None  # share of all processors that what is not of the run had since the sample before
+    idle: float | None = None  # and that nobody had
+
+
 class Window(NamedTuple):
     """A stretch of the run, in Unix seconds."""
 
@@ -189,6 +213,7 @@ class History:
     probes: Sequence[ProbeAnswer] = ()
     notifications: Sequence[Notification] = ()
     series: Sequence[Series] = ()
+    resources: Sequence[Resources] = ()
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
     ended: bool = True  # the run came to its end: nothing was cut off
@@ -269,6 +294,7 @@ class History:
             for name in OF_EVERY_RUN:
                 older = folder / "requests-load.bin"
                 regular(older if name == "requests-load.rows" and older.exists() else folder / name)
+        resources = folder / "resources.jsonl"  # which older runs do not have
         journals, replays = sorted((folder / "journals").glob("*.json")), folder / "replays.json"
         return cls(
             events=sorted(events, key=lambda e: e.at),
@@ -276,6 +302,7 @@ class History:
             probes=records(folder / "probes.jsonl", ProbeAnswer, open_end),
             notifications=records(folder / "notifications.jsonl", Notification, open_end),
             series=records(folder / "samples.jsonl.gz", Series, open_end),
+            resources=records(resources, Resources, open_end) if resources.exists() else (),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
             ended=ended,

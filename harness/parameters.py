@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from harness.units import parse_duration, parse_share
+from harness.units import parse_duration, parse_share, parse_size
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]  # seconds
+Size = Annotated[float, BeforeValidator(parse_size)]  # bytes
 Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
 
 

@@ -13,6 +13,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 36_525 * 86_400.0  # longer than any run, and short enough for every clock and timer
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_SIZES)})", re.ASCII)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*s")
 
 _PROMETHEUS_MS = {
@@ -60,6 +62,13 @@ def parse_rate(text: Any) -> float:
     if not isinstance(text, str) or not (found := _RATE.fullmatch(text.strip())) or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"must be a rate above 0 with its unit, like 60/s; got {text!r}")
     return float(found[1])
+
+
+def parse_size(text: Any) -> float:
+    """Bytes of "1 kB", "1.5 MiB" or "0 B"; a bare number is refused, because its unit would be a guess."""
+    if not isinstance(text, str) or len(text) > 40 or not (found := _SIZE.fullmatch(text.strip())):
+        raise ValueError(f"must be a size with its unit, like 1 kB or 2 MiB; got {str(text)[:40]!r}")
+    return float(found[1]) * _SIZES[found[2]]
 
 
 def prometheus_ms(text: str) -> int:
@@ -125,6 +134,14 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """A share as a percentage with as many digits as it needs, at most three after the point: "99.9 %", "0.056 %"."""
     return f"{_plain(100 * share, 3)} %"
+
+
+def size(of_bytes: float) -> str:
+    """A number of bytes in human units of 1,000: "0 B", "0.7 kB", "-1.2 kB", "354 MB"."""
+    least = {"GB": 1e9, "MB": 1e6, "kB": 100, "B": 0}  # kB from 0.1 on, because bounds are written in it
+    unit = next(unit for unit, from_bytes in least.items() if abs(of_bytes) >= from_bytes)
+    amount = of_bytes / _SIZES[unit]
+    return f"{_plain(amount, 0 if abs(amount) >= 99.5 else 1)} {unit}"
 
 
 def count(n: int, what: str) -> str:

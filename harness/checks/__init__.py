@@ -10,14 +10,17 @@ from harness.checks.clients import Clients
 from harness.checks.command import Command
 from harness.checks.contracts import Contracts
 from harness.checks.error_ratio import ErrorRatio
+from harness.checks.growth import Growth, GrowthOf, LeftBehind
 from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
+from harness.checks.latency_after import LatencyAfter, Recovery
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
 from harness.checks.slos import Slos
+from harness.checks.stalls import Stalls
 from harness.checks.watchdog import WatchdogUnbroken
 
 CHECKS: dict[str, type[Check] | type[Group]] = {
@@ -26,6 +29,7 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Slos,
         Contracts,
         Latency,
+        Stalls,
         Availability,
         ErrorRatio,
         Answers,
@@ -39,9 +43,14 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Recorded,
         Promql,
         Command,
+        Growth,
+        GrowthOf,
+        LeftBehind,
+        Recovery,
+        LatencyAfter,
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, Stalls, Growth, Recovery)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

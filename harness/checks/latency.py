@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness import stats
 from harness.checks import samples
@@ -15,11 +16,13 @@ from harness.checks.attribution import at_least_ms
 from harness.checks.check import Check, NoEvidence
 from harness.checks.evidence import phase, sent, served
 from harness.checks.parameters import Milliseconds, Parameters, Percentile, Phase
-from harness.checks.view import STEADY
+from harness.checks.view import STEADY, View
 from harness.history import SLOW_CLIENT, History, Outcome
 from harness.stats import nearest_rank
 from harness.units import count, duration
-from harness.verdict import Result
+from harness.verdict import Result, Verdict
+
+LONGEST = 100.0  # as a percentile
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,56 @@ class Latency(Check):
     kind: ClassVar[str] = "latency"
 
     class Parameters(Parameters):
-        percentile: Percentile
-        under_ms: Milliseconds = Field(alias="under")
+        percentile: Percentile | None = None
+        under_ms: Milliseconds | None = Field(None, alias="under")
+        p50: Milliseconds | None = None
+        p90: Milliseconds | None = None
+        p95: Milliseconds | None = None
+        p99: Milliseconds | None = None
+        p99_9: Milliseconds | None = Field(None, alias="p99.9")
+        max: Milliseconds | None = None  # of all that were sent, which says nothing of those to come
+        gap: Milliseconds | None = None  # the longest time without a good answer (checks/stalls.py)
         phase: Phase = STEADY
+
+        @model_validator(mode="after")
+        def _some_bound(self) -> Any:
+            if (self.percentile is None) != (self.under_ms is None):
+                raise ValueError("percentile and under belong together, as in {percentile: 99, under: 300ms}")
+            if not self.bounds and self.gap is None:
+                raise ValueError("must bound something, as in {p99: 300ms} or {percentile: 99, under: 300ms}")
+            return self
+
+        @property
+        def bounds(self) -> dict[float, float]:
+            """Percentile -> what it must be under, in ms."""
+            named = {
+                50.0: self.p50,
+                90.0: self.p90,
+                95.0: self.p95,
+                99.0: self.p99,
+                99.9: self.p99_9,
+                LONGEST: self.max,
+            }
+            given = {} if self.percentile is None else {self.percentile: self.under_ms}
+            return given | {of_100: ms for of_100, ms in named.items() if ms is not None}
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
+        """A check for each percentile, and one for the gap."""
+        from harness.checks.stalls import Stalls  # which needs this file
+
+        given = cls.Parameters.model_validate({} if parameters is None else parameters, context=view)
+        checks: list[Check] = [cls(given.phase, of_100, under_ms) for of_100, under_ms in given.bounds.items()]
+        return checks if given.gap is None else [*checks, Stalls(given.phase, gap_ms=given.gap)]
+
+    @property
+    def name(self) -> str:
+        """What is bounded: p99, or longest."""
+        return "longest" if self.percentile == LONGEST else f"p{self.percentile:g}"
 
     @property
     def subject(self) -> str:
-        return f"{self.phase}: latency p{self.percentile:g}"
+        return f"{self.phase}: latency {self.name}"
 
     @property
     def share(self) -> float:
@@ -61,10 +107,15 @@ class Latency(Check):
         seen = nearest_rank(took, self.percentile)
         none = "no answer that serves" if (rows["outcome"] == Outcome.UNSERVED).any() else "no complete answer"
         said = none if math.isinf(seen) else duration(seen / 1000)
-        reason = f"p{self.percentile:g} {said} of {n:,} requests, bound {duration(self.under_ms / 1000)}"
+        reason = f"{self.name} {said} of {n:,} requests, bound {duration(self.under_ms / 1000)}"
         remedy = "compare queue wait and inference time in the metrics of this window"
         slower = f"; {slow:,} were slower"
-        verdict, reason, remedy = samples.claim(slow, n, self.share, window.length, reason, slower, remedy)
+        if self.percentile < LONGEST:
+            verdict, reason, remedy = samples.claim(slow, n, self.share, window.length, reason, slower, remedy)
+        elif slow:
+            verdict, reason = Verdict.FAIL, reason + slower
+        else:
+            verdict, remedy = Verdict.PASS, ""
         if not math.isinf(sending := nearest_rank(milliseconds(rows, "sent"), self.percentile)):
             reason += f"; from the sending {duration(sending / 1000)}"
         if slow_clients:

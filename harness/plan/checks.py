@@ -67,7 +67,9 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    named = {name for _, name, _ in _entries(gate, file, [])}
+    unasked = [kind for kind in UNASKED if not (kind.replaces_default and kind.kind in named)]
+    checks += [check for kind in unasked for check in kind.from_plan(None, seen)]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 

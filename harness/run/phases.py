@@ -24,6 +24,7 @@ from harness.history import History, Notification, Window, left_firing, rows_fil
 from harness.plan.experiments import STEADY, Experiment
 from harness.recordfile import records
 from harness.run.asked import ask_queries
+from harness.run.resources import sampled
 from harness.run.session import Session
 from harness.stack import generator
 from harness.stack.alertmanager import failures
@@ -46,7 +47,8 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
     about = (plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus)
-    with generating(session.stack, *about, user=plan.gate.load.user) as session.load:
+    sampling = sampled(session.stack, lambda: processor(session.stack.run), session.log)
+    with sampling, generating(session.stack, *about, user=plan.gate.load.user) as session.load:
         try:
             yield
         finally:

@@ -1,0 +1,345 @@
+"""Growth: what the service takes for each request answered and does not give back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from harness.checks.check import Check, Group, NoEvidence
+from harness.checks.evidence import phase
+from harness.checks.parameters import Parameters
+from harness.checks.view import STEADY, View
+from harness.history import WHOLE, History, Resources, Window
+from harness.parameters import Size
+from harness.units import count, percent, size
+from harness.verdict import Reference, Result, Verdict
+
+CONFIDENCE = 0.999  # two-sided: at just the bound one run in 2,000 is red
+BLOCKS = 10
+FEWEST = 4  # blocks: with fewer no interval is worth the name
+ARENAS = 2 << 20  # bytes: allocators take memory in pieces of 1 MiB (CPython's arenas) and more
+SOME = 10  # descriptors, threads, series: pools and lazily opened files
+OVER_BOUND = 4  # a leak of so many times the bound must show
+KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
+UNEVEN = 1.25  # of the rates in two halves of a stretch: the load is not the same all the time
+REMEDIES = {
+    "memory": "look for what is kept for each request (memray, a heap profile); if it is a heap that its collector has "
+    "not filled yet, or caches, load for longer, or bound it: growth: {memory: ...}",
+    "descriptors": "look for files and connections that are not closed: ls -l /proc/PID/fd",
+    "threads": "look for threads that are started for a request and never end: py-spy dump",
+    "series": "look for a label whose values are not bounded, as a request's id or a path as it was asked for",
+    "disk": "look at what is written for each request: a log line with its body, temporary files",
+}
+
+
+class Sampled(NamedTuple):
+    """A quantity of one process, or of one target's scrapes, over its time."""
+
+    whose: str
+    at: np.ndarray  # Unix seconds
+    level: np.ndarray
+
+
+class Slope(NamedTuple):
+    """What a quantity grows by for each request, with its interval."""
+
+    seen: float
+    low: float
+    high: float
+    requests: int  # over which it was seen
+    whose: str
+    window: Window
+    first: float  # level at its begin and end
+    last: float
+
+
+class Growth(Group):
+    """What may be kept of each request answered: `growth: {memory: 1 kB, descriptors: 0}`; nothing of an experiment.
+
+    By default no more than 1 kB of memory a request, and descriptors, threads and series stay as they are. What is
+    written to the disk is given, and judged where a bound is set.
+    """
+
+    kind: ClassVar[str] = "growth"
+    replaces_default: ClassVar[bool] = True
+
+    class Parameters(Parameters):
+        memory: Size = 1000.0  # bytes a request
+        descriptors: float = Field(0.0, ge=0)
+        threads: float = Field(0.0, ge=0)
+        series: float = Field(0.0, ge=0)
+        disk: Size | None = None  # bytes a request
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
+        bounds = cls.Parameters.read(parameters, view)
+        asked = tuple(parameters or ())
+        steady = [GrowthOf(name, bound, name in asked) for name, bound in bounds.items()]
+        return (*steady, *(LeftBehind(name, bounds["memory"]) for name, _ in view.contracts))
+
+
+@dataclass(frozen=True)
+class GrowthOf(Check):
+    """One quantity grows by no more than a bound for each request that a process has answered, beyond its warm-up.
+
+    Seen from the begin of the steady load to the first fault, as long as one process lives, in the second half of the
+    requests of that time: what a warm-up takes becomes less and less, what a leak takes does not. The requests are
+    divided into blocks of the same number. The lowest level in each, which is that after a collection of garbage, is
+    taken as a random walk with drift, for what was once taken stays: the slope is the mean of its steps, and its
+    interval Student's, of the steps (Hyndman and Athanasopoulos, Forecasting, 5.2: drift method), widened by what
+    allocators and pools take at a time. So samples whose errors are correlated do not make it narrow.
+    """
+
+    quantity: str
+    at_most: float | None
+    asked: bool = False  # by gate.yaml: then a leak of OVER_BOUND times the bound must be one that shows
+    phase: str = STEADY
+    kind: ClassVar[str] = "growth_of"
+    timing_independent: ClassVar[bool] = True  # what is kept is kept, however slow everything was
+
+    class Parameters(Parameters):
+        quantity: str
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
+        raise ValueError("is what `growth` stands for; write growth: {memory: 1 kB}")
+
+    @property
+    def subject(self) -> str:
+        return f"{self.phase}: growth of {self.quantity}"
+
+    def judge(self, history: History) -> Result:
+        """FAIL where the whole interval is above the bound, INCONCLUSIVE where too little was recorded."""
+        window = _undisturbed(history, phase(history, self.phase))
+        slopes = [self._slope(history, one, window) for one in _sampled(history, self.quantity, window)]
+        if not slopes:
+            raise NoEvidence(
+                f"the {self.quantity} of the service were not recorded in {self.phase}",
+                "run the gate with this version of the harness, as the user that the service runs as",
+            )
+        worst = max(slopes, key=lambda one: one.low)
+        reason = self._said(worst, len(slopes))
+        figures = {"measured": worst.seen, "bound": self.at_most, "unit": _unit(self.quantity)}
+        if self.at_most is None:
+            return self.result(Verdict.PASS, f"{reason}, no bound set", **figures)
+        if worst.low > self.at_most:
+            at = (worst.window.start, worst.window.end)
+            seen = (Reference("sample", f"{self.quantity} of {worst.whose}", *at),)
+            return self.result(Verdict.FAIL, reason, REMEDIES[self.quantity], evidence=seen, **figures)
+        hidden = max(one.high for one in slopes)
+        if self.asked and hidden > max(OVER_BOUND * self.at_most, self.at_most + _least(self.quantity)):
+            reason += f", but a leak of {self._amount(hidden)} a request would not show in {worst.requests:,} of them"
+            return self.result(
+                Verdict.INCONCLUSIVE, reason, "give the steady load more requests: load.for or its rate", **figures
+            )
+        return self.result(Verdict.PASS, reason, **figures)
+
+    def _slope(self, history: History, sampled: Sampled, window: Window) -> Slope:
+        """Over the second half of the requests of a process."""
+        done = _answered(history, window)
+        asked = np.searchsorted(done, sampled.at) / max(1, _replicas(history, window))
+        half = asked >= (asked[0] + asked[-1]) / 2
+        asked, level, at = asked[half], sampled.level[half], sampled.at[half]
+        requests = int(asked[-1] - asked[0])
+        blocks = min(BLOCKS, len(asked) // 2 if len(asked) >= 2 * FEWEST else len(asked))
+        if blocks < FEWEST or requests < BLOCKS:
+            raise NoEvidence(
+                f"{count(len(asked), 'sample')} over {count(requests, 'request')} are too few to see what grows",
+                "load for longer: 15 s and some requests a second are enough",
+            )
+        edges = np.linspace(asked[0], asked[-1], blocks + 1)
+        edges[-1] += 1
+        cut = np.searchsorted(asked, edges)
+        lowest = np.array([level[a:b].min() for a, b in pairwise(cut) if b > a])
+        steps = np.diff(lowest)
+        each = requests / blocks
+        spread = _student(len(steps)) * float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) / each
+        at_once = self._at_once(history, Window(float(at[0]), float(at[-1]))) / requests
+        seen = float(np.mean(steps)) / each
+        return Slope(
+            seen, seen - spread - at_once, seen + spread + at_once, requests, sampled.whose,
+            Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]),
+        )  # fmt: skip
+
+    def _at_once(self, history: History, window: Window) -> float:
+        """What may come at once without being a leak; under a load that varies, also what its peak explains."""
+        if self.quantity in ("memory", "disk"):
+            return ARENAS if self.quantity == "memory" else 0.0
+        middle = (window.start + window.end) / 2
+        first, second = (len(_answered(history, w)) for w in (Window(window.start, middle), Window(middle, window.end)))
+        even = max(first, second) <= UNEVEN * max(1, min(first, second))
+        return SOME + (0 if even or self.quantity == "series" else 2 * _in_flight(history, window))
+
+    def _said(self, slope: Slope, of: int) -> str:
+        whose = f" of {slope.whose}" if of > 1 else ""
+        bound = "" if self.at_most is None else f", bound {self._amount(self.at_most)}"
+        levels = " to ".join(dict.fromkeys(_level(self.quantity, x) for x in (slope.first, slope.last)))
+        name = {"memory": "resident memory", "disk": "what lies on the disk"}.get(self.quantity, self.quantity)
+        verb = "grows" if self.quantity in ("memory", "disk") else "grow"
+        return (
+            f"{name}{whose} {verb} by {self._amount(slope.seen)} a request "
+            f"({percent(CONFIDENCE)} interval {self._amount(slope.low)} to {self._amount(slope.high)}{bound}): "
+            f"{levels} over {slope.requests:,} requests"
+        )
+
+    def _amount(self, of: float) -> str:
+        return size(of) if self.quantity in ("memory", "disk") else f"{0.0 if abs(of) < 5e-5 else of:.3g}"
+
+
+@dataclass(frozen=True)
+class LeftBehind(Check):
+    """After an experiment, when all is calm again, a process that lived through it is as it was before.
+
+    Descriptors, threads and series may be some more, and as many more as requests were under way at once, for pools
+    grow with them. Of memory it may keep part of what the peak took, which allocators do. A process that was replaced
+    leaves nothing behind.
+    """
+
+    experiment: str
+    memory: float = 1000.0  # bytes that it may keep for each request
+    kind: ClassVar[str] = "left_behind"
+    timing_independent: ClassVar[bool] = True
+
+    class Parameters(Parameters):
+        experiment: str
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
+        raise ValueError("is what `growth` stands for; write growth: {memory: 1 kB}")
+
+    @property
+    def subject(self) -> str:
+        return f"{self.experiment}: left behind"
+
+    def judge(self, history: History) -> Result:
+        """FAIL with the quantity that did not come back to its level."""
+        window = phase(history, self.experiment)
+        began = min((e.at for e in _faults(history, window)), default=window.start + window.length / 3)
+        said, replaced = [], set()
+        for quantity in ("memory", "descriptors", "threads", "series"):
+            for one in _sampled(history, quantity, window, longest=False):
+                calm = one.level[(one.at >= window.start) & (one.at < began)][-3:]
+                after = one.level[one.at > began][-3:]
+                if not len(calm) or not len(after) or one.at[-1] < window.end - 5:
+                    replaced.add(one.whose)
+                    continue
+                before, now = float(np.median(calm)), float(np.median(after))
+                at_most = self._at_most(history, quantity, before, Window(began, window.end))
+                levels = f"{quantity} {_level(quantity, before)} before and {_level(quantity, now)} after"
+                if now > at_most:
+                    reason = f"{levels} (bound {_level(quantity, at_most)}) in {one.whose}, which lived through it"
+                    shown = Reference("sample", f"{quantity} of {one.whose}", float(one.at[0]), float(one.at[-1]))
+                    figures = {"measured": now, "bound": at_most, "unit": _unit(quantity, of_each=False)}
+                    return self.result(Verdict.FAIL, reason, REMEDIES[quantity], evidence=(shown,), **figures)
+                said.append(levels + (f" in {one.whose}" if _replicas(history, window) > 1 else ""))
+        if said:
+            return self.result(Verdict.PASS, ", ".join(said))
+        if replaced and history.resources:
+            return self.result(Verdict.PASS, f"{count(len(replaced), 'process')} replaced, so nothing is left of it")
+        raise NoEvidence(
+            f"no process of the service was recorded before the fault and after {self.experiment}",
+            "run the gate with this version of the harness, as the user that the service runs as",
+        )
+
+    def _at_most(self, history: History, quantity: str, before: float, window: Window) -> float:
+        if quantity == "memory":
+            answered = len(_answered(history, window))
+            return before + self.memory * answered + max(ARENAS, KEPT * before)
+        return before + SOME + _in_flight(history, window)
+
+
+def _undisturbed(history: History, steady: Window) -> Window:
+    """From the begin of a phase to the first fault that is one, or else to the end of the last phase."""
+    ends = [e.at for e in history.of("run", "phase") if e.detail.get("edge") == "end" and e.at >= steady.end]
+    faults = [e.at for e in _faults(history, Window(steady.start, math.inf))]
+    return Window(steady.start, min([max(ends), *faults]))
+
+
+def _faults(history: History, window: Window) -> Iterator[Any]:
+    """The begins of those that break something."""
+    for e in history.of("fault", within=window):
+        if e.detail.get("edge") == "start" and not e.detail.get("sham"):
+            yield e
+
+
+def _replicas(history: History, window: Window) -> int:
+    """How many share the requests."""
+    names = {r.component for r in history.resources if r.role == "replica" and window.start <= r.at <= window.end}
+    return max(1, len(names))
+
+
+def _sampled(history: History, quantity: str, window: Window, longest: bool = True) -> list[Sampled]:
+    """A quantity of each process of the service in a window, of each component the one that was there for longest, or
+    all; series are those of each target's scrapes."""
+    if quantity == "series":
+        job = history.setting("job")
+        found = []
+        for s in history.named("scrape_samples_scraped", **({"job": job} if job else {})):
+            at, level = np.asarray(s.at, float), np.asarray(s.value, float)
+            inside = (at >= window.start) & (at <= window.end) & (level > 0)  # 0: it was not answered
+            if inside.any():
+                found.append(Sampled(s.labels.get("instance", ""), at[inside], level[inside]))
+        return found
+    processes: dict[tuple[str, int, int], list[Resources]] = {}
+    for r in history.resources:
+        if r.role == "replica" and window.start <= r.at <= window.end and getattr(r, quantity) is not None:
+            processes.setdefault((r.component, r.pid, r.started), []).append(r)
+    if longest:
+        lived: dict[str, list[Resources]] = {}
+        for (name, _, _), samples in processes.items():
+            lived[name] = max(lived.get(name, []), samples, key=len)
+        kept = list(lived.values())
+    else:
+        kept = list(processes.values())
+    return [
+        Sampled(
+            some[0].component, np.array([r.at for r in some]), np.array([getattr(r, quantity) for r in some], float)
+        )
+        for some in kept
+    ]
+
+
+def _answered(history: History, window: Window) -> np.ndarray:
+    """When each request was answered in a window, whoever sent it, in order."""
+    done = [rows["done"][np.isin(rows["outcome"], WHOLE)] for rows in history.rows.values()]
+    every = np.sort(np.concatenate(done)) if done else np.empty(0)
+    return every[np.searchsorted(every, window.start) : np.searchsorted(every, window.end)]
+
+
+def _in_flight(history: History, window: Window) -> int:
+    """The most requests that were under way at once."""
+    most = 0
+    for name in history.rows:
+        rows = history.requests(window, name)
+        rows = rows[~np.isnan(rows["sent"])]
+        if len(rows):
+            begun, ended = np.sort(rows["sent"]), np.sort(rows["done"])
+            most += int(np.max(np.arange(1, len(begun) + 1) - np.searchsorted(ended, begun)))
+    return most
+
+
+def _student(steps: int) -> float:
+    """The quantile of Student's t of CONFIDENCE for so many steps."""
+    from scipy.special import stdtrit  # here, because it takes a quarter of a second and most commands judge nothing
+
+    return float(stdtrit(steps - 1, (1 + CONFIDENCE) / 2))
+
+
+def _unit(quantity: str, of_each: bool = True) -> str:
+    name = "bytes" if quantity in ("memory", "disk") else quantity
+    return f"{name} a request" if of_each else name
+
+
+def _least(quantity: str) -> float:
+    """A growth of a request that is none, where the bound is 0."""
+    return {"memory": 1000.0, "disk": 1000.0}.get(quantity, 0.05)
+
+
+def _level(quantity: str, of: float) -> str:
+    return size(of) if quantity in ("memory", "disk") else f"{of:g}"
