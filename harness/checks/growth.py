@@ -17,17 +17,17 @@ from harness.checks.parameters import Parameters
 from harness.checks.view import STEADY, View
 from harness.history import WHOLE, History, Resources, Window
 from harness.parameters import Size
-from harness.units import count, percent, size
+from harness.units import count, listed, percent, size
 from harness.verdict import Reference, Result, Verdict
 
 CONFIDENCE = 0.999  # two-sided: at just the bound one run in 2,000 is red
-BLOCKS = 10
+BLOCKS = 15
 FEWEST = 4  # blocks: with fewer no interval is worth the name
 ARENAS = 2 << 20  # bytes: allocators take memory in pieces of 1 MiB (CPython's arenas) and more
 SOME = 10  # descriptors, threads, series: pools and lazily opened files
 OVER_BOUND = 4  # a leak of so many times the bound must show
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
-UNEVEN = 1.25  # of the rates in two halves of a stretch: the load is not the same all the time
+UNEVEN = 1.1  # of the rates in two halves of a stretch: the load is not the same all the time
 REMEDIES = {
     "memory": "look for what is kept for each request (memray, a heap profile); if it is a heap that its collector has "
     "not filled yet, or caches, load for longer, or bound it: growth: {memory: ...}",
@@ -155,13 +155,12 @@ class GrowthOf(Check):
             )
         edges = np.linspace(asked[0], asked[-1], blocks + 1)
         edges[-1] += 1
-        cut = np.searchsorted(asked, edges)
-        lowest = np.array([level[a:b].min() for a, b in pairwise(cut) if b > a])
+        least = [a + int(level[a:b].argmin()) for a, b in pairwise(np.searchsorted(asked, edges)) if b > a]
+        lowest, over = level[least], int(asked[least[-1]] - asked[least[0]])
         steps = np.diff(lowest)
-        each = requests / blocks
-        spread = _student(len(steps)) * float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) / each
+        seen = float(lowest[-1] - lowest[0]) / over
+        spread = _student(len(steps)) * float(np.std(steps, ddof=1)) * math.sqrt(len(steps)) / over
         at_once = self._at_once(history, Window(float(at[0]), float(at[-1]))) / requests
-        seen = float(np.mean(steps)) / each
         return Slope(
             seen, seen - spread - at_once, seen + spread + at_once, requests, sampled.whose,
             Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]),
@@ -241,7 +240,7 @@ class LeftBehind(Check):
         if said:
             return self.result(Verdict.PASS, ", ".join(said))
         if replaced and history.resources:
-            return self.result(Verdict.PASS, f"{count(len(replaced), 'process')} replaced, so nothing is left of it")
+            return self.result(Verdict.PASS, f"{listed(sorted(replaced))}: replaced, 0 processes lived on")
         raise NoEvidence(
             f"no process of the service was recorded before the fault and after {self.experiment}",
             "run the gate with this version of the harness, as the user that the service runs as",

@@ -78,8 +78,8 @@ class Stalls(Check):
             many = f"{count(len(order), 'stall')}, the longest" if len(order) > 1 else "a stall"
             waiting = count(_due(rows, found, worst), "request")
             reason = (
-                f"{many} of {duration(length[worst])} from {duration(begun)} after the begin on, with {waiting} waiting "
-                f"and none answered well (bound {duration(bound_s)})"
+                f"{many} of {duration(length[worst])} from {duration(begun)} after the begin on, with "
+                f"{waiting} waiting and none answered well (bound {duration(bound_s)})"
             )
             shown = tuple(
                 Reference("row", self._first(rows, found, i), float(found.start[i]), float(found.end[i]))
@@ -91,7 +91,7 @@ class Stalls(Check):
                 return self.result(Verdict.INCONCLUSIVE, reason, "run again while nothing else runs here", **figures)
             remedy = "look at what the service does at these moments: collection of garbage, locks, a checkpoint"
             return self.result(Verdict.FAIL, reason, remedy, evidence=shown, **figures)
-        if every * FEWEST > bound_s:
+        if self.gap_ms is not None and every * FEWEST > bound_s:
             reason = f"{said}, but of so few, one every {duration(every)}, no gap of {duration(bound_s)} would show"
             return self.result(
                 Verdict.INCONCLUSIVE, reason, f"load at a higher rate: {math.ceil(FEWEST / bound_s)}/s", **figures

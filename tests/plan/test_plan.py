@@ -527,7 +527,15 @@ def test_a_check_about_an_experiment_that_is_left_out_is_left_out_with_it(projec
 
 
 WRONG = {
-    "no parameters": ("latency", "latency.percentile: is missing (latency takes percentile, under, phase)"),
+    "no parameters": ("latency", "must bound something, as in {p99: 300ms} or {percentile: 99, under: 300ms} (latency"),
+    "half a bound": ("latency: {percentile: 99}", "percentile and under belong together"),
+    "a size without its unit": (
+        "growth: {memory: 5}",
+        "growth.memory: must be a size with its unit, like 1 kB or 2 MiB",
+    ),
+    "no negative growth": ("growth: {threads: -1}", "growth.threads: "),
+    "no quantity of that name": ("growth: {thread: 1}", "thread: unknown key; did you mean threads?"),
+    "faster than before": ("recovery: {times: 1}", "recovery.times: "),
     "a typing error": (
         "latency: {percentil: 9, under: 1s}",
         "percentil: unknown key; did you mean percentile? (latency",
