@@ -237,10 +237,11 @@ class LeftBehind(Check):
                     figures = {"measured": now, "bound": at_most, "unit": _unit(quantity, of_each=False)}
                     return self.result(Verdict.FAIL, reason, REMEDIES[quantity], evidence=(shown,), **figures)
                 said.append(levels + (f" in {one.whose}" if _replicas(history, window) > 1 else ""))
+        gone = f"{listed(sorted(replaced))}: replaced, 0 of its processes lived on" if replaced else ""
         if said:
-            return self.result(Verdict.PASS, ", ".join(said))
+            return self.result(Verdict.PASS, "; ".join(filter(None, [", ".join(said), gone])))
         if replaced and history.resources:
-            return self.result(Verdict.PASS, f"{listed(sorted(replaced))}: replaced, 0 processes lived on")
+            return self.result(Verdict.PASS, gone)
         raise NoEvidence(
             f"no process of the service was recorded before the fault and after {self.experiment}",
             "run the gate with this version of the harness, as the user that the service runs as",

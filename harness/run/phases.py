@@ -47,8 +47,10 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
     about = (plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus)
-    sampling = sampled(session.stack, lambda: processor(session.stack.run), session.log)
-    with sampling, generating(session.stack, *about, user=plan.gate.load.user) as session.load:
+    with (
+        sampled(session.stack, session.log),
+        generating(session.stack, *about, user=plan.gate.load.user) as session.load,
+    ):
         try:
             yield
         finally:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from harness.errors import StackError
 from harness.eventlog import Log
 from harness.history import Resources
 from harness.stack.ledger import PRIVATE
 from harness.stack.stack import Stack
+from harness.watch import processors
 from harness.watch.resources import Sampler, on_disk, used
 
 WALK_AT_MOST = 0.02  # of the time goes into looking through folders: many files are counted less often
 
 
 @contextmanager
-def sampled(stack: Stack, ticks: Callable[[], Mapping[str, int]], log: Log) -> Iterator[None]:
-    """Resources of the stack's components go to `resources.jsonl` of its run. ticks: what the processors did so far
-    (watch/processors.py)."""
-    sampler = Sampler(stack.run / "resources.jsonl", Look(stack, ticks))
+def sampled(stack: Stack, log: Log) -> Iterator[None]:
+    """Resources of the stack's components go to `resources.jsonl` of its run."""
+    sampler = Sampler(stack.run / "resources.jsonl", Look(stack))
     sampler.start()
     try:
         yield
@@ -33,8 +35,11 @@ def sampled(stack: Stack, ticks: Callable[[], Mapping[str, int]], log: Log) -> I
 class Look:
     """Looks at every component; what it remembers are the ticks of the time before, and what it found on the disk."""
 
-    def __init__(self, stack: Stack, ticks: Callable[[], Mapping[str, int]]):
-        self._stack, self._ticks = stack, ticks
+    def __init__(self, stack: Stack):
+        self._stack = stack
+        self._roots = {os.getpid()}  # whoever started the processes of the run
+        with suppress(OSError, ValueError, KeyError):
+            self._roots.add(int(json.loads((stack.run / "owner.json").read_text())["pid"]))
         self._before: Mapping[str, int] = {}
         self._disk: dict[str, tuple[float, int]] = {}  # when to look again; bytes
 
@@ -66,7 +71,7 @@ class Look:
 
     def _processors(self) -> tuple[float | None, float | None]:
         """The shares of all processors since the last time: of what is not of the run, and idle."""
-        now, before = self._ticks(), self._before
+        now, before = processors.ticks(self._roots), self._before
         self._before = now
         spent = {name: now[name] - before[name] for name in now if name in before}
         if spent.get("all", 0) <= 0 or "own" not in spent:
