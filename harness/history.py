@@ -7,7 +7,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     requests-NAME.rows    ROW, one fixed-width record a request, one file a generator (.bin: ROW_1)
     probes.jsonl          ProbeAnswer, every raw answer the probe emulator got
     notifications.jsonl   Notification, everything the receivers were sent
-    resources.jsonl       Resources, what the processes of each component took of the machine, once a second
+    resources.jsonl       Resources, what the processes of each component took of the machine, twice a second
     samples.jsonl.gz      Series, what Prometheus stored
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals

@@ -22,7 +22,7 @@ from harness.history import Resources
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
 THEIRS = ("RssAnon", "RssShmem", "VmSwap")
-EVERY_S = 1.0
+EVERY_S = 0.5
 
 
 class Used(NamedTuple):
@@ -93,7 +93,7 @@ def on_disk(path: Path) -> int:
 
 
 class Sampler:
-    """Writes what `look` gives to a file, each time a second has passed, in a thread of the caller's process.
+    """Writes what `look` gives to a file at an interval, in a thread of the caller's process.
 
     What breaks it ends it and is kept as `failure`: samples that are missing prove nothing.
     """
