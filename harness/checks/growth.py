@@ -20,18 +20,22 @@ from harness.parameters import Size
 from harness.units import count, listed, percent, size
 from harness.verdict import Reference, Result, Verdict
 
-CONFIDENCE = 0.999  # two-sided: at just the bound one run in 2,000 is red
+CONFIDENCE = (
+    0.99  # two-sided; at just the bound far fewer than one run in 200 is red, for what may come at once is added
+)
 BLOCKS = 15
 FEWEST = 4  # blocks: with fewer no interval is worth the name
 ARENAS = 2 << 20  # bytes: allocators take memory in pieces of 1 MiB (CPython's arenas) and more
-SOME = 10  # descriptors, threads, series: pools and lazily opened files
+SOME = 10  # connections, series, and of all what an experiment may leave: pools, labels seen for the first time
+LAZY = 4  # descriptors and threads that are opened one by one when they are first needed
 OVER_BOUND = 4  # a leak of so many times the bound must show
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
 UNEVEN = 1.1  # of the rates in two halves of a stretch: the load is not the same all the time
 REMEDIES = {
     "memory": "look for what is kept for each request (memray, a heap profile); if it is a heap that its collector has "
     "not filled yet, or caches, load for longer, or bound it: growth: {memory: ...}",
-    "descriptors": "look for files and connections that are not closed: ls -l /proc/PID/fd",
+    "descriptors": "look for files that are not closed: ls -l /proc/PID/fd",
+    "connections": "look for connections that are not closed, also of clients that vanished: ss -tanp",
     "threads": "look for threads that are started for a request and never end: py-spy dump",
     "series": "look for a label whose values are not bounded, as a request's id or a path as it was asked for",
     "disk": "look at what is written for each request: a log line with its body, temporary files",
@@ -62,7 +66,7 @@ class Slope(NamedTuple):
 class Growth(Group):
     """What may be kept of each request answered: `growth: {memory: 1 kB, descriptors: 0}`; nothing of an experiment.
 
-    By default no more than 1 kB of memory a request, and descriptors, threads and series stay as they are. What is
+    By default no more than 1 kB of memory a request, and descriptors, connections, threads and series stay. What is
     written to the disk is given, and judged where a bound is set.
     """
 
@@ -71,7 +75,8 @@ class Growth(Group):
 
     class Parameters(Parameters):
         memory: Size = 1000.0  # bytes a request
-        descriptors: float = Field(0.0, ge=0)
+        descriptors: float = Field(0.0, ge=0)  # but for those of connections
+        connections: float = Field(0.0, ge=0)
         threads: float = Field(0.0, ge=0)
         series: float = Field(0.0, ge=0)
         disk: Size | None = None  # bytes a request
@@ -173,7 +178,9 @@ class GrowthOf(Check):
         middle = (window.start + window.end) / 2
         first, second = (len(_answered(history, w)) for w in (Window(window.start, middle), Window(middle, window.end)))
         even = max(first, second) <= UNEVEN * max(1, min(first, second))
-        return SOME + (0 if even or self.quantity == "series" else 2 * _in_flight(history, window))
+        at_once = 0 if self.quantity in ("series", "descriptors") else _in_flight(history, window)
+        some = SOME if self.quantity in ("series", "connections") else LAZY
+        return some + (1 if self.quantity == "connections" else 0 if even else 2) * at_once
 
     def _said(self, slope: Slope, of: int) -> str:
         whose = f" of {slope.whose}" if of > 1 else ""
@@ -221,7 +228,7 @@ class LeftBehind(Check):
         window = phase(history, self.experiment)
         began = min((e.at for e in _faults(history, window)), default=window.start + window.length / 3)
         said, replaced = [], set()
-        for quantity in ("memory", "descriptors", "threads", "series"):
+        for quantity in ("memory", "descriptors", "connections", "threads", "series"):
             for one in _sampled(history, quantity, window, longest=False):
                 calm = one.level[(one.at >= window.start) & (one.at < began)][-3:]
                 after = one.level[one.at > began][-3:]
@@ -288,7 +295,7 @@ def _sampled(history: History, quantity: str, window: Window, longest: bool = Tr
         return found
     processes: dict[tuple[str, int, int], list[Resources]] = {}
     for r in history.resources:
-        if r.role == "replica" and window.start <= r.at <= window.end and getattr(r, quantity) is not None:
+        if r.role == "replica" and window.start <= r.at <= window.end and _taken(r, quantity) is not None:
             processes.setdefault((r.component, r.pid, r.started), []).append(r)
     if longest:
         lived: dict[str, list[Resources]] = {}
@@ -298,11 +305,18 @@ def _sampled(history: History, quantity: str, window: Window, longest: bool = Tr
     else:
         kept = list(processes.values())
     return [
-        Sampled(
-            some[0].component, np.array([r.at for r in some]), np.array([getattr(r, quantity) for r in some], float)
-        )
+        Sampled(some[0].component, np.array([r.at for r in some]), np.array([_taken(r, quantity) for r in some], float))
         for some in kept
     ]
+
+
+def _taken(of: Resources, quantity: str) -> float | None:
+    """A quantity as it was sampled. The clients decide how many connections there are, so they are counted apart."""
+    if quantity == "connections":
+        return of.sockets
+    if quantity == "descriptors" and None not in (of.descriptors, of.sockets):
+        return of.descriptors - of.sockets
+    return getattr(of, quantity)
 
 
 def _answered(history: History, window: Window) -> np.ndarray:
