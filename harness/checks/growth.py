@@ -321,19 +321,22 @@ def _taken(of: Resources, quantity: str) -> float | None:
 
 def _answered(history: History, window: Window) -> np.ndarray:
     """When each request was answered in a window, whoever sent it, in order."""
-    done = [rows["done"][np.isin(rows["outcome"], WHOLE)] for rows in history.rows.values()]
-    every = np.sort(np.concatenate(done)) if done else np.empty(0)
-    return every[np.searchsorted(every, window.start) : np.searchsorted(every, window.end)]
+    found = [np.empty(0)]
+    for rows in history.rows.values():
+        done, outcome = rows["done"], rows["outcome"]
+        inside = (done >= window.start) & (done < window.end)
+        found.append(done[inside][np.isin(outcome[inside], WHOLE)])
+    return np.sort(np.concatenate(found))
 
 
 def _in_flight(history: History, window: Window) -> int:
     """The most requests that were under way at once."""
     most = 0
-    for name in history.rows:
-        rows = history.requests(window, name)
-        rows = rows[~np.isnan(rows["sent"])]
-        if len(rows):
-            begun, ended = np.sort(rows["sent"]), np.sort(rows["done"])
+    for rows in history.rows.values():
+        intended = rows["intended"]
+        inside = (intended >= window.start) & (intended < window.end) & ~np.isnan(rows["sent"])
+        if inside.any():
+            begun, ended = np.sort(rows["sent"][inside]), np.sort(rows["done"][inside])
             most += int(np.max(np.arange(1, len(begun) + 1) - np.searchsorted(ended, begun)))
     return most
 
