@@ -2,7 +2,18 @@
 
 import pytest
 
-from harness.units import count, duration, listed, parse_duration, parse_rate, parse_share, percent, prometheus_seconds
+from harness.units import (
+    count,
+    duration,
+    listed,
+    parse_duration,
+    parse_rate,
+    parse_share,
+    parse_size,
+    percent,
+    prometheus_seconds,
+    size,
+)
 
 READ = [
     (parse_duration, "1m30s", 90),
@@ -11,10 +22,15 @@ READ = [
     (parse_share, 0.2, 0.2),
     (parse_share, "0.2", 0.2),
 ]
+READ += [(parse_size, "1 kB", 1000), (parse_size, "1.5MiB", 1.5 * 2**20), (parse_size, "0 B", 0)]
 READ += [(parse_rate, "60/s", 60), (parse_rate, " 0.5 / s", 0.5)]
 REFUSED = [(parse_duration, "4", "with its unit"), (parse_duration, 4, "with its unit")]
 REFUSED += [(parse_share, "100", "100% for per cent"), (parse_share, "much", "a share like")]
 REFUSED += [(parse_share, True, "a share like")]
+REFUSED += [
+    (parse_size, text, "a size with its unit, like 1 kB")
+    for text in ("1", 1, "1 kb", "-1 kB", "1e3 B", "9" * 400 + " B")
+]
 REFUSED += [(parse_rate, text, "a rate above 0 with its unit, like 60/s") for text in ("60", 60, "0/s", "-1/s", "60/m")]
 NINES = "9" * 400
 REFUSED += [(parse_duration, text, "at most 100 years") for text in (f"{NINES}d", "99999999999h", "1" * 5000 + "ms")]
@@ -50,6 +66,14 @@ def test_durations_are_written_as_people_say_them(seconds, said):
 )
 def test_shares_are_written_with_the_digits_they_need(share, said):
     assert percent(share) == said
+
+
+@pytest.mark.parametrize(
+    ("of_bytes", "said"),
+    [(0, "0 B"), (-84.3, "-84.3 B"), (650, "0.7 kB"), (-1234, "-1.2 kB"), (354e6, "354 MB"), (1.25e9, "1.2 GB")],
+)
+def test_sizes_are_written_in_units_of_1000(of_bytes, said):
+    assert size(of_bytes) == said
 
 
 def test_counts_and_lists_read_as_sentences():
