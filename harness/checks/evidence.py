@@ -45,6 +45,16 @@ def crowded(history: History, phase: str) -> str:
     return f"in {phase} other processes had {had} of the processors (bound {percent(bound)})"
 
 
+def crowded_within(history: History, window: Window) -> str:
+    """The same of a stretch that is shorter than a phase, by the samples of the resources (watch/resources.py)."""
+    bound = history.setting("neighbours", NEIGHBOURS)
+    seen = [r for r in history.resources if r.others is not None and window.start <= r.at <= window.end + 1]
+    most = max((r for r in seen if r.idle <= IDLE_ENOUGH), key=lambda r: r.others, default=None)
+    if most is None or most.others <= bound:
+        return ""
+    return f"other processes had {percent(round(most.others, 2))} of the processors then (bound {percent(bound)})"
+
+
 def stolen(history: History, name: str) -> str:
     """What share of the processors the host took away in a phase, as an addition to a sentence; empty below 5 %."""
     used = spent(history, name)

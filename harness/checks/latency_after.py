@@ -14,7 +14,7 @@ from harness import stats
 from harness.checks.attribution import at_least_ms
 from harness.checks.check import Check, Group, NoEvidence
 from harness.checks.effect import needed_effect
-from harness.checks.evidence import phase, sent
+from harness.checks.evidence import crowded_within, phase, sent
 from harness.checks.latency import milliseconds
 from harness.checks.parameters import Parameters
 from harness.checks.view import STEADY, View
@@ -91,6 +91,9 @@ class LatencyAfter(Check):
         if len(rows) / last.length > UNEVEN * rate:
             reason += f", but {len(rows) / last.length:.3g}/s were sent, and {rate:.3g}/s before"
             return self.result(Verdict.INCONCLUSIVE, reason, "load at the same rate before and after", **figures)
+        if had := crowded_within(history, last):
+            reason = f"{had}, so this is not attributable to the service: {reason}"
+            return self.result(Verdict.INCONCLUSIVE, reason, "run again while nothing else runs here", **figures)
         slowest = rows[np.argsort(-milliseconds(rows), kind="stable")][:EVIDENCE_AT_MOST]
         shown = tuple(Reference("row", r["request_id"].decode(errors="replace"), float(r["intended"])) for r in slowest)
         remedy = (

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.checks.check import Check
-from harness.checks.evidence import IDLE_ENOUGH, NEIGHBOURS
+from harness.checks.evidence import crowded_within
 from harness.checks.latency import Latency
 from harness.checks.parameters import Milliseconds, Parameters, Phase
 from harness.checks.tail import Gaps, gaps, ordinary
 from harness.checks.view import STEADY, View
 from harness.history import History, Window
-from harness.units import count, duration, percent
+from harness.units import count, duration
 from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
 BY_CHANCE = 0.001  # so seldom in a run do as many slow answers follow each other by chance
@@ -86,7 +86,7 @@ class Stalls(Check):
                 for i in order[:EVIDENCE_AT_MOST]
             )
             figures["measured"] = 1000 * float(length[worst])
-            if had := _others(history, Window(float(found.start[worst]), float(found.end[worst]))):
+            if had := crowded_within(history, Window(float(found.start[worst]), float(found.end[worst]))):
                 reason = f"{had}, so this is not attributable to the service: {reason}"
                 return self.result(Verdict.INCONCLUSIVE, reason, "run again while nothing else runs here", **figures)
             remedy = "look at what the service does at these moments: collection of garbage, locks, a checkpoint"
@@ -134,13 +134,3 @@ def _stalled_s(history: History, found: Gaps, generator: str) -> np.ndarray:
                 overlap = np.minimum(found.end, end) - np.maximum(found.start, end - for_s)
                 lost += np.where(overlap > 0, overlap + UNSEEN_S, 0.0)
     return lost
-
-
-def _others(history: History, window: Window) -> str:
-    """That processes which are not of the run had the processors in a short window, by the second; or empty."""
-    bound = history.setting("neighbours", NEIGHBOURS)
-    seen = [r for r in history.resources if r.others is not None and window.start <= r.at <= window.end + 1]
-    most = max((r for r in seen if r.idle <= IDLE_ENOUGH), key=lambda r: r.others, default=None)
-    if most is None or most.others <= bound:
-        return ""
-    return f"other processes had {percent(round(most.others, 2))} of the processors then (bound {percent(bound)})"

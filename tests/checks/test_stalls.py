@@ -70,7 +70,7 @@ CALM = load()
 AFTER = LatencyAfter("hang")
 
 
-def experiment(after_ms=20.0, for_s=60.0, steady=True, rate_after=1, before_ms=20.0, slow=1.0, events=()):
+def experiment(after_ms=20.0, for_s=60.0, steady=True, rate_after=1, before_ms=20.0, slow=1.0, resources=()):
     """Steady until 40 s, then an experiment whose fault is over at 50 s. slow: the share that takes after_ms."""
     made = load(0.02, for_s=60)
     made["done"][made["intended"] < 45] += before_ms / 1000 - 0.02
@@ -79,7 +79,8 @@ def experiment(after_ms=20.0, for_s=60.0, steady=True, rate_after=1, before_ms=2
     made = np.concatenate([made, *[made[made["intended"] > 50]] * (rate_after - 1)])
     made = made[made["intended"] < for_s]
     parts = [phase(STEADY, 0, 39)] if steady else []
-    return history(*parts, phase("hang", 40, for_s), fault("hang", 45, 50), *events, rows={"load": made})
+    events = (*parts, phase("hang", 40, for_s), fault("hang", 45, 50))
+    return history(*events, rows={"load": made}, resources=resources)
 
 
 def hiccup():
@@ -151,6 +152,13 @@ CASES = [
     ("no answer for good", AFTER, experiment(np.inf), FAIL, "p95 no complete answer"),
     ("a hiccup does not last", AFTER, hiccup(), PASS, "of the experiment, its fault being over"),
     ("as slow as before the fault", AFTER, experiment(62, before_ms=60), PASS, "1.0 times that"),
+    (
+        "others had the processors in the end",
+        AFTER,
+        experiment(62, resources=[busy(58.5, 0.6)]),
+        INCONCLUSIVE,
+        "other processes had 60 % of the processors then (bound 20 %), so this is not attributable",
+    ),
     ("under more load", AFTER, experiment(62, rate_after=2), INCONCLUSIVE, "/s were sent, and 120/s before"),
     ("an experiment that ended too soon", AFTER, experiment(for_s=50.5), INCONCLUSIVE, "after the fault are too few"),
 ]
