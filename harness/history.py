@@ -8,6 +8,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     probes.jsonl          ProbeAnswer, every raw answer the probe emulator got
     notifications.jsonl   Notification, everything the receivers were sent
     samples.jsonl.gz      Series, what Prometheus stored
+    types.json            the types of the metrics that the service declares
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
 """
@@ -191,6 +192,7 @@ class History:
     series: Sequence[Series] = ()
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
+    types: Mapping[str, str] = field(default_factory=dict)  # metric -> its type, also of one that has no series yet
     ended: bool = True  # the run came to its end: nothing was cut off
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
@@ -278,6 +280,7 @@ class History:
             series=records(folder / "samples.jsonl.gz", Series, open_end),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
+            types=document(folder / "types.json", Mapping[str, str]) if (folder / "types.json").exists() else {},
             ended=ended,
         )
 

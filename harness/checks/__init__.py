@@ -13,10 +13,13 @@ from harness.checks.error_ratio import ErrorRatio
 from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
+from harness.checks.messages import Messages
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
+from harness.checks.routes import Routes
+from harness.checks.rule_data import RuleData
 from harness.checks.slos import Slos
 from harness.checks.watchdog import WatchdogUnbroken
 
@@ -39,9 +42,12 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Recorded,
         Promql,
         Command,
+        Routes,
+        Messages,
+        RuleData,
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, Routes, Messages, RuleData)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]
