@@ -106,15 +106,23 @@ def _sent(history: History) -> tuple[list[Finding], tuple[Reference, ...]]:
     ], tuple(evidence[:EVIDENCE_AT_MOST])
 
 
+def wrong_in(text: str) -> Iterator[tuple[str, str, str]]:
+    """(what is wrong, an excerpt, what to do) of a text as its reader sees it."""
+    for pattern, what, remedy in WRONG:
+        if found := re.search(pattern, text):
+            yield what, found[0], remedy
+
+
 def _faults(n: Notification) -> Iterator[tuple[str, str, str]]:
     """(what is wrong, an excerpt, what to do) of one notification."""
     for problem in n.problems:
         yield f"a message that {n.integration.partition('[')[0]} would refuse ({problem})", "", "mend the receiver"
     texts = list(_texts(n.text))
-    for pattern, what, remedy in WRONG:
-        excerpt = next((found[0] for _, text in texts if (found := re.search(pattern, text))), "")
-        if excerpt:
-            yield what, excerpt, remedy
+    seen: dict[str, tuple[str, str, str]] = {}
+    for _, text in texts:
+        for one in wrong_in(text):
+            seen.setdefault(one[0], one)
+    yield from seen.values()
     for key, text in texts:
         if key in ("summary", "description", "message", "title", "text") and not text.strip() and (text or _must(key)):
             yield f"an empty {key}", "", f"say in {key} what is wrong, or show what the alert has"

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 from harness.checks.check import Check, NoEvidence
@@ -19,7 +19,8 @@ from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created", "_info")
 ON_FIRST_EVENT = ("_total", "_bucket", "_sum", "_count")  # metrics with labels that some clients show only then
-NEAR = 0.85  # of two names of metrics or labels that are taken for one, by the letters that they share
+NEAR = 0.8  # of two names of labels or jobs that are taken for one, by the letters that they share
+SLIPS = 2  # letters by which the name of a metric may be misspelt
 UNPROVEN_SHOWN = 4
 
 
@@ -110,6 +111,11 @@ class _Known:
         stems = {_stem(name) for name in self.series}
         return "python_info" in self.series or any(_stem(name) not in stems for name in self.history.types)
 
+    def misspelt(self, name: str) -> str:
+        """The metric that a name was probably meant to be; empty where there is none."""
+        alike = [each for each in sorted(self.series) if abs(len(each) - len(name)) <= SLIPS]
+        return next((each for each in alike if _bare(each) == _bare(name) or _edits(each, name) <= SLIPS), "")
+
     def like(self, read: Read) -> list[str]:
         """Some series of the metric that a selector names."""
         return [
@@ -148,7 +154,7 @@ class _Known:
             return _finding(read, f"no rule records {name}{hint}", "record it, or read what is recorded")
         if _stem(name) in {_stem(declared) for declared in self.history.types}:
             return "declared, and without a series yet"
-        if near := _near(name, sorted(self.series)):
+        if near := self.misspelt(name):
             remedy = "mend the rule, or bring the metric back: until then the rule is blind"
             return _finding(read, f"no series is called {name}; did you mean {near}?", remedy)
         if not self.history.types or (name.endswith(ON_FIRST_EVENT) and not self.declares):
@@ -255,6 +261,7 @@ def _bare(text: str) -> str:
     return re.sub(r"[\s_.-]", "", text).lower()
 
 
+@lru_cache(maxsize=1 << 14)
 def _edits(one: str, other: str) -> int:
     """Letters to be put in, left out or exchanged (Levenshtein)."""
     row = list(range(len(other) + 1))

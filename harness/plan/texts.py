@@ -188,8 +188,8 @@ def _of_nearly_all(rules: Sequence[Told]) -> Iterator[Finding]:
     """The rules that lack what nearly all of the others tell their readers."""
     rules = [one for one in rules if not one.fact.always]
     for name in FOR_READERS:
-        lacking = [one for one in rules if name not in one.rule.annotations]
-        have = len(rules) - len(lacking)
+        lacking = [one for one in rules if not {name, "message"} & one.rule.annotations.keys()]
+        have = sum(name in one.rule.annotations for one in rules)
         if have >= OF_SO_MANY and have >= OF_NEARLY_ALL * len(rules):
             for one in lacking:
                 why = f"{one.rule.name} has no {name}, as {have} of {count(len(rules), 'rule')} have"
