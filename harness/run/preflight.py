@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.checks.messages import wrong_in
-from harness.checks.view import Finding
 from harness.document import regular, shown
 from harness.errors import PlanError, ToolMissing
 from harness.plan.patterns import matching
 from harness.plan.plan import Plan, load
-from harness.plan.texts import runbooks
 from harness.plan.watched import production_files
 from harness.plan.yamlfile import read
 from harness.rules import compress
-from harness.rules.labels import carried
-from harness.rules.rendering import labels_of, rendered
-from harness.rules.rulefile import AlertRule, check_with_promtool
+from harness.rules.rulefile import check_with_promtool
+from harness.run.texts import texts_wrong
 from harness.stack import alertmanager, amtool, prometheus
 from harness.stack.tools import Tools, find
 
@@ -69,30 +63,6 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
     if problem := _nothing_live(plan, refused):
         raise PlanError([problem])
     return plan.with_refusals(refused).with_texts(texts_wrong(plan, tools)), text
-
-
-def texts_wrong(plan: Plan, tools: Tools) -> list[Finding]:
-    """What is wrong with the texts of the rules as Prometheus itself fills them in, each for a made-up alert."""
-    monitoring = plan.service.monitoring
-    target = {"job": monitoring.job, "instance": "127.0.0.1:1", **monitoring.target_labels}
-    asked = [
-        (rule, labels_of(carried(rule.expr, plan.recordings), target, _labels_shown(rule))) for rule in plan.alerts
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        found = rendered(tools.promtool, asked, Path(folder))
-    wrong = []
-    for one in found:
-        place, what = f"{one.rule.file}:{one.rule.line}", f"{one.rule.name}: its {one.name}"
-        for fault, excerpt, remedy in wrong_in(one.text):
-            wrong.append(Finding(place, f"{what} would show {fault}: {excerpt[:200]!r}", remedy))
-        wrong += runbooks([one.text], monitoring.runbooks, place, one.rule.name)
-    return wrong
-
-
-def _labels_shown(rule: AlertRule) -> list[str]:
-    """The labels that the texts of a rule name."""
-    texts = "\n".join([*rule.annotations.values(), *rule.labels.values()])
-    return sorted(set(re.findall(r"(?:\$labels|\.Labels)\.(\w+)", texts)))
 
 
 def rejected(

@@ -15,7 +15,8 @@ from harness.plan.static import static
 from harness.plan.texts import sections
 from harness.plan.watched import read_watched
 from harness.rules.labels import carried
-from harness.run.preflight import preflight, texts_wrong
+from harness.run.preflight import preflight
+from harness.run.texts import texts_wrong
 from harness.stack.spec import Relabelling
 from harness.stack.tools import find
 
@@ -290,16 +291,41 @@ def test_every_rule_goes_where_amtool_says(service):
             assert said == [route.receiver for route in watched.routing.routes(labels)]
 
 
-def test_prometheus_itself_fills_in_the_texts_of_every_rule(service, monkeypatch):
+@pytest.fixture
+def gate(service):
+    """A plan of the service."""
     for name in ("gate.yaml", "experiments", "scenarios"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, service.parent / name)
     gate = service.parent / "gate.yaml"
     gate.write_text(gate.read_text().replace("model_server/service.yaml", "service/service.yaml"))
+    return gate
+
+
+def test_alertmanager_itself_fills_in_the_texts_of_every_receiver(service, gate):
+    assert texts_wrong(load(gate), find()) == []
+    severity = "{{ if eq .CommonLabels.severity `critical` }}page{{ else }}info{{ end }}"
+    spoil(service, ROUTES, 'severity: "{{ .CommonLabels.severity }}"', f'severity: "{severity}"')
+    spoil(service, ROUTES, "{{ .Status | toUpper }}", "{{ .Status | toUppr }}")
+    spoil(service, ROUTES, "{{ range .Alerts }}{{ .Annotations", "{{ range .Alerts }}{{ .Annotation")
+    spoil(service, ROUTES, "- to: pneumonia", '- headers: {Subject: "{{ template `ours` . }}"}\n        to: pneumonia')
+    first, third, fourth, second = texts_wrong(load(gate), find())
+    assert "severity of pagerduty (pagerduty) would be page for an alert of severity critical; PagerD" in second.said
+    assert (
+        'headers of email (email) cannot be filled in, so nothing is sent: template: :1:12: executing ""' in first.said
+    )
+    assert "title of slack-alerts (slack) cannot be filled in" in third.said and '"toUppr" not defined' in third.said
+    assert "text of slack-alerts (slack) cannot be" in fourth.said and "can't evaluate field Annotation" in fourth.said
+    assert all(
+        each.place.startswith("service/monitoring/alertmanager.yaml:") for each in (first, second, third, fourth)
+    )
+
+
+def test_prometheus_itself_fills_in_the_texts_of_every_rule(service, gate):
     storage = f"{RULES}/storage.yaml"
     spoil(service, storage, "{{ $labels.instance }} has had", "{{ $labels.instance | humanize }} has had")
     spoil(service, storage, "{{ $value | humanize }} records", "{{ printf `%d` $value }} records")
     spoil(service, storage, "runbook.md#storageerrors", "runbook.md#{{ $labels.job }}")
-    plan = load(Path("gate.yaml"))
+    plan = load(gate)
     wrong = texts_wrong(plan, find())
     assert [each.said.partition(":")[0] for each in wrong] == ["DatabaseDown", "RecordsLost", "StorageErrors"]
     assert "a template that failed: 'error expanding template: " in wrong[0].said
