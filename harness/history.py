@@ -280,7 +280,7 @@ class History:
             series=records(folder / "samples.jsonl.gz", Series, open_end),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
-            types=document(folder / "types.json", Mapping[str, str]) if (folder / "types.json").exists() else {},
+            types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
         )
 

@@ -13,7 +13,10 @@ def relabelled(labels: Mapping[str, str], steps: Sequence[Relabelling]) -> dict[
     """The labels after all steps; None where the alert is dropped. A hash is the text of its modulus: not known."""
     labels = dict(labels)
     for step in steps:
-        pattern = go_regex(step.regex)
+        try:
+            pattern = go_regex(step.regex)
+        except ValueError:
+            continue  # Prometheus' own checker refuses it before the run
         value = step.separator.join(labels.get(name, "") for name in step.source_labels)
         found = pattern.search(value)
         match step.action:

@@ -172,9 +172,10 @@ def silenced(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
 
 def _doubtful(inhibition: Inhibition, rules: Sequence[Told], monitoring: Monitoring) -> Iterator[tuple[str, str, str]]:
     """(why it is wrong, what to do, which alert would silence which)."""
+    targets = [one for one in rules if any(all(m.matches(t) for m in inhibition.target) for t in one.labels)]
     for source in rules:
         sources = [s for s in source.labels if all(m.matches(s) for m in inhibition.source)]
-        for target in rules if sources else ():
+        for target in targets if sources else ():
             pairs = [(s, t) for s in sources for t in target.labels if s != t and inhibition.inhibits(s, t)]
             if pairs and (wrong := _wrong(inhibition, source, target, pairs, rules, monitoring)):
                 yield *wrong, f"{source.said} would silence {target.said}, {target.fact.place}"

@@ -107,7 +107,7 @@ class _Reader:
         made = (
             inner.dropped(names) if by is not None and by.type == promql.AggModifierType.Without else inner.kept(names)
         )
-        return made.gained([node.param.val]) if op == "count_values" else made
+        return made.gained([getattr(node.param, "val", "")]) if op == "count_values" else made
 
     def _called(self, node: Any, deep: int) -> list[Carried]:
         name, args = node.func.name, node.args
@@ -119,12 +119,12 @@ class _Reader:
                 selector = selector.expr
             known = _matched(selector)[0] if isinstance(selector, promql.VectorSelector) else {}
             return [Carried(known, frozenset(known))]
-        vectors = [arg for arg in args if not isinstance(arg, promql.NumberLiteral | promql.StringLiteral)]
+        vectors = [arg for arg in args if not isinstance(arg, promql.StringLiteral) and not _scalar(arg)]
         if not vectors:
             return [NOTHING]
-        found = self.of(vectors[-1 if name == "histogram_quantile" else 0], deep)
+        found = self.of(vectors[0], deep)
         if name in ("label_replace", "label_join"):
-            return [each.gained([args[1].val]) for each in found]
+            return [each.gained([getattr(args[1], "val", "")]) for each in found]
         if name == "histogram_quantile":
             return [each.dropped(["le"]) for each in found]
         return [ANYTHING] if name == "info" else found

@@ -1,8 +1,10 @@
 """What the files show of every rule before it fires: each seeded mistake is found, at its line, and the bundled files
 have none."""
 
+import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from harness.plan.watched import read_watched
 from harness.rules.labels import carried
 from harness.run.preflight import preflight
 from harness.run.texts import texts_wrong
+from harness.stack.routing import read as read_routing
 from harness.stack.spec import Relabelling
 from harness.stack.tools import find
 
@@ -37,9 +40,27 @@ def service(tmp_path, monkeypatch):
     return tmp_path / "service"
 
 
-def found(service) -> dict:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bundled service, read once."""
+    home = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("whole"))
+    try:
+        shutil.copytree(ROOT / "model_server/monitoring", "service/monitoring")
+        shutil.copytree(ROOT / "docs", "docs")
+        shutil.copy(ROOT / "model_server/service.yaml", "service")
+        return read_watched(Path("service/service.yaml").absolute(), [])
+    finally:
+        os.chdir(home)
+
+
+def found(service, whole=None) -> dict:
+    """What is found in the files; only the routes are read again where the service is given as it was `whole`."""
     problems = []
-    watched = read_watched(service / "service.yaml", problems)
+    if whole is None:
+        watched = read_watched(service / "service.yaml", problems)
+    else:
+        watched = replace(whole, routing=read_routing(service / ROUTES, problems))
     assert not problems
     return {name: some for name, some in static(watched).items() if name in FOUND and some}
 
@@ -178,10 +199,10 @@ SPOILT = {  # (file, old, new, as what it is found, words, as what else)
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_each_mistake_is_found_at_its_line_and_nothing_else(service, name):
+def test_each_mistake_is_found_at_its_line_and_nothing_else(service, whole, name):
     file, old, new, where, words, *also = SPOILT[name]
     spoil(service, file, old, new)
-    wrong = found(service)
+    wrong = found(service, whole if file == ROUTES else None)
     assert set(wrong) == ({where, *also} if where else set()), wrong
     assert not where or any(words in each.said for each in wrong[where]), wrong
     assert all(each.place.startswith("service/monitoring/") and each.remedy for each in wrong.get(where, ()))
@@ -259,6 +280,8 @@ def test_relabelling(step, labels, made):
         ('label_replace(sum(x), "dst", "v", "", "")', "dst", "a", {}),
         ("histogram_quantile(0.9, sum by (le, a) (x_bucket))", "a", "le", {}),
         ("vector(1)", "", "a", {}),
+        ("quantile_over_time(1 - 0.1, x[5m])", "a", "", {}),
+        ("clamp_max(sum by (a) (x), scalar(y))", "a", "b", {}),
         ("sum by (a) (x) and on () y", "a", "b", {}),
         ('count_values("v", x)', "v", "a", {}),
         ("time() - max by (a) (x) > 3", "a", "b", {}),
