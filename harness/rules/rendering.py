@@ -14,7 +14,7 @@ from harness.rules.rulefile import AlertRule
 from harness.rules.templates import queries
 
 WITHIN_S = 60.0
-VALUE = "1"  # of a label whose value is not known: a text and a figure
+VALUE = "1000000000"  # of a label whose value is not known: a text and a figure
 
 
 @dataclass(frozen=True)
