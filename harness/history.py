@@ -9,6 +9,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     notifications.jsonl   Notification, everything the receivers were sent
     resources.jsonl       Resources, what the processes of each component took of the machine, twice a second
     samples.jsonl.gz      Series, what Prometheus stored
+    types.json            the types of the metrics that the service declares
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
 """
@@ -216,6 +217,7 @@ class History:
     resources: Sequence[Resources] = ()
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
+    types: Mapping[str, str] = field(default_factory=dict)  # metric -> its type, also of one that has no series yet
     ended: bool = True  # the run came to its end: nothing was cut off
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
@@ -305,6 +307,7 @@ class History:
             resources=records(resources, Resources, open_end) if resources.exists() else (),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
+            types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
         )
 

@@ -36,7 +36,9 @@ MAY_IMPORT = {  # within harness; every layer may import itself
 PURE = {  # modules that others may import too
     "harness.load.arrivals": {"plan"},
     "harness.rules.expression": {"plan"},
+    "harness.rules.labels": {"plan"},
     "harness.rules.rulefile": {"plan"},
+    "harness.stack.matchers": {"plan"},
     "harness.stack.routing": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
 }

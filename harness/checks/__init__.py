@@ -15,10 +15,13 @@ from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
 from harness.checks.latency_after import LatencyAfter, Recovery
+from harness.checks.messages import Messages
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
+from harness.checks.routes import Routes
+from harness.checks.rule_data import RuleData
 from harness.checks.slos import Slos
 from harness.checks.stalls import Stalls
 from harness.checks.watchdog import WatchdogUnbroken
@@ -48,9 +51,23 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         LeftBehind,
         Recovery,
         LatencyAfter,
+        Routes,
+        Messages,
+        RuleData,
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, Stalls, Growth, Recovery)  # in every gate
+UNASKED = (
+    Answers,
+    Injected,
+    WatchdogUnbroken,
+    Recorded,
+    Stalls,
+    Growth,
+    Recovery,
+    Routes,
+    Messages,
+    RuleData,
+)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -15,6 +15,13 @@ from harness.units import listed, nearest
 
 STEADY = "steady"  # the phase before the first experiment
 NONE, TEMPLATE = "none", "template"  # the severity of a rule without one, and of one whose is known when it fires
+DEPLOYMENT = frozenset(  # labels that a discovery adds to targets, by their usual names: a host without it has none
+    {
+        "namespace", "pod", "container", "node", "cluster", "region", "zone", "environment", "env", "service", "tenant",
+        "prometheus", "datacenter", "dc", "host", "hostname", "team", "app", "stack", "kubernetes_namespace",
+        "kubernetes_pod_name",
+    }
+)  # fmt: skip
 DELIVERY_S = 60.0  # production seconds from the rule to its receiver, where a contract does not bound them itself
 
 
@@ -132,6 +139,35 @@ def _said(facts: Iterable[RuleFact]) -> str:
     )
 
 
+class Finding(NamedTuple):
+    """Something that is wrong with the files of the monitoring, as far as they show it."""
+
+    place: str  # file:line
+    said: str  # a sentence without its end
+    remedy: str
+
+
+class Shown(NamedTuple):
+    """A label that a text of a rule shows, which the series of its expression may have or not."""
+
+    place: str
+    alert: str
+    text: str  # of which annotation
+    label: str
+    metrics: tuple[str, ...]  # all that the expression reads
+
+
+class Read(NamedTuple):
+    """A selector of a rule."""
+
+    place: str
+    rule: str
+    selector: str  # as written
+    metric: str
+    matchers: tuple[tuple[str, str, str], ...]  # (label, = != =~ !~, value)
+    may_be_empty: bool = False  # by the form of the expression: in absent(), after `unless`, beside `or`
+
+
 @dataclass(frozen=True)
 class Way:
     """One way that an alert may take through Alertmanager; production seconds."""
@@ -162,6 +198,15 @@ class View:
     integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
+    severities: tuple[tuple[str, tuple[str, ...]], ...] = ()  # severity -> receivers that its alerts may reach
+    misrouted: tuple[Finding, ...] = ()
+    silenced: tuple[Finding, ...] = ()  # alerts that others would silence
+    inhibitions: int = 0  # rules of inhibition
+    texts: tuple[Finding, ...] = ()  # what is wrong with what rules and receivers say
+    shown: tuple[Shown, ...] = ()
+    reads: tuple[Read, ...] = ()
+    recordings: tuple[str, ...] = ()  # names of the metrics that rules record
+    job: str = ""  # of the service's own series
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01

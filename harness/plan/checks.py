@@ -13,6 +13,7 @@ from harness.checks.check import Query
 from harness.checks.view import STEADY, View
 from harness.plan.experiments import Experiment, file_of
 from harness.plan.gatefile import GateFile
+from harness.plan.static import static
 from harness.plan.watched import Watched
 from harness.plan.ways import ways
 from harness.plan.yamlfile import YamlFile, complaints
@@ -33,6 +34,7 @@ def view(
             "latency": slos.latency and (slos.latency.percentile, 1000 * slos.latency.target),
             "error_ratio": slos.error_rate and slos.error_rate.target,
             "telemetry": watched.service.telemetry,
+            **static(watched),
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(

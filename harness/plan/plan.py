@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Quiet
-from harness.checks.view import STEADY, RuleFact, named
+from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Messages, Quiet
+from harness.checks.view import STEADY, Finding, RuleFact, named
 from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
@@ -21,6 +21,7 @@ from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import read_watched
 from harness.plan.yamlfile import YamlFile, read, validated
+from harness.rules.rulefile import AlertRule, RecordingRule
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 
@@ -42,6 +43,8 @@ class Plan:
     rule_facts: tuple[RuleFact, ...]
     experiments: tuple[Experiment, ...]
     checks: tuple[Check, ...]
+    alerts: tuple[AlertRule, ...] = ()
+    recordings: tuple[RecordingRule, ...] = ()
 
     @property
     def scrape_s(self) -> float:
@@ -67,6 +70,11 @@ class Plan:
             return check
 
         return replace(self, checks=tuple(map(knowing, self.checks)))
+
+    def with_texts(self, found: Sequence[Finding]) -> Plan:
+        """The same plan, its check of texts knowing what Prometheus itself makes of them."""
+        known = [c.with_found(tuple(found)) if isinstance(c, Messages) else c for c in self.checks]
+        return replace(self, checks=tuple(known))
 
     def for_experiments_alone(self) -> Plan:
         """The same plan without what needs the steady phase: for an experiment on a stack that somebody else holds."""
@@ -159,6 +167,8 @@ def load(
         corpus=corpus,
         rules=watched.rules,
         rule_facts=watched.rule_facts,
+        alerts=watched.alerts,
+        recordings=watched.recordings,
         experiments=tuple(experiments),
         checks=checks,
     )

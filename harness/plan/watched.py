@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.plan.patterns import distinct, matching
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.expression import always_fires
-from harness.rules.rulefile import AlertRule, load
+from harness.rules.rulefile import AlertRule, RecordingRule, load, recordings
 from harness.stack.routing import Routing
 from harness.stack.routing import read as read_routing
 from harness.stack.spec import ServiceSpec
@@ -35,6 +36,8 @@ class Watched:
     rule_facts: tuple[RuleFact, ...]
     routing: Routing
     slos: SloFile
+    alerts: tuple[AlertRule, ...] = ()  # as rule_facts has them
+    recordings: tuple[RecordingRule, ...] = ()
 
 
 def read_watched(path: Path, problems: list[str]) -> Watched | None:
@@ -46,21 +49,23 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
         return None
     before = len(problems)
     problems += mistakes(service, file, beside)
-    rules, facts = _rules(beside, service, file, problems)
+    rules, alerts, recorded = _rules(beside, service, file, problems)
+    facts = list(map(_fact, alerts))
     facts = _applicable(facts, service, file, problems)
     if (routing := read_routing(Path(service.monitoring.alertmanager), wrong := [])) is None:
         wrong[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
     problems += wrong
+    problems += _said_of_routes(service, file, routing, facts)
     slo_file = read(beside / service.slos, problems)
     slos = validated(slo_file, SloFile, problems) if slo_file else None
     if slos is None or routing is None or len(problems) > before:
         return None
-    return Watched(service, tuple(rules), tuple(facts), routing, slos)
+    return Watched(service, tuple(rules), tuple(facts), routing, slos, alerts, recorded)
 
 
 def _rules(
     beside: Path, service: ServiceSpec, file: YamlFile, problems: list[str]
-) -> tuple[list[Path], list[RuleFact]]:
+) -> tuple[list[Path], tuple[AlertRule, ...], tuple[RecordingRule, ...]]:
     paths = []
     for i, pattern in enumerate(service.monitoring.rules):
         place, found = f"{file.place(('monitoring', 'rules', i))}: monitoring.rules[{i}]", []
@@ -72,11 +77,11 @@ def _rules(
     paths = distinct(paths)
     names = {shown(path): path for path in paths}
     try:
-        rules = load(names) if names else ()
+        rules, recorded = (load(names), recordings(names)) if names else ((), ())
     except PlanError as error:
         problems += error.problems
-        rules = ()
-    return paths, list(map(_fact, rules))
+        rules, recorded = (), ()
+    return paths, rules, recorded
 
 
 def _fact(rule: AlertRule) -> RuleFact:
@@ -101,6 +106,37 @@ def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, pro
             if not any(Path(path).exists() for path in CAPABILITIES.get(capability, ())):
                 lacking |= needing
     return [replace(fact, applicable=fact.alert not in lacking) for fact in facts]
+
+
+def _said_of_routes(service: ServiceSpec, file: YamlFile, routing: Routing | None, facts: list[RuleFact]) -> list[str]:
+    """What service.yaml says of severities, symptoms and runbooks that none of the other files knows."""
+    monitoring, problems = service.monitoring, []
+    kinds = {each.kind for of in routing.receivers.values() for each in of} if routing else set()
+    for severity, entries in monitoring.severities.items():
+        for entry in entries:
+            if routing and entry not in routing.receivers and entry not in kinds:
+                place = file.place(("monitoring", "severities", severity))
+                known = nearest(entry, [*routing.receivers, *sorted(kinds)])
+                problems.append(
+                    f"{place}: monitoring.severities.{severity}: {shown(Path(service.monitoring.alertmanager))} has no "
+                    f"receiver and no kind of integration {entry}; {known}"
+                )
+    for alert, symptoms in monitoring.may_inhibit.items():
+        for i, name in enumerate((alert, *symptoms)):
+            at = ("monitoring", "may_inhibit", alert, *([i - 1] if i else []))
+            where = f"monitoring.may_inhibit.{alert}" + (f"[{i - 1}]" if i else "")
+            names = sorted({fact.alert.name for fact in facts})
+            if i and not difflib.get_close_matches(name, names, 1, 0.85):
+                continue  # a symptom whose rule is gone
+            if names and name not in names:
+                problems.append(f"{file.place(at)}: {where}: no rule is called {name}; {nearest(name, names)}")
+    for prefix, path in monitoring.runbooks.items():
+        place = f"{file.place(('monitoring', 'runbooks', prefix))}: monitoring.runbooks"
+        if not prefix.startswith(("http://", "https://")):
+            problems.append(f"{place}: {prefix}: must be the beginning of a URL, like https://git.example.org/docs/")
+        if not Path(path).exists():
+            problems.append(f"{place}: {shown(Path(path))}: no such file or folder")
+    return problems
 
 
 def production_files(gate: Path) -> tuple[list[Path], Path | None]:

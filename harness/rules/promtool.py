@@ -86,6 +86,26 @@ class Promtool:
             raise Unanswered(_reason(said) or f"{ended} and no reason")
         return [_samples(text) for text in got]
 
+    def annotations(self, rules: Path, alerts: Sequence[str], within_s: float) -> dict[str, dict[str, str]]:
+        """The annotations of each alert of a rule file that fires at once, by their names. The test is left beside the
+        file. Raises Unanswered."""
+        tests = [{"eval_time": "1m", "alertname": name, "exp_alerts": []} for name in alerts]
+        test = {
+            "rule_files": [re.sub(r"([*?\[\\])", r"\\\1", str(rules))],
+            "evaluation_interval": "1m",
+            "tests": [{"interval": "1m", "alert_rule_test": tests}],
+        }
+        file = rules.with_suffix(".test.yaml")
+        file.write_text(json.dumps(test, ensure_ascii=False), encoding="utf-8")
+        _, said = self._test_rules(file, within_s)
+        found = {
+            name: {key: _unquoted(text) for key, text in _LABEL.findall(texts)}
+            for name, texts in re.findall(r'alertname="([^"]+)".*?\}\n +Annotations:\{(.*)\}$', said, re.M)
+        }
+        if not found:
+            raise Unanswered(_reason(said))
+        return found
+
     def end(self) -> None:
         """Kill what runs, and what is started from now on."""
         self._over = True

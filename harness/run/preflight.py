@@ -14,6 +14,7 @@ from harness.plan.watched import production_files
 from harness.plan.yamlfile import read
 from harness.rules import compress
 from harness.rules.rulefile import check_with_promtool
+from harness.run.texts import texts_wrong
 from harness.stack import alertmanager, amtool, prometheus
 from harness.stack.tools import Tools, find
 
@@ -53,10 +54,15 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
     scales = plan.gate.time_scale, monitoring.scrape_interval, monitoring.evaluation_interval
     for line in (*remarks, *compress.remarks(plan.rules, *scales)):
         remark(line)
+    if not monitoring.severities:
+        config = shown(Path(monitoring.alertmanager))
+        remark(
+            f"{config}: who gets the alerts of which severity is not judged; say monitoring.severities in service.yaml"
+        )
     text, refused = compress.compress(plan.rules, *scales)
     if problem := _nothing_live(plan, refused):
         raise PlanError([problem])
-    return plan.with_refusals(refused), text
+    return plan.with_refusals(refused).with_texts(texts_wrong(plan, tools)), text
 
 
 def rejected(

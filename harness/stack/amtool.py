@@ -11,7 +11,7 @@ import difflib
 import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,23 @@ def known(amtool: str, path: Path) -> Known:
             rule for i, rule in enumerate(config["inhibit_rules"]) if ("inhibit_rules", i) not in rules
         ]
     return Known(config, worded, remarks)
+
+
+def rendered(amtool: str, text: str, data: Path, templates: Iterable[str]) -> tuple[str, str]:
+    """A template of a receiver, filled in with an alert's data, and why it cannot be; one of the two is empty. What
+    Alertmanager brings itself (`slack.default.title`) shows nothing. Raises ToolMissing."""
+    built_in = data.with_name("built-in.tmpl")
+    names = sorted(set(re.findall(r'template\s+"(__[\w.]+|\w+\.default\.\w+)"', text)))
+    built_in.write_text("".join(f'{{{{ define "{name}" }}}}{{{{ end }}}}' for name in names))
+    globs = [f"--template.glob={path}" for path in (*templates, str(built_in))]
+    argv = [amtool, "template", "render", *globs, f"--template.data={data}", f"--template.text={text}"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    except OSError as error:
+        raise ToolMissing(f"amtool cannot be started: {error}") from None
+    if done.returncode == 0:
+        return done.stdout, ""
+    return "", " ".join(done.stderr.replace("amtool: error: ", "").split())
 
 
 def _with_global_tokens(config: dict[str, Any]) -> dict[str, Any]:

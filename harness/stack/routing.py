@@ -43,6 +43,7 @@ class Integration:
     kind: str
     send_resolved: bool
     place: str
+    texts: tuple[tuple[str, str, str], ...] = field(default=(), compare=False, repr=False)  # (setting, text, place)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Routing:
     name: str  # the file, as its user would write it
     receivers: Mapping[str, tuple[Integration, ...]]
     inhibitions: tuple[Inhibition, ...] = ()
+    templates: tuple[str, ...] = ()  # patterns of files
     _top: _Branch = field(default=_Branch(Route(""), (), False, ()), repr=False)
 
     def routes(self, labels: Mapping[str, str]) -> list[Route]:
@@ -139,6 +141,16 @@ def integrations(receiver: Node) -> Iterator[tuple[str, str, Node]]:
             yield (f"{kind}[{i}]" if several else kind), kind, setting
 
 
+def _texts(node: Node, under: str = "") -> Iterator[tuple[str, Node]]:
+    """Every text in the settings of an integration, with the name of the setting that it is in."""
+    if isinstance(node, ScalarNode):
+        yield under, node
+    for key, value in items(node).items() if isinstance(node, MappingNode) else ():
+        yield from _texts(value, under or key)
+    for value in entries(node) if isinstance(node, SequenceNode) else ():
+        yield from _texts(value, under)
+
+
 def sends_resolved(kind: str, told: str) -> bool:
     """Whether an integration of a kind notifies of the end, where `send_resolved` is this text, or empty."""
     return told in TRUE if told else kind not in NOT_RESOLVED
@@ -174,7 +186,11 @@ class _Reader:
                         self.mapping(setting, f"receivers[{i}].{key}[{j}]")
             receivers[receiver] = tuple(
                 Integration(
-                    name, kind, sends_resolved(kind, text(items(setting).get("send_resolved"))), self.place(setting)
+                    name,
+                    kind,
+                    sends_resolved(kind, text(items(setting).get("send_resolved"))),
+                    self.place(setting),
+                    tuple((key, node.value, self.place(node)) for key, node in _texts(setting)),
                 )
                 for name, kind, setting in integrations(node)
             )
@@ -190,10 +206,11 @@ class _Reader:
             for i, node in enumerate(rules)
             if "sources" not in items(node)  # of a newer Alertmanager: the run is without it
         )
+        templates = self.texts(parts.get("templates"), "templates")
         if len(self.problems) > before:
             self.problems[before:] = sorted(self.problems[before:], key=_line)
             return None
-        return Routing(self.name, receivers, inhibitions, tree)
+        return Routing(self.name, receivers, inhibitions, templates, tree)
 
     def branch(self, node: Node, at: str, parent: Route, receivers: list[str]) -> _Branch:
         parts = self.mapping(node, at)

@@ -105,6 +105,11 @@ def _elsewhere(value: Any) -> Any:
     return value
 
 
+def _list(value: Any) -> Any:
+    """A list that may be written as its one entry alone."""
+    return (value,) if isinstance(value, str) else value
+
+
 def _one_key(key: str) -> BeforeValidator:
     """A section that may be written as the value of this key alone."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
@@ -426,6 +431,10 @@ class Monitoring(Strict):
     alert_relabel_configs: list[Relabelling] = Field(default_factory=list)
     target_labels: dict[LabelName, str] = Field(default_factory=dict)  # what the discovery adds to each target
     needs: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # capability of the host -> alerts that need it
+    severities: dict[str, Annotated[tuple[str, ...], BeforeValidator(_list)]] = Field(default_factory=dict)
+    # the worst first -> receivers, or kinds of integration, that its alerts reach, and no others; []: nobody
+    may_inhibit: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # alert -> its symptoms; "*": any
+    runbooks: dict[str, File] = Field(default_factory=dict)  # beginning of a URL -> the file or folder that it shows
 
     @property
     def additions(self) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def whole(tmp_path_factory):
     shutil.rmtree(folder / "service/monitoring/rules")
     (folder / FILES["rules"]).write_text(yaml.safe_dump(RULES))
     service = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())
-    service["monitoring"] |= {"rules": ["monitoring/rules.yaml"], "needs": {}}
+    unknown = {"needs": {}, "may_inhibit": {}, "runbooks": {}}
+    service["monitoring"] |= {"rules": ["monitoring/rules.yaml"], **unknown}
     (folder / FILES["service"]).write_text(yaml.safe_dump(service))
     calm = yaml.safe_load((ROOT / "experiments/sham.yaml").read_text())
     (folder / FILES["experiment in JSON"]).write_text(json.dumps(calm, indent="\t"))

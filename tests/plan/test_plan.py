@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """The repository's own plan and all it names, in a folder where they may be spoilt."""
-    for name in ("gate.yaml", "experiments", "scenarios"):
+    for name in ("gate.yaml", "experiments", "scenarios", "docs"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / "model_server").mkdir()

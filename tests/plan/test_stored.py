@@ -15,9 +15,12 @@ from harness.checks import (
     GrowthOf,
     LatencyAfter,
     LeftBehind,
+    Messages,
     ProbeDecisions,
     Promql,
     Quiet,
+    Routes,
+    RuleData,
     Stalls,
     WatchdogUnbroken,
 )
@@ -27,7 +30,7 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-SINCE_2 = {Promql, Command, Stalls, GrowthOf, LeftBehind, LatencyAfter}
+SINCE_2 = {Promql, Command, Stalls, GrowthOf, LeftBehind, LatencyAfter, Routes, Messages, RuleData}
 
 
 @pytest.fixture
