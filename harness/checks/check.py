@@ -39,6 +39,7 @@ class Group:
 
     kind: ClassVar[str]
     Parameters: ClassVar[type[Parameters]] = Parameters
+    entry_replaces: ClassVar[bool] = False  # of one in every gate: an entry of gate.yaml takes its place
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
@@ -57,6 +58,7 @@ class Check:
     Parameters: ClassVar[type[Parameters]] = Parameters  # what gate.yaml may say of it; named as its fields, or aliased
     timing_independent: ClassVar[bool] = False  # a FAIL holds although the generator or the machine was overloaded
     judges_results: ClassVar[bool] = False  # judged last, by `judge_results`
+    entry_replaces: ClassVar[bool] = False  # of one in every gate: an entry of gate.yaml takes its place
 
     phase: str  # the phase that it judges, whatever happened in it
     experiment: str  # the experiment whose fault it judges the consequences of

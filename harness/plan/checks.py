@@ -54,7 +54,9 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
     Where the view is not of a `whole` plan, an entry is only blamed for its own parameters.
     """
     checks: list[Check] = []
+    named = set()
     for i, name, given in _entries(gate, file, problems):
+        named.add(name)
         at = ("checks", i, name)
         try:
             checks += (made := CHECKS[name].from_plan(given, seen))
@@ -67,7 +69,8 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    unasked = [kind for kind in UNASKED if not (kind.entry_replaces and kind.kind in named)]
+    checks += [check for kind in unasked for check in kind.from_plan(None, seen)]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 
