@@ -88,10 +88,12 @@ class BaselineAlerts(Check):
                 evidence=tuple(self._evidence(history, found))[:EVIDENCE_AT_MOST],
             )  # fmt: skip
             return Result(**{**vars(result), "place": place})
-        unknown = [key for key in fired if key in now and now[key]["replay"] == "unknown"]
-        if unknown and any(_all(states[key], "replay") for key in unknown):
-            why = f"what {listed(unknown)} does in the replay of {self.phase} is not known, and it fired in each of "
-            return self.result(Verdict.INCONCLUSIVE, f"{why}{len(runs)} earlier runs", "see the run's log for why")
+        unknown = [key for key in fired if now[key]["replay"] == "unknown" and _all(states[key], "replay")]
+        if unknown:
+            why = (
+                f"of {listed(unknown)} there is no replay in {self.phase}, and each of {len(runs)} earlier runs has one"
+            )
+            return self.result(Verdict.INCONCLUSIVE, why, "see the run's log for why")
         figures = {"measured": 0, "bound": 0, "unit": "alerts", "remarks": remarks}
         return self.result(Verdict.PASS, f"none of {of} differs", **figures)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 FALSE_ALARMS = 0.01  # of good runs, at most, over all figures of all phases
 TO_BE_SEEN = 0.10  # what a gate should be able to see of the median latency
 CROWDED = 0.05  # more of the processors than in any earlier run, in the hands of others, and timing says nothing
+MANY = 10_000  # degrees of freedom of what is known
 REMEDY = "see what changed since the last passing run; if it is meant to be so: `harness history accept RUN`"
 
 
@@ -133,10 +134,13 @@ class BaselineFigures(Check):
         lies = band([sign * kind.scaled(one[name]) for one in past], least, paces, now.get(PACE, math.nan))
         if lies is None:
             return None
-        expected, bound = kind.unscaled(sign * lies.expected), kind.unscaled(sign * lies.bound(alpha))
-        beyond = not math.isfinite(value) or sign * kind.scaled(value) > lies.bound(alpha)
-        matters = sign * (value - expected) >= max(self._least(kind) * expected, kind.floor)
-        return Compare(name, kind, value, expected, bound, beyond and matters, lies)
+        if kind.unit == "share" and lies.sigma == least:
+            lies = replace(lies, df=MANY)  # the noise of chance alone is known, however few the runs
+        expected = kind.unscaled(sign * lies.expected)
+        matters = sign * expected + max(self._least(kind) * expected, kind.floor)
+        bound = sign * max(sign * kind.unscaled(sign * lies.bound(alpha)), matters)
+        worse = not math.isfinite(value) or sign * value > sign * bound
+        return Compare(name, kind, value, expected, bound, worse, lies)
 
     def _least(self, kind: Kind) -> float:
         return kind.worse_by if self.worse_by is None else self.worse_by

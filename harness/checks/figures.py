@@ -60,9 +60,11 @@ class Kind:
         """The value as a reader sees it."""
         if self.unit == "share":
             return percent(value)
-        if self.unit in ("ms", "s"):
-            return duration(value / 1000 if self.unit == "ms" else value) if math.isfinite(value) else "no answer"
-        return f"{value:.4g}{self.unit}" if self.unit == "/s" else f"{value:.4g} {self.unit}"
+        if not math.isfinite(value):
+            return "no answer"
+        if self.unit == "s" or (self.unit == "ms" and value >= 1000):
+            return duration(value / 1000 if self.unit == "ms" else value)
+        return f"{value:.4g}{self.unit}" if self.unit == "/s" else f"{value:.3g} {self.unit}"
 
 
 KINDS = {
@@ -113,9 +115,10 @@ def figures_of(history: History, phase: str, generator: str = "load") -> dict[st
         rows = sent(history, window, generator)
     except NoEvidence:
         return {}
-    found = _errors(rows, window) | _machine(history, phase, window, len(rows), generator)
+    found = _latency(rows) if phase == STEADY else {}
+    found |= _errors(rows, window) | _machine(history, phase, window, len(rows), generator)
     if phase == STEADY:
-        found |= _latency(rows) | _resources(history, window, len(rows)) | _capacity(history)
+        found |= _resources(history, window, len(rows)) | _capacity(history)
     else:
         found |= _recovery(history, phase, window, rows) | _detection(history, phase)
     return {name: float(value) for name, value in found.items() if value is not None}

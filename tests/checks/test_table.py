@@ -32,7 +32,7 @@ def checks_in_files() -> set[type]:
     found = set()
     for file in Path(harness.checks.__file__).parent.glob("*.py"):
         module = importlib.import_module(f"harness.checks.{file.stem}")
-        found |= {v for v in vars(module).values() if isinstance(v, type) and hasattr(v, "kind")}
+        found |= {v for v in vars(module).values() if isinstance(v, type) and type(getattr(v, "kind", 0)) is str}
     return found
 
 
