@@ -1,7 +1,8 @@
-"""The figures of a run that later runs are compared with: how fast, how many errors, how much processor and memory, how
-soon detected and over; which alerts fired and whom they reached; and which metrics there were.
+"""What later runs compare a run by: its figures, its alerts and its metrics.
 
-Each is a pure function of the recorded run. A figure that the record does not hold is left out.
+Figures say how fast it was, how many requests failed, what it took of processor and memory, and how soon faults were
+detected and over; alerts, which of them fired and whom they reached. Each is a pure function of the recorded run. What
+the record does not hold is left out.
 """
 
 from __future__ import annotations

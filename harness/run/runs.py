@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from harness.checks import BaselineAlerts, BaselineFigures, BaselineMetrics
 from harness.checks.figures import figures
+from harness.document import regular
 from harness.errors import EvidenceError, HistoryError, PlanError, UsageError
 from harness.history import BASELINE, BASELINE_VERSION, History, PastRun
 from harness.plan.gatefile import HISTORY
@@ -159,9 +160,12 @@ def _opened(
     path: Path, write: bool = False, create: bool = False, busy_s: float = BUSY_S
 ) -> Iterator[sqlite3.Connection | None]:
     """The history within one transaction; None where there is no such file and none is to be made."""
-    if not create and not path.exists():
+    missing = regular(path)
+    if missing == "no such file" and not create:
         yield None
         return
+    if missing not in ("", "no such file"):  # SQLite itself would wait for a named pipe
+        raise HistoryError(f"{path}: {missing}; name another file by `history:` in gate.yaml")
     try:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
