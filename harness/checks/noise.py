@@ -8,7 +8,8 @@ degrees of freedom (Hahn and Meeker, Statistical Intervals, 4.7): few runs give 
 What makes one run slower than another is mostly the machine, and the generator, the same program in each run, meets the
 same machine. So a figure is compared with what the runs before lead to expect at the pace of this one: the interval is
 that of a regression on the pace (Montgomery, Design and Analysis of Experiments, analysis of covariance), which takes
-one more degree of freedom and widens by itself where this run's pace is none that was seen before.
+one more degree of freedom and widens where this run's pace is none that was seen before. What the machine is slower
+than it ever was may show in full.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def band(values: Sequence[float], least: float, pace: Sequence[float] = (), now:
             sigma = max(math.sqrt(float(left @ left) / (n - 2)), least)
             off = math.log(now) - float(z.mean())
             spread = sigma * math.sqrt(1 + 1 / n + off * off / spread_z)
-            return Band(mean + slope * off, spread, n - 2, sigma, n, float(left.max()))
+            beyond = max(0.0, math.log(now) - float(z.max())) * max(0.0, 1 - slope)
+            return Band(mean + slope * off + beyond, spread, n - 2, sigma, n, float(left.max()))
     left = x - mean
     sigma = max(math.sqrt(float(left @ left) / (n - 1)), least)
     return Band(mean, sigma * math.sqrt(1 + 1 / n), n - 1, sigma, n, float(left.max()))

@@ -71,13 +71,13 @@ def _add(path, first):
 
 def test_processes_that_write_at_once_lose_nothing(path):
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add, args=(path, first)) for first in (0, 100, 200)]
+    writers = [context.Process(target=_add, args=(path, first)) for first in (0, 100)]
     for one in writers:
         one.start()
     for one in writers:
         one.join(60)
         assert one.exitcode == 0
-    assert len(runs.listed(path)) == 60
+    assert len(runs.listed(path)) == 40
 
 
 def damaged(path, what):
@@ -195,7 +195,8 @@ def a_run(name, plan=PLAN, baseline=None, checks=CHECKS, earlier_s=0.0, **how):
     if baseline is not None:
         (folder / "baseline.json").write_text(baseline)
     events = (folder / "events.jsonl").read_text().replace('"ended","ok",46,{}', '"ended","ok",46,{"sealed":true}')
-    assert (begun := f'[{T},"run","started"') in events
+    begun = f'[{T},"run","started"'
+    assert begun in events
     (folder / "events.jsonl").write_text(events.replace(begun, f'[{T - earlier_s},"run","started"'))
     seal(folder)
     return folder
