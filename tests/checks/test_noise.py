@@ -1,14 +1,9 @@
-"""What is noise from run to run and what is not: the prediction interval, change points, and runs made by chance."""
+"""What is noise from run to run and what is not: the prediction interval, and change points."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-from baseline_power import rates
 
 from harness.checks.changes import changes
 from harness.checks.noise import band
@@ -62,14 +57,6 @@ def test_the_shift_that_can_be_seen_is_seen_as_often_as_it_says():
         band([1.0, 2.0, 4.0], 0.0).detectable(ALPHA)
     )
     assert len(more) == 3
-
-
-def test_of_good_pairs_at_most_one_figure_in_a_hundred_is_called_worse_and_a_tenth_slower_is_found():
-    """`python tests/bench/baseline_power.py` does the same at length."""
-    figures, any_worse, _ = rates(pairs=200, runs=20)
-    assert figures <= 0.01 and any_worse <= 0.05
-    assert rates(pairs=200, runs=5)[0] <= 0.01
-    assert rates(pairs=200, runs=20, slower=1.1)[2] >= 0.95
 
 
 def test_a_change_of_level_is_found_where_it_is_and_noise_is_none():
