@@ -80,7 +80,7 @@ class BaselineAlerts(Check):
         if found:
             keys = dict.fromkeys(finding.alert for finding in found)
             reason = "; ".join(f"{finding.alert} {finding.how}" for finding in found)
-            reason = f"{len(keys)} of {of} differ (bound 0): {reason}"
+            reason = f"not as before: {len(keys)} of {of} (bound 0): {reason}"
             place = dict(self.places).get(found[0].alert, "")
             result = self.result(
                 Verdict.FAIL, reason, f"{REMEDY}`harness history accept RUN`", status=found[0].status,

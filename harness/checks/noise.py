@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 POWER = 0.95
+FAR = 10.0  # robust standard deviations
 FEWEST = 3  # values that show any noise at all
 
 
@@ -56,13 +57,16 @@ def band(values: Sequence[float], least: float, pace: Sequence[float] = (), now:
     values: those of the earlier runs; least: the standard deviation that they have at the least; pace: of each of them,
     in milliseconds, and `now` that of the run that is compared; empty where nobody knows it.
     """
-    x = np.asarray(values, float)
-    n = len(x)
-    if n < FEWEST or not np.isfinite(x).all():
+    x, z = np.asarray(values, float), np.asarray(pace, float)
+    if len(x) < FEWEST or not np.isfinite(x).all():
         return None
-    mean = float(x.mean())
-    if n >= FEWEST + 1 and len(pace) == n and min(pace) > 0 and now > 0:
-        z = np.log(np.asarray(pace, float))
+    if len(z) == len(x):
+        x, z = x[kept := _alike(x, least)], z[kept]
+    else:
+        x = x[_alike(x, least)]
+    n, mean = len(x), float(x.mean())
+    if n >= FEWEST + 1 and len(z) == n and z.min() > 0 and now > 0:
+        z = np.log(z)
         around = z - z.mean()
         if (spread_z := float(around @ around)) > n * 1e-6:
             slope = float(around @ x) / spread_z
@@ -75,6 +79,14 @@ def band(values: Sequence[float], least: float, pace: Sequence[float] = (), now:
     left = x - mean
     sigma = max(math.sqrt(float(left @ left) / (n - 1)), least)
     return Band(mean, sigma * math.sqrt(1 + 1 / n), n - 1, sigma, n, float(left.max()))
+
+
+def _alike(x: np.ndarray, least: float) -> np.ndarray:
+    """Which values are not far from all others (by the median absolute deviation): one run in which something went
+    wrong would hide whatever comes after it. Of too many such none is left out: then that is how the values are."""
+    off = np.abs(x - np.median(x))
+    alike = off <= FAR * max(1.4826 * float(np.median(off)), least)
+    return alike if np.count_nonzero(~alike) <= len(x) // 5 else np.ones(len(x), bool)
 
 
 def _t(df: int, probability: float) -> float:

@@ -45,6 +45,16 @@ def test_what_is_always_the_same_has_some_noise_all_the_same_and_few_or_strange_
     assert band([1.0, 1.0], 0.005) is None and band([1.0, 2.0, math.inf], 0.005) is None
 
 
+def test_one_run_in_which_something_went_wrong_hides_nothing():
+    draw = np.random.default_rng(5)
+    x = draw.normal(0, 0.02, 10)
+    with_one = np.append(x, 3.0)
+    assert band(with_one, 0.005) == band(x, 0.005)
+    z = np.exp(draw.normal(0, 0.1, 11))
+    assert band(with_one, 0.005, z, 1.0) == band(x, 0.005, z[:10], 1.0)
+    assert band(np.append(x, [3.0, 3.1, 2.9]), 0.005).expected > 0.5, "three of thirteen are how it is"
+
+
 def test_the_shift_that_can_be_seen_is_seen_as_often_as_it_says():
     draw, seen = np.random.default_rng(4), []
     for _ in range(1500):
