@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -21,7 +22,7 @@ UNREADABLE_REMEDY = "see `harness history`; a file that is damaged must be remov
 class Compared(Parameters):
     """What gate.yaml may say of the baseline: `report`, or a mapping."""
 
-    mode: str = Field(FAIL, pattern=f"^({FAIL}|{REPORT})$")  # whether a finding fails the gate or is a remark
+    mode: Literal["fail", "report"] = FAIL  # whether a finding fails the gate or is a remark
     last: int = Field(LAST, ge=AT_LEAST, le=200)  # so many runs at the most
     at_least: int = Field(AT_LEAST, ge=AT_LEAST)
     worse_by: Share | None = Field(None, gt=0)  # the least change of any figure that matters; None: each figure's own
@@ -46,7 +47,11 @@ def compared(check: Check, history: History, judge: Callable[[Sequence[PastRun]]
     known = history.baseline
     if known is not None and known.problem:
         raise NoEvidence(f"the earlier runs could not be read: {known.problem}", UNREADABLE_REMEDY)
-    runs = tuple(known.runs[-check.last :]) if known is not None else ()
+    if known is None:
+        return not_compared(
+            check, "the run is not compared with a baseline: it looked for none, as `harness gate` does"
+        )
+    runs = tuple(known.runs[-check.last :])
     if len(runs) < check.at_least:
         return not_compared(check, f"the run is {too_few(len(runs), check.at_least)}")
     found = judge(runs)
