@@ -12,12 +12,12 @@ import numpy as np
 from harness.checks.check import Check
 from harness.checks.earlier import AT_LEAST, FAIL, LAST, Compared, compared
 from harness.checks.evidence import phase, sent
-from harness.checks.figures import BESIDE, OTHERS, PACE, REQUESTS, Kind, figures_of, kind_of
+from harness.checks.figures import OTHERS, PACE, REQUESTS, Kind, figures_of, is_compared, kind_of
 from harness.checks.latency import milliseconds
 from harness.checks.noise import Band, band
 from harness.checks.view import STEADY, View
 from harness.history import History, PastRun
-from harness.units import count, percent
+from harness.units import count, listed, percent
 from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
 # Of good runs, over all figures of all phases, were their noise normal. It has heavier tails, so that some more are.
@@ -91,6 +91,9 @@ class BaselineFigures(Check):
         if not found:
             reason = f"none of the figures of {self.phase} is in {self.at_least} of the {len(runs)} earlier runs"
             return self.result(Verdict.INCONCLUSIVE, reason, "see the run's log for why it recorded so little")
+        if self.phase == STEADY and not worse and (lacking := self._lacking(now, runs)):
+            reason = f"{listed(lacking)}, which each of {len(runs)} earlier runs had, is not in the record"
+            return self.result(Verdict.INCONCLUSIVE, reason, "see what the service exposes of its processes")
         of = f"{count(len(found), 'figure')}, of {len(runs)} earlier runs"
         if not worse:
             said, remarks = self._power(found, alpha, len(runs))
@@ -112,11 +115,15 @@ class BaselineFigures(Check):
     def compare(self, now: dict[str, float], runs: Sequence[PastRun]) -> tuple[float, list[Compare]]:
         """Each figure that enough of the earlier runs have, beside what they lead to expect; and how probable it is for
         one of them to be called worse by chance."""
-        shared = {name: mine for name in now if name not in BESIDE and len(mine := self._having(name, runs)) >= 3}
+        shared = {name: mine for name in now if is_compared(name) and len(mine := self._having(name, runs)) >= 3}
         shared = {name: mine for name, mine in shared.items() if len(mine) >= min(self.at_least, len(runs))}
         alpha = self.false_alarms / max(1, len(shared))  # Bonferroni: whatever hangs together, no more than their sum
         found = [self._one(name, now, mine, alpha) for name, mine in shared.items()]
         return alpha, [one for one in found if one is not None]
+
+    def _lacking(self, now: dict[str, float], runs: Sequence[PastRun]) -> list[str]:
+        names = set.intersection(*(set(self._past(run)) for run in runs)) - now.keys()
+        return sorted(words(name, kind_of(self.phase, name)) for name in names if is_compared(name))
 
     def _past(self, run: PastRun) -> dict[str, float]:
         return dict(run.figures.get(self.phase, {}))

@@ -29,8 +29,7 @@ from harness.units import duration, percent
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "longest": 100.0}
 PACE = "pace"  # milliseconds of processor that the generator, the same in every run, spent on each request
 OTHERS = "others"  # share of all processors that processes which are not of the run, and the host, had
-REQUESTS = "requests"
-BESIDE = {PACE, OTHERS, REQUESTS}  # are about the machine and the load, and compared with nothing
+REQUESTS = "requests"  # these three are about the machine and the load, and compared with nothing
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,11 @@ def kind_of(phase: str, name: str) -> Kind:
     return KINDS.get(name) or KINDS[name.partition(" ")[0]]
 
 
+def is_compared(name: str) -> bool:
+    """Whether a name is one of a figure that is compared; a history may hold those of another version."""
+    return name in KINDS or name.partition(" ")[0] in KINDS
+
+
 def figures(history: History, id: str = "") -> PastRun:
     """All that is kept of a run."""
     phases = dict.fromkeys(e.detail.get("phase") for e in history.of("run", "phase"))
@@ -110,7 +114,7 @@ def figures(history: History, id: str = "") -> PastRun:
 
 
 def figures_of(history: History, phase: str, generator: str = "load") -> dict[str, float]:
-    """The figures of one phase by their names, those of KINDS and BESIDE."""
+    """The figures of one phase by their names, those of KINDS and the three beside."""
     window = history.phase(phase)
     if window is None:
         return {}

@@ -17,7 +17,7 @@ import numpy as np
 from harness.checks.baseline_figures import FALSE_ALARMS, words
 from harness.checks.check import NoEvidence
 from harness.checks.evidence import sent
-from harness.checks.figures import BESIDE, PACE, PERCENTILES, Kind, figures, kind_of
+from harness.checks.figures import PACE, PERCENTILES, Kind, figures, is_compared, kind_of
 from harness.checks.latency import milliseconds
 from harness.checks.noise import band
 from harness.checks.view import STEADY
@@ -58,7 +58,7 @@ def differences(
         (phase, name)
         for phase, of_it in second.figures.items()
         for name in of_it
-        if name not in BESIDE and name in first.figures.get(phase, {})
+        if is_compared(name) and name in first.figures.get(phase, {})
     ]
     alpha = FALSE_ALARMS / max(1, len(shared))
     found = []

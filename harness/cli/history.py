@@ -117,10 +117,10 @@ def _changes(entries: Sequence[Entry]) -> Iterator[str]:
 
     from harness.checks.baseline_figures import words
     from harness.checks.changes import changes
-    from harness.checks.figures import BESIDE, kind_of
+    from harness.checks.figures import is_compared, kind_of
 
     pairs = dict.fromkeys((phase, name) for entry in entries for phase, of in entry.run.figures.items() for name in of)
-    for phase, name in (pair for pair in pairs if pair[1] not in BESIDE):
+    for phase, name in (pair for pair in pairs if is_compared(pair[1])):
         having = [entry for entry in entries if name in entry.run.figures.get(phase, {})]
         values = [entry.run.figures[phase][name] for entry in having]
         kind, starts = kind_of(phase, name), changes(values)

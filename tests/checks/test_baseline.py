@@ -101,6 +101,13 @@ CASES = [
     ("recovers late", crash, against(EIGHT, recovers_s=20), FAIL, "served again after"),
     ("recovers as ever", crash, against(EIGHT), PASS, "none of 2 figures"),
     ("unreadable", steady, against(Baseline((), "x.sqlite: is damaged")), INCONCLUSIVE, "x.sqlite: is damaged"),
+    (
+        "a figure is gone",
+        steady,
+        replace(against(EIGHT), series=()),
+        INCONCLUSIVE,
+        "most resident memory and processor time of a request, which each of 8 earlier runs had, is not in the record",
+    ),
     ("no such phase", BaselineFigures("hang"), against(EIGHT), INCONCLUSIVE, "does not hold the phase"),
     (
         "nothing sent",
