@@ -43,7 +43,6 @@ class BaselineAlerts(Check):
     mode: str = FAIL
     last: int = LAST
     at_least: int = AT_LEAST
-    worse_by: float | None = None  # of no use here
     places: tuple[tuple[str, str], ...] = ()  # (`str` of an alert, file:line of its rule)
     kind: ClassVar[str] = "baseline_alerts"
     Parameters: ClassVar[type[Compared]] = Compared
@@ -52,6 +51,7 @@ class BaselineAlerts(Check):
     def from_plan(cls, parameters: Any, view: View) -> list[BaselineAlerts]:
         """One for each phase."""
         given = cls.Parameters.read(parameters, view)
+        del given["worse_by"]  # which is about figures
         steady, *experiments = view.phases
         places = tuple((str(rule.alert), rule.place) for rule in view.rules)
         return [cls(steady, places=places, **given), *(cls(e, e, places=places, **given) for e in experiments)]

@@ -27,7 +27,6 @@ class BaselineMetrics(Check):
     mode: str = FAIL
     last: int = LAST
     at_least: int = AT_LEAST
-    worse_by: float | None = None  # of no use here
     places: tuple[tuple[str, str], ...] = ()  # (`str` of an alert, file:line of its rule)
     kind: ClassVar[str] = "baseline_metrics"
     Parameters: ClassVar[type[Compared]] = Compared
@@ -35,6 +34,7 @@ class BaselineMetrics(Check):
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> tuple[BaselineMetrics, ...]:
         given = cls.Parameters.read(parameters, view)
+        del given["worse_by"]  # which is about figures
         return (cls(view.phases, places=tuple((str(rule.alert), rule.place) for rule in view.rules), **given),)
 
     @property
