@@ -8,6 +8,7 @@ HarnessError            anything the command line turns into one message instead
 │   ├── ProcessDied     a child ended by itself; carries its last lines
 │   └── LoadEnded       the load had sent its whole schedule before the run was over
 ├── FaultError          a fault could not be started or undone
+├── HistoryError        the file of earlier runs cannot be read or written
 ├── EvidenceError       a stored run is damaged, cut short, or not as it was sealed
 └── PushError           nobody takes the metrics of a delivery
 Interrupted             the user or CI asked us to stop; not an error, but the run ends here
@@ -68,6 +69,12 @@ class LoadEnded(StackError):
 
 class FaultError(HarnessError):
     """A fault could not be started or undone."""
+
+
+class HistoryError(HarnessError):
+    """The file of earlier runs cannot be read or written as it is; nothing in it was changed."""
+
+    exit_code = 2
 
 
 class EvidenceError(HarnessError):

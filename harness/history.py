@@ -12,6 +12,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     types.json            the types of the metrics that the service declares
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
+    baseline.json         Baseline, the earlier runs that this one is compared with
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Outcome(IntEnum):
     NOT_READ = 10  # a complete answer of which the generator cannot say whether it serves: cut by it, or not decoded
 
 
+BASELINE, BASELINE_VERSION = "baseline.json", 1
 OF_EVERY_RUN = (  # the files that each run that came to its end has
     "plan.yaml",
     "environment.json",
@@ -194,6 +196,23 @@ class Resources(NamedTuple):
     idle: float | None = None  # and that nobody had
 
 
+class PastRun(NamedTuple):
+    """What is kept of a run for those that come after it (checks/figures.py)."""
+
+    id: str  # the name of its folder
+    started: float  # Unix seconds
+    figures: Mapping[str, Mapping[str, float]]  # phase -> name of a figure -> its value
+    alerts: Mapping[str, Mapping[str, Mapping[str, Any]]]  # phase -> alert -> what became of it
+    metrics: Mapping[str, Sequence[str]]  # name of a metric -> names of its labels
+
+
+class Baseline(NamedTuple):
+    """The earlier passing runs of the same plan on the same kind of machine, as they were known when a run ended."""
+
+    runs: Sequence[PastRun] = ()  # the latest last
+    problem: str = ""  # why they could not be read, a sentence without its end
+
+
 class Window(NamedTuple):
     """A stretch of the run, in Unix seconds."""
 
@@ -219,6 +238,7 @@ class History:
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
     types: Mapping[str, str] = field(default_factory=dict)  # metric -> its type, also of one that has no series yet
     ended: bool = True  # the run came to its end: nothing was cut off
+    baseline: Baseline | None = None  # None: the run looked for none
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
         """The events of one source, optionally of one name and within a window, in order of time."""
@@ -309,6 +329,7 @@ class History:
             replays=_replays(replays) if replays.exists() else {},
             types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
+            baseline=_baseline(folder / BASELINE) if (folder / BASELINE).exists() else None,
         )
 
 
@@ -324,6 +345,14 @@ def _replays(path: Path) -> dict[str, dict[str, Replay]]:
         experiment: {alert: record(values, Replay, f"{path}: {experiment}: {alert}") for alert, values in of_it.items()}
         for experiment, of_it in stored.items()
     }
+
+
+def _baseline(path: Path) -> Baseline:
+    stored = document(path, Mapping[str, Any])
+    if stored.get("version") != BASELINE_VERSION or not isinstance(stored.get("runs"), list):
+        raise EvidenceError(f"{path}: does not hold what this harness writes there")
+    runs = [record(values, PastRun, f"{path}: run {n}") for n, values in enumerate(stored["runs"], 1)]
+    return Baseline(tuple(runs), str(stored.get("problem", "")))
 
 
 def rows_file(run: Path, generator: str = "load") -> Path:

@@ -52,6 +52,8 @@ class Result:
     experiment: str = ""  # the experiment whose consequences were judged, if any
     timings: Mapping[str, float] = field(default_factory=dict, hash=False)  # production seconds, whatever the verdict
     evidence: tuple[Reference, ...] = ()  # some of what it rests on, the most telling first; EVIDENCE_AT_MOST of them
+    remarks: tuple[str, ...] = ()  # what a reader should know that changes no verdict
+    judges: bool = True  # False: it gives no verdict, and only its remarks are reported
 
 
 def worst(results: Iterable[Result]) -> Verdict:

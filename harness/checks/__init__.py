@@ -5,6 +5,10 @@ from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.answers import Answers
 from harness.checks.availability import Availability
+from harness.checks.baseline import Baseline
+from harness.checks.baseline_alerts import BaselineAlerts
+from harness.checks.baseline_figures import BaselineFigures
+from harness.checks.baseline_metrics import BaselineMetrics
 from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
 from harness.checks.command import Command
@@ -55,6 +59,10 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Messages,
         RuleData,
         AlertCoverage,
+        Baseline,
+        BaselineFigures,
+        BaselineAlerts,
+        BaselineMetrics,
     )
 }
 UNASKED = (
@@ -68,6 +76,7 @@ UNASKED = (
     Routes,
     Messages,
     RuleData,
+    Baseline,
 )  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

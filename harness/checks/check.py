@@ -39,7 +39,6 @@ class Group:
 
     kind: ClassVar[str]
     Parameters: ClassVar[type[Parameters]] = Parameters
-    replaces_default: ClassVar[bool] = False  # an entry takes the place of what every gate has unasked
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
@@ -57,7 +56,6 @@ class Check:
     kind: ClassVar[str]  # its name in gate.yaml and in the results
     Parameters: ClassVar[type[Parameters]] = Parameters  # what gate.yaml may say of it; named as its fields, or aliased
     timing_independent: ClassVar[bool] = False  # a FAIL holds although the generator or the machine was overloaded
-    replaces_default: ClassVar[bool] = False  # an entry takes the place of what every gate has unasked
     judges_results: ClassVar[bool] = False  # judged last, by `judge_results`
 
     phase: str  # the phase that it judges, whatever happened in it

@@ -71,7 +71,6 @@ class Growth(Group):
     """
 
     kind: ClassVar[str] = "growth"
-    replaces_default: ClassVar[bool] = True
 
     class Parameters(Parameters):
         memory: Size = 1000.0  # bytes a request

@@ -34,7 +34,6 @@ class Recovery(Group):
     """A check for each experiment: `recovery: {times: 2}`."""
 
     kind: ClassVar[str] = "recovery"
-    replaces_default: ClassVar[bool] = True
 
     class Parameters(Parameters):
         times: float = Field(2.0, gt=1)  # as long as before may it take

@@ -43,7 +43,6 @@ class Stalls(Check):
     gap_ms: float | None = None  # the bound where gate.yaml sets one
     generator: str = "load"
     kind: ClassVar[str] = "stalls"
-    replaces_default: ClassVar[bool] = True
 
     class Parameters(Parameters):
         gap: Milliseconds

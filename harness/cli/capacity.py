@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.cli.options import command, length_s, must_exist, parsed, with_plan
-from harness.cli.output import standard_output
+from harness.cli.output import remark, standard_output
+from harness.errors import HistoryError
+from harness.verdict import Capacity, Verdict
+
+if TYPE_CHECKING:
+    from harness.plan.plan import Plan
 
 
 def add_to(commands: Any) -> None:
@@ -57,7 +64,42 @@ def run(args: argparse.Namespace) -> int:
         )
     with standard_output() as out:
         write(found, args.scenario.stem, out)
-    return found.verdict.exit_code
+        worse = _against_earlier(plan, args.scenario, found, out) if found.verdict is Verdict.PASS else False
+    return Verdict.FAIL.exit_code if worse else found.verdict.exit_code
+
+
+def _against_earlier(plan: Plan, scenario: Path, found: Capacity, out: TextIO) -> bool:
+    """Say how a capacity compares with the earlier ones of the plan and the scenario, and add it to them; whether it is
+    worse."""
+    from harness.checks.baseline_figures import BaselineFigures
+    from harness.checks.earlier import AT_LEAST, LAST, too_few
+    from harness.checks.view import STEADY
+    from harness.history import PastRun
+    from harness.run import runs
+    from harness.run.comparable import digest, machine
+    from harness.run.folder import commit
+
+    path, now = plan.workdir / plan.gate.history, {"capacity": found.kept_per_s}
+    about = f"{digest(plan)} {scenario.stem} capacity", machine()
+    began = time.time()
+    run = PastRun(f"capacity-{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%S.%fZ}", began, {STEADY: now}, {}, {})
+    try:
+        earlier = runs.baseline(path, *about, LAST)
+        if len(earlier) < AT_LEAST:
+            worse = False
+            out.write(f"  remark  it is {too_few(len(earlier), AT_LEAST)}\n")
+        else:
+            _, (one,) = BaselineFigures(STEADY).compare(now, earlier)
+            worse = one.worse
+            text, how = one.kind.text, "worse than" if worse else "no worse than"
+            said = f"{text(one.now)}, expected {text(one.expected)}, bound {text(one.bound)}"
+            out.write(f"  {how} in {len(earlier)} earlier searches: {said}\n")
+        verdict = Verdict.FAIL if worse else Verdict.PASS
+        runs.add(path, runs.Entry(run, verdict.name, *about, plan.service.name, commit(plan.workdir)))
+    except HistoryError as error:
+        remark(f"the capacity is neither compared with earlier ones nor added to them: {error}")
+        return False
+    return worse
 
 
 def _precision(text: str) -> float:

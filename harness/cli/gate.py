@@ -22,10 +22,11 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from harness.cli.heal import heal_before
+    from harness.cli.history import remember
     from harness.cli.push import push_summary
     from harness.cli.report import report
     from harness.cli.screen import screen
-    from harness.run import gate
+    from harness.run import gate, runs
     from harness.run.folder import open_run
     from harness.run.preflight import planned, preflight
     from harness.stack.tools import find
@@ -35,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args.gate, profile=args.profile, only=args.only)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
+    runs.look(plan)
     heal_before()
     folder = open_run(plan, tools, RUNS)
     with screen() as watch:
         gate.gate(plan, tools, folder, rules, watch)
     summary = report(folder)
+    remember(plan.workdir / plan.gate.history, folder, summary.verdict)
     if to:
         try:
             push_summary(summary, to)

@@ -26,8 +26,13 @@ def command(commands: Any, name: str, does: Command, about: str) -> argparse.Arg
 
 def with_plan(sub: argparse.ArgumentParser) -> None:
     """The options of a command that reads a plan."""
-    sub.add_argument("--gate", type=Path, default=Path("gate.yaml"), help="the plan (default: gate.yaml)")
+    with_gate(sub)
     sub.add_argument("--profile", help="a profile of the plan")
+
+
+def with_gate(sub: argparse.ArgumentParser) -> None:
+    """Which file holds the plan."""
+    sub.add_argument("--gate", type=Path, default=Path("gate.yaml"), help="the plan (default: gate.yaml)")
 
 
 def must_exist(path: Path, what: str, bundled: str) -> None:

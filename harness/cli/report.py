@@ -72,5 +72,6 @@ def summary(judged: Judged) -> Summary:
         requests=sum(map(len, history.rows.values())),
         lag_p99_ms=finished.detail.get("lag_p99_ms") if finished else None,
         left=tuple(ledgers[-1].detail["left"]) if ledgers else (),
+        remarks=judged.remarks,
         folder=near(judged.run),
     )

@@ -69,9 +69,9 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    named = {name for _, name, _ in _entries(gate, file, [])}
-    unasked = [kind for kind in UNASKED if not (kind.replaces_default and kind.kind in named)]
-    checks += [check for kind in unasked for check in kind.from_plan(None, seen)]
+    unasked = [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    given = {(check.kind, check.subject) for check in checks}  # an entry replaces what every gate has
+    checks += [check for check in unasked if (check.kind, check.subject) not in given]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 

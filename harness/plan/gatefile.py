@@ -11,6 +11,7 @@ from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
 from harness.parameters import Duration, Share, Strict
 
+HISTORY = ".harness/history.sqlite"
 Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, (list, dict)) else str(value))]
 
 
@@ -95,5 +96,6 @@ class GateFile(Strict):
     experiments: tuple[str, ...] = ()
     checks: list[CheckSpec]
     generator: GeneratorBounds = GeneratorBounds()
+    history: str = Field(HISTORY, min_length=1)  # the file of earlier runs, beside gate.yaml
     settle: Duration = 20  # gate time an experiment's alerts may take to resolve beyond its contract's bounds
     profiles: dict[str, Any] = Field(default_factory=dict)

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 from harness.report.summary import Summary, utc
 from harness.verdict import Result
 
-# 2 had no evidence; 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names for keys of alerts.
+# 2 had neither evidence nor remarks; 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names
+# for keys of alerts.
 VERSION = 3
 RESULT = ("check", "subject", "verdict", "reason", "measured", "bound", "unit", "status", "place", "remedy")
 SCHEMA = Path(__file__).with_name("results.schema.json")
@@ -39,6 +40,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "alerts": {name: dict(status) for name, status in summary.alerts.items()},
         "coverage": {severity: dict(tally) for severity, tally in summary.coverage.items()},
         "left_behind": list(summary.left),
+        "remarks": list(summary.remarks),
     }
 
 

@@ -40,6 +40,8 @@ def write(summary: Summary, out: TextIO) -> None:
         kind = {"type": result.status or result.verdict.name, "message": _xml(result.reason)}
         said = [result.reason, result.remedy and f"next: {result.remedy}", result.place and f"at {result.place}"]
         ET.SubElement(case, _KIND[result.verdict], kind).text = "\n".join(_xml(s) for s in said if s)
+    if summary.remarks:
+        ET.SubElement(suite, "system-out").text = "\n".join(f"remark: {_xml(remark)}" for remark in summary.remarks)
     ET.indent(root)
     out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
     out.write(ET.tostring(root, encoding="unicode") + "\n")

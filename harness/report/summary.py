@@ -28,6 +28,7 @@ class Summary:
     requests: int = 0  # rows of all generators
     lag_p99_ms: float | None = None  # of the load generator's dispatch
     left: tuple[str, ...] = ()  # what the run left behind
+    remarks: tuple[str, ...] = ()  # what a reader should know that changes no verdict
     folder: str = ""  # the run's folder, as the user would type it
 
     @property

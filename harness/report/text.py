@@ -26,6 +26,7 @@ def write(summary: Summary, out: TextIO, color: bool = False) -> None:
     out.write("\n" if summary.of(Verdict.PASS) else "")
     for result in summary.of(Verdict.PASS):
         out.write(_entry(result, column, color))
+    out.write("".join(f"\n{_wrapped(remark, 10, '  remark  ')}" for remark in summary.remarks))
     out.write("\n" + _footer(summary))
 
 

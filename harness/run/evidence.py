@@ -44,6 +44,7 @@ class Judged:
     history: History
     experiments: tuple[str, ...]
     sealed: bool  # and as it was sealed
+    remarks: tuple[str, ...] = ()  # what a reader should know that changes no verdict
 
 
 def store_samples(plan: Plan, stack: Stack) -> None:
@@ -123,9 +124,12 @@ def judge(run: Path) -> Judged:
         results = judge_all(checks, history)
         if not history.ended:
             results = without_verdicts(history, checks, results)
+        remarks = tuple(dict.fromkeys(remark for result in results for remark in result.remarks))
+        results = [result for result in results if result.judges]
         rules = [(str(fact.alert), fact.severity) for fact in facts]
         found = statuses(results, history, rules, [str(fact.alert) for fact in facts if not fact.applicable])
-        return Judged(run, tuple(results), found, coverage(found), history, tuple(plan["experiments"]), sealed)
+        names = tuple(plan["experiments"])
+        return Judged(run, tuple(results), found, coverage(found), history, names, sealed, remarks)
     except PlanError as error:
         raise EvidenceError("; ".join(error.problems)) from error
     except HarnessError:

@@ -20,6 +20,7 @@ from harness.errors import UsageError
 from harness.masking import hidden_file, masked
 from harness.plan.plan import Plan
 from harness.plan.stored import dump
+from harness.run.comparable import digest, machine
 from harness.stack import yamltext
 from harness.stack.tools import Tools
 
@@ -83,4 +84,5 @@ def _environment(plan: Plan, tools: Tools) -> dict[str, Any]:
         "commit": commit(plan.workdir),
         "packages": {p: version(p) for p in ("chaostoolkit", "chaostoolkit-lib", "locust", "prometheus-api-client")},
         "tools": {k: str(v) for k, v in asdict(tools).items()},
+        "comparable": {"plan": digest(plan), "machine": machine()},
     }

@@ -27,6 +27,7 @@ from harness.run.phases import (
     steady,
     wait_load,
 )
+from harness.run.runs import store_baseline
 from harness.run.seal import seal
 from harness.run.session import Session
 from harness.run.view import Progress, View, Watcher
@@ -55,6 +56,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         store_samples(plan, live.stack)
     replay_all(plan, run, tools, log)
     run_commands(plan.checks, run, log, plan.workdir)
+    store_baseline(plan, run)
     log.event("run", "ended", took=time.monotonic() - began, sealed=True)
     log.close()
     seal(run)

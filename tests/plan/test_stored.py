@@ -11,6 +11,9 @@ from harness.checks import (
     CHECKS,
     AlertCoverage,
     AlertDelivered,
+    BaselineAlerts,
+    BaselineFigures,
+    BaselineMetrics,
     Command,
     GrowthOf,
     LatencyAfter,
@@ -30,7 +33,20 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-SINCE_2 = {Promql, Command, Stalls, GrowthOf, LeftBehind, LatencyAfter, Routes, Messages, RuleData}
+SINCE_2 = {
+    Promql,
+    Command,
+    Stalls,
+    GrowthOf,
+    LeftBehind,
+    LatencyAfter,
+    Routes,
+    Messages,
+    RuleData,
+    BaselineAlerts,
+    BaselineFigures,
+    BaselineMetrics,
+}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from told import EMPTY, GREEN, HOSTILE, RED, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, RED, REMARKED, UNCLEAR
 
 from harness.report import json
 
@@ -34,6 +34,11 @@ def test_results_json_is_valid_by_its_schema(summary):
 def test_the_verdict_is_the_worst_of_the_results(summary, verdict, code):
     document = written(summary)
     assert (document["verdict"], document["exit_code"]) == (verdict, code)
+
+
+def test_remarks_change_no_verdict():
+    assert written(REMARKED) == written(GREEN) | {"remarks": list(REMARKED.remarks)}
+    assert written(GREEN)["remarks"] == []
 
 
 def test_it_holds_what_was_measured_and_when():

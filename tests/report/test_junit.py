@@ -2,7 +2,7 @@ import io
 from xml.etree import ElementTree as ET
 
 import pytest
-from told import EMPTY, GREEN, HOSTILE, RED, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, RED, REMARKED, UNCLEAR
 
 from harness.report import junit
 
@@ -24,6 +24,12 @@ def test_a_consumer_that_counts_elements_and_one_that_reads_totals_agree(summary
     assert counted == (tests, failures, errors)
     for element in (root, root.find("testsuite")):
         assert tuple(int(element.get(k)) for k in ("tests", "failures", "errors")) == counted
+
+
+def test_remarks_are_output_of_the_suite_and_count_as_nothing():
+    suite = written(REMARKED).find("testsuite")
+    assert suite.find("system-out").text.splitlines()[1] == "remark: sham: Odd fired, and in none of 8 earlier runs"
+    assert suite.attrib == written(GREEN).find("testsuite").attrib
 
 
 def test_a_failure_says_why_what_to_do_and_where():

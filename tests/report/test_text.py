@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from told import EMPTY, GREEN, HOSTILE, LATENCY, RED, SILENT, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, LATENCY, RED, REMARKED, SILENT, UNCLEAR
 
 from harness.report import junit, text
 from harness.verdict import Verdict
@@ -16,9 +16,9 @@ def written(summary, **how) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("name", ["red", "green", "unclear", "empty"])
+@pytest.mark.parametrize("name", ["red", "green", "remarked", "unclear", "empty"])
 def test_the_report_reads_as_its_golden_file(name):
-    summary = {"red": RED, "green": GREEN, "unclear": UNCLEAR, "empty": EMPTY}[name]
+    summary = {"red": RED, "green": GREEN, "remarked": REMARKED, "unclear": UNCLEAR, "empty": EMPTY}[name]
     assert written(summary) == Path(__file__).with_name(f"{name}.txt").read_text()
 
 

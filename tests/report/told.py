@@ -47,6 +47,8 @@ RED = Summary(
     folder="runs/20261123T201103Z-7c1",
 )
 GREEN = replace(RED, results=(LATENCY, FIRES))
+REMARK = "the run is not compared with a baseline: 2 passing runs of this plan on this kind of machine are recorded, "
+REMARKED = replace(GREEN, remarks=(REMARK + "3 more are needed", "sham: Odd fired, and in none of 8 earlier runs"))
 UNCLEAR = replace(RED, results=(LATENCY, FEW))
 EMPTY = Summary(service="pneumonia-detector", started=T0, ended=T0 + 1, results=())
 
@@ -62,5 +64,6 @@ HOSTILE = replace(
     ),
     experiments=(HOSTILE_TEXT,),
     left=(HOSTILE_TEXT,),
+    remarks=(HOSTILE_TEXT,),
     folder=HOSTILE_TEXT,
 )  # fmt: skip
