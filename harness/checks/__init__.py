@@ -13,6 +13,7 @@ from harness.checks.error_ratio import ErrorRatio
 from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
+from harness.checks.predictions import Predictions
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
@@ -29,6 +30,7 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Availability,
         ErrorRatio,
         Answers,
+        Predictions,
         AlertFires,
         AlertDelivered,
         Quiet,
@@ -42,6 +44,6 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Predictions, Injected, WatchdogUnbroken, Recorded)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

@@ -162,6 +162,7 @@ class View:
     integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
+    accuracy: tuple[float, str] | None = None  # share of right classes by the model's card, and its place there
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01

@@ -33,6 +33,7 @@ def view(
             "latency": slos.latency and (slos.latency.percentile, 1000 * slos.latency.target),
             "error_ratio": slos.error_rate and slos.error_rate.target,
             "telemetry": watched.service.telemetry,
+            "accuracy": watched.accuracy,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(
@@ -67,7 +68,9 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    given = {(check.kind, check.subject) for check in checks}  # an entry replaces what every gate has
+    unasked = [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    checks += [check for check in unasked if (check.kind, check.subject) not in given]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 
