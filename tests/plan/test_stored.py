@@ -12,6 +12,7 @@ from harness.checks import (
     AlertCoverage,
     AlertDelivered,
     Command,
+    Predictions,
     ProbeDecisions,
     Promql,
     Quiet,
@@ -23,7 +24,7 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-SINCE_2 = {Promql, Command}
+SINCE_2 = {Promql, Command, Predictions}
 
 
 @pytest.fixture
