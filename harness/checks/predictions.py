@@ -196,6 +196,10 @@ class Predictions(Check):
             if not which.any():
                 continue
             rows, n = answers.rows, int(np.count_nonzero(which))
+            if what == "probability" and classes.any():  # the same cause as a rule
+                reason = f"{n:,} further ones have another probability (by more than {self.within:g})"
+                yield Finding(reason, SAME_REMEDY, n, 0, "answers")
+                continue
             wrong = which & (rows["expected"] >= 0) & (rows["predicted"] != rows["expected"])
             said = "wrong with status 200" if what == "class" and np.count_nonzero(wrong) >= n / 2 else ""
             fault = same_answers.under_faults(answers, which)
@@ -207,10 +211,11 @@ class Predictions(Check):
             mine, ours = np.count_nonzero(which & same & place), int(np.count_nonzero(same & place))
             reference = int(references.row[rows["input"][one]])
             how = "alone" if references.alone[rows["input"][one]] else "otherwise"
+            usual = "alone" if references.alone[rows["input"][which]].all() else "otherwise"
             bound = "bound 0" if what == "class" else f"by more than {self.within:g}, bound 0"
             reason = (
                 f"{n:,} of {count(int(np.count_nonzero(compared)), 'answer')} have another {what} than the same input "
-                f"gets {how} ({bound}): {answers.where(which, compared)}; {self._input(answers, one)} gets "
+                f"gets {usual} ({bound}): {answers.where(which, compared)}; {self._input(answers, one)} gets "
                 f"{self._answer(answers, reference)} {how} and {self._answer(answers, one)} in "
                 f"{mine:,} of its {count(ours, 'answer')} {answers.places[rows['place'][one]].said}"
             )

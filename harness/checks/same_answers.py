@@ -1,8 +1,9 @@
 """The answers of a run with their classes: which differ from what the same input got alone, and where they were given.
 
-An input is one by its number (`picture` of its row). Its reference is what it got alone, before the load; of an input
-that was not asked alone it is the class that it got most often, and the median of the probabilities with that. Where
-the golden answers to one input differ among themselves (of replicas, say), the reference is the same of those.
+An input is one by its number (`picture` of its row). Its reference is what it got alone, before the load. Where it was
+not asked alone, or only then got the wrong class, it is the class that it got most often, and the median of the
+probabilities with that. Where the golden answers to one input differ among themselves (of replicas, say), it is the
+same of those.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class References:
 
     label: np.ndarray  # of each input
     probability: np.ndarray
-    alone: np.ndarray  # whether it was asked alone
+    alone: np.ndarray  # whether it is what the input got alone
     row: np.ndarray  # one answer that is like it
     expected: np.ndarray  # the class that it is known to have, -1 unknown
 
@@ -123,7 +124,19 @@ class References:
         golden, n = rows["place"] == 0, len(answers.inputs)
         alone = np.zeros(n, bool)
         alone[rows["input"][golden]] = True
-        candidates = np.flatnonzero(golden | ~alone[rows["input"]])
+        expected = np.full(n, -1, np.int16)
+        expected[rows["input"][::-1]] = rows["expected"][::-1]
+        label, like = cls._usual(rows, np.flatnonzero(golden | ~alone[rows["input"]]), n)
+        later = np.flatnonzero(~golden | (np.bincount(rows["input"][~golden], minlength=n)[rows["input"]] == 0))
+        otherwise, like_otherwise = cls._usual(rows, later, n)
+        lapse = (expected >= 0) & (label != expected) & (otherwise == expected)
+        label, like = np.where(lapse, otherwise, label), np.where(lapse, like_otherwise, like)
+        return cls(label, rows["probability"][like], alone & ~lapse, known[like], expected)
+
+    @staticmethod
+    def _usual(rows: np.ndarray, candidates: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each input the most frequent class among some rows, and the one of them with that class and the median
+        probability."""
         some = rows[candidates]
         key = some["input"] * 256 + some["predicted"]
         kinds, times = np.unique(key, return_counts=True)
@@ -136,9 +149,7 @@ class References:
         end = np.searchsorted(some["input"][like], np.arange(n), "right")
         numbers = np.add.reduceat(~np.isnan(some["probability"][like]), begin) if n else np.empty(0, int)
         middle = like[begin + np.where(numbers > 0, (numbers - 1) // 2, (end - begin - 1) // 2)]
-        expected = np.full(n, -1, np.int16)
-        expected[rows["input"][::-1]] = rows["expected"][::-1]
-        return cls(label, some["probability"][middle], alone, known[candidates[middle]], expected)
+        return label, candidates[middle]
 
 
 def stated(probability: float) -> str:

@@ -175,6 +175,14 @@ CASES = [
         "input 7 gets PNEUMONIA (0.7) alone and PNEUMONIA (0.999) in 50 of its 50 answers steady",
     ),
     (
+        "wrong when asked alone only",
+        BOUND,
+        run(golden=wrongly_learned_alone(7, 8)),
+        FAIL,
+        "wrong with status 200: 2 of 6,040 answers have another class than the same input gets otherwise (bound 0): "
+        "alone 2 of 40; input 7 gets PNEUMONIA (0.999) otherwise and NORMAL",
+    ),
+    (
         "three inputs are wrong by the card",
         BY_CARD,
         run(**known_wrong(3, 5, 8)),

@@ -50,7 +50,7 @@ def server():
 @pytest.mark.parametrize("request_", [PLAIN, VISIT], ids=["requests", "visits"])
 def test_each_input_is_asked_alone_before_the_load(tmp_path, server, request_):
     golden, rows, events = load(tmp_path, server.url, request_)
-    asked = [Request("POST", "/predict", body=b"image %d" % i) for i in range(5)]
+    asked = [Request("POST", "/predict", body=b"image %d" % i) for i in (4, 3, 2, 1, 0)]
     assert golden["picture"].tolist() == [picture(one) for one in asked for _ in range(2)]
     assert set(golden["outcome"]) == {Outcome.OK} and set(golden["probability"]) == {0.75}
     assert golden["expected"].tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 0, 0] and set(golden["predicted"]) == {1}
@@ -81,9 +81,9 @@ from harness.load.request import ClientPace, Request
 a, b, c = (Request("POST", "/", (), bytes([i])) for i in range(3))
 odd = [Request("GET", "/"), a._replace(pace=ClientPace(send_per_s=9)), b._replace(expect_status=(401,))]
 first = lambda *some: [r.body[0] for r in inputs(One(request=lambda k: some[k % len(some)]), 200)]
-assert first(a, b, c) == [0, 1, 2]
+assert first(a, b, c) == [2, 1, 0], "backwards"
 assert first(*odd) == []
-assert first(*odd, c, *25 * [a], b) == [2, 0], "the search ends"
+assert first(*odd, c, *25 * [a], b) == [0, 2], "the search ends"
 assert len(inputs(One(request=lambda k: a._replace(body=b"%d" % k)), 7)) == 7
 """
 STATED = """

@@ -69,7 +69,8 @@ def take(user: OpenModel, schedule: Any, host: str) -> list[str]:
 
 def inputs(user: OpenModel, at_most: int) -> list[Request]:
     """The distinct inputs that the scenario's first requests hold, without those that are to be refused or come from
-    slow clients. The search ends where as many requests in a row hold none that is new as there are inputs."""
+    slow clients. The search ends where as many requests in a row hold none that is new as there are inputs. The last
+    comes first: a service that spoils each n-th answer would else spoil those to the same inputs as under the load."""
     found: dict[int, Request] = {}
     without = 0
     for k in range(EXAMINED):
@@ -80,7 +81,7 @@ def inputs(user: OpenModel, at_most: int) -> list[Request]:
             found.setdefault(number, request)
         if len(found) >= at_most or without > max(A_FEW, len(found)):
             break
-    return list(found.values())
+    return list(found.values())[::-1]
 
 
 def _one_after_the_other(asked: Sequence[Request], each: int, until: float) -> Visit:
