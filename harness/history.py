@@ -62,6 +62,7 @@ OF_EVERY_RUN = (  # the files that each run that came to its end has
 )
 WHOLE = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED_STATUS)  # a complete answer came
 SLOW_CLIENT = 1 << 15  # in the step of a row: its client is slow or aborts, so how long it took is its own doing
+GOLDEN = "golden"  # the generator of what is asked alone, before the load: each input, by which its other answers go
 EXPECTS_STATUS = 1 << 14  # in the step of a row: its request states which statuses it expects
 
 
@@ -86,7 +87,7 @@ ROW_1 = np.dtype(  # of the first version: of a run before it was recorded which
 ROW = np.dtype(
     [
         *((name, ROW_1[name]) for name in ROW_1.names),
-        ("probability", "<f4"),  # that the service gave with the class, nan without one
+        ("probability", "<f4"),  # that the service gave with the class, nan without one; no number: inf
         ("picture", "<u8"),  # which input it was asked about, the same number in every run; 0 where nobody said
     ]
 )

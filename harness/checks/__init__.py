@@ -20,6 +20,7 @@ from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
 from harness.checks.latency_after import LatencyAfter, Recovery
 from harness.checks.messages import Messages
+from harness.checks.predictions import Predictions
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
@@ -40,6 +41,7 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Availability,
         ErrorRatio,
         Answers,
+        Predictions,
         AlertFires,
         AlertDelivered,
         Quiet,
@@ -67,6 +69,7 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
 }
 UNASKED = (
     Answers,
+    Predictions,
     Injected,
     WatchdogUnbroken,
     Recorded,

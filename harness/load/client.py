@@ -68,7 +68,7 @@ class Client:
         self.host = parts.hostname
         self.port = port or (443 if self.tls else 80)
         self.timeout_s, self.connect_timeout_s, self.read_timeout_s = timeout_s, connect_timeout_s, read_timeout_s
-        self._idle_s = idle_s
+        self.idle_s = idle_s
         self._prefix = parts.path.rstrip("/")
         self._headers = headers
         self.secrets = [value for _, value in headers]  # not to be quoted where the service sends them back
@@ -97,7 +97,7 @@ class Client:
         while idle:
             connection = idle.pop()
             if connection.state == IDLE:
-                if at - connection.since < self._idle_s:
+                if at - connection.since < self.idle_s:
                     break
                 connection.close()
         else:
@@ -166,7 +166,7 @@ class Client:
 
     def is_idle(self, connection: Connection) -> None:
         self._idle.append(connection)
-        if connection.since - self._idle[0].since > self._idle_s:  # surplus ones grow old at the front
+        if connection.since - self._idle[0].since > self.idle_s:  # surplus ones grow old at the front
             self._idle.pop(0).close()
 
     def _open(self, context: Any) -> Connection | None:

@@ -17,6 +17,7 @@ NOTHING = (-1, math.nan)
 NO_CLASS, NOT_KEPT = "no readable class", "no class in what is kept of so long a response"
 UNKNOWN_CODING = "a Content-Encoding that the generator cannot undo"
 EXCERPT = 120  # characters
+LARGEST = 3e38  # of the numbers that a row can hold as a probability
 OK = Outcome.OK  # looked up once, for each response needs it
 _SECRET_NAMES = re.compile(r"(?i)auth|key|token|cookie|secret|passw")
 _RANDOM = re.compile(r"(?=[\w+/=.~-]*\d)(?=[\w+/=.~-]*[A-Za-z])[\w+/=.~-]{20,}")
@@ -70,7 +71,7 @@ def _class_in(response: Response, read: Reader) -> tuple[tuple[int, float], str]
     try:
         found = read(response)
         label, probability = found if isinstance(found, tuple) else (found, math.nan)
-        return (NOTHING if label is None or label < 0 else (label, float(probability))), ""
+        return (NOTHING if label is None or label < 0 else (label, _kept(float(probability)))), ""
     except (NameError, ImportError):
         raise
     except Exception as error:
@@ -78,6 +79,11 @@ def _class_in(response: Response, read: Reader) -> tuple[tuple[int, float], str]
         if isinstance(error, AttributeError) and any(error.obj is one for one in own):
             raise
         return NOTHING, f" ({type(error).__name__})"
+
+
+def _kept(probability: float) -> float:
+    """As a row can hold it: what is too large for that is infinite."""
+    return probability if not abs(probability) > LARGEST else math.copysign(math.inf, probability)
 
 
 def excerpt(request: Request, response: Response, secrets: Iterable[str] = ()) -> str:

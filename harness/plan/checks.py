@@ -35,6 +35,7 @@ def view(
             "error_ratio": slos.error_rate and slos.error_rate.target,
             "telemetry": watched.service.telemetry,
             **static(watched),
+            "accuracy": watched.accuracy,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(

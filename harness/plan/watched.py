@@ -22,7 +22,7 @@ from harness.rules.rulefile import AlertRule, RecordingRule, load, recordings
 from harness.stack.routing import Routing
 from harness.stack.routing import read as read_routing
 from harness.stack.spec import ServiceSpec
-from harness.units import nearest
+from harness.units import nearest, parse_share
 
 CAPABILITIES = {"gpu": ("/proc/driver/nvidia/version", "/dev/nvidiactl")}  # a host that has one of the files has it
 
@@ -36,6 +36,7 @@ class Watched:
     rule_facts: tuple[RuleFact, ...]
     routing: Routing
     slos: SloFile
+    accuracy: tuple[float, str] | None  # that the model's card promises, and its place there
     alerts: tuple[AlertRule, ...] = ()  # as rule_facts has them
     recordings: tuple[RecordingRule, ...] = ()
 
@@ -56,11 +57,12 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
         wrong[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
     problems += wrong
     problems += _said_of_routes(service, file, routing, facts)
+    accuracy = _accuracy(service, file, problems)
     slo_file = read(beside / service.slos, problems)
     slos = validated(slo_file, SloFile, problems) if slo_file else None
     if slos is None or routing is None or len(problems) > before:
         return None
-    return Watched(service, tuple(rules), tuple(facts), routing, slos, alerts, recorded)
+    return Watched(service, tuple(rules), tuple(facts), routing, slos, accuracy, alerts, recorded)
 
 
 def _rules(
@@ -137,6 +139,28 @@ def _said_of_routes(service: ServiceSpec, file: YamlFile, routing: Routing | Non
         if not Path(path).exists():
             problems.append(f"{place}: {shown(Path(path))}: no such file or folder")
     return problems
+
+
+def _accuracy(service: ServiceSpec, file: YamlFile, problems: list[str]) -> tuple[float, str] | None:
+    """The share of right classes that the model's card promises, and its place; None where no card is named."""
+    if service.model is None:
+        return None
+    card = read(Path(service.model.card), wrong := [])
+    if card is None:
+        problems += [f"{why} (named in {file.place(('model', 'card'))})" for why in wrong]
+        return None
+    at, value = tuple(service.model.accuracy.split(".")), card.data
+    for name in at:
+        value = value.get(name) if isinstance(value, dict) else None
+    with suppress(ValueError):
+        if share := parse_share(value):
+            return share, f"{card.place(at)}: {service.model.accuracy}"
+    found = "there is none" if value is None else "got " + repr(value)[:40]
+    problems.append(
+        f"{file.place(('model', 'accuracy'))}: model.accuracy: {service.model.accuracy} in {card.name} must be a share "
+        f"above 0 and at most 1, such as 0.97; {found}"
+    )
+    return None
 
 
 def production_files(gate: Path) -> tuple[list[Path], Path | None]:

@@ -20,7 +20,7 @@ from harness.chaos.actions import EXPERIMENT
 from harness.checks import Check
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
-from harness.history import History, Notification, Window, left_firing, rows_file
+from harness.history import GOLDEN, History, Notification, Window, left_firing, rows_file
 from harness.plan.experiments import STEADY, Experiment
 from harness.recordfile import records
 from harness.run.asked import ask_queries
@@ -47,9 +47,10 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
     about = (plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus)
+    asked = {"user": plan.gate.load.user, "golden_each": plan.service.replicas}
     with (
         sampled(session.stack, session.log),
-        generating(session.stack, *about, user=plan.gate.load.user) as session.load,
+        generating(session.stack, *about, **asked) as session.load,
     ):
         try:
             yield
@@ -60,11 +61,12 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
 @contextmanager
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, cwd: Path, corpus: Path | None = None,
-    processes: int = 1, access: Mapping[str, Any] | None = None, user: str | None = None,
+    processes: int = 1, access: Mapping[str, Any] | None = None, user: str | None = None, golden_each: int = 0,
 ) -> Iterator[Generator]:  # fmt: skip
     """A generator at work against a stack, and ended with the block. access: how its requests get in; None: as the
-    stack says. user: which of the scenario's user classes. Raises UsageError with what its scenario got wrong, also
-    where that shows only in the end: its rows are then not what the scenario meant."""
+    stack says. user: which of the scenario's user classes. golden_each: how often each input is asked alone before the
+    load; 0: not at all. Raises UsageError with what its scenario got wrong, also where that shows only in the end: its
+    rows are then not what the scenario meant."""
     rows = rows_file(stack.run)
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -79,6 +81,8 @@ def generating(
         corpus=corpus,
         processes=processes,
         user=user,
+        golden=rows_file(stack.run, GOLDEN) if golden_each else None,
+        golden_each=golden_each,
         **(stack.access if access is None else access),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)

@@ -86,15 +86,18 @@ def command(
     client_key: Path | None = None,
     headers_file: Path | None = None,
     user: str | None = None,
+    golden: Path | None = None,
+    golden_each: int = 1,
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
     the authorities to trust for https instead of the system's; insecure: any certificate; client_cert, client_key: its
-    own. headers_file: JSON object of headers for every request. user: which of the scenario's user classes. It exits
-    with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError when
-    there is no such scenario.
+    own. headers_file: JSON object of headers for every request. user: which of the scenario's user classes. golden:
+    where the rows of the golden answers go; None: none are taken; golden_each: how often each input is asked for them.
+    It exits with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError
+    when there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
@@ -107,6 +110,8 @@ def command(
     ):  # fmt: skip
         if value is not None:
             argv += [option, str(value)]
+    if golden is not None:
+        argv += ["--golden", str(golden), "--golden-each", str(golden_each)]
     if insecure:
         argv.append("--insecure")
     if processes > 1:

@@ -451,6 +451,13 @@ class Monitoring(Strict):
         return labels
 
 
+class ModelCard(Strict):
+    """The card of the model, a JSON or YAML file, and where in it stands what the model promises."""
+
+    card: File
+    accuracy: str = Field("accuracy", min_length=1)  # share of right classes; within a section: held_out.accuracy
+
+
 class ServiceSpec(Strict):
     """The whole of service.yaml."""
 
@@ -464,6 +471,7 @@ class ServiceSpec(Strict):
     terminationGracePeriodSeconds: Whole = Field(30, ge=0)  # of a restart, where the probe has none of its own
     monitoring: Monitoring
     telemetry: Telemetry = Telemetry()
+    model: ModelCard | None = None
     slos: str
 
     @property

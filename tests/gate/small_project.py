@@ -24,6 +24,7 @@ class Project:
         shutil.copy(ROOT / "model_server/service.yaml", folder / "service")
         shutil.copytree(ROOT / "model_server/monitoring", folder / "service/monitoring")
         shutil.copytree(ROOT / "docs", folder / "docs")  # the runbook is there
+        shutil.copytree(ROOT / "model_server/weights", folder / "service/weights")
         self.edit("service/monitoring/slos.yaml", ["slos", "error_rate", "target"], "2%")
         self.edit("service/monitoring/slos.yaml", ["slos", "availability", "target"], "98%")
         # 460 requests without an error are needed for 1 % at 99 % confidence, 230 for 2 %

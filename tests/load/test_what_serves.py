@@ -137,7 +137,10 @@ def test_what_serves_a_request(request_, answer, outcome):
     assert judged(request_, answer, read)[0].outcome == outcome
 
 
-@pytest.mark.parametrize(("found", "label", "probability"), [(1, 1, None), ((1, 0.25), 1, 0.25), ((-1, 0.5), -1, None)])
+@pytest.mark.parametrize(
+    ("found", "label", "probability"),
+    [(1, 1, None), ((1, 0.25), 1, 0.25), ((-1, 0.5), -1, None), ((1, -1e300), 1, -math.inf)],
+)
 def test_a_probability_may_come_with_the_class_and_never_without(found, label, probability):
     _, given, seen = judged(UNKNOWN, response(BODY), lambda answer: found)
     assert given == label and (math.isnan(seen) if probability is None else seen == probability)

@@ -45,6 +45,7 @@ def whole(tmp_path_factory):
     shutil.copy(ROOT / "scenarios/steady.py", folder / "scenarios")
     shutil.copy(ROOT / "experiments/sham.yaml", folder / "experiments")
     shutil.copytree(ROOT / "model_server/monitoring", folder / "service/monitoring")
+    shutil.copytree(ROOT / "model_server/weights", folder / "service/weights")
     shutil.rmtree(folder / "service/monitoring/rules")
     (folder / FILES["rules"]).write_text(yaml.safe_dump(RULES))
     service = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())

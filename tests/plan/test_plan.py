@@ -31,6 +31,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "model_server").mkdir()
     shutil.copy(ROOT / "model_server/service.yaml", tmp_path / "model_server")
     shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
+    shutil.copytree(ROOT / "model_server/weights", tmp_path / "model_server/weights")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -112,6 +113,19 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(SERVICE, "periodSeconds: 2", "periodSeconds: 0", "greater than or equal to 1; got 0", id="period"),
         pytest.param(SERVICE, "rules/*.yaml", "rulez/*.yaml", "no file matches monitoring/rulez/*.yaml", id="no rules"),
         pytest.param(SERVICE, "slos.yaml", "slo.yaml", "model_server/monitoring/slo.yaml: no such file", id="no slos"),
+        pytest.param(
+            SERVICE, "small-cnn.json", "big-cnn.json", "weights/big-cnn.json: no such file (named", id="no card"
+        ),
+        pytest.param(
+            SERVICE,
+            "held_out_accuracy",
+            "held_out.accuracy",
+            "model.accuracy: held_out.accuracy in model_server/weights/small-cnn.json must be a share above 0 and at "
+            "most 1, such as 0.97; there is none",
+            id="no figure",
+        ),
+        pytest.param(SERVICE, "held_out_accuracy", "version", "such as 0.97; got '1.0.0'", id="no share"),
+        pytest.param(SERVICE, "held_out_accuracy", "held_out.images", "got 2000", id="more than all"),
         pytest.param(CRASH, "ServiceDown", "ServiceDwon", "no rule is called ServiceDwon; did you mean", id="no rule"),
         pytest.param(CRASH, "severity: critical", "severity: page", "to be page, but its rule says critical", id="sev"),
         pytest.param(
@@ -443,6 +457,22 @@ def test_no_experiment_is_known_where_the_plan_has_none(project):
     spoil(project, GATE, "- contracts ", "- clients: {experiment: foo, errors_at_most: 1%, recovered_within: 5s} ")
     with pytest.raises(PlanError, match=r"clients\.experiment: no experiment is called foo; the plan has none"):
         planning.load(project / GATE)
+
+
+def test_the_model_is_held_to_its_card_or_to_what_gate_yaml_says_instead(project):
+    (by_bound,) = (c for c in planning.load(project / GATE).checks if isinstance(c, checks.Predictions))
+    assert by_bound.right_at_least == 0.97
+    assert by_bound.accuracy == (0.9945, "model_server/weights/small-cnn.json:5: held_out_accuracy")
+    spoil(project, GATE, "- predictions: {right_at_least: 97%}", "")
+    plan = planning.load(project / GATE)
+    (unasked,) = (c for c in plan.checks if isinstance(c, checks.Predictions))
+    assert unasked == replace(by_bound, right_at_least=None), "an entry replaces it"
+    (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    assert unasked in stored.stored_checks(project)[0]
+    card = (project / "model_server/weights/small-cnn.json").read_text()
+    (project / "model_server/weights/small-cnn.json").write_text(card.replace("0.9945", '"97%"'))
+    (percent,) = (c for c in planning.load(project / GATE).checks if isinstance(c, checks.Predictions))
+    assert percent.accuracy[0] == 0.97
 
 
 def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):

@@ -21,6 +21,7 @@ def project(tmp_path, monkeypatch):
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / "model_server").mkdir()
     shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
+    shutil.copytree(ROOT / "model_server/weights", tmp_path / "model_server/weights")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOT_SET", raising=False)
     monkeypatch.setenv("OUR_SECRET", "s3cret")

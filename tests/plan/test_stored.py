@@ -19,6 +19,7 @@ from harness.checks import (
     LatencyAfter,
     LeftBehind,
     Messages,
+    Predictions,
     ProbeDecisions,
     Promql,
     Quiet,
@@ -33,7 +34,7 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-XXSINCE_2 = {
+SINCE_2 = {
     Promql,
     Command,
     Stalls,
@@ -46,6 +47,7 @@ XXSINCE_2 = {
     BaselineAlerts,
     BaselineFigures,
     BaselineMetrics,
+    Predictions,
 }
 
 

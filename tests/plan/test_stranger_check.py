@@ -23,7 +23,7 @@ assert mine in stored.stored_checks(Path())[0] and mine.at_least_per_s == 90, mi
 @pytest.fixture
 def copy(tmp_path):
     """The stranger's checkout, and the bundled plan that names the check."""
-    for name in ("model_server/monitoring", "experiments", "scenarios", "docs"):
+    for name in ("model_server/monitoring", "model_server/weights", "experiments", "scenarios", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("gate.yaml", "model_server/service.yaml", "pyproject.toml"):
         (tmp_path / name).write_text((ROOT / name).read_text())

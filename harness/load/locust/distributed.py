@@ -24,6 +24,7 @@ from locust.runners import STATE_MISSING, MasterRunner
 from harness.history import ROW, Outcome
 from harness.load.arrivals import parse
 from harness.load.clock import now
+from harness.load.locust import golden
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, make_ready, one_line
 from harness.load.locust.load import Load
 from harness.load.locust.open_model import OpenModel
@@ -173,7 +174,12 @@ class _Master:
             gevent.sleep(0.02)
         workers = {c.id: self._ready[c.id] for c in clients.ready if c.id in self._ready}
         try:
-            self._load = _Shared(self._user_class(self._environment), workers)
+            user = self._user_class(self._environment)
+            host = self._environment.host or user.host or ""
+            mistakes = golden.take(user, user.schedule(self._environment.parsed_options), host)
+            self._load = _Shared(user, workers)
+            for mistake in mistakes:
+                self._load.mistake(mistake)
         except Exception as error:  # only the web UI gets this far with such a mistake
             logger.error(f"{self._user_class.__name__}: {one_line(error)}")
             self._environment.process_exit_code = MISTAKEN

@@ -43,7 +43,10 @@ class PredictUser(OpenModelUser):
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return -1, math.nan
         probability = answer.get("probability")
-        return label, probability if type(probability) in (int, float) else math.nan
+        if probability is None:
+            return label, math.nan
+        number = type(probability) in (int, float) and not math.isnan(probability)
+        return label, probability if number else math.inf  # what is no number is no probability from 0 to 1 either
 
 
 class LabellingUser(PredictUser):

@@ -18,7 +18,7 @@ from locust.runners import LocalRunner, WorkerRunner
 
 from harness.errors import HarnessError, UsageError
 from harness.load.clock import now
-from harness.load.locust import distributed
+from harness.load.locust import distributed, golden
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
 from harness.load.locust.load import Load, paths
 from harness.load.locust.open_model import OpenModel
@@ -54,6 +54,8 @@ class Run(Load):
         self.over()
 
     def _keep_schedule(self) -> None:
+        for mistake in golden.take(self.user, self.schedule, self.host):
+            self.mistake(mistake)
         make_ready(self.user, self.client)
         if self.ending:
             return
@@ -102,6 +104,8 @@ def _options(parser: Any) -> None:
     here = {"include_in_web_ui": False}
     add("--rows", metavar="PATH", help="append one fixed-width row per request to this file", **here)
     add("--events", metavar="PATH", help="append the generator's account to this JSON-lines file", **here)
+    add("--golden", metavar="PATH", help="ask each input alone before the load, its rows appended to this file", **here)
+    add("--golden-each", type=int, metavar="N", default=1, help="how often: once for each replica", **here)
     add("--generator", metavar="NAME", default="load", help="what this generator is called", **here)
 
 
