@@ -10,6 +10,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     samples.jsonl.gz      Series, what Prometheus stored
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
+    signals/              Signal, what the service itself recorded of its requests (signals.py)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from harness import signals
 from harness.alert import NAME, Alert
 from harness.errors import EvidenceError
 from harness.eventlog import Event
@@ -192,6 +194,7 @@ class History:
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
     ended: bool = True  # the run came to its end: nothing was cut off
+    signals: Mapping[str, signals.Signal] = field(default_factory=dict)  # log, audit, record, span
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
         """The events of one source, optionally of one name and within a window, in order of time."""
@@ -279,6 +282,7 @@ class History:
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
             ended=ended,
+            signals=signals.read(folder),
         )
 
 

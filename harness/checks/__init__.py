@@ -4,6 +4,7 @@ from harness.checks.alert_coverage import AlertCoverage
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.answers import Answers
+from harness.checks.audited import Audited
 from harness.checks.availability import Availability
 from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
@@ -13,11 +14,14 @@ from harness.checks.error_ratio import ErrorRatio
 from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
+from harness.checks.logged import Logged
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
 from harness.checks.slos import Slos
+from harness.checks.stored import Stored
+from harness.checks.traced import Traced
 from harness.checks.watchdog import WatchdogUnbroken
 
 CHECKS: dict[str, type[Check] | type[Group]] = {
@@ -39,9 +43,13 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Recorded,
         Promql,
         Command,
+        Logged,
+        Audited,
+        Stored,
+        Traced,
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, Logged, Audited, Stored, Traced)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]
