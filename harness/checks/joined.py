@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness import verdict
 from harness.checks.check import NoEvidence
 from harness.history import WHOLE, History, Outcome
 from harness.signals import Signal
 from harness.units import count, duration, listed
-from harness.verdict import EVIDENCE_AT_MOST, Reference
+from harness.verdict import EVIDENCE_AT_MOST
 
 ENDED_BY_ITSELF_S = 1.5  # within which it is seen that a process has ended
 GRACEFUL = (-2, -15)  # exit codes of a process that a signal asked to end
@@ -130,7 +131,7 @@ def example(sent: Truth, which: np.ndarray) -> str:
     return f"request {row['request_id'].decode()}"
 
 
-def references(sent: Truth, kind: str, *some: np.ndarray) -> tuple[Reference, ...]:
+def references(sent: Truth, kind: str, *some: np.ndarray) -> tuple[verdict.Reference, ...]:
     """Rows, and beside each what the service recorded of the same request, the first of each mask in turn."""
     picked: dict[int, None] = {}
     for which in some:
@@ -139,7 +140,7 @@ def references(sent: Truth, kind: str, *some: np.ndarray) -> tuple[Reference, ..
     found = []
     for i in picked:
         request_id, at = sent.rows[i]["request_id"].decode(), float(sent.rows[i]["intended"])
-        found += [Reference("row", request_id, at), Reference(kind, request_id)]
+        found += [verdict.Reference("row", request_id, at), verdict.Reference(kind, request_id)]
     return tuple(found[:EVIDENCE_AT_MOST])
 
 
