@@ -90,9 +90,11 @@ class OneEach(Check):
         for says, which in differing.items():
             rows = of[known][which]
             wrong.append((says, rows))
-            one, place = lines[known][which][0], joined.by_phase(sent, rows)
-            said = self._said(one, sent.rows[rows[0]], says)
-            problems.append(f"{len(rows):,} say {says}: {place}, as {joined.example(sent, rows[:1])}{said}")
+            first = int(np.argmin(sent.rows["intended"][rows]))
+            said = self._said(lines[known][which][first], sent.rows[rows[first]], says)
+            problems.append(
+                f"{len(rows):,} say {says}: {joined.by_phase(sent, rows)}, as {joined.example(sent, rows)}{said}"
+            )
         if not len(signal.rows):
             problems += self._others(signal)
         remarks = self._remarks(signal, history)
@@ -173,9 +175,9 @@ class OneEach(Check):
         spans = spans[spans["request_id"] != b""]
         if not len(spans):
             return {}
-        spans = spans[np.argsort(spans["request_id"], kind="stable")]
-        at = np.minimum(np.searchsorted(spans["request_id"], lines["request_id"]), len(spans) - 1)
-        other = (spans["request_id"][at] == lines["request_id"]) & (spans["trace"][at] != lines["trace"]).any(axis=1)
+        find = joined.lookup(joined.keys_of(spans["request_id"]), np.arange(len(spans)))
+        at = find(joined.keys_of(lines["request_id"]))
+        other = (at >= 0) & (spans["trace"][at] != lines["trace"]).any(axis=1)
         return {"another trace than its span's": other} if other.any() else {}
 
     def _said(self, line: np.void, row: np.void, says: str) -> str:

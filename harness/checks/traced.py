@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
-from harness.checks.joined import Truth
+from harness.checks.joined import MIX, Truth, lookup
 from harness.checks.one_each import MAPPABLE
 from harness.checks.view import View
 from harness.history import History
@@ -22,7 +22,6 @@ FROM_OUTSIDE = (2, 5)  # kinds of spans whose parent may be the client's: of a s
 APART_S = 0.001  # within which spans that a service times itself agree
 LONGER_S = 0.05  # what a span may last longer than its client waited: it ends after the answer was handed over
 LONGER_AT_MOST = 0.01  # of requests: a server that others hold up at that moment
-MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, near 2^64 divided by the golden ratio
 REMEDY = "`harness why` shows the spans of a request; see how the service begins, ends and links them"
 NONE_REMEDY = "see that the service sends OTLP over HTTP to {otlp}: telemetry.traces.environment in service.yaml"
 
@@ -85,7 +84,7 @@ class Traced(Check):
             which = np.flatnonzero(which) if which.dtype == bool else which
             if len(which):
                 places = joined.by_phase(sent, np.unique(which))
-                what = f"{len(np.unique(which)):,} {says}: {places}, as {joined.example(sent, which[:1])}"
+                what = f"{len(np.unique(which)):,} {says}: {places}, as {joined.example(sent, which)}"
                 wrong.append((what, which))
 
         if np.count_nonzero(missing) > self.at_most * due:
@@ -95,7 +94,7 @@ class Traced(Check):
         pairs = np.unique(np.stack([of[of >= 0].astype("<u8"), traces]), axis=1) if len(traces) else np.empty((2, 0))
         several = np.unique(pairs[0].astype(np.int64), return_counts=True)
         found("requests are in more than one trace", several[0][several[1] > 1])
-        row_of_trace = dict_of(key[main], rows)
+        row_of_trace = lookup(key[main], rows)
         mine = row_of_trace(key)  # row of the request whose trace each span is in, -1 for other traces
         judged = (mine >= 0) & ~sent.lost[np.maximum(mine, 0)]
         roots = np.bincount(mine[judged & root], minlength=len(sent.rows))
@@ -194,7 +193,7 @@ class Traced(Check):
         links = links[own[at] == start] if len(own) else links[:0]
         target = _keys(links["to_trace"], links["to_span"])[1]
         requests = _keys(spans["trace"][main], spans["span"][main])[1]
-        linked = dict_of(requests, rows)(target)
+        linked = lookup(requests, rows)(target)
         many = np.bincount(linked[linked >= 0], minlength=len(sent.rows))
         due = sent.answered & ~sent.lost & has
         found(f"answered requests are linked from no {self.batch}", due & (many == 0))
@@ -207,17 +206,3 @@ def _keys(traces: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray
     with np.errstate(over="ignore"):
         trace = traces[:, 0] * MIX ^ traces[:, 1]
         return trace, (trace * MIX) ^ (trace >> np.uint64(29)) ^ spans
-
-
-def dict_of(keys: np.ndarray, values: np.ndarray) -> Any:
-    """What gives the value of each of some keys, -1 for one that is not there."""
-    order = np.argsort(keys, kind="stable")
-    known, held = keys[order], values[order]
-
-    def get(asked: np.ndarray) -> np.ndarray:
-        if not len(known):
-            return np.full(len(asked), -1)
-        at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        return np.where(known[at] == asked, held[at], -1)
-
-    return get

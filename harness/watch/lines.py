@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,9 +33,12 @@ def read(run: Path, files: Sequence[Path], form: Lines, classes: Sequence[str]) 
         try:
             with open(run / path, "rb") as file:
                 picked = _picked(file, form, counts, names, values)
-                for some in _some(picked, AT_ONCE):
-                    columns = {field: [get(said) for _, said in some] for field, get in getters.items()}
-                    arrays.append(array(columns, [place for place, _ in some], classes, lacking, number))
+                while True:
+                    columns: dict[str, list] = {field: [] for field in getters}
+                    places = _filled(columns, islice(picked, AT_ONCE), getters)
+                    arrays.append(array(columns, places, classes, lacking, number))
+                    if len(places) < AT_ONCE:
+                        break
         except OSError as error:
             problems.append(f"{path}: {'there was no such file' if error.errno == 2 else error.strerror}")
     about = {
@@ -50,8 +54,9 @@ def read(run: Path, files: Sequence[Path], form: Lines, classes: Sequence[str]) 
 
 def _picked(
     file: BinaryIO, form: Lines, counts: Counter, names: dict[str, None], values: dict[str, dict[str, None]]
-) -> Iterable[tuple[int, dict]]:
+) -> Iterator[tuple[int, dict]]:
     """Each line of a request, with the byte at which it begins."""
+    shapes: set[str] = set()  # fields that were looked into
     only = [(name, getter(name), _texts(value)) for name, value in form.only.items()]
     place = next_place = 0
     while line := file.readline(LONGEST):
@@ -71,7 +76,8 @@ def _picked(
             counts["no JSON"] += 1
             continue
         counts["JSON"] += 1
-        if len(names) < NAMES_AT_MOST and not said.keys() <= names.keys():
+        if len(names) < NAMES_AT_MOST and not said.keys() <= shapes:
+            shapes.update(said)
             names.update(dict.fromkeys(named(said)))
         for name, get, wanted in only:
             value = get(said)
@@ -87,15 +93,18 @@ def _texts(value: Any) -> frozenset[str]:
     return frozenset(map(str, value if isinstance(value, list) else [value]))
 
 
-def _some(things: Iterable, many: int) -> Iterable[list]:
-    some = []
-    for thing in things:
-        some.append(thing)
-        if len(some) == many:
-            yield some
-            some = []
-    if some:
-        yield some
+def _filled(
+    columns: Mapping[str, list], picked: Iterable[tuple[int, dict]], getters: Mapping[str, Callable[[dict], Any]]
+) -> list[int]:
+    """Append to each column what its getter finds in each line; gives the places of the lines. (No line is kept: to
+    look through a hundred thousand objects again and again takes the interpreter longer than to read them.)"""
+    places = []
+    pairs = [(columns[field].append, get) for field, get in getters.items()]
+    for place, said in picked:
+        places.append(place)
+        for add, get in pairs:
+            add(get(said))
+    return places
 
 
 def named(said: dict, before: str = "") -> Iterable[str]:

@@ -108,13 +108,13 @@ def _attributes(
 ) -> None:  # fmt: skip
     """Fill in what spans say of requests: those that have a request's id."""
     wanted = mapped(form)
-    asked = form.request_id
+    asked, names = form.request_id, {*wanted.values()}
     rows, found = [], []
     for i, span in enumerate(spans):
         for one in span.attributes:
             if one.key == asked:
                 rows.append(i)
-                found.append({a.key: value_of(a.value) for a in span.attributes})
+                found.append({a.key: value_of(a.value) for a in span.attributes if a.key in names})
                 break
         else:
             if len(keys) < NAMES_AT_MOST:

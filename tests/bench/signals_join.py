@@ -3,7 +3,7 @@
     python tests/bench/signals_join.py [ROWS]     (1,000,000)
 
 Makes a run's folder with a log line, an audit record, a database row and SPANS spans for each row, has the watchers
-read all of it and the four checks judge it, and prints the processor seconds of each step and the most memory that was used.
+read all of it and the four checks judge it, and prints the processor's seconds for each step, and the most memory.
 """
 
 import json
