@@ -30,7 +30,8 @@ def kept(service: ServiceSpec, run: Path, emit: Callable[..., None]) -> Iterator
     """While the service is up its files are followed; when it has ended its database is read, unless the run broke."""
     files = {run / copy: path for _, copy, path in _followed(service, run)}
     names = {str(path): kind for kind, _, path in _followed(service, run)}
-    (run / FOLDER).mkdir(exist_ok=True)
+    if files:
+        (run / FOLDER).mkdir(exist_ok=True)
 
     def tell(name: str, outcome: str, **about: Any) -> None:
         emit("watch", name, outcome, signal=names[about["file"]], **about)
