@@ -6,6 +6,7 @@ Each part is optional; a service that has some of them is judged by those.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -25,6 +26,15 @@ def _absolute(path: str, info: ValidationInfo) -> str:
     """Beside service.yaml, but for what is in the run's own folder."""
     folder = (info.context or {}).get("folder")
     return path if folder is None or not path or path.startswith("{state}/") else str(folder / _no_nul(path))
+
+
+def _command(text: str) -> str:
+    try:
+        if shlex.split(_no_nul(text)):
+            return text
+    except ValueError as error:
+        raise ValueError(f"cannot be split into arguments: {str(error).lower()}; write it as for a shell") from None
+    raise ValueError("must name a program")
 
 
 def _database(url: str) -> str:
@@ -102,6 +112,13 @@ class Lines(Signal):
     refused: bool = True  # a request that is refused (status 4xx) may leave one, too
 
 
+class Audit(Lines):
+    """The audit log. A command, as of a shell without one, says whether a replica's log is whole: exit code 0, or 3
+    where it cannot say. It is run when the service has ended; {file} is the log."""
+
+    verify: Annotated[str, AfterValidator(_command)] | None = None
+
+
 class Records(Signal):
     """A table with a row for each prediction, and for nothing else."""
 
@@ -132,7 +149,7 @@ class Telemetry(Strict):
     classes: tuple[str, ...] = ()  # names of the classes, by the numbers that rows have them by
     metrics: Metrics | None = None
     logs: Lines | None = None
-    audit: Lines | None = None
+    audit: Audit | None = None
     database: Records | None = None
     traces: Traces | None = None
     may_lose: Losses = Losses()

@@ -125,6 +125,8 @@ class Traced(Check):
             found(f"answered requests have no span {name} in their trace", sent.answered & ~sent.lost & has & ~which)
         if self.batch:
             self._linked(sent, signal, names, main, rows, has, found)
+        good = sent.answered[rows] & ~sent.lost[rows]
+        found("answered requests have a span that says it failed", rows[good & (spans["failed"][main] == 1)])
         for says, which in joined.differing(sent.rows[rows], spans[main], self.maps).items():
             found(f"spans say {says}", rows[which])
         problems += [what for what, _ in wrong[before:]]

@@ -14,6 +14,7 @@ from harness.units import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+MORE = {"traces": ["otlp", "port", "python"], "audit": ["python", "file"]}  # placeholders of sections of telemetry
 TAKEN = re.compile(
     r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|collector|frontdoor|prepare|load|surge|(chaos|probe)-.*"
 )
@@ -87,9 +88,10 @@ def _telemetry(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
         if section == "audit" and not form.file:
             yield at, "file is missing: say where it is written, like {state}/{replica}/audit.jsonl"
         texts = {"file": getattr(form, "file", ""), "url": getattr(form, "url", "")}
+        texts["verify"] = getattr(form, "verify", None) or ""
         texts |= {f"environment.{key}": text for key, text in getattr(form, "environment", {}).items()}
         for key, text in texts.items():
-            may = [*known, *addresses, *(["otlp", "port", "python"] if section == "traces" else [])]
+            may = [*known, *addresses, *MORE.get(section, [])]
             for name in dict.fromkeys(PLACEHOLDER.findall(text)):
                 if name not in may:
                     yield (*at, *key.split(".")), f"unknown placeholder {{{name}}}; {nearest(name, may)}"

@@ -70,7 +70,7 @@ def held(
     log = Log(run / "events.jsonl")
     record_settings(plan, log)
     blueprint = Blueprint(plan.service, rules, plan.workdir, plan.gate.time_scale, port)
-    with up(blueprint, tools, run, log.event, show, recorded.kept(plan.service, run, log.event)) as live:
+    with up(blueprint, tools, run, log.event, show, recorded.kept(plan.service, run, log.event, plan.workdir)) as live:
         yield live
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +19,25 @@ from harness import signals
 from harness.errors import StackError
 from harness.signals import FOLDER, KINDS, Signal
 from harness.stack.ledger import PRIVATE
+from harness.stack.process import spawn
 from harness.stack.spec import ServiceSpec, filled
 from harness.stack.stack import Stack
 from harness.telemetry import Lines
 from harness.watch import lines, records, traces
 from harness.watch.follow import following
 
+UNCLEAR = 3  # exit code of a command that cannot say whether a log is whole
+VERIFIED_WITHIN_S = 60.0
+SAID_AT_MOST = 500  # characters of what such a command prints last
+VERIFIED = f"{FOLDER}/audit-verified.json"
 WRITTEN_WITHIN_S = 2.5  # by a service that goes on: it writes what it has gathered
 LINES = {"log": "logs", "audit": "audit"}  # signal -> section of `telemetry`
 
 
 @contextmanager
-def kept(service: ServiceSpec, run: Path, emit: Callable[..., None]) -> Iterator[None]:
-    """While the service is up its files are followed; when it has ended its database is read, unless the run broke."""
+def kept(service: ServiceSpec, run: Path, emit: Callable[..., None], workdir: Path | None = None) -> Iterator[None]:
+    """While the service is up its files are followed; when it has ended its database is read, and
+    its audit log verified, unless the run broke. workdir: where its commands are run."""
     files = {run / copy: path for _, copy, path in _followed(service, run)}
     names = {str(path): kind for kind, _, path in _followed(service, run)}
     if files:
@@ -39,6 +49,7 @@ def kept(service: ServiceSpec, run: Path, emit: Callable[..., None]) -> Iterator
     with following(files, tell):
         yield
     _store_records(service, run)
+    _verify(service, run, workdir)
 
 
 def store(service: ServiceSpec, run: Path, down: bool = True) -> None:
@@ -64,6 +75,8 @@ def _store(run: Path, kind: str, read: Callable[[], Signal]) -> None:
         found = read()
     except Exception as error:
         found = Signal(np.empty(0, KINDS[kind]), {"problem": f"{type(error).__name__}: {error}"})
+    if kind == "audit" and (run / VERIFIED).exists():
+        found = replace(found, about={**found.about, "verified": json.loads((run / VERIFIED).read_text())})
     signals.write(run, kind, found)
 
 
@@ -74,6 +87,30 @@ def _store_records(service: ServiceSpec, run: Path) -> None:
     urls = [filled(form.url, values) for values in _values(service, run)] if "{replica}" in form.url else None
     urls = urls or [filled(form.url, _values(service, run)[0])]
     _store(run, "record", lambda: records.read(urls, form, service.telemetry.classes))
+
+
+def _verify(service: ServiceSpec, run: Path, workdir: Path | None) -> None:
+    """Have the service's own command say whether each audit log is whole, while the logs are still there."""
+    form = service.telemetry.audit
+    if form is None or form.verify is None:
+        return
+    found = []
+    for values in _values(service, run)[: None if "{replica}" in form.file else 1]:
+        values = {**values, "python": sys.executable, "file": filled(form.file, values)}
+        argv = [filled(part, values) for part in shlex.split(form.verify)]
+        output = Path(FOLDER) / f"verified-{values['replica']}.txt"
+        try:
+            with open(run / output, "wb") as out:
+                child = spawn("verify-audit", argv, run, cwd=workdir, stdout=out)
+            try:
+                code = child.popen.wait(VERIFIED_WITHIN_S)
+            finally:
+                child.end(0)
+            said = (run / output).read_text(errors="replace").strip()
+        except (StackError, subprocess.TimeoutExpired) as error:
+            code, said = UNCLEAR, f"the command did not end well: {error}"
+        found.append({"replica": values["replica"], "code": code, "said": said[-SAID_AT_MOST:]})
+    (run / VERIFIED).write_text(json.dumps(found, indent=1))
 
 
 def _values(service: ServiceSpec, run: Path) -> list[dict[str, object]]:

@@ -88,6 +88,7 @@ CASES = [
     ("batches twice", TRACED, run(links=np.repeat(LINKS, 2)), FAIL, "600 answered requests are linked from more than"),
     ("another status", TRACED, run(changed(5, status=500)), FAIL, "1 spans say another status: 1 in steady"),
     ("another class", TRACED, run(changed(5, label=0)), FAIL, "1 spans say another class"),
+    ("failed", TRACED, run(changed(5, failed=1)), FAIL, "1 answered requests have a span that says it failed"),
     ("of nobody", TRACED, run(changed(5, request_id=b"x")), FAIL, "1 span are of requests that nobody sent, as x"),
     ("without an id", TRACED, run(counts={"without an id": 2}), FAIL, "2 spans have no valid id of a trace or span"),
     (

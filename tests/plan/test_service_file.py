@@ -69,6 +69,9 @@ MISTAKES = {
     "no such signal": (telemetry(lgos={}), "telemetry.lgos: unknown key; did you mean logs?"),
     "no such field": (telemetry(logs={"lable": "x"}), "telemetry.logs.lable: unknown key; did you mean label?"),
     "an audit log nowhere": (telemetry(audit={}), "telemetry.audit: file is missing: say where it is written"),
+    "an open quote of an audit log": (
+        telemetry(audit={"file": "x", "verify": "x '"}), "audit.verify: cannot be split into arguments: no",
+    ),
     "classes without names": (
         telemetry(logs={"label": "x"}), "telemetry.logs.label: nothing says which class is which; add telemetry",
     ),

@@ -19,7 +19,7 @@ IDS = [f"{i:032x}" for i in range(40)]
 SECTION = {
     "classes": ["NORMAL", "PNEUMONIA"],
     "logs": {"only": {"msg": "done"}, "label": "class"},
-    "audit": {"file": "{state}/{replica}/audit.jsonl"},
+    "audit": {"file": "{state}/{replica}/audit.jsonl", "verify": "sh -c 'wc -l < {file}; exit 3'"},
     "database": {"url": "sqlite:///{state}/{replica}/x.db", "table": "predictions"},
     "traces": {"environment": {"X": "{otlp}"}},
 }
@@ -81,6 +81,8 @@ def test_the_signals_of_all_replicas_are_stored_and_outlive_their_state(service,
     for kind, more in (("log", []), ("audit", [b"late"]), ("record", [])):
         assert sorted(found[kind].rows["request_id"]) == sorted([one.encode() for one in IDS] + more), kind
         assert sorted({*found[kind].rows["file"].tolist()}) == [0, 1]
+    verified = found["audit"].about["verified"]
+    assert verified[0] == {"replica": "server-1", "code": 3, "said": "25"} and len(verified) == 2
     assert "nothing was stored" in found["span"].about["problem"]
     assert [(e[:3], e[3]["signal"]) for e in told] == [(("watch", "rotated", "ok"), "audit")]
 
