@@ -207,5 +207,18 @@ def within_run(history: History, sent: Truth, at: np.ndarray) -> np.ndarray:
     return ~(at < first)
 
 
+def unaccounted(history: History) -> str:
+    """Which generator may have sent requests that have no row; empty where each accounts for all of its own."""
+    for name in sorted({str(e.detail.get("generator")) for e in history.of("load", "started")}):
+        started, finished = (
+            [e for e in history.of("load", what) if e.detail.get("generator") == name]
+            for what in ("started", "finished")
+        )
+        written = sum(e.detail.get("rows") or 0 for e in finished)
+        if len(finished) < len(started) or written > len(history.rows.get(name, ())):
+            return f"the generator {name} does not account for all that it sent"
+    return ""
+
+
 def allowed(within_s: float) -> str:
     return f"answered within {duration(within_s)} before a kill"

@@ -83,7 +83,8 @@ class OneEach(Check):
             wrong.append((f"{many:,} of {count(due, 'answer')} left none (bound {share}): {places}", unexplained))
         wrong += self._twice(sent, lines[known], of[known])
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]
-        problems += self._of_nobody(lines[~known], history)
+        nobody, unaccounted = list(self._of_nobody(lines[~known], history)), joined.unaccounted(history)
+        problems += [] if unaccounted else nobody
         differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused)
         if "trace_id" in self.maps:
             differing |= self._other_trace(history, lines[known], of[known])
@@ -98,6 +99,7 @@ class OneEach(Check):
         if not len(signal.rows):
             problems += self._others(signal)
         remarks = self._remarks(signal, history)
+        remarks += [f"{one}, but {unaccounted}" for one in nobody if unaccounted]
         share = there / due if due else 0.0
         figures = {"measured": share, "bound": 1 - self.at_most, "unit": "share"}
         held = f"{there:,} of {count(due, 'answer')} left one ({percent(share)}, bound {percent(1 - self.at_most)})"

@@ -130,7 +130,7 @@ class Traced(Check):
         for says, which in joined.differing(sent.rows[rows], spans[main], self.maps).items():
             found(f"spans say {says}", rows[which])
         problems += [what for what, _ in wrong[before:]]
-        if len(nobody):
+        if len(nobody) and not joined.unaccounted(history):
             request = spans["request_id"][nobody[0]].decode(errors="replace")
             problems.append(f"{count(len(nobody), 'span')} are of requests that nobody sent, as {request}")
         if broken := about.get("counts", {}).get("without an id"):

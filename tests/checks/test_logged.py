@@ -90,6 +90,15 @@ CASES = [
     ("some twice", LOGGED, joined("log", twice()), FAIL, "3 too many, for 3 requests: 3 in crash"),
     ("of nobody", LOGGED, joined("log", STRANGE), FAIL, "2 are of requests that nobody sent, as deadbeef"),
     (
+        "of a generator that was cut off",
+        LOGGED,
+        joined(
+            "log", np.concatenate([ALL, STRANGE[9:11]]), None, Event(1, "load", "started", detail={"generator": "x"})
+        ),
+        PASS,
+        "2 are of requests that nobody sent, as deadbeef, but the generator x does not account for all that it sent",
+    ),
+    (
         "another class",
         LOGGED,
         joined("log", changed(slice(4, 5), label=1)),
