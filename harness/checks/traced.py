@@ -83,8 +83,9 @@ class Traced(Check):
             """Some requests (positions of rows, or a mask of them) have something wrong."""
             which = np.flatnonzero(which) if which.dtype == bool else which
             if len(which):
-                places = joined.by_phase(sent, np.unique(which))
-                what = f"{len(np.unique(which)):,} {says}: {places}, as {joined.example(sent, which)}"
+                which = np.unique(which)
+                what = says if len(which) > 1 else singular(says)
+                what = f"{len(which):,} {what}: {joined.by_phase(sent, which)}, as {joined.example(sent, which)}"
                 wrong.append((what, which))
 
         if np.count_nonzero(missing) > self.at_most * due:
@@ -106,7 +107,7 @@ class Traced(Check):
         found("requests have a span whose parent never came", mine[orphans & judged])
         problems = [what for what, _ in wrong]
         if elsewhere := int(np.count_nonzero(orphans & (mine < 0))):
-            problems.append(f"{count(elsewhere, 'span')} outside the traces of requests have a parent that never came")
+            problems.append(f"{count(elsewhere, 'span')} outside the traces of requests whose parent never came")
         if others := int(np.count_nonzero(again & (mine < 0))):
             problems.append(f"{count(others, 'span')} outside the traces of requests came twice")
         before = len(wrong)
@@ -132,7 +133,7 @@ class Traced(Check):
         problems += [what for what, _ in wrong[before:]]
         if len(nobody) and not joined.unaccounted(history):
             request = spans["request_id"][nobody[0]].decode(errors="replace")
-            problems.append(f"{count(len(nobody), 'span')} are of requests that nobody sent, as {request}")
+            problems.append(f"{count(len(nobody), 'span')} for requests that nobody sent, as {request}")
         if broken := about.get("counts", {}).get("without an id"):
             problems.append(f"{count(broken, 'span')} have no valid id of a trace or span")
         if refused := about.get("counts", {}).get("refused"):
@@ -200,6 +201,13 @@ class Traced(Check):
         due = sent.answered & ~sent.lost & has
         found(f"answered requests are linked from no {self.batch}", due & (many == 0))
         found(f"answered requests are linked from more than one {self.batch}", due & (many > 1))
+
+
+def singular(says: str) -> str:
+    """What is said of several requests or spans, of one."""
+    for several, one in (("requests have", "request has"), ("requests are", "request is"), ("spans say", "span says")):
+        says = says.replace(several, one, 1)
+    return says
 
 
 def _keys(traces: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
