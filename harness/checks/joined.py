@@ -63,9 +63,9 @@ def kills(history: History) -> list[Kill]:
     return found
 
 
-def truth(history: History, within_s: float) -> Truth:
+def truth(history: History, within_s: float, classifies: bool = False) -> Truth:
     """The requests of a run. within_s: for how long before a kill its process may have kept what it had to write.
-    Raises NoEvidence where nothing was answered."""
+    classifies: only an answer with a class is one. Raises NoEvidence where nothing was sent."""
     every = [rows[rows["outcome"] != Outcome.UNSENT] for rows in history.rows.values()]
     rows = np.concatenate(every) if every else np.empty(0)
     if not len(rows):
@@ -75,10 +75,8 @@ def truth(history: History, within_s: float) -> Truth:
     rows, keys = rows[order], keys[order]
     answered = np.isin(rows["outcome"], WHOLE) & (rows["status"] >= 200) & (rows["status"] < 300)
     asks = (rows["predicted"] >= 0) | (rows["expected"] >= 0)
-    if asks.any():  # else no request asks for a class
+    if classifies or asks.any():
         answered &= asks
-    if not answered.any():
-        raise NoEvidence(f"none of {count(len(rows), 'request')} was answered with status 2xx", "see `availability`")
     lost = answered & during(rows["done"], kills(history), within_s)
     edges = {e.detail.get("phase") for e in history.of("run", "phase")}
     windows = {name: w for name in sorted(filter(None, edges)) if (w := history.phase(name)) is not None}
@@ -87,6 +85,13 @@ def truth(history: History, within_s: float) -> Truth:
     for i, name in enumerate(names):
         phases[(rows["intended"] >= windows[name].start) & (rows["intended"] < windows[name].end)] = i
     return Truth(rows, keys, answered, lost, phases, (*names, BETWEEN))
+
+
+def nothing_due(sent: Truth) -> str:
+    """That no request was answered that must have left something; empty where one was."""
+    if sent.answered.any():
+        return ""
+    return f"none of {count(len(sent.rows), 'request')} was answered with status 2xx and a class: nothing to judge"
 
 
 def during(at: np.ndarray, stretches: Iterable[Kill], before_s: float = 0.0) -> np.ndarray:

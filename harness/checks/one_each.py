@@ -66,7 +66,9 @@ class OneEach(Check):
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
-        sent = joined.truth(history, self.within_s)
+        sent = joined.truth(history, self.within_s, bool(self.classes))
+        if said := joined.nothing_due(sent):
+            return self.result(Verdict.PASS, said)
         lines = signal.rows[joined.within_run(history, sent, signal.rows["at"])]
         self._readable(signal, lines)
         of = joined.rows_of(sent, lines["request_id"])

@@ -38,6 +38,7 @@ class Traced(Check):
     spans: tuple[str, ...] = ()  # names of spans that each has within its own
     batch: str = ""  # name of the span of what is done for several requests
     request_id: str = "request.id"
+    classes: tuple[str, ...] = ()
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
@@ -49,12 +50,24 @@ class Traced(Check):
             return ()
         losses = form.may_lose or view.telemetry.may_lose
         maps = tuple(name for name in MAPPABLE if getattr(form, name, None) is not None)
-        return (cls(losses.within, losses.at_most, maps, form.spans, form.batch or "", form.request_id),)
+        return (
+            cls(
+                losses.within,
+                losses.at_most,
+                maps,
+                form.spans,
+                form.batch or "",
+                form.request_id,
+                view.telemetry.classes,
+            ),
+        )
 
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, without its parent, or not as the answer was."""
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
-        sent = joined.truth(history, self.within_s)
+        sent = joined.truth(history, self.within_s, bool(self.classes))
+        if said := joined.nothing_due(sent):
+            return self.result(Verdict.PASS, said)
         spans, about = signal.rows, signal.about
         self._readable(signal)
         key, own = _keys(spans["trace"], spans["span"])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, rows, table
 from joins import N, joined, killed, lines, load, signal, spans
 
 from harness.checks import Audited, Logged, Stored
@@ -205,6 +205,13 @@ CASES = [
         "rotated 1 time meanwhile, and followed",
     ),
     ("nothing kept of it", LOGGED, history(rows={"load": load()}), INCONCLUSIVE, "the run does not hold log lines"),
+    (
+        "none with a class",
+        LOGGED,
+        joined("log", ALL[:0], rows(9, status_401=9)),
+        PASS,
+        "none of 9 requests was answered with status 2xx and a class: nothing to judge",
+    ),
     ("no request", LOGGED, history(signals={"log": signal(ALL)}), INCONCLUSIVE, "no request is recorded"),
     ("audit: each", AUDITED, joined("audit", ALL), PASS, "600 of 600 answers left one"),
     ("audit: none", AUDITED, joined("audit", without(slice(9))), FAIL, "9 of 600 answers left none"),
