@@ -15,7 +15,7 @@ class Event(NamedTuple):
     """Something that happened, once."""
 
     at: float  # Unix seconds, the run's single clock
-    source: str  # "run" | "stack" | "load" | "fault" | "chaos" | "probe"
+    source: str  # "run" | "stack" | "load" | "fault" | "chaos" | "probe" | "watch"
     name: str  # "phase", "pause", "restart", ...
     outcome: Literal["ok", "fail", "unknown"] = "ok"
     took: float | None = None  # seconds

@@ -13,6 +13,7 @@ each is there and whole; of any other, what was being written last may be cut sh
     replays.json          Replay, what the unmodified rules make of the recorded faults
     journals/NAME.json    Chaos Toolkit journals
     baseline.json         Baseline, the earlier runs that this one is compared with
+    signals/              Signal, what the service itself recorded of its requests (signals.py)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from harness import signals
 from harness.alert import NAME, Alert
 from harness.errors import EvidenceError
 from harness.eventlog import Event
@@ -240,6 +242,7 @@ class History:
     types: Mapping[str, str] = field(default_factory=dict)  # metric -> its type, also of one that has no series yet
     ended: bool = True  # the run came to its end: nothing was cut off
     baseline: Baseline | None = None  # None: the run looked for none
+    signals: Mapping[str, signals.Signal] = field(default_factory=dict)  # log, audit, record, span
 
     def of(self, source: str, name: str | None = None, within: Window | None = None) -> list[Event]:
         """The events of one source, optionally of one name and within a window, in order of time."""
@@ -331,6 +334,7 @@ class History:
             types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
             baseline=_baseline(folder / BASELINE) if (folder / BASELINE).exists() else None,
+            signals=signals.read(folder),
         )
 
 

@@ -5,13 +5,49 @@ Each part is optional; a service that has some of them is judged by those.
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from harness.parameters import Duration, Share, Strict
 
+_DATABASE = re.compile(r"sqlite:///[^?]+|postgres(ql)?(\+psycopg)?://.+")
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+def _absolute(path: str, info: ValidationInfo) -> str:
+    """Beside service.yaml, but for what is in the run's own folder."""
+    folder = (info.context or {}).get("folder")
+    return path if folder is None or not path or path.startswith("{state}/") else str(folder / _no_nul(path))
+
+
+def _command(text: str) -> str:
+    try:
+        if shlex.split(_no_nul(text)):
+            return text
+    except ValueError as error:
+        raise ValueError(f"cannot be split into arguments: {str(error).lower()}; write it as for a shell") from None
+    raise ValueError("must name a program")
+
+
+def _database(url: str) -> str:
+    if not _DATABASE.fullmatch(_no_nul(url)):
+        raise ValueError("must be sqlite:///FILE or postgresql://...")
+    return url
+
+
 Labels = dict[str, str]
+Name = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_no_nul)]
+Place = Annotated[str, AfterValidator(_absolute)]
+Value = str | int | bool
 
 
 class Metric(Strict):
@@ -48,40 +84,63 @@ class Metrics(Strict):
     shed: Annotated[Metric, BeforeValidator(_named)] | None = None  # a counter of requests refused for overload
 
 
-class Lines(Strict):
+class Losses(Strict):
+    """What may be missing of a signal, and is counted all the same."""
+
+    within: Duration = Field(1, ge=0)  # what a killed process answered so long before may go with it
+    at_most: Share = 0.0  # of all other answers
+
+
+class Signal(Strict):
+    """What the sources of one signal have in common: by which names they say what."""
+
+    request_id: Name = "request_id"
+    time: Name | None = None  # RFC 3339, or Unix seconds
+    status: Name | None = None  # of HTTP
+    label: Name | None = None  # the class, by its name or its number
+    probability: Name | None = None  # as the answer gives it
+    confidence: Name | None = None  # the larger of the probability and what it lacks to 1
+    may_lose: Losses | None = None  # in place of that of all signals
+
+
+class Lines(Signal):
     """A file of JSON lines, some of them one for each request. A name within an object is written `context.status`."""
 
-    file: str = ""  # empty: what each replica prints
-    only: dict[str, str | list[str]] = Field(default_factory=dict)  # name -> value, or values: the lines of requests
-    request_id: str = "request_id"
-    trace_id: str | None = None
-    status: str | None = None
-    label: str | None = None  # the class, by its name
-    probability: str | None = None
+    file: Place = ""  # empty: what each replica prints
+    only: dict[Name, Value | list[Value]] = Field(default_factory=dict)  # name -> value, or values: lines of requests
+    trace_id: Name | None = None
+    refused: bool = True  # a request that is refused (status 4xx) may leave one, too
 
 
-class Records(Strict):
-    """A table with a row for each prediction."""
+class Audit(Lines):
+    """The audit log. A command, as of a shell without one, says whether a replica's log is whole: exit code 0, or 3
+    where it cannot say. It is run when the service has ended; {file} is the log."""
 
-    url: str  # sqlite:///{state}/{replica}/predictions.db, or postgresql://...
-    table: str
-    request_id: str = "request_id"
-    label: str | None = None  # the class, by its name or its number
-    probability: str | None = None
+    verify: Annotated[str, AfterValidator(_command)] | None = None
 
 
-class Traces(Strict):
-    """Spans by OTLP over HTTP. The environment has the service send all of them to {otlp}."""
+class Records(Signal):
+    """A table with a row for each prediction, and for nothing else."""
 
-    environment: dict[str, str]
-    request_id: str = "request.id"  # attribute of the span of a request
+    url: Annotated[str, AfterValidator(_database)]  # sqlite:///{state}/{replica}/predictions.db, or postgresql://...
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
 
 
-class Losses(Strict):
-    """What of each signal a process that is killed may take with it, as a share of what was in flight or unwritten."""
+class Traces(Signal):
+    """Spans by OTLP over HTTP. The environment has the service send all of them to {otlp}. The names are those of
+    attributes of the span of a request, which has no parent or its client's."""
 
-    within: Duration = 5  # before a kill whose signals may be lost
-    at_most: Share = 0.0  # of requests outside those, lost at any time
+    environment: dict[str, Text] = Field(min_length=1)
+    request_id: Name = "request.id"
+    spans: tuple[Name, ...] = ()  # names of spans that each answered request has within its own
+    batch: Name | None = None  # name of the span of what is done for several requests at once, linked to each
+
+    @field_validator("environment")
+    @classmethod
+    def _leads_here(cls, environment: dict[str, str]) -> dict[str, str]:
+        if not any("{otlp}" in text for text in environment.values()):
+            raise ValueError("no value holds {otlp}, the URL of the receiver, so no span would come")
+        return environment
 
 
 class Telemetry(Strict):
@@ -90,7 +149,7 @@ class Telemetry(Strict):
     classes: tuple[str, ...] = ()  # names of the classes, by the numbers that rows have them by
     metrics: Metrics | None = None
     logs: Lines | None = None
-    audit: Lines | None = None
+    audit: Audit | None = None
     database: Records | None = None
     traces: Traces | None = None
     may_lose: Losses = Losses()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # each imports those before it only
 GROUND_FLOOR = (
     "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "stats", "recordfile",
-    "eventlog", "alert", "history",
+    "signals", "eventlog", "alert", "history",
 )  # fmt: skip
 GROUND = set(GROUND_FLOOR)
 LAYERS = GROUND | {"plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}
@@ -45,6 +45,7 @@ PURE = {  # modules that others may import too
 PROCESSES = {  # run as programs of their own, so they may print and exit; so may all of harness.cli
     "harness.chaos.runner",
     "harness.load.locust.runner",
+    "harness.stack.collector",
     "harness.stack.sinks",
     "harness.stack.tools",
     "harness.stack.watchdog",

@@ -4,6 +4,7 @@ from harness.checks.alert_coverage import AlertCoverage
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.answers import Answers
+from harness.checks.audited import Audited
 from harness.checks.availability import Availability
 from harness.checks.baseline import Baseline
 from harness.checks.baseline_alerts import BaselineAlerts
@@ -19,6 +20,7 @@ from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
 from harness.checks.latency_after import LatencyAfter, Recovery
+from harness.checks.logged import Logged
 from harness.checks.messages import Messages
 from harness.checks.predictions import Predictions
 from harness.checks.probe_decisions import ProbeDecisions
@@ -29,6 +31,8 @@ from harness.checks.routes import Routes
 from harness.checks.rule_data import RuleData
 from harness.checks.slos import Slos
 from harness.checks.stalls import Stalls
+from harness.checks.stored import Stored
+from harness.checks.traced import Traced
 from harness.checks.watchdog import WatchdogUnbroken
 
 CHECKS: dict[str, type[Check] | type[Group]] = {
@@ -60,6 +64,10 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Routes,
         Messages,
         RuleData,
+        Logged,
+        Audited,
+        Stored,
+        Traced,
         AlertCoverage,
         Baseline,
         BaselineFigures,
@@ -79,6 +87,10 @@ UNASKED = (
     Routes,
     Messages,
     RuleData,
+    Logged,
+    Audited,
+    Stored,
+    Traced,
     Baseline,
 )  # in every gate
 

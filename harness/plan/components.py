@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.plan.yamlfile import Loc, YamlFile, dotted
@@ -13,8 +14,9 @@ from harness.units import nearest
 
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+MORE = {"traces": ["otlp", "port", "python"], "audit": ["python", "file"]}  # placeholders of sections of telemetry
 TAKEN = re.compile(
-    r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|frontdoor|prepare|load|surge|(chaos|probe)-.*"
+    r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|collector|frontdoor|prepare|load|surge|(chaos|probe)-.*"
 )
 
 
@@ -22,7 +24,7 @@ def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mappin
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
     found = [
         *_names(service), *_placeholders(service), *_metrics(service), *_shared_ports(service),
-        *_missing(service, beside, environ),
+        *_missing(service, beside, environ), *_telemetry(service),
     ]  # fmt: skip
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
@@ -37,7 +39,7 @@ def _names(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
 
 def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     """Dependencies are started in their order, so each may name those before it; the service may name all."""
-    words = {"state", "python", "port", "metrics_port", "replica"}
+    words = {"state", "python", "port", "metrics_port", "replica", "otlp"}
     words |= {f"{name}.{part}" for name in service.dependencies for part in ("host", "port")}
 
     def unknown(loc: Loc, text: str, known: list[str]) -> Iterator[tuple[Loc, str]]:
@@ -68,6 +70,33 @@ def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     for which, probe in service.probes.by_name().items():
         for i, part in enumerate(probe.exec.command if probe.exec else ()):
             yield from unknown(("probes", which, "exec", "command", i), part, own)
+
+
+def _telemetry(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
+    """What of the signals cannot be found by what is said of them."""
+    telemetry, known = service.telemetry, ["state", "replica"]
+    addresses = [f"{name}.{part}" for name in service.dependencies for part in ("host", "port")]
+    for section in ("logs", "audit", "database", "traces"):
+        if (form := getattr(telemetry, section)) is None:
+            continue
+        at: Loc = ("telemetry", section)
+        if form.label is not None and not telemetry.classes:
+            yield (
+                (*at, "label"),
+                "nothing says which class is which; add telemetry.classes, in the order of their numbers",
+            )
+        if section == "audit" and not form.file:
+            yield at, "file is missing: say where it is written, like {state}/{replica}/audit.jsonl"
+        texts = {"file": getattr(form, "file", ""), "url": getattr(form, "url", "")}
+        texts["verify"] = getattr(form, "verify", None) or ""
+        texts |= {f"environment.{key}": text for key, text in getattr(form, "environment", {}).items()}
+        for key, text in texts.items():
+            may = [*known, *addresses, *MORE.get(section, [])]
+            for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+                if name not in may:
+                    yield (*at, *key.split(".")), f"unknown placeholder {{{name}}}; {nearest(name, may)}"
+        if section == "database" and form.url.startswith("postgres") and find_spec("psycopg") is None:
+            yield (*at, "url"), "to read PostgreSQL takes `pip install psycopg[binary]`"
 
 
 def _shared_ports(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:

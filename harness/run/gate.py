@@ -15,6 +15,7 @@ from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
+from harness.run import recorded
 from harness.run.asked import run_commands
 from harness.run.evidence import replay_all, store_samples
 from harness.run.folder import commit
@@ -55,6 +56,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
         view.show("collecting evidence")
         store_samples(plan, live.stack)
     replay_all(plan, run, tools, log)
+    recorded.store(plan.service, run)
     run_commands(plan.checks, run, log, plan.workdir)
     store_baseline(plan, run)
     log.event("run", "ended", took=time.monotonic() - began, sealed=True)
@@ -70,7 +72,7 @@ def held(
     log = Log(run / "events.jsonl")
     record_settings(plan, log)
     blueprint = Blueprint(plan.service, rules, plan.workdir, plan.gate.time_scale, port)
-    with up(blueprint, tools, run, log.event, show) as live:
+    with up(blueprint, tools, run, log.event, show, recorded.kept(plan.service, run, log.event, plan.workdir)) as live:
         yield live
 
 
@@ -117,6 +119,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
             perform(session, experiment, f"experiment {experiment.name}")
     store_samples(plan, stack)
     replay_all(plan, stack.run, tools, log)
+    recorded.store(plan.service, stack.run, down=False)
     run_commands(plan.checks, stack.run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began, sealed=False)  # the stack goes on writing to its folder
 

@@ -480,6 +480,13 @@ class ServiceSpec(Strict):
         return ("server",) if self.replicas == 1 else tuple(f"server-{i + 1}" for i in range(self.replicas))
 
     @property
+    def traced_start(self) -> ServiceStart:
+        """How it is started so that it sends its spans, where it has any."""
+        traces = self.telemetry.traces
+        more = {} if traces is None else traces.environment
+        return self.start.model_copy(update={"environment": {**self.start.environment, **more}})
+
+    @property
     def takes_metrics_port(self) -> bool:
         """Whether each replica gets a second port of the run, for its metrics."""
         return _holds(self.start.texts, "metrics_port")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.errors import StackError, UsageError
 from harness.masking import hidden
+from harness.signals import FOLDER, RECEIVED
 from harness.stack import alertmanager, amtool, ledger, prometheus, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
 from harness.stack.component import Component
@@ -37,6 +38,7 @@ from harness.stack.undo import owned
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 FRONT_DOOR = "frontdoor"
 RELAY = "relay"  # where Prometheus sends its alerts to
+COLLECTOR = "collector"  # where the service sends its spans to
 MONITORED_WITHIN_S = 20.0
 
 
@@ -67,6 +69,8 @@ class Blueprint:
         started = [name for name, needed in self.service.dependencies.items() if needed.takes_port]
         second = map(metrics_of, self.service.replica_names) if self.service.takes_metrics_port else ()
         names = ["prometheus", "alertmanager", RELAY, FRONT_DOOR, *self.service.replica_names, *second, *started]
+        if self.service.telemetry.traces is not None:
+            names.append(COLLECTOR)
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         return ports if self.port is None else ports | {self.entrance: self.port}
 
@@ -164,12 +168,16 @@ class Assembly:
 
 @contextmanager
 def up(
-    plan: Blueprint, tools: Tools, run: Path, emit: Callable[..., None], report: Callable[[str], None]
-) -> Iterator[Live]:
+    plan: Blueprint, tools: Tools, run: Path, emit: Callable[..., None], report: Callable[[str], None],
+    beside: AbstractContextManager[None] | None = None,
+) -> Iterator[Live]:  # fmt: skip
     """A stack that is ready: the service in traffic, scraped by Prometheus, which knows its Alertmanager and rules.
 
     On the way out every open fault is undone, then every process ended, in reverse order, past errors. The watchdog
     does the same if we cannot. Raises StackError with the last lines of what did not come up.
+
+    beside: entered before the service is started, left after it has ended, while its dependencies are still up and its
+    state is still there.
     """
     began = time.monotonic()
     owner = run / "owner.json"
@@ -186,6 +194,8 @@ def up(
         dependencies = _dependencies(assembly)
         prom = _monitoring(assembly)
         notifier = _receivers(assembly)
+        _collector(assembly)
+        exits.enter_context(beside or nullcontext())
         live = _service(assembly, dependencies)
         live.notifier = notifier
         _wait_until_ready(live, plan, prom)
@@ -265,6 +275,19 @@ def _receivers(assembly: Assembly) -> Notifier:
     return Notifier(assembly, argv, storage, port)
 
 
+def _collector(assembly: Assembly) -> None:
+    """The receiver of spans, where the service sends any."""
+    if assembly.plan.service.telemetry.traces is None:
+        return
+    port, file = assembly.ports[COLLECTOR], assembly.run / RECEIVED
+    (assembly.run / FOLDER).mkdir(exist_ok=True)
+    argv = [sys.executable, "-m", "harness.stack.collector", "--file", str(file), "--port", str(port)]
+    child = assembly.child(COLLECTOR, argv)
+    accepts = partial(not_ready, ReadyTest(tcp=f"127.0.0.1:{port}"), {})
+    wait_until("the receiver of spans did not open", accepts, 15, child)
+    assembly.values["otlp"] = f"http://127.0.0.1:{port}"
+
+
 class Notifier:
     """Alertmanager, through all the processes that take its place."""
 
@@ -316,7 +339,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         return {**assembly.values, "port": ports[name], "metrics_port": metrics, "replica": name}
 
     def start(name: str) -> Child:
-        return assembly.component(name, plan.service.start, own(name), SERVER_NICENESS)
+        return assembly.component(name, plan.service.traced_start, own(name), SERVER_NICENESS)
 
     def execute(replica: str) -> Execute:
         values = own(replica)

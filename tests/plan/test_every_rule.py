@@ -35,6 +35,7 @@ def service(tmp_path, monkeypatch):
     (tmp_path / "service").mkdir()
     shutil.copy(ROOT / "model_server/service.yaml", tmp_path / "service")
     shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "service/monitoring")
+    shutil.copytree(ROOT / "model_server/weights", tmp_path / "service/weights")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "service"
@@ -47,6 +48,7 @@ def whole(tmp_path_factory):
     os.chdir(tmp_path_factory.mktemp("whole"))
     try:
         shutil.copytree(ROOT / "model_server/monitoring", "service/monitoring")
+        shutil.copytree(ROOT / "model_server/weights", "service/weights")
         shutil.copytree(ROOT / "docs", "docs")
         shutil.copy(ROOT / "model_server/service.yaml", "service")
         return read_watched(Path("service/service.yaml").absolute(), [])

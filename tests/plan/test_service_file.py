@@ -60,8 +60,39 @@ def monitoring(**given):
     return {"monitoring": {"job": "x", "rules": ["monitoring/rules/*.yaml"], "alertmanager": "x", **given}}
 
 
+def telemetry(**sections):
+    return {"telemetry": sections}
+
+
 SECRET = {"env": "OUR_SECRET"}
+TABLE = {"url": "sqlite:///{state}/x.db", "table": "predictions"}
 MISTAKES = {
+    "no such signal": (telemetry(lgos={}), "telemetry.lgos: unknown key; did you mean logs?"),
+    "no such field": (telemetry(logs={"lable": "x"}), "telemetry.logs.lable: unknown key; did you mean label?"),
+    "an audit log nowhere": (telemetry(audit={}), "telemetry.audit: file is missing: say where it is written"),
+    "an open quote of an audit log": (
+        telemetry(audit={"file": "x", "verify": "x '"}), "audit.verify: cannot be split into arguments: no",
+    ),
+    "classes without names": (
+        telemetry(logs={"label": "x"}), "telemetry.logs.label: nothing says which class is which; add telemetry",
+    ),
+    "a log of no replica": (
+        telemetry(logs={"file": "{state}/{replcia}.log"}),
+        "telemetry.logs.file: unknown placeholder {replcia}; did you mean replica?",
+    ),
+    "a database of no dependency": (
+        telemetry(database={**TABLE, "url": "sqlite:///{db.host}"}), "database.url: unknown placeholder {db.host}",
+    ),
+    "no database": (telemetry(database={**TABLE, "url": "x.db"}), "database.url: must be sqlite:///FILE or"),
+    "no table": (telemetry(database={**TABLE, "table": "a; b"}), "telemetry.database.table: string should match"),
+    "spans to nobody": (
+        telemetry(traces={"environment": {"X": "http://localhost:4318"}}),
+        "telemetry.traces.environment: no value holds {otlp}, the URL of the receiver, so no span would come",
+    ),
+    "spans to a slip": (
+        telemetry(traces={"environment": {"X": "{otlp}", "Y": "{oltp}"}}), "Y: unknown placeholder {oltp}; did you",
+    ),
+    "no time": (telemetry(logs={"may_lose": {"within": 5}}), "telemetry.logs.may_lose.within: must be a duration with"),
     "no replica": ({"replicas": 0}, "replicas: input should be greater than or equal to 1"),
     "neither started nor there": (dependency(ready={"tcp": "a:1"}), "database: must have either a start command"),
     "both": (dependency(address="a:1", start={"command": "x {port}"}), "must have either a start command"),

@@ -11,6 +11,7 @@ from harness.checks import (
     CHECKS,
     AlertCoverage,
     AlertDelivered,
+    Audited,
     BaselineAlerts,
     BaselineFigures,
     BaselineMetrics,
@@ -18,6 +19,7 @@ from harness.checks import (
     GrowthOf,
     LatencyAfter,
     LeftBehind,
+    Logged,
     Messages,
     Predictions,
     ProbeDecisions,
@@ -26,6 +28,8 @@ from harness.checks import (
     Routes,
     RuleData,
     Stalls,
+    Stored,
+    Traced,
     WatchdogUnbroken,
 )
 from harness.checks.check import Check
@@ -48,6 +52,10 @@ SINCE_2 = {
     BaselineFigures,
     BaselineMetrics,
     Predictions,
+    Logged,
+    Audited,
+    Stored,
+    Traced,
 }
 
 

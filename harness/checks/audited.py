@@ -1,0 +1,46 @@
+"""Audited: each answered request left one audit record, and the log is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from harness.checks.one_each import OneEach
+from harness.history import History
+from harness.verdict import Result, Verdict
+
+UNCLEAR = 3  # exit code of a command that cannot say whether a log is whole
+BROKEN_REMEDY = (
+    "see what the command of telemetry.audit.verify finds, and what wrote to the log, or failed to, at that time"
+)
+
+
+@dataclass(frozen=True)
+class Audited(OneEach):
+    """`telemetry.audit` of service.yaml against the rows of the load; see OneEach. Where it names a command that says
+    whether the log is whole, that one, too."""
+
+    kind: ClassVar[str] = "audited"
+    signal: ClassVar[str] = "audit"
+    what: ClassVar[str] = "audit records"
+    section: ClassVar[str] = "audit"
+
+    def judge(self, history: History) -> Result:
+        """As OneEach; FAIL also where a log is not whole."""
+        result = super().judge(history)
+        verified: Sequence[Mapping[str, Any]] = history.signals[self.signal].about.get("verified", ())
+        said = [f"{one['replica']}: {' / '.join(one['said'].splitlines()[-3:])}" for one in verified]
+        reason = "; ".join([result.reason, *(f"verified, {line}" for line in said)])
+        bad = [one["code"] for one in verified if one["code"]]
+        if not bad:
+            return replace(result, reason=reason)
+        reason = f"the log is not known to be whole (exit code {listed_codes(bad)}); {reason}"
+        verdict = Verdict.INCONCLUSIVE if {*bad} == {UNCLEAR} else Verdict.FAIL
+        return replace(
+            result, verdict=max(result.verdict, verdict), reason=reason, remedy=result.remedy or BROKEN_REMEDY
+        )
+
+
+def listed_codes(codes: Sequence[int]) -> str:
+    return ", ".join(map(str, dict.fromkeys(codes)))

@@ -1,0 +1,127 @@
+import numpy as np
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
+from joins import BATCH, N, joined, killed, load, spans
+
+from harness.checks import Traced
+
+MAPS = ("status", "label", "confidence")
+TRACED = Traced(1.0, 0.0, MAPS, ("model_inference",), "batch")
+ALL, LINKS = spans(load())
+
+
+def run(found=ALL, *events, links=LINKS, made=None, **about):
+    return joined("span", found, made, *events, links=links, **about)
+
+
+def without(*positions) -> np.ndarray:
+    return np.delete(ALL, positions)
+
+
+def changed(position, **values) -> np.ndarray:
+    made = ALL.copy()
+    for name, value in values.items():
+        made[name][position] = value
+    return made
+
+
+def halves(**values) -> np.ndarray:
+    return changed(slice(0, N, 2), **values)
+
+
+LOST = np.delete(ALL, [*range(490, 500), *range(N + 490, N + 500)])  # of requests 490 to 499 the whole traces
+MORE = np.concatenate([ALL, ALL[5:6]])
+TWO_TRACES = np.concatenate([ALL, ALL[5:6]])
+TWO_TRACES["trace"][-1] = (77, 77)
+TWO_ROOTS = np.concatenate([ALL, ALL[5:6]])
+TWO_ROOTS["span"][-1], TWO_ROOTS["request_id"][-1] = 99, b""
+ODD = (LINKS["to_span"] % 2) == 1
+
+CASES = [
+    ("all whole", TRACED, run(), PASS, "600 of 600 answers have their span (100 %, bound 100 %), of 1,500 spans"),
+    ("none of two", TRACED, run(without(3, 4, N + 3, N + 4)), FAIL, "2 of 600 answers left no span (bound 0): 2 in"),
+    (
+        "a kill took them",
+        TRACED,
+        run(LOST, killed(25)),
+        PASS,
+        "10 of the 31 answered within 1 s before a kill are lost",
+    ),
+    ("no kill took them", TRACED, run(LOST), FAIL, "10 of 600 answers left no span"),
+    ("no parent", TRACED, run(changed(N + 5, parent=42)), FAIL, "1 request has a span whose parent never came"),
+    ("a root is lost", TRACED, run(without(3)), FAIL, "1 span outside the traces of requests whose parent never"),
+    ("a child is lost", TRACED, run(without(N + 3)), FAIL, "1 answered request has no span model_inference"),
+    ("twice", TRACED, run(MORE), FAIL, "1 request has a span that came twice: 1 in steady, as request 0000"),
+    ("in two traces", TRACED, run(TWO_TRACES), FAIL, "1 request is in more than one trace"),
+    ("two roots", TRACED, run(TWO_ROOTS), FAIL, "1 request has more than one span without a parent in their trace"),
+    ("its client's parent", TRACED, run(changed(5, parent=42)), PASS, "600 of 600"),
+    ("backwards", TRACED, run(changed(N + 5, ended=0)), FAIL, "1 request has a span that ends before it begins"),
+    (
+        "out of its parent",
+        TRACED,
+        run(changed(N + 5, ended=ALL["ended"][5] + 0.1)),
+        FAIL,
+        "1 request has a span that is not within its parent",
+    ),
+    (
+        "longer than waited",
+        TRACED,
+        run(halves(ended=ALL["ended"][0:N:2] + 0.1)),
+        FAIL,
+        "300 requests have a span that is longer than their client waited (by 50 ms, bound 1 % of them)",
+    ),
+    ("few are longer", TRACED, run(changed(slice(5), ended=ALL["ended"][:5] + 0.1)), PASS, "600 of 600"),
+    (
+        "another clock",
+        TRACED,
+        run(changed(slice(2 * N), began=ALL["began"][: 2 * N] + 7, ended=ALL["ended"][: 2 * N] + 7)),
+        FAIL,
+        "600 requests have a span that began when they were not under way (by +7 s)",
+    ),
+    ("no batch", TRACED, run(links=LINKS[ODD]), FAIL, "300 answered requests are linked from no batch"),
+    (
+        "no batch at all",
+        TRACED,
+        run(without(*range(2 * N, len(ALL)))),
+        FAIL,
+        "600 answered requests are linked from no",
+    ),
+    ("batches twice", TRACED, run(links=np.repeat(LINKS, 2)), FAIL, "600 answered requests are linked from more than"),
+    ("another status", TRACED, run(changed(5, status=500)), FAIL, "1 span says another status: 1 in steady"),
+    ("another class", TRACED, run(changed(5, label=0)), FAIL, "1 span says another class"),
+    ("failed", TRACED, run(changed(5, failed=1)), FAIL, "1 answered request has a span that says it failed"),
+    ("of nobody", TRACED, run(changed(5, request_id=b"x")), FAIL, "1 span for requests that nobody sent, as x"),
+    ("without an id", TRACED, run(counts={"without an id": 2}), FAIL, "2 spans have no valid id of a trace or span"),
+    (
+        "refused",
+        TRACED,
+        run(counts={"refused": 2}, refused=["400: no"]),
+        FAIL,
+        "2 messages had to be refused, the first",
+    ),
+    (
+        "no span",
+        TRACED,
+        run(ALL[:0], refused=["404: no"]),
+        INCONCLUSIVE,
+        "not one span came; what came was refused with",
+    ),
+    (
+        "no attribute",
+        TRACED,
+        run(changed(slice(N), request_id=b"")),
+        INCONCLUSIVE,
+        "not one of 1,500 spans has the attribute request.id; they have id and msg",
+    ),
+    ("no class in any", TRACED, run(lacking={"label": N}), INCONCLUSIVE, "has what telemetry.traces.label names"),
+    ("nothing kept", TRACED, history(rows={"load": load()}), INCONCLUSIVE, "the run does not hold spans"),
+]
+
+
+@table(CASES)
+def test_a_trace_for_each_answer(check, record, verdict, says):
+    expect(check, record, verdict, says)
+
+
+def test_batches_are_not_judged_unless_they_are_named():
+    assert (ALL["name"] == BATCH).any()
+    expect(Traced(1.0, 0.0, MAPS), run(without(*range(2 * N, len(ALL)))), PASS, "600 of 600")
