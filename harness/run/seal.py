@@ -23,7 +23,7 @@ VERSION = 1
 NO_EVIDENCE = {"alertmanager", "pids", "private", "prometheus/data", "requests", "tmp"}  # folders
 LATER = {"results.json", "junit.xml", "report.html", "summary.md", "ledger.jsonl", "owner.json"}  # may be written later
 # What a file has only to be there for to be judged.
-JUDGED_BY_PATTERN = ("requests-*.rows", "requests-*.bin", "journals/*.json", "signals/*")
+JUDGED_BY_PATTERN = ("requests-*.rows", "requests-*.bin", "journals/*.json", "baseline.json", "signals/*")
 NAMED_AT_MOST = 5
 
 

@@ -228,6 +228,10 @@ def test_judging_a_stored_run_adds_nothing_and_goes_by_what_is_sealed_with_it(pr
     assert not Path(".harness").exists()
     (folder / "baseline.json").write_text(baseline.replace("50.0", "99.0"))
     assert main(["check", str(folder)]) == 3 and "baseline.json" in capsys.readouterr().err
+    without = a_run("without", checks=[*CHECKS, BaselineFigures("steady")])
+    assert main(["check", str(without)]) == 0 and "it looked for none" in capsys.readouterr().out
+    (without / "baseline.json").write_text(baseline)
+    assert main(["check", str(without)]) == 3 and "added since it was sealed: baseline" in capsys.readouterr().err
     for wrong in ("[]", '{"version": 2, "runs": []}', '{"version": 1, "runs": [[1]]}', "{"):
         run = a_run(f"wrong-{len(wrong)}", baseline=wrong)
         assert main(["check", str(run)]) == 3 and "baseline.json" in capsys.readouterr().err
