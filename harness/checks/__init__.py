@@ -13,6 +13,7 @@ from harness.checks.error_ratio import ErrorRatio
 from harness.checks.injected import Injected
 from harness.checks.judging import judge_all
 from harness.checks.latency import Latency
+from harness.checks.metrics_true import MetricsTrue
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
@@ -40,8 +41,9 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Promql,
         Command,
         AlertCoverage,
+        MetricsTrue,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, MetricsTrue)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

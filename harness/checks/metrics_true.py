@@ -1,0 +1,431 @@
+"""MetricsTrue: what the service says of itself in a metric is what its clients saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from harness.checks.check import Check, NoEvidence
+from harness.checks.counted import (
+    ANSWERED,
+    COUNTED_WITHIN_S,
+    ENDS_WITHIN_S,
+    Counted,
+    Misfit,
+    Span,
+    Target,
+    aligned,
+    counted,
+    grouped,
+    lost,
+    misfit,
+    of_status,
+    rows_of,
+    selected,
+    targets,
+)
+from harness.checks.observed import Latencies, misread
+from harness.checks.parameters import Parameters
+from harness.checks.view import STEADY, View
+from harness.history import History, Series, Window
+from harness.parameters import Duration, Share
+from harness.stats import at_most
+from harness.units import count, listed, nearest, percent
+from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
+
+WHAT = {
+    "requests": "answers",
+    "duration": "latencies",
+    "predictions": "predictions",
+    "in_flight": "requests in flight",
+    "shed": "refusals",
+}
+UNIT_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+SWAPPED_AT = 1e-6  # how improbable it must be that two classes fit each other's answers by chance
+OPEN_FOR_S = 0.05  # a request that its client has waited for so long is in flight in the service, too
+STUCK_AT = 3  # scrapes
+FEWEST = 20  # requests without which nothing is judged
+
+
+class Part(NamedTuple):
+    """Some requests that are counted together: which series count them, and the words for them."""
+
+    words: str
+    selector: str
+    series: Sequence[Series]
+    surely: np.ndarray  # the rows of those that are counted
+    perhaps: np.ndarray  # and of those that may be
+
+
+@dataclass(frozen=True)
+class MetricsTrue(Check):
+    """A metric of the service says of the run's requests what their rows say: each status, class and duration as often,
+    as exactly as what was in flight at a scrape allows.
+
+    The rows are those of all generators. What a process counted after its last scrape goes with it; that is counted.
+    """
+
+    signal: str  # one of WHAT
+    name: str
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    by: str | None = None  # its label with the status or the class
+    answers: tuple[str, ...] = ()  # the statuses that it is about, as 503 or 5xx; (): all
+    by_proxy: tuple[str, ...] = ()  # statuses that need not be the service's own
+    classes: tuple[str, ...] = ()  # their names, by the numbers that rows have them by
+    unit_s: float = 1.0
+    phases: tuple[str, ...] = (STEADY,)
+    latency_within_s: float = 0.002  # a client and the service measure one request so far apart
+    latency_share: float = 0.25  # and the client longer by this share of it, for what lies between them
+    outliers: float = 0.02  # of the requests of a phase, which waited elsewhere
+    kind: ClassVar[str] = "metrics_true"
+
+    class Parameters(Parameters):
+        latency_within: Duration = Field(0.002, ge=0)
+        latency_share: Share = Field(0.25, lt=1)
+        outliers: Share = Field(0.02, lt=1)
+
+    @classmethod
+    def from_plan(cls, parameters: Any, view: View) -> tuple[MetricsTrue, ...]:
+        """One for each metric that service.yaml names under telemetry.metrics; none where it names none."""
+        given = cls.Parameters.read(parameters, view)
+        metrics = view.telemetry.metrics
+        return tuple(
+            cls(
+                signal=signal,
+                name=one.name,
+                labels=tuple(one.labels.items()),
+                by=getattr(one, "status", getattr(one, "label", None)),
+                answers=getattr(one, "answers", ()),
+                by_proxy=metrics.by_proxy,
+                classes=view.telemetry.classes if signal == "predictions" else (),
+                unit_s=UNIT_S[getattr(one, "unit", "s")],
+                phases=view.phases,
+                latency_within_s=given["latency_within"],
+                latency_share=given["latency_share"],
+                outliers=given["outliers"],
+            )
+            for signal, one in (metrics.given.items() if metrics else ())
+        )
+
+    @property
+    def timing_independent(self) -> bool:
+        """A count is wrong however slow everything was; how long something took is not."""
+        return self.signal != "duration"
+
+    @property
+    def subject(self) -> str:
+        return f"{WHAT[self.signal]} in {self.name}"
+
+    def judge(self, history: History) -> Result:
+        """FAIL with the counts and an example; INCONCLUSIVE without requests or scrapes."""
+        some, rows = targets(history), rows_of(history)
+        if not some:
+            raise NoEvidence("no scrape of the service succeeded", "see `up` and Prometheus' targets")
+        if len(rows) < FEWEST:
+            raise NoEvidence(f"{count(len(rows), 'request')} were sent, {FEWEST} needed", "load for longer")
+        series = selected(history, self.name + ("_count" if self.signal == "duration" else ""), self.labels)
+        if not series:
+            return self._missing(history, rows)
+        judge = self._flight if self.signal == "in_flight" else self._counts
+        return judge(history, some, series, rows)
+
+    def _missing(self, history: History, rows: np.ndarray) -> Result:
+        names = sorted({s.labels["__name__"] for s in history.series})
+        name = self.name + ("_count" if self.signal == "duration" else "")
+        have = f"no series of {name} in any scrape ({nearest(name, names)})"
+        if name in names:
+            wanted = [f"{label} {' or '.join(values)}" for label, values in self.labels]
+            have = f"no series of {name} has {listed(wanted)}"
+        reason = f"{have}, where service.yaml says that it counts {WHAT[self.signal]}; {len(rows):,} were asked for"
+        remedy = "have the service expose it, or correct telemetry.metrics in service.yaml"
+        return self.result(Verdict.FAIL, reason, remedy, measured=0, bound=len(rows), unit=WHAT[self.signal])
+
+    def _counts(self, history: History, some: list[Target], series: list[Series], rows: np.ndarray) -> Result:
+        """Each part of a counter against the rows that it counts."""
+        parts = self._parts(history, series, rows)
+        wrong: list[str] = []
+        evidence: list[Reference] = []
+        says = true = gone = 0
+        figures = []
+        windows = {name: window for name in self.phases if (window := history.phase(name))}
+        for part in parts:
+            counter = counted(some, part.series)
+            surely, perhaps = Span.of(part.surely, COUNTED_WITHIN_S), Span.of(part.perhaps, ENDS_WITHIN_S)
+            whole = misfit(counter, surely, perhaps)
+            begin, end = counter.at[0], counter.at[-1]
+            theirs = int(np.count_nonzero((part.surely["done"] > begin) & (part.surely["done"] <= end)))
+            mine, ended = round(float(counter.value[-1])), int(lost(counter, surely)[-1])
+            says, true, gone = says + mine, true + theirs, gone + ended
+            figures.append(f"{part.words} {mine:,} of {theirs:,}")
+            wrong += [
+                f"{part.selector} fell from {f.before:g} to {f.after:g} at {f.instance or 'the target'}, "
+                "whose process was the same"
+                for f in counter.falls[:1]
+            ]
+            if whole.too_few or whole.too_many:
+                wrong.append(self._off(part, counter, surely, perhaps, whole, windows))
+                evidence += _examples(part, whole)
+            if counter.falls:
+                evidence.append(Reference("sample", part.selector, counter.falls[0].at))
+        wrong += self._swapped(some, parts, rows)
+        if self.signal == "duration":
+            wrong += self._durations(history, some, rows, windows)
+        measured = {"measured": round(100 * says / true, 3) if true else None, "bound": 100, "unit": "%"}
+        if not wrong:
+            share = f" ({percent(round(says / true, 5))})" if true else ""
+            reason = f"the service counted {says:,} of {true:,} {WHAT[self.signal]}{share}: {listed(figures)}; "
+            reason += "none more or less than what was in flight at a scrape explains"
+            reason += f"; {gone:,} of them may have gone with a process after its last scrape" if gone else ""
+            return self.result(Verdict.PASS, reason, **measured)
+        remedy = f"see where the service counts {self.name}, and what it counts there"
+        if self.signal == "duration" and not evidence:
+            evidence.append(Reference("sample", self.name))
+        return self.result(
+            Verdict.FAIL, "; ".join(wrong), remedy, evidence=tuple(evidence[:EVIDENCE_AT_MOST]), **measured
+        )
+
+    def _parts(self, history: History, series: list[Series], rows: np.ndarray) -> list[Part]:
+        """What the counter counts apart."""
+        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0)
+        by_proxy = answered & of_status(rows, self.by_proxy)
+        open_ = ~answered | by_proxy
+        answered &= ~by_proxy
+        if self.signal == "predictions":
+            return self._by_class(series, rows, answered, open_)
+        named = f"{self.name}{'_count' if self.signal == 'duration' else ''}"
+        if self.signal != "requests" or self.by is None:
+            mine = answered & (of_status(rows, self.answers) if self.answers else True)
+            words = f"status {listed(self.answers)}" if self.answers else "any status"
+            perhaps = rows[open_]
+            if self.signal == "shed":  # another refusal with that status need not be for overload
+                return self._refusals(history, series, rows, mine, perhaps)
+            return [Part(words, named, series, rows[mine], perhaps)]
+        found = grouped(series, self.by)
+        if set(found) == {""}:
+            have = sorted({label for s in series for label in s.labels} - {"__name__", "job", "instance"})
+            raise NoEvidence(
+                f"no series of {self.name} has the label {self.by} with a status; they have {listed(have) or 'none'}",
+                "name the label: telemetry.metrics.requests.status in service.yaml (null where none has it)",
+            )
+        said = {value: value.lower() for value in found}
+        if unknown := [value for value, status in said.items() if not _is_status(status)]:
+            raise NoEvidence(
+                f'{self.name}{{{self.by}="{unknown[0]}"}} is no HTTP status',
+                "name the label that has it: telemetry.metrics.requests.status in service.yaml",
+            )
+        only = of_status(rows, self.answers) if self.answers else np.ones(len(rows), bool)
+        classes = any(status.endswith("xx") for status in said.values())
+        values = rows["status"] // 100 if classes else rows["status"]
+        have = {f"{n}xx" if classes else str(n) for n in np.unique(values[answered & only]).tolist()}
+        of = {status: [s for value in found if said[value] == status for s in found[value]] for status in said.values()}
+        return [
+            Part(
+                f"status {status}",
+                f'{named}{{{self.by}="{status}"}}',
+                of.get(status, []),
+                rows[answered & only & of_status(rows, (status,))],
+                rows[open_],
+            )
+            for status in sorted({*have, *of})
+        ]
+
+    def _refusals(
+        self, history: History, series: list[Series], rows: np.ndarray, mine: np.ndarray, perhaps: np.ndarray
+    ) -> list[Part]:
+        """Refusals are for overload where nothing was done to the service itself; elsewhere they may be."""
+        sure = np.zeros(len(rows), bool)
+        for name in self.phases:
+            if (window := history.phase(name)) and _undisturbed(history, name, window):
+                sure |= (rows["sent"] >= window.start) & (rows["done"] < window.end)
+        some = f"status {listed(self.answers)}"
+        return [Part(some, self.name, series, rows[mine & sure], np.concatenate([perhaps, rows[mine & ~sure]]))]
+
+    def _by_class(
+        self, series: list[Series], rows: np.ndarray, answered: np.ndarray, open_: np.ndarray
+    ) -> list[Part]:
+        served = answered & (rows["status"] < 300)
+        read = served & (rows["predicted"] >= 0)
+        if not read.any():
+            raise NoEvidence("no answer had a class that the generator could read", "see `answers`")
+        # An answer that failed after the model ran was a prediction, and one without a class may hold several.
+        perhaps = rows[open_ | (served & ~read) | (answered & (rows["status"] >= 500))]
+        found = grouped(series, self.by or "")
+        numbers = np.unique(rows["predicted"][read]).tolist()
+        names = {n: self.classes[n] if n < len(self.classes) else str(n) for n in numbers}
+        known = {*names.values(), *map(str, numbers)}
+        if not known & set(found):
+            raise NoEvidence(
+                f"the values of {self.by} in {self.name} are {listed(sorted(found))}, and no class has such a name",
+                "name the classes: telemetry.classes in service.yaml",
+            )
+        parts = [
+            Part(
+                names[n],
+                f'{self.name}{{{self.by}="{names[n]}"}}',
+                [*found.pop(names[n], []), *(found.pop(str(n), []) if names[n] != str(n) else [])],
+                rows[read & (rows["predicted"] == n)],
+                perhaps,
+            )
+            for n in numbers
+        ]
+        nobody = rows[:0]
+        return parts + [
+            Part(value or "no class", f'{self.name}{{{self.by}="{value}"}}', some, nobody, perhaps)
+            for value, some in sorted(found.items())
+        ]
+
+    def _off(
+        self, part: Part, counter: Counted, surely: Span, perhaps: Span, whole: Misfit,
+        windows: Mapping[str, Window],
+    ) -> str:  # fmt: skip
+        """Where a counter went wrong most, with its count and the clients'."""
+        in_phases = {
+            name: (window, misfit(counter, surely, perhaps, counter.within(window)))
+            for name, window in windows.items()
+        }
+        bad = {name: (w, m) for name, (w, m) in in_phases.items() if max(m.too_few, m.too_many)}
+        if bad:
+            name, (window, off) = max(bad.items(), key=lambda item: max(item[1][1].too_few, item[1][1].too_many))
+            span = counter.within(window)
+        else:
+            name, off = "the run", whole
+            span = slice(0, len(counter.at))
+        at, value = counter.at[span], counter.value[span]
+        mine = round(float(value[-1] - value[0]))
+        theirs = np.searchsorted(surely.done, (at[0], at[-1]), "right")
+        few = off.too_few >= off.too_many
+        by = off.too_few if few else off.too_many
+        reason = (
+            f"{name}: the service counted {mine:,} {WHAT[self.signal]} with {part.words} in {part.selector}, "
+            f"the clients got {int(theirs[1] - theirs[0]):,}; "
+            f"{by:,} too {'few' if few else 'many'}, bound 0 beyond what was in flight at a scrape"
+        )
+        others = [other for other in bad if other != name]
+        return reason + (f"; also wrong in {listed(others)}" if others else "")
+
+    def _swapped(self, some: list[Target], parts: list[Part], rows: np.ndarray) -> Iterator[str]:
+        """Two series that count each other's answers: in number they may be alike, but not from scrape to scrape."""
+        if self.signal not in ("predictions", "requests"):
+            return
+        steps = []
+        for part in parts:
+            counter = counted(some, part.series)
+            seen = np.searchsorted(np.sort(part.surely["done"]), counter.at, "right")
+            steps.append((np.diff(counter.value), np.diff(seen)))
+        for i, (a, true_a) in enumerate(steps):
+            for j, (b, true_b) in enumerate(steps[:i]):
+                if len(a) != len(b) or not (len(parts[i].surely) and len(parts[j].surely)):
+                    continue
+                agree = np.sign(a - b) * np.sign(true_a - true_b)
+                against, for_ = int(np.count_nonzero(agree < 0)), int(np.count_nonzero(agree > 0))
+                if against > for_ and at_most(for_, for_ + against, 0.5) < SWAPPED_AT:
+                    yield (
+                        f"{parts[j].words} and {parts[i].words} are exchanged in {self.name}: in "
+                        f"{against:,} of {against + for_:,} scrapes the one rose by more where the clients got more of "
+                        "the other"
+                    )
+
+    def _durations(
+        self, history: History, some: list[Target], rows: np.ndarray, windows: Mapping[str, Window]
+    ) -> Iterator[str]:
+        """The buckets and the sum of a histogram against how long the clients waited."""
+        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0) & ~of_status(rows, self.by_proxy)
+        mine = answered & (of_status(rows, self.answers) if self.answers else True)
+        buckets = {
+            float(le) * self.unit_s: counted(some, series)
+            for le, series in grouped(selected(history, f"{self.name}_bucket", self.labels), "le").items()
+            if le
+        }
+        total = counted(some, selected(history, f"{self.name}_count", self.labels))
+        sums = selected(history, f"{self.name}_sum", self.labels)
+        spent = counted(some, sums) if sums else None
+        spent = spent and replace(spent, value=spent.value * self.unit_s)
+        bounds = Latencies(self.latency_within_s, self.latency_share, self.outliers)
+        found = []
+        for name, window in windows.items():
+            alone = _undisturbed(history, name, window)
+            if why := misread(buckets, total, spent, window, rows[mine], rows[~answered], bounds, alone):
+                found.append(f"{name}: {why}")
+        yield from found[:1]
+        if others := [one.split(":")[0] for one in found[1:]]:
+            yield f"the same in {listed(others)}"
+
+    def _flight(self, history: History, some: list[Target], series: list[Series], rows: np.ndarray) -> Result:
+        """A gauge of what is in flight, against what the clients waited for."""
+        values = [sum(np.nan_to_num(aligned(s, t.at)) for s in series if len(some) == 1 or _of(s, t)) for t in some]
+        at = np.concatenate([t.at for t in some])
+        if len(some) > 1:  # each target has its own scrapes, and the rows do not say whose a request was
+            last = [np.searchsorted(t.at, at, "right") - 1 for t in some]
+            value = sum(np.where(k >= 0, np.asarray(v)[k], 0) for v, k in zip(values, last, strict=True))
+            oldest = np.min([np.where(k >= 0, t.at[k], -np.inf) for t, k in zip(some, last, strict=True)], 0)
+        else:
+            value, oldest = np.asarray(values[0], float), at
+        until = at + np.concatenate([t.took for t in some])
+        order = np.argsort(at, kind="stable")
+        at, value, oldest, until = at[order], value[order], oldest[order], until[order]
+        answered = np.isin(rows["outcome"], ANSWERED)
+        ends = np.sort(np.where(answered, rows["done"] + COUNTED_WITHIN_S, rows["done"] + ENDS_WITHIN_S))
+        most = np.searchsorted(np.sort(rows["sent"]), until, "right") - np.searchsorted(ends, oldest) + len(some)
+        high = value - most
+        figures = {"measured": float(value[-1]), "bound": float(most[-1]), "unit": "requests"}
+        wrong = []
+        runs = np.flatnonzero(high > 0)
+        last = np.flatnonzero(high[-STUCK_AT:] > 0)
+        if len(last) == min(STUCK_AT, len(high)):
+            wrong.append(
+                f"{self.name} said {value[-1]:g} at the last scrape, where {most[-1]:g} at most could be in flight"
+            )
+        elif len(runs) > max(STUCK_AT, 0.02 * len(at)):
+            k = runs[np.argmax(high[runs])]
+            wrong.append(
+                f"{self.name} said {value[k]:g} where {most[k]:g} at most could be in flight, "
+                f"and too many at {len(runs):,} of {len(at):,} scrapes"
+            )
+        if np.any(value < 0):
+            wrong.append(f"{self.name} was {value.min():g}, less than none")
+        calm = [w for name in self.phases if (w := history.phase(name)) and _undisturbed(history, name, w)]
+        long = rows[answered & (rows["done"] - rows["sent"] > 2 * OPEN_FOR_S)]
+        busy = np.searchsorted(np.sort(long["sent"] + OPEN_FOR_S), oldest) - np.searchsorted(
+            np.sort(long["done"] - OPEN_FOR_S), until
+        )
+        busy = np.where(np.any([(at >= w.start) & (at <= w.end) for w in calm], 0), busy, 0) if calm else 0 * busy
+        crowd = busy >= 5
+        if np.count_nonzero(crowd) >= STUCK_AT and not value[crowd].any():
+            wrong.append(f"{self.name} said 0 at all {np.count_nonzero(crowd):,} scrapes with {busy.max():,} or fewer "
+                         f"and at least 5 requests in flight")  # fmt: skip
+        if wrong:
+            k = int(np.argmax(high))
+            example = (Reference("sample", self.name, float(at[k])),)
+            return self.result(
+                Verdict.FAIL, "; ".join(wrong), f"see where the service changes {self.name}: on every way out of a "
+                "request, also by an error or a client that went away", evidence=example, **figures,
+            )  # fmt: skip
+        reason = f"{self.name} was {value[-1]:g} at the last scrape and never above what was in flight, bound {most[-1]:g}"
+        return self.result(Verdict.PASS, f"{reason}; at most {value.max():g} at {len(at):,} scrapes", **figures)
+
+
+def _of(series: Series, target: Target) -> bool:
+    return series.labels.get("instance") == target.instance
+
+
+def _is_status(text: str) -> bool:
+    return len(text) == 3 and text[0] in "12345" and (text[1:].isdigit() or text[1:] == "xx")
+
+
+def _undisturbed(history: History, name: str, window: Window) -> bool:
+    """Whether nothing was done to the service in a phase but that it was asked."""
+    faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
+    hit = any(e.detail.get("component") and not e.detail.get("sham") for e in faults)
+    return not hit and not history.of("probe", "restart", window)
+
+
+def _examples(part: Part, off: Misfit) -> list[Reference]:
+    """Some requests that were counted wrong, or among which some were."""
+    window = off.few_in if off.too_few >= off.too_many else off.many_in
+    mine = part.surely[(part.surely["sent"] >= window.start) & (part.surely["done"] <= window.end)][:3]
+    found = [Reference("row", row["request_id"].decode(), float(row["done"])) for row in mine if row["request_id"]]
+    return [*found, Reference("sample", part.selector, window.start, window.end)]
