@@ -77,7 +77,7 @@ class Metrics(Strict):
     predictions: Annotated[ByClass, Named] | None = None
     in_flight: Annotated[Metric, Named] | None = None  # a gauge
     shed: Annotated[Refusals, Named] | None = None
-    by_proxy: Statuses = ()  # statuses that a proxy in front of the service may give, which then counts nothing
+    uncounted: Statuses = ()  # statuses that a proxy or its HTTP server may give, and that it then does not count
 
     @property
     def given(self) -> dict[str, Any]:

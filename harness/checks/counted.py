@@ -8,9 +8,10 @@ with it what it counted after its last scrape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,12 @@ class Misfit(NamedTuple):
     too_many: int
     many_in: Window
 
+    @property
+    def worst(self) -> tuple[int, Window]:
+        """By how many it is off at most, below 0 for too few, and between which scrapes."""
+        few = self.too_few >= self.too_many
+        return (-self.too_few, self.few_in) if few else (self.too_many, self.many_in)
+
 
 def targets(history: History) -> list[Target]:
     """Each target of the run's job with its successful scrapes."""
@@ -92,10 +99,7 @@ def targets(history: History) -> list[Target]:
             continue
         at = at[ok]
         lasted = np.nan_to_num(aligned(took.get(instance), at))
-        if instance in started:
-            other = _changed(aligned(started[instance], at))
-        else:
-            other = _ended_between(history, at)
+        other = _changed(aligned(started[instance], at)) if instance in started else _ended_between(history, at)
         found.append(Target(instance, at, lasted, other, probed or instance in started))
     return found
 
@@ -223,9 +227,28 @@ def selected(history: History, name: str, labels: Sequence[tuple[str, Sequence[s
 
 
 def rows_of(history: History) -> np.ndarray:
-    """The requests of all generators that were handed to a connection."""
+    """The requests of all generators that were handed to a connection, and those that experiments made themselves, of
+    which nobody knows what they got."""
     every = np.concatenate([*history.rows.values()] or [np.empty(0, ROW)])
-    return every[~np.isnan(every["sent"])]
+    every = every[~np.isnan(every["sent"])]
+    spans = [span for journal in history.journals.values() for span in _asked_in(journal)]
+    if not spans:
+        return every
+    more = np.zeros(len(spans), ROW)
+    more["sent"], more["done"] = np.transpose(spans)
+    more["outcome"], more["predicted"], more["expected"] = Outcome.NOT_READ, -1, -1
+    return np.concatenate([every, more])
+
+
+def _asked_in(journal: Any) -> Iterator[tuple[float, float]]:
+    """When each HTTP request began and ended that Chaos Toolkit itself made in an experiment."""
+    if isinstance(journal, Mapping):
+        provider = (journal.get("activity") or {}).get("provider") if "start" in journal else None
+        if provider and provider.get("type") == "http" and journal.get("end"):
+            yield tuple(datetime.fromisoformat(journal[edge]).timestamp() for edge in ("start", "end"))
+    parts = journal.values() if isinstance(journal, Mapping) else journal if isinstance(journal, list) else ()
+    for part in parts:
+        yield from _asked_in(part)
 
 
 def of_status(rows: np.ndarray, statuses: Sequence[str]) -> np.ndarray:

@@ -51,6 +51,14 @@ STUCK_AT = 3  # scrapes
 FEWEST = 20  # requests without which nothing is judged
 
 
+class Mislabelled(Exception):
+    """The metric has not the labels that service.yaml says it has; `remedy` says where."""
+
+    def __init__(self, why: str, remedy: str):
+        super().__init__(why)
+        self.remedy = remedy
+
+
 class Part(NamedTuple):
     """Some requests that are counted together: which series count them, and the words for them."""
 
@@ -74,7 +82,7 @@ class MetricsTrue(Check):
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     by: str | None = None  # its label with the status or the class
     answers: tuple[str, ...] = ()  # the statuses that it is about, as 503 or 5xx; (): all
-    by_proxy: tuple[str, ...] = ()  # statuses that need not be the service's own
+    uncounted: tuple[str, ...] = ()  # statuses that it need not count
     classes: tuple[str, ...] = ()  # their names, by the numbers that rows have them by
     unit_s: float = 1.0
     phases: tuple[str, ...] = (STEADY,)
@@ -100,7 +108,7 @@ class MetricsTrue(Check):
                 labels=tuple(one.labels.items()),
                 by=getattr(one, "status", getattr(one, "label", None)),
                 answers=getattr(one, "answers", ()),
-                by_proxy=metrics.by_proxy,
+                uncounted=metrics.uncounted,
                 classes=view.telemetry.classes if signal == "predictions" else (),
                 unit_s=UNIT_S[getattr(one, "unit", "s")],
                 phases=view.phases,
@@ -146,7 +154,10 @@ class MetricsTrue(Check):
 
     def _counts(self, history: History, some: list[Target], series: list[Series], rows: np.ndarray) -> Result:
         """Each part of a counter against the rows that it counts."""
-        parts = self._parts(history, series, rows)
+        try:
+            parts = self._parts(history, series, rows)
+        except Mislabelled as wrong:
+            return self.result(Verdict.FAIL, str(wrong), wrong.remedy, evidence=(Reference("sample", self.name),))
         wrong: list[str] = []
         evidence: list[Reference] = []
         says = true = gone = 0
@@ -167,8 +178,9 @@ class MetricsTrue(Check):
                 for f in counter.falls[:1]
             ]
             if whole.too_few or whole.too_many:
-                wrong.append(self._off(part, counter, surely, perhaps, whole, windows))
-                evidence += _examples(part, whole)
+                reason, between = self._off(part, counter, surely, perhaps, whole, windows)
+                wrong.append(reason)
+                evidence += _examples(part, between)
             if counter.falls:
                 evidence.append(Reference("sample", part.selector, counter.falls[0].at))
         wrong += self._swapped(some, parts, rows)
@@ -191,9 +203,9 @@ class MetricsTrue(Check):
     def _parts(self, history: History, series: list[Series], rows: np.ndarray) -> list[Part]:
         """What the counter counts apart."""
         answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0)
-        by_proxy = answered & of_status(rows, self.by_proxy)
-        open_ = ~answered | by_proxy
-        answered &= ~by_proxy
+        uncounted = answered & of_status(rows, self.uncounted)
+        open_ = ~answered | uncounted
+        answered &= ~uncounted
         if self.signal == "predictions":
             return self._by_class(series, rows, answered, open_)
         named = f"{self.name}{'_count' if self.signal == 'duration' else ''}"
@@ -207,13 +219,13 @@ class MetricsTrue(Check):
         found = grouped(series, self.by)
         if set(found) == {""}:
             have = sorted({label for s in series for label in s.labels} - {"__name__", "job", "instance"})
-            raise NoEvidence(
+            raise Mislabelled(
                 f"no series of {self.name} has the label {self.by} with a status; they have {listed(have) or 'none'}",
                 "name the label: telemetry.metrics.requests.status in service.yaml (null where none has it)",
             )
         said = {value: value.lower() for value in found}
         if unknown := [value for value, status in said.items() if not _is_status(status)]:
-            raise NoEvidence(
+            raise Mislabelled(
                 f'{self.name}{{{self.by}="{unknown[0]}"}} is no HTTP status',
                 "name the label that has it: telemetry.metrics.requests.status in service.yaml",
             )
@@ -244,9 +256,7 @@ class MetricsTrue(Check):
         some = f"status {listed(self.answers)}"
         return [Part(some, self.name, series, rows[mine & sure], np.concatenate([perhaps, rows[mine & ~sure]]))]
 
-    def _by_class(
-        self, series: list[Series], rows: np.ndarray, answered: np.ndarray, open_: np.ndarray
-    ) -> list[Part]:
+    def _by_class(self, series: list[Series], rows: np.ndarray, answered: np.ndarray, open_: np.ndarray) -> list[Part]:
         served = answered & (rows["status"] < 300)
         read = served & (rows["predicted"] >= 0)
         if not read.any():
@@ -258,7 +268,7 @@ class MetricsTrue(Check):
         names = {n: self.classes[n] if n < len(self.classes) else str(n) for n in numbers}
         known = {*names.values(), *map(str, numbers)}
         if not known & set(found):
-            raise NoEvidence(
+            raise Mislabelled(
                 f"the values of {self.by} in {self.name} are {listed(sorted(found))}, and no class has such a name",
                 "name the classes: telemetry.classes in service.yaml",
             )
@@ -281,31 +291,22 @@ class MetricsTrue(Check):
     def _off(
         self, part: Part, counter: Counted, surely: Span, perhaps: Span, whole: Misfit,
         windows: Mapping[str, Window],
-    ) -> str:  # fmt: skip
-        """Where a counter went wrong most, with its count and the clients'."""
-        in_phases = {
-            name: (window, misfit(counter, surely, perhaps, counter.within(window)))
-            for name, window in windows.items()
+    ) -> tuple[str, Window]:  # fmt: skip
+        """Where a counter went wrong most, with its count and the clients', and between which scrapes that was."""
+        found = {
+            name: misfit(counter, surely, perhaps, counter.within(window)).worst for name, window in windows.items()
         }
-        bad = {name: (w, m) for name, (w, m) in in_phases.items() if max(m.too_few, m.too_many)}
-        if bad:
-            name, (window, off) = max(bad.items(), key=lambda item: max(item[1][1].too_few, item[1][1].too_many))
-            span = counter.within(window)
-        else:
-            name, off = "the run", whole
-            span = slice(0, len(counter.at))
-        at, value = counter.at[span], counter.value[span]
-        mine = round(float(value[-1] - value[0]))
-        theirs = np.searchsorted(surely.done, (at[0], at[-1]), "right")
-        few = off.too_few >= off.too_many
-        by = off.too_few if few else off.too_many
+        bad = [name for name, (by, _) in found.items() if by]
+        name = max(bad, key=lambda one: abs(found[one][0]), default="the run")
+        by, between = found.get(name, whole.worst)
+        begin, end = np.searchsorted(counter.at, between)
+        mine = round(float(counter.value[end] - counter.value[begin]))
         reason = (
-            f"{name}: the service counted {mine:,} {WHAT[self.signal]} with {part.words} in {part.selector}, "
-            f"the clients got {int(theirs[1] - theirs[0]):,}; "
-            f"{by:,} too {'few' if few else 'many'}, bound 0 beyond what was in flight at a scrape"
+            f"{name}: the service counted {mine:,} {WHAT[self.signal]} with {part.words} ({part.selector}), "
+            f"the clients got at {'least' if by < 0 else 'most'} {mine - by:,} between the same scrapes"
         )
         others = [other for other in bad if other != name]
-        return reason + (f"; also wrong in {listed(others)}" if others else "")
+        return reason + (f"; also wrong in {listed(others)}" if others else ""), between
 
     def _swapped(self, some: list[Target], parts: list[Part], rows: np.ndarray) -> Iterator[str]:
         """Two series that count each other's answers: in number they may be alike, but not from scrape to scrape."""
@@ -333,7 +334,7 @@ class MetricsTrue(Check):
         self, history: History, some: list[Target], rows: np.ndarray, windows: Mapping[str, Window]
     ) -> Iterator[str]:
         """The buckets and the sum of a histogram against how long the clients waited."""
-        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0) & ~of_status(rows, self.by_proxy)
+        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0) & ~of_status(rows, self.uncounted)
         mine = answered & (of_status(rows, self.answers) if self.answers else True)
         buckets = {
             float(le) * self.unit_s: counted(some, series)
@@ -404,7 +405,9 @@ class MetricsTrue(Check):
                 Verdict.FAIL, "; ".join(wrong), f"see where the service changes {self.name}: on every way out of a "
                 "request, also by an error or a client that went away", evidence=example, **figures,
             )  # fmt: skip
-        reason = f"{self.name} was {value[-1]:g} at the last scrape and never above what was in flight, bound {most[-1]:g}"
+        reason = (
+            f"{self.name} was {value[-1]:g} at the last scrape and never above what was in flight, bound {most[-1]:g}"
+        )
         return self.result(Verdict.PASS, f"{reason}; at most {value.max():g} at {len(at):,} scrapes", **figures)
 
 
@@ -423,9 +426,8 @@ def _undisturbed(history: History, name: str, window: Window) -> bool:
     return not hit and not history.of("probe", "restart", window)
 
 
-def _examples(part: Part, off: Misfit) -> list[Reference]:
+def _examples(part: Part, window: Window) -> list[Reference]:
     """Some requests that were counted wrong, or among which some were."""
-    window = off.few_in if off.too_few >= off.too_many else off.many_in
     mine = part.surely[(part.surely["sent"] >= window.start) & (part.surely["done"] <= window.end)][:3]
     found = [Reference("row", row["request_id"].decode(), float(row["done"])) for row in mine if row["request_id"]]
     return [*found, Reference("sample", part.selector, window.start, window.end)]

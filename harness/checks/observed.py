@@ -7,6 +7,7 @@ service, none much more.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ import numpy as np
 from harness.checks.counted import COUNTED_WITHIN_S, ENDS_WITHIN_S, Counted, Span, lost
 from harness.history import SLOW_CLIENT, Window
 from harness.units import duration
-
 
 TORN = 2  # by which the parts of a histogram may differ that are not read at one moment
 
@@ -65,26 +65,31 @@ def misread(
         if rise < must:
             theirs = np.count_nonzero(inside & (took <= edge))
             return (
-                f"the service observed {rise:,.0f} of {n:,} requests at {duration(edge)} or less, "
+                f"the service observed {rise:,.0f} of {n:,} requests at {_edge(edge)} or less, "
                 f"of the clients' own times {theirs:,} of {np.count_nonzero(inside):,} were"
             )
         may = np.count_nonzero(touching & (least <= edge)) + unknown + spare
         if undisturbed and rise > may:
             theirs = np.count_nonzero(touching & (took <= edge))
             return (
-                f"the service observed {rise:,.0f} of {n:,} requests at {duration(edge)} or less, "
+                f"the service observed {rise:,.0f} of {n:,} requests at {_edge(edge)} or less, "
                 f"of the clients' own times only {theirs:,} of {np.count_nonzero(touching):,} were"
             )
     return _sum_wrong(spent, span, n, took, least, inside, touching, unknown, excused, bounds, undisturbed, rises)
 
 
+def _edge(seconds: float) -> str:
+    """The edge of a bucket, however small."""
+    return f"{1000 * seconds:g} ms"
+
+
 def _inconsistent(rises: Mapping[float, float], n: int) -> str:
     """That the buckets contradict each other, or the count."""
     edges = list(rises)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         if rises[low] > rises[high] + TORN:
             return (
-                f"the bucket of {duration(low)} rose by {rises[low]:,.0f} and the larger one of {duration(high)} by "
+                f"the bucket of {_edge(low)} rose by {rises[low]:,.0f} and the larger one of {_edge(high)} by "
                 f"{rises[high]:,.0f} only"
             )
     if edges and edges[-1] == float("inf") and abs(rises[edges[-1]] - n) > TORN:

@@ -21,7 +21,7 @@ from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
-from harness.rules.replay import replay, unanswered, without_data
+from harness.rules.replay import metrics_read, replay, unanswered, without_data
 from harness.rules.rulefile import load
 from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
@@ -60,7 +60,7 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
     """Store what the unmodified rules make of each experiment's record; what cannot be replayed is an event, and the
     reason why its alerts have no answer."""
     history = History.read(run)
-    alerts = [str(rule.alert) for rule in load(plan.rules)]
+    alerts, read = [str(rule.alert) for rule in load(plan.rules)], metrics_read(plan.rules)
     types = json.loads((run / "types.json").read_text())
     replays: dict[str, Any] = {}
     for name in (STEADY, *(e.name for e in plan.experiments)):
@@ -87,7 +87,10 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
             log.event("run", "replay", "fail", phase=name, problem=str(error))
             found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
         blind = without_data(history.series, plan.rules, window)
-        replays[name] = {alert: list(one._replace(blind=sorted(blind.get(alert, ())))) for alert, one in found.items()}
+        replays[name] = {
+            alert: list(one._replace(blind=sorted(blind.get(alert, ())), reads=sorted(read.get(alert, ()))))
+            for alert, one in found.items()
+        }
     scratch = run / "replays.new"
     scratch.write_text(json.dumps(replays, indent=1))
     scratch.rename(run / "replays.json")
