@@ -18,6 +18,7 @@ from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
+from harness.checks.scrape import Scrape
 from harness.checks.slos import Slos
 from harness.checks.watchdog import WatchdogUnbroken
 
@@ -42,8 +43,9 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Command,
         AlertCoverage,
         MetricsTrue,
+        Scrape,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, MetricsTrue)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, MetricsTrue, Scrape)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

@@ -28,6 +28,7 @@ from harness.checks.counted import (
     selected,
     targets,
 )
+from harness.checks.evidence import undisturbed
 from harness.checks.observed import Latencies, misread
 from harness.checks.parameters import Parameters
 from harness.checks.view import STEADY, View
@@ -251,7 +252,7 @@ class MetricsTrue(Check):
         """Refusals are for overload where nothing was done to the service itself; elsewhere they may be."""
         sure = np.zeros(len(rows), bool)
         for name in self.phases:
-            if (window := history.phase(name)) and _undisturbed(history, name, window):
+            if (window := history.phase(name)) and undisturbed(history, window):
                 sure |= (rows["sent"] >= window.start) & (rows["done"] < window.end)
         some = f"status {listed(self.answers)}"
         return [Part(some, self.name, series, rows[mine & sure], np.concatenate([perhaps, rows[mine & ~sure]]))]
@@ -348,7 +349,7 @@ class MetricsTrue(Check):
         bounds = Latencies(self.latency_within_s, self.latency_share, self.outliers)
         found = []
         for name, window in windows.items():
-            alone = _undisturbed(history, name, window)
+            alone = undisturbed(history, window)
             if why := misread(buckets, total, spent, window, rows[mine], rows[~answered], bounds, alone):
                 found.append(f"{name}: {why}")
         yield from found[:1]
@@ -388,7 +389,7 @@ class MetricsTrue(Check):
             )
         if np.any(value < 0):
             wrong.append(f"{self.name} was {value.min():g}, less than none")
-        calm = [w for name in self.phases if (w := history.phase(name)) and _undisturbed(history, name, w)]
+        calm = [w for name in self.phases if (w := history.phase(name)) and undisturbed(history, w)]
         long = rows[answered & (rows["done"] - rows["sent"] > 2 * OPEN_FOR_S)]
         busy = np.searchsorted(np.sort(long["sent"] + OPEN_FOR_S), oldest) - np.searchsorted(
             np.sort(long["done"] - OPEN_FOR_S), until
@@ -417,13 +418,6 @@ def _of(series: Series, target: Target) -> bool:
 
 def _is_status(text: str) -> bool:
     return len(text) == 3 and text[0] in "12345" and (text[1:].isdigit() or text[1:] == "xx")
-
-
-def _undisturbed(history: History, name: str, window: Window) -> bool:
-    """Whether nothing was done to the service in a phase but that it was asked."""
-    faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
-    hit = any(e.detail.get("component") and not e.detail.get("sham") for e in faults)
-    return not hit and not history.of("probe", "restart", window)
 
 
 def _examples(part: Part, window: Window) -> list[Reference]:

@@ -162,6 +162,7 @@ class View:
     integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
+    scrape_timeout_s: float = 10.0  # how long production waits for a scrape
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01

@@ -33,6 +33,7 @@ def view(
             "latency": slos.latency and (slos.latency.percentile, 1000 * slos.latency.target),
             "error_ratio": slos.error_rate and slos.error_rate.target,
             "telemetry": watched.service.telemetry,
+            "scrape_timeout_s": watched.service.monitoring.scrape_timeout_s,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(

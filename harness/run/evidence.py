@@ -16,7 +16,7 @@ from harness.checks import Check, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import EvidenceError, HarnessError, PlanError, UsageError
-from harness.eventlog import Log
+from harness.eventlog import Log, events_of
 from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
@@ -28,7 +28,7 @@ from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.verdict import Result, Verdict
-from harness.watch import metrics
+from harness.watch import metrics, scrapes
 
 RERUN = "run it again; what was cut off proves nothing, and says nothing against the service"
 
@@ -54,6 +54,13 @@ def store_samples(plan: Plan, stack: Stack) -> None:
     write_series(run / "samples.jsonl.gz", series)
     (run / "types.json").write_text(json.dumps(metrics.types(stack.prometheus_url)))
     shutil.move(metrics.snapshot(stack.prometheus_url, run / "prometheus" / "data"), run / "snapshot")
+
+
+def note_dropped(run: Path, log: Log) -> None:
+    """An event for each time that Prometheus dropped samples of a scrape, by its own log."""
+    began = min((e.at for e in events_of(run) if (e.source, e.name) == ("run", "started")), default=0.0)
+    for e in scrapes.dropped(run / "logs" / "prometheus.log", began):
+        log.event(e.source, e.name, e.outcome, at=e.at, **e.detail)
 
 
 def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:

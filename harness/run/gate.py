@@ -16,7 +16,7 @@ from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
 from harness.run.asked import run_commands
-from harness.run.evidence import replay_all, store_samples
+from harness.run.evidence import note_dropped, replay_all, store_samples
 from harness.run.folder import commit
 from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
@@ -53,6 +53,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
             raise
         view.show("collecting evidence")
         store_samples(plan, live.stack)
+    note_dropped(run, log)
     replay_all(plan, run, tools, log)
     run_commands(plan.checks, run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began, sealed=True)
@@ -114,6 +115,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
         for experiment in plan.experiments:
             perform(session, experiment, f"experiment {experiment.name}")
     store_samples(plan, stack)
+    note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)
     run_commands(plan.checks, stack.run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began, sealed=False)  # the stack goes on writing to its folder
@@ -129,6 +131,7 @@ def record_settings(plan: Plan, log: Log) -> None:
         time_scale=plan.gate.time_scale,
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,
+        scrape_timeout_s=plan.service.monitoring.scrape_timeout_s,
         job=plan.service.monitoring.job,
         starved_ms=1000 * plan.gate.generator.starved,
         neighbours=plan.gate.generator.neighbours,
