@@ -7,6 +7,7 @@ from harness.checks.answers import Answers
 from harness.checks.availability import Availability
 from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
+from harness.checks.clocks import Clocks
 from harness.checks.command import Command
 from harness.checks.contracts import Contracts
 from harness.checks.error_ratio import ErrorRatio
@@ -44,8 +45,9 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         AlertCoverage,
         MetricsTrue,
         Scrape,
+        Clocks,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, MetricsTrue, Scrape)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, MetricsTrue, Scrape, Clocks)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]

@@ -30,7 +30,7 @@ from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
-from harness.watch import alerts, processors, requests, scrapes
+from harness.watch import alerts, clocks, processors, requests, scrapes
 
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
@@ -293,6 +293,8 @@ def _scrape(session: Session, phase: str) -> None:
 def _edge(session: Session, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because one that others had explains much."""
     session.log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(session.stack.run))
+    read = clocks.reading(session.stack.prometheus_url, rows_file(session.stack.run))
+    session.log.event("run", "clocks", phase=phase, edge=edge, **read)
 
 
 def processor(run: Path) -> dict[str, int]:

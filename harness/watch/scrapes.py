@@ -15,7 +15,8 @@ import yaml
 from harness.eventlog import Event
 
 ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-SAMPLE = re.compile(rb'^([a-zA-Z_:][\w:]*(?:\{(?:[^"\\}]|"(?:[^"\\]|\\.)*")*\})?)[ \t]+(\S+)')
+LABEL = rb'[ \t]*[a-zA-Z_]\w*[ \t]*=[ \t]*"(?:[^"\\]|\\.)*"[ \t]*'
+SAMPLE = re.compile(rb"^([a-zA-Z_:][\w:]*(?:\{(?:%b(?:,%b)*,?)?[ \t]*\})?)[ \t]+(\S+)" % (LABEL, LABEL))
 # What Prometheus itself says of samples that it drops. The scrape goes on, and `up` is 1.
 DROPPED = re.compile(
     r'ts=(\S+) .*level=warn component="scrape manager".*msg="Error on ingesting (?!.*exemplar)([^"]+)"'

@@ -155,7 +155,7 @@ UNREAD["predicted"] = -1
 
 CASES = [
     ("each answer is counted once", REQUESTS, RUN, PASS, "counted 1,800 of 1,800 answers (100 %)"),
-    ("each status apart", REQUESTS, MIXED_RUN, PASS, "status 200 1,390 of 1,390, status 500 70 of 70 and status 503 300"),
+    ("each status apart", REQUESTS, MIXED_RUN, PASS, "status 200 1,390 of 1,390, status 500 70 of 70 and status 503"),
     ("no scrape", REQUESTS, history(phase("steady", 0, 9), rows={"load": GOOD}), INCONCLUSIVE, "no scrape of the serv"),
     ("no requests", REQUESTS, replace(RUN, rows={}), INCONCLUSIVE, "0 requests were sent, 20 needed"),
     ("one of them is missing", REQUESTS, run(GOOD, np.delete(GOOD, 900)), FAIL, "the clients got at least"),
@@ -209,10 +209,10 @@ CASES = [
     ("the last bucket is not the count", DURATION,
      changed(RUN, f"{HISTOGRAM}_bucket", lambda _, v: v + v // 2, le="inf"), FAIL, "the bucket +Inf rose by"),
     ("milliseconds that are called seconds", replace(DURATION, unit_s=0.001), RUN, FAIL, "times only"),
-    ("no histogram", DURATION, changed(RUN, f"{HISTOGRAM}_count", lambda *_: None), FAIL, "no series of took_seconds_c"),
+    ("no histogram", DURATION, changed(RUN, f"{HISTOGRAM}_count", lambda *_: None), FAIL, "no series of took_seconds"),
     ("each class", PREDICTIONS, RUN, PASS, "NORMAL 900 of 900 and PNEUMONIA 900 of 900"),
     ("exchanged classes, each as often", PREDICTIONS,
-     relabelled(RUN, CLASSES, "prediction", {"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"}), FAIL, "exchanged in preds"),
+     relabelled(RUN, CLASSES, "prediction", {"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"}), FAIL, "exchanged in pred"),
     ("all of one class", PREDICTIONS, changed(relabelled(RUN, CLASSES, "prediction", {"PNEUMONIA": "NORMAL"}), CLASSES,
      lambda _, v: v), FAIL, "with PNEUMONIA"),
     ("half of them", PREDICTIONS, changed(RUN, CLASSES, lambda _, v: v // 2), FAIL, "predictions with NORMAL"),
@@ -221,10 +221,12 @@ CASES = [
     ("classes of other names", replace(PREDICTIONS, classes=("a", "b")), RUN, FAIL, "no class has such a name"),
     ("no class was read", PREDICTIONS, run(UNREAD), INCONCLUSIVE, "no answer had a class"),
     ("what is in flight", IN_FLIGHT, RUN, PASS, "was 0 at the last scrape"),
-    ("it is never taken back", IN_FLIGHT, changed(RUN, FLIGHT, lambda at, v: v + at // 10), FAIL, "at most could be in"),
+    ("it is never taken back", IN_FLIGHT, changed(RUN, FLIGHT, lambda at, v: v + at // 10), FAIL, "at most could be"),
     ("it goes below none", IN_FLIGHT, changed(RUN, FLIGHT, lambda _, v: v - 1), FAIL, "less than none"),
     ("it says none of many", IN_FLIGHT, changed(run(OPEN), FLIGHT, lambda _, v: 0 * v), FAIL, "said 0 at all"),
     ("refusals", REFUSED, MIXED_RUN, PASS, "counted 300 of 300 refusals"),
+    ("none, and so no series", REFUSED, changed(RUN, SHED, lambda *_: None), PASS, "counted 0 of 0 refusals"),
+    ("no series of them", REFUSED, changed(MIXED_RUN, SHED, lambda *_: None), FAIL, "no series of shed_total"),
     ("refusals that are not counted", REFUSED, changed(MIXED_RUN, SHED, lambda _, v: 0 * v), FAIL, "at least 300"),
     ("refusals while it is hit may have another cause", REFUSED,
      changed(run(asked(start=21, status_503=300), None, disturbed(20.5, 30)), SHED, lambda _, v: 0 * v), PASS, "0"),
@@ -252,6 +254,31 @@ def test_a_service_that_names_no_metric_is_not_judged_by_one(signal):
     view = View(telemetry=TELEMETRY.model_copy(update={"metrics": metrics}))
     assert signal not in {check.signal for check in MetricsTrue.from_plan(None, view)}
     assert MetricsTrue.from_plan(None, View()) == ()
+
+
+def test_what_service_yaml_may_say_of_a_metric():
+    metrics = {
+        "requests": {"name": "flask_http_request_total", "status": "code", "labels": {"handler": ["/a", "/b"]}},
+        "duration": {"name": "took", "unit": "ms", "answers": "2xx"},
+        "shed": {"name": "shed_total", "answers": [429, 503]},
+        "uncounted": [502, "5XX"],
+    }
+    checks = MetricsTrue.from_plan(None, View(telemetry=Telemetry.model_validate({"metrics": metrics})))
+    requests, duration, shed = checks
+    assert (requests.by, requests.labels) == ("code", (("handler", ("/a", "/b")),))
+    assert (duration.unit_s, duration.answers) == (1e-3, ("2xx",))
+    assert (shed.answers, shed.uncounted) == (("429", "503"), ("502", "5xx"))
+    assert {check.latency_within_s for check in checks} == {0.002}
+    (loose, *_) = MetricsTrue.from_plan(
+        {"latency_within": "10ms", "outliers": "5%"}, View(telemetry=Telemetry.model_validate({"metrics": metrics}))
+    )
+    assert (loose.latency_within_s, loose.outliers) == (0.01, 0.05)
+
+
+@pytest.mark.parametrize("wrong", [{"requests": "a b"}, {"shed": {"name": "a", "answers": 600}}, {"uncounted": ["x"]}])
+def test_what_it_may_not_say(wrong):
+    with pytest.raises(ValueError, match="pattern"):
+        Telemetry.model_validate({"metrics": wrong})
 
 
 def test_what_reads_a_metric_that_is_wrong_says_so():
