@@ -32,6 +32,7 @@ class Clocks(Check):
     jump_at_most_s: float = 0.1
     generator_at_most_s: float = 0.75  # its latest request is known with so much delay
     kind: ClassVar[str] = "clocks"
+    once: ClassVar[bool] = True
     subject: ClassVar[str] = "the run's clocks"
 
     def judge(self, history: History) -> Result:

@@ -86,11 +86,13 @@ class MetricsTrue(Check):
     uncounted: tuple[str, ...] = ()  # statuses that it need not count
     classes: tuple[str, ...] = ()  # their names, by the numbers that rows have them by
     unit_s: float = 1.0
+    may_lose: float = 0.0  # the share of its requests that may be missing
     phases: tuple[str, ...] = (STEADY,)
     latency_within_s: float = 0.002  # a client and the service measure one request so far apart
     latency_share: float = 0.25  # and the client longer by this share of it, for what lies between them
     outliers: float = 0.02  # of the requests of a phase, which waited elsewhere
     kind: ClassVar[str] = "metrics_true"
+    once: ClassVar[bool] = True
 
     class Parameters(Parameters):
         latency_within: Duration = Field(0.002, ge=0)
@@ -112,6 +114,7 @@ class MetricsTrue(Check):
                 uncounted=metrics.uncounted,
                 classes=view.telemetry.classes if signal == "predictions" else (),
                 unit_s=UNIT_S[getattr(one, "unit", "s")],
+                may_lose=view.telemetry.may_lose.at_most,
                 phases=view.phases,
                 latency_within_s=given["latency_within"],
                 latency_share=given["latency_share"],
@@ -168,11 +171,15 @@ class MetricsTrue(Check):
             counter = counted(some, part.series)
             surely, perhaps = Span.of(part.surely, COUNTED_WITHIN_S), Span.of(part.perhaps, ENDS_WITHIN_S)
             whole = misfit(counter, surely, perhaps)
+            whole = whole._replace(too_few=0) if whole.too_few <= self.may_lose * len(part.surely) else whole
             begin, end = counter.at[0], counter.at[-1]
             theirs = int(np.count_nonzero((part.surely["done"] > begin) & (part.surely["done"] <= end)))
             mine, ended = round(float(counter.value[-1])), int(lost(counter, surely)[-1])
-            says, true, gone = says + mine, true + theirs, gone + ended
-            figures.append(f"{part.words} {mine:,} of {theirs:,}")
+            says, true, gone = says + min(mine, theirs), true + theirs, gone + ended
+            if theirs:
+                figures.append(f"{part.words} {mine:,} of {theirs:,}")
+            elif mine:
+                figures.append(f"{part.words} {mine:,} to clients that did not wait for the end")
             wrong += [
                 f"{part.selector} fell from {f.before:g} to {f.after:g} at {f.instance or 'the target'}, "
                 "whose process was the same"
@@ -190,8 +197,9 @@ class MetricsTrue(Check):
         measured = {"measured": round(100 * says / true, 3) if true else None, "bound": 100, "unit": "%"}
         if not wrong:
             share = f" ({percent(round(says / true, 5))})" if true else ""
-            reason = f"the service counted {says:,} of {true:,} {WHAT[self.signal]}{share}: {listed(figures)}; "
-            reason += "none more or less than what was in flight at a scrape explains"
+            reason = f"the service counted {says:,} of {true:,} {WHAT[self.signal]}{share}"
+            reason += f": {listed(figures)}" if figures else ""
+            reason += "; none more or less than what was in flight at a scrape explains"
             reason += f"; {gone:,} of them may have gone with a process after its last scrape" if gone else ""
             return self.result(Verdict.PASS, reason, **measured)
         remedy = f"see where the service counts {self.name}, and what it counts there"

@@ -40,6 +40,7 @@ class Scrape(Check):
     bytes_at_most: int | None = None  # body_size_limit
     phases: tuple[str, ...] = (STEADY,)
     kind: ClassVar[str] = "scrape"
+    once: ClassVar[bool] = True
     subject: ClassVar[str] = "scrapes of the service"
 
     class Parameters(Parameters):

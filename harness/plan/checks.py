@@ -68,7 +68,8 @@ def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: l
         except ValueError as error:
             if whole:
                 problems.append(f"{file.place(at)}: checks[{i}]: {name}: {error}")
-    checks += [check for kind in UNASKED for check in kind.from_plan(None, seen)]
+    asked = {type(check) for check in checks if check.once}
+    checks += [check for kind in UNASKED if kind not in asked for check in kind.from_plan(None, seen)]
     return tuple(check for check in dict.fromkeys(checks) if not {*check.about} & {*seen.left_out})
 
 

@@ -11,10 +11,13 @@ from harness.checks import (
     CHECKS,
     AlertCoverage,
     AlertDelivered,
+    Clocks,
     Command,
+    MetricsTrue,
     ProbeDecisions,
     Promql,
     Quiet,
+    Scrape,
     WatchdogUnbroken,
 )
 from harness.checks.check import Check
@@ -23,7 +26,7 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-SINCE_2 = {Promql, Command}
+SINCE_2 = {Promql, Command, MetricsTrue, Scrape, Clocks}
 
 
 @pytest.fixture
