@@ -226,18 +226,37 @@ def selected(history: History, name: str, labels: Sequence[tuple[str, Sequence[s
     return [s for s in history.named(name) if all(s.labels.get(key) in some for key, some in labels)]
 
 
-def rows_of(history: History) -> np.ndarray:
+def rows_of(history: History, some: Sequence[Target]) -> np.ndarray:
     """The requests of all generators that were handed to a connection, and those that experiments made themselves, of
-    which nobody knows what they got."""
-    every = np.concatenate([*history.rows.values()] or [np.empty(0, ROW)])
-    every = every[~np.isnan(every["sent"])]
+    which nobody knows what they got. One that its client gave up is `done` when the service has ended it, too."""
     spans = [span for journal in history.journals.values() for span in _asked_in(journal)]
-    if not spans:
-        return every
     more = np.zeros(len(spans), ROW)
-    more["sent"], more["done"] = np.transpose(spans)
-    more["outcome"], more["predicted"], more["expected"] = Outcome.NOT_READ, -1, -1
-    return np.concatenate([every, more])
+    if spans:
+        more["sent"], more["done"] = np.transpose(spans)
+        more["outcome"], more["predicted"], more["expected"] = Outcome.NOT_READ, -1, -1
+    every = np.concatenate([*history.rows.values(), more])
+    every = every[~np.isnan(every["sent"])]
+    given_up = ~answered(every)
+    sent, end = every["sent"][given_up], every["done"][given_up] + ENDS_WITHIN_S
+    for gap in _hangs(some):  # a process that hangs ends nothing until it goes on
+        end = np.where((sent <= gap.end) & (end >= gap.start), np.maximum(end, gap.end + ENDS_WITHIN_S), end)
+    every["done"][given_up] = end
+    return every
+
+
+def answered(rows: np.ndarray) -> np.ndarray:
+    """Which requests got a whole answer."""
+    return np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0)
+
+
+def _hangs(some: Sequence[Target]) -> list[Window]:
+    """When a target could not be scraped for longer than between most of its scrapes, in order."""
+    found = []
+    for target in some:
+        apart = np.diff(target.at)
+        for k in np.flatnonzero(apart > 3 * np.median(apart)) if len(apart) else ():
+            found.append(Window(float(target.at[k]), float(target.at[k + 1])))
+    return sorted(found)
 
 
 def _asked_in(journal: Any) -> Iterator[tuple[float, float]]:

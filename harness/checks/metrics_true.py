@@ -11,14 +11,13 @@ from pydantic import Field
 
 from harness.checks.check import Check, NoEvidence
 from harness.checks.counted import (
-    ANSWERED,
     COUNTED_WITHIN_S,
-    ENDS_WITHIN_S,
     Counted,
     Misfit,
     Span,
     Target,
     aligned,
+    answered,
     counted,
     grouped,
     lost,
@@ -93,6 +92,7 @@ class MetricsTrue(Check):
     outliers: float = 0.02  # of the requests of a phase, which waited elsewhere
     kind: ClassVar[str] = "metrics_true"
     once: ClassVar[bool] = True
+    compares_clocks: ClassVar[bool] = True
 
     class Parameters(Parameters):
         latency_within: Duration = Field(0.002, ge=0)
@@ -134,7 +134,8 @@ class MetricsTrue(Check):
 
     def judge(self, history: History) -> Result:
         """FAIL with the counts and an example; INCONCLUSIVE without requests or scrapes."""
-        some, rows = targets(history), rows_of(history)
+        some = targets(history)
+        rows = rows_of(history, some)
         if not some:
             raise NoEvidence("no scrape of the service succeeded", "see `up` and Prometheus' targets")
         if len(rows) < FEWEST:
@@ -169,7 +170,7 @@ class MetricsTrue(Check):
         windows = {name: window for name in self.phases if (window := history.phase(name))}
         for part in parts:
             counter = counted(some, part.series)
-            surely, perhaps = Span.of(part.surely, COUNTED_WITHIN_S), Span.of(part.perhaps, ENDS_WITHIN_S)
+            surely, perhaps = Span.of(part.surely, COUNTED_WITHIN_S), Span.of(part.perhaps, COUNTED_WITHIN_S)
             whole = misfit(counter, surely, perhaps)
             whole = whole._replace(too_few=0) if whole.too_few <= self.may_lose * len(part.surely) else whole
             begin, end = counter.at[0], counter.at[-1]
@@ -211,15 +212,14 @@ class MetricsTrue(Check):
 
     def _parts(self, history: History, series: list[Series], rows: np.ndarray) -> list[Part]:
         """What the counter counts apart."""
-        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0)
-        uncounted = answered & of_status(rows, self.uncounted)
-        open_ = ~answered | uncounted
-        answered &= ~uncounted
+        uncounted = of_status(rows, self.uncounted)
+        whole = answered(rows) & ~uncounted
+        open_ = ~answered(rows) | uncounted
         if self.signal == "predictions":
-            return self._by_class(series, rows, answered, open_)
+            return self._by_class(series, rows, whole, open_)
         named = f"{self.name}{'_count' if self.signal == 'duration' else ''}"
         if self.signal != "requests" or self.by is None:
-            mine = answered & (of_status(rows, self.answers) if self.answers else True)
+            mine = whole & (of_status(rows, self.answers) if self.answers else True)
             words = f"status {listed(self.answers)}" if self.answers else "any status"
             perhaps = rows[open_]
             if self.signal == "shed":  # another refusal with that status need not be for overload
@@ -241,14 +241,14 @@ class MetricsTrue(Check):
         only = of_status(rows, self.answers) if self.answers else np.ones(len(rows), bool)
         classes = any(status.endswith("xx") for status in said.values())
         values = rows["status"] // 100 if classes else rows["status"]
-        have = {f"{n}xx" if classes else str(n) for n in np.unique(values[answered & only]).tolist()}
+        have = {f"{n}xx" if classes else str(n) for n in np.unique(values[whole & only]).tolist()}
         of = {status: [s for value in found if said[value] == status for s in found[value]] for status in said.values()}
         return [
             Part(
                 f"status {status}",
                 f'{named}{{{self.by}="{status}"}}',
                 of.get(status, []),
-                rows[answered & only & of_status(rows, (status,))],
+                rows[whole & only & of_status(rows, (status,))],
                 rows[open_],
             )
             for status in sorted({*have, *of})
@@ -265,13 +265,13 @@ class MetricsTrue(Check):
         some = f"status {listed(self.answers)}"
         return [Part(some, self.name, series, rows[mine & sure], np.concatenate([perhaps, rows[mine & ~sure]]))]
 
-    def _by_class(self, series: list[Series], rows: np.ndarray, answered: np.ndarray, open_: np.ndarray) -> list[Part]:
-        served = answered & (rows["status"] < 300)
+    def _by_class(self, series: list[Series], rows: np.ndarray, whole: np.ndarray, open_: np.ndarray) -> list[Part]:
+        served = whole & (rows["status"] < 300)
         read = served & (rows["predicted"] >= 0)
         if not read.any():
             raise NoEvidence("no answer had a class that the generator could read", "see `answers`")
         # An answer that failed after the model ran was a prediction, and one without a class may hold several.
-        perhaps = rows[open_ | (served & ~read) | (answered & (rows["status"] >= 500))]
+        perhaps = rows[open_ | (served & ~read) | (whole & (rows["status"] >= 500))]
         found = grouped(series, self.by or "")
         numbers = np.unique(rows["predicted"][read]).tolist()
         names = {n: self.classes[n] if n < len(self.classes) else str(n) for n in numbers}
@@ -343,8 +343,8 @@ class MetricsTrue(Check):
         self, history: History, some: list[Target], rows: np.ndarray, windows: Mapping[str, Window]
     ) -> Iterator[str]:
         """The buckets and the sum of a histogram against how long the clients waited."""
-        answered = np.isin(rows["outcome"], ANSWERED) & (rows["status"] > 0) & ~of_status(rows, self.uncounted)
-        mine = answered & (of_status(rows, self.answers) if self.answers else True)
+        whole = answered(rows) & ~of_status(rows, self.uncounted)
+        mine = whole & (of_status(rows, self.answers) if self.answers else True)
         buckets = {
             float(le) * self.unit_s: counted(some, series)
             for le, series in grouped(selected(history, f"{self.name}_bucket", self.labels), "le").items()
@@ -358,7 +358,7 @@ class MetricsTrue(Check):
         found = []
         for name, window in windows.items():
             alone = undisturbed(history, window)
-            if why := misread(buckets, total, spent, window, rows[mine], rows[~answered], bounds, alone):
+            if why := misread(buckets, total, spent, window, rows[mine], rows[~whole], bounds, alone):
                 found.append(f"{name}: {why}")
         yield from found[:1]
         if others := [one.split(":")[0] for one in found[1:]]:
@@ -377,8 +377,7 @@ class MetricsTrue(Check):
         until = at + np.concatenate([t.took for t in some])
         order = np.argsort(at, kind="stable")
         at, value, oldest, until = at[order], value[order], oldest[order], until[order]
-        answered = np.isin(rows["outcome"], ANSWERED)
-        ends = np.sort(np.where(answered, rows["done"] + COUNTED_WITHIN_S, rows["done"] + ENDS_WITHIN_S))
+        ends = np.sort(rows["done"] + COUNTED_WITHIN_S)
         most = np.searchsorted(np.sort(rows["sent"]), until, "right") - np.searchsorted(ends, oldest) + len(some)
         high = value - most
         figures = {"measured": float(value[-1]), "bound": float(most[-1]), "unit": "requests"}
@@ -398,7 +397,7 @@ class MetricsTrue(Check):
         if np.any(value < 0):
             wrong.append(f"{self.name} was {value.min():g}, less than none")
         calm = [w for name in self.phases if (w := history.phase(name)) and undisturbed(history, w)]
-        long = rows[answered & (rows["done"] - rows["sent"] > 2 * OPEN_FOR_S)]
+        long = rows[answered(rows) & (rows["done"] - rows["sent"] > 2 * OPEN_FOR_S)]
         busy = np.searchsorted(np.sort(long["sent"] + OPEN_FOR_S), oldest) - np.searchsorted(
             np.sort(long["done"] - OPEN_FOR_S), until
         )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.checks.counted import COUNTED_WITHIN_S, ENDS_WITHIN_S, Counted, Span, lost
+from harness.checks.counted import COUNTED_WITHIN_S, Counted, Span, lost
 from harness.history import SLOW_CLIENT, Window
 from harness.units import duration
 
@@ -54,7 +54,7 @@ def misread(
     took = rows["done"] - rows["sent"]
     inside = (rows["sent"] > until[0]) & (rows["done"] + COUNTED_WITHIN_S <= at[-1])
     touching = (rows["done"] + COUNTED_WITHIN_S > at[0]) & (rows["sent"] <= until[-1])
-    unknown = int(np.count_nonzero((open_["done"] + ENDS_WITHIN_S > at[0]) & (open_["sent"] <= until[-1])))
+    unknown = int(np.count_nonzero((open_["done"] + COUNTED_WITHIN_S > at[0]) & (open_["sent"] <= until[-1])))
     gone = lost(total, Span.of(rows, COUNTED_WITHIN_S))[span]
     excused = float(gone[-1] - gone[0] + total.loose[span][-1] - total.loose[span][0])
     spare = bounds.outliers * n

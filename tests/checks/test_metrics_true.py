@@ -246,6 +246,43 @@ def test_what_it_says(check, record, verdict, says):
     expect(check, record, verdict, says)
 
 
+def hung(resumes: float) -> History:
+    """Nothing is scraped nor answered from 22 s on; clients give up after 1 s; what waited is answered when it goes on,
+    though nobody is there."""
+    made = GOOD.copy()
+    left = (made["sent"] > 22) & (made["sent"] < resumes)
+    made["outcome"][left], made["status"][left], made["predicted"][left] = Outcome.TIMEOUT, 0, -1
+    made["done"][left] = made["sent"][left] + 1
+    told = GOOD.copy()
+    told["done"][left] = resumes + 0.1
+    series = [
+        s._replace(at=list(at), value=list(value))
+        for s in exposed(told)
+        for at, value in [
+            zip(*[(t, v) for t, v in zip(s.at, s.value, strict=True) if not 22 < t < resumes], strict=True)
+        ]
+    ]
+    events = [phase("steady", 0, 20), phase("hit", 20, END), disturbed(22, resumes)]
+    return history(*events, rows={"load": made}, series=series)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_what_a_hung_process_answers_late_is_no_lie(check):
+    expect(check, hung(36.0), PASS, "")
+
+
+def test_clocks_that_went_apart_make_it_doubtful():
+    readings = [
+        Event(
+            at, "run", "clocks", detail={"phase": "hit", "wall": at + ahead, "monotonic": at, "boot": at, "within_s": 0}
+        )
+        for at, ahead in ((0.5, 0), (39.0, 5))
+    ]
+    lied = changed(RUN, COUNT, lambda _, v: v // 2)
+    found = replace(lied, events=[*lied.events, *readings])
+    expect(REQUESTS, found, INCONCLUSIVE, "the wall clock went 5 s ahead of the monotonic one")
+
+
 def test_a_fail_has_requests_and_the_series_as_evidence():
     (result,) = judge_all([REQUESTS], changed(MIXED_RUN, COUNT, lambda *_: None, status="503"))
     kinds = [reference.kind for reference in result.evidence]
