@@ -16,7 +16,6 @@ from harness.checks.counted import (
     Misfit,
     Span,
     Target,
-    aligned,
     answered,
     counted,
     grouped,
@@ -28,6 +27,7 @@ from harness.checks.counted import (
     targets,
 )
 from harness.checks.evidence import undisturbed
+from harness.checks.flight import flight, misstated
 from harness.checks.observed import Latencies, misread
 from harness.checks.parameters import Parameters
 from harness.checks.view import STEADY, View
@@ -46,8 +46,6 @@ WHAT = {
 }
 UNIT_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 SWAPPED_AT = 1e-6  # how improbable it must be that two classes fit each other's answers by chance
-OPEN_FOR_S = 0.05  # a request that its client has waited for so long is in flight in the service, too
-STUCK_AT = 3  # scrapes
 FEWEST = 20  # requests without which nothing is judged
 
 
@@ -365,62 +363,18 @@ class MetricsTrue(Check):
             yield f"the same in {listed(others)}"
 
     def _flight(self, history: History, some: list[Target], series: list[Series], rows: np.ndarray) -> Result:
-        """A gauge of what is in flight, against what the clients waited for."""
-        values = [sum(np.nan_to_num(aligned(s, t.at)) for s in series if len(some) == 1 or _of(s, t)) for t in some]
-        at = np.concatenate([t.at for t in some])
-        if len(some) > 1:  # each target has its own scrapes, and the rows do not say whose a request was
-            last = [np.searchsorted(t.at, at, "right") - 1 for t in some]
-            value = sum(np.where(k >= 0, np.asarray(v)[k], 0) for v, k in zip(values, last, strict=True))
-            oldest = np.min([np.where(k >= 0, t.at[k], -np.inf) for t, k in zip(some, last, strict=True)], 0)
-        else:
-            value, oldest = np.asarray(values[0], float), at
-        until = at + np.concatenate([t.took for t in some])
-        order = np.argsort(at, kind="stable")
-        at, value, oldest, until = at[order], value[order], oldest[order], until[order]
-        ends = np.sort(rows["done"] + COUNTED_WITHIN_S)
-        most = np.searchsorted(np.sort(rows["sent"]), until, "right") - np.searchsorted(ends, oldest) + len(some)
-        high = value - most
-        figures = {"measured": float(value[-1]), "bound": float(most[-1]), "unit": "requests"}
-        wrong = []
-        runs = np.flatnonzero(high > 0)
-        last = np.flatnonzero(high[-STUCK_AT:] > 0)
-        if len(last) == min(STUCK_AT, len(high)):
-            wrong.append(
-                f"{self.name} said {value[-1]:g} at the last scrape, where {most[-1]:g} at most could be in flight"
-            )
-        elif len(runs) > max(STUCK_AT, 0.02 * len(at)):
-            k = runs[np.argmax(high[runs])]
-            wrong.append(
-                f"{self.name} said {value[k]:g} where {most[k]:g} at most could be in flight, "
-                f"and too many at {len(runs):,} of {len(at):,} scrapes"
-            )
-        if np.any(value < 0):
-            wrong.append(f"{self.name} was {value.min():g}, less than none")
+        """A gauge of what is in flight."""
+        seen = flight(some, series, rows)
         calm = [w for name in self.phases if (w := history.phase(name)) and undisturbed(history, w)]
-        long = rows[answered(rows) & (rows["done"] - rows["sent"] > 2 * OPEN_FOR_S)]
-        busy = np.searchsorted(np.sort(long["sent"] + OPEN_FOR_S), oldest) - np.searchsorted(
-            np.sort(long["done"] - OPEN_FOR_S), until
-        )
-        busy = np.where(np.any([(at >= w.start) & (at <= w.end) for w in calm], 0), busy, 0) if calm else 0 * busy
-        crowd = busy >= 5
-        if np.count_nonzero(crowd) >= STUCK_AT and not value[crowd].any():
-            wrong.append(f"{self.name} said 0 at all {np.count_nonzero(crowd):,} scrapes with {busy.max():,} or fewer "
-                         f"and at least 5 requests in flight")  # fmt: skip
+        wrong = list(misstated(self.name, seen, rows, calm))
+        figures = {"measured": float(seen.value[-1]), "bound": float(seen.most[-1]), "unit": "requests"}
         if wrong:
-            k = int(np.argmax(high))
-            example = (Reference("sample", self.name, float(at[k])),)
-            return self.result(
-                Verdict.FAIL, "; ".join(wrong), f"see where the service changes {self.name}: on every way out of a "
-                "request, also by an error or a client that went away", evidence=example, **figures,
-            )  # fmt: skip
-        reason = (
-            f"{self.name} was {value[-1]:g} at the last scrape and never above what was in flight, bound {most[-1]:g}"
-        )
-        return self.result(Verdict.PASS, f"{reason}; at most {value.max():g} at {len(at):,} scrapes", **figures)
-
-
-def _of(series: Series, target: Target) -> bool:
-    return series.labels.get("instance") == target.instance
+            remedy = f"see where the service changes {self.name}: on each way out of a request, by an error, too"
+            evidence = tuple(Reference("sample", self.name, at) for _, at in wrong)
+            return self.result(Verdict.FAIL, "; ".join(why for why, _ in wrong), remedy, evidence=evidence, **figures)
+        reason = f"{self.name} was {seen.value[-1]:g} at the last scrape, bound {seen.most[-1]:g}, and at most "
+        reason += f"{seen.value.max():g} at {len(seen.at):,} scrapes, as what was in flight explains"
+        return self.result(Verdict.PASS, reason, **figures)
 
 
 def _is_status(text: str) -> bool:
