@@ -229,7 +229,7 @@ CASES = [
     ("what is in flight", IN_FLIGHT, RUN, PASS, "was 0 at the last scrape"),
     ("what is in flight in two replicas", IN_FLIGHT, run(GOOD, instances=("a", "b")), PASS, "was 0 at the last scrape"),
     ("one replica never takes it back", IN_FLIGHT,
-     changed(run(GOOD, instances=("a", "b")), FLIGHT, lambda at, v: v + at // 5, instance="b"), FAIL, "at most could be"),
+     changed(run(GOOD, instances=("a", "b")), FLIGHT, lambda at, v: v + at // 5, instance="b"), FAIL, "at most could"),
     ("it is never taken back", IN_FLIGHT, changed(RUN, FLIGHT, lambda at, v: v + at // 10), FAIL, "at most could be"),
     ("it goes below none", IN_FLIGHT, changed(RUN, FLIGHT, lambda _, v: v - 1), FAIL, "less than none"),
     ("it says none of many", IN_FLIGHT, changed(run(OPEN), FLIGHT, lambda _, v: 0 * v), FAIL, "said 0 at all"),
