@@ -174,6 +174,7 @@ class Replay(NamedTuple):
     pending_before: bool = False  # it was already pending when the fault began, so it may fire sooner than it should
     sure_s: float | None = None  # when it fires at least its `for` after the fault began, whatever came before
     problem: str = ""  # why there is no answer, a sentence without its end; then nothing else is known
+    reads: Sequence[str] = ()  # the metrics that its rule reads, also through recordings
 
 
 class Resources(NamedTuple):

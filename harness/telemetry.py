@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -48,19 +48,42 @@ Name = Annotated[str, Field(min_length=1)]
 Text = Annotated[str, AfterValidator(_no_nul)]
 Place = Annotated[str, AfterValidator(_absolute)]
 Value = str | int | bool
+Some = tuple[str, ...]
+Status = Annotated[str, Field(pattern=r"^[1-5]([0-9]{2}|xx)$")]
+
+
+def _some(value: object) -> object:
+    """One word, or several."""
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _statuses(value: object) -> object:
+    """HTTP statuses as a YAML file has them: 503, 5xx, or several."""
+    return [str(one).lower() if isinstance(one, (int, str)) else one for one in _some(value)]
+
+
+Statuses = Annotated[tuple[Status, ...], BeforeValidator(_statuses)]
 
 
 class Metric(Strict):
-    """Some series of a metric: those that have all of these labels."""
+    """Some series of a metric: those whose labels have one of these values each."""
 
-    name: str = Field(min_length=1)
-    labels: Labels = Field(default_factory=dict)
+    name: str = Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+    labels: dict[str, Annotated[Some, BeforeValidator(_some)]] = Field(default_factory=dict)
 
 
 class ByStatus(Metric):
     """A counter of requests."""
 
-    status: str = "status"  # its label with the HTTP status
+    status: str | None = "status"  # its label with the HTTP status, or the class of statuses; null: none has it
+    answers: Statuses = ()  # the statuses that it counts, where not all
+
+
+class Histogram(Metric):
+    """A histogram, or a summary, of how long requests took."""
+
+    unit: Literal["s", "ms", "us"] = "s"
+    answers: Statuses = ()  # the statuses of the requests that it observes, where not all
 
 
 class ByClass(Metric):
@@ -69,19 +92,34 @@ class ByClass(Metric):
     label: str = "prediction"  # its label with the class
 
 
+class Refusals(Metric):
+    """A counter of requests that were refused for overload."""
+
+    answers: Statuses = ("503",)  # what those get
+
+
 def _named(value: object) -> object:
     """A metric that is written as its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
 
+Named = BeforeValidator(_named)
+
+
 class Metrics(Strict):
     """What is exposed of the requests that clients sent."""
 
-    requests: Annotated[ByStatus, BeforeValidator(_named)] | None = None
-    duration: Annotated[Metric, BeforeValidator(_named)] | None = None  # a histogram, in seconds
-    predictions: Annotated[ByClass, BeforeValidator(_named)] | None = None
-    in_flight: Annotated[Metric, BeforeValidator(_named)] | None = None  # a gauge
-    shed: Annotated[Metric, BeforeValidator(_named)] | None = None  # a counter of requests refused for overload
+    requests: Annotated[ByStatus, Named] | None = None
+    duration: Annotated[Histogram, Named] | None = None
+    predictions: Annotated[ByClass, Named] | None = None
+    in_flight: Annotated[Metric, Named] | None = None  # a gauge
+    shed: Annotated[Refusals, Named] | None = None
+    uncounted: Statuses = ()  # statuses that a proxy or its HTTP server may give, and that it then does not count
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The metrics that there are."""
+        return {name: one for name in type(self).model_fields if isinstance(one := getattr(self, name), Metric)}
 
 
 class Losses(Strict):

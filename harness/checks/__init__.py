@@ -12,6 +12,7 @@ from harness.checks.baseline_figures import BaselineFigures
 from harness.checks.baseline_metrics import BaselineMetrics
 from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
+from harness.checks.clocks import Clocks
 from harness.checks.command import Command
 from harness.checks.contracts import Contracts
 from harness.checks.error_ratio import ErrorRatio
@@ -22,6 +23,7 @@ from harness.checks.latency import Latency
 from harness.checks.latency_after import LatencyAfter, Recovery
 from harness.checks.logged import Logged
 from harness.checks.messages import Messages
+from harness.checks.metrics_true import MetricsTrue
 from harness.checks.predictions import Predictions
 from harness.checks.probe_decisions import ProbeDecisions
 from harness.checks.promql import Promql
@@ -29,6 +31,7 @@ from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
 from harness.checks.routes import Routes
 from harness.checks.rule_data import RuleData
+from harness.checks.scrape import Scrape
 from harness.checks.slos import Slos
 from harness.checks.stalls import Stalls
 from harness.checks.stored import Stored
@@ -73,6 +76,9 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         BaselineFigures,
         BaselineAlerts,
         BaselineMetrics,
+        MetricsTrue,
+        Scrape,
+        Clocks,
     )
 }
 UNASKED = (
@@ -91,6 +97,9 @@ UNASKED = (
     Audited,
     Stored,
     Traced,
+    MetricsTrue,
+    Scrape,
+    Clocks,
     Baseline,
 )  # in every gate
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from harness.checks.check import Check
+from harness.checks.check import Check, NoEvidence
+from harness.checks.clocks import Clocks
 from harness.checks.evidence import crowded, late_by_ms, stolen
 from harness.history import History
 from harness.units import duration
+from harness.verdict import Verdict
 
 Doubt = tuple[str, str]  # (reason, remedy)
 STARVED_MS = 100.0  # p99 of the dispatch lag in a phase; an idle machine shows 2, a hang of the service up to 50
@@ -63,11 +65,23 @@ def generator_in_doubt(check: Check, history: History, record: Record | None) ->
     return ("; ".join(against), STARVED_REMEDY) if against else None
 
 
+def clocks_apart(check: Check, history: History, record: Record | None) -> Doubt | None:
+    """The clocks of the run went apart, by which two kinds of evidence are held against each other."""
+    if not check.compares_clocks:
+        return None
+    try:
+        found = Clocks().judge(history)
+    except NoEvidence:  # of an older run
+        return None
+    return None if found.verdict is Verdict.PASS else (found.reason, found.remedy)
+
+
 DOUBTS: tuple[Callable[[Check, History, Record | None], Doubt | None], ...] = (
     starved_generator,
     neighbours,
     fault_without_witness,
     generator_in_doubt,
+    clocks_apart,
 )
 
 

@@ -131,6 +131,7 @@ def timed_out(history: History, window: Window) -> str:
     addition to a sentence; empty where none did."""
     waits_s = history.setting("scrape_s", 0.0)
     allowed_s = min(PRODUCTION_TIMEOUT_S, waits_s * history.setting("time_scale", 1.0))
+    allowed_s = history.setting("scrape_timeout_s", allowed_s)
     at, up = target_up(history, window)
     failed = set(at[up == 0].tolist())
     long = [
@@ -156,6 +157,13 @@ def target_up(history: History, window: Window, job: str | None = None) -> tuple
     inside = (at >= window.start) & (at <= window.end)
     order = np.argsort(at[inside], kind="stable")
     return at[inside][order], value[inside][order]
+
+
+def undisturbed(history: History, window: Window) -> bool:
+    """Whether nothing was done to the service in a phase but that it was asked, and none of its processes ended."""
+    faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
+    hit = any(e.detail.get("component") and not e.detail.get("sham") for e in faults)
+    return not hit and not history.of("probe", "restart", window)
 
 
 def served(rows: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from harness.checks.doubts import DOUBTS, Record
 from harness.checks.evidence import CUT_SHORT_REMEDY, cut_short
 from harness.checks.injected import Injected
 from harness.checks.recorded import Recorded
+from harness.checks.rests import on_wrong_metrics
 from harness.history import History
 from harness.verdict import Result, Verdict
 
@@ -27,6 +28,7 @@ def judge_all(checks: Iterable[Check], history: History) -> list[Result]:
     record = next((check for check in checks if isinstance(check, Recorded)), None)
     troubled = {c.experiment: found[0] for c in checks if isinstance(c, Injected) and (found := _troubles(c, history))}
     first = [None if c.judges_results else judged(c, history, record, troubled=troubled) for c in checks]
+    first = on_wrong_metrics(checks, first, history)
     results = [result for result in first if result is not None]
     return [r or judged(c, history, record, results) for c, r in zip(checks, first, strict=True)]
 

@@ -208,6 +208,7 @@ class View:
     recordings: tuple[str, ...] = ()  # names of the metrics that rules record
     job: str = ""  # of the service's own series
     accuracy: tuple[float, str] | None = None  # share of right classes by the model's card, and its place there
+    scrape_timeout_s: float = 10.0  # how long production waits for a scrape
     lag_p99_ms: float = 50.0  # what the generator may be off; gate time
     lag_p99_under_fault_ms: float = 100.0
     rate_within: float = 0.01

@@ -25,6 +25,11 @@ def now() -> float:
     return time.monotonic() + _ANCHOR
 
 
+def reading() -> tuple[float, float, float]:
+    """What `now`, the wall clock and the monotonic clock say at one moment."""
+    return now(), time.time(), time.monotonic()
+
+
 def received_at(ancillary: list[tuple[int, int, bytes]] | None, sent: float) -> float:
     """When the kernel had what was read just now; now where it gives no usable time. A timestamp before `sent` or after
     now is ignored: the wall clock was set meanwhile, or the bytes came before the request."""

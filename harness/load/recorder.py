@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.eventlog import Log
 from harness.history import ROW, Outcome
-from harness.load.clock import now
+from harness.load.clock import now, reading
 
 EXCERPTS, EXCERPT_EVERY_S = 5, 1.0  # how many distinct ones are kept, and how often one is looked at
 STALL_S = 0.1  # a loop that could not run for longer than this has stalled
@@ -195,7 +195,7 @@ class Files:
 
     def event(self, name: str, **detail: Any) -> None:
         if self._log is not None:
-            self._log.event("load", name, generator=self.generator, **detail)
+            self._log.event("load", name, generator=self.generator, clocks=reading(), **detail)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -36,6 +36,7 @@ def view(
             "telemetry": watched.service.telemetry,
             **static(watched),
             "accuracy": watched.accuracy,
+            "scrape_timeout_s": watched.service.monitoring.scrape_timeout_s,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(

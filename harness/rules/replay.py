@@ -98,13 +98,15 @@ def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], wi
 
     An alert that stays silent without data is not quiet but blind. Alerts that have all their data are left out.
     """
-    depends = Dependencies(entries(rules_paths))
     seen = {s.labels.get("__name__") for s in series if any(window.start <= at <= window.end for at in s.at)}
+    return {name: missing for name, read in metrics_read(rules_paths).items() if (missing := read - seen)}
+
+
+def metrics_read(rules_paths: Iterable[str | Path]) -> dict[str, set[str]]:
+    """For each alert the metrics that its rule reads, also through recordings, which are none themselves."""
+    depends = Dependencies(entries(rules_paths))
     made = {entry.rule.name for entry in depends.entries if entry.alert is None} | {*OF_ALERTS, ANY}
-    blind = {
-        name: set().union(*map(_metrics, _read(depends, mine))) - made - seen for name, mine in _alerts(depends).items()
-    }
-    return {name: missing for name, missing in blind.items() if missing}
+    return {name: set().union(*map(_metrics, _read(depends, mine))) - made for name, mine in _alerts(depends).items()}
 
 
 def unanswered(problem: str) -> Replay:

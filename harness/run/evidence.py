@@ -16,19 +16,19 @@ from harness.checks import Check, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import EvidenceError, HarnessError, PlanError, UsageError
-from harness.eventlog import Log
+from harness.eventlog import Log, events_of
 from harness.history import History, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
-from harness.rules.replay import replay, unanswered, without_data
+from harness.rules.replay import metrics_read, replay, unanswered, without_data
 from harness.rules.rulefile import load
 from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.verdict import Result, Verdict
-from harness.watch import metrics
+from harness.watch import metrics, scrapes
 
 RERUN = "run it again; what was cut off proves nothing, and says nothing against the service"
 
@@ -57,11 +57,18 @@ def store_samples(plan: Plan, stack: Stack) -> None:
     shutil.move(metrics.snapshot(stack.prometheus_url, run / "prometheus" / "data"), run / "snapshot")
 
 
+def note_dropped(run: Path, log: Log) -> None:
+    """An event for each time that Prometheus dropped samples of a scrape, by its own log."""
+    began = min((e.at for e in events_of(run) if (e.source, e.name) == ("run", "started")), default=0.0)
+    for e in scrapes.dropped(run / "logs" / "prometheus.log", began):
+        log.event(e.source, e.name, e.outcome, at=e.at, **e.detail)
+
+
 def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
     """Store what the unmodified rules make of each experiment's record; what cannot be replayed is an event, and the
     reason why its alerts have no answer."""
     history = History.read(run)
-    alerts = [str(rule.alert) for rule in load(plan.rules)]
+    alerts, read = [str(rule.alert) for rule in load(plan.rules)], metrics_read(plan.rules)
     types = json.loads((run / "types.json").read_text())
     replays: dict[str, Any] = {}
     for name in (STEADY, *(e.name for e in plan.experiments)):
@@ -88,7 +95,10 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
             log.event("run", "replay", "fail", phase=name, problem=str(error))
             found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
         blind = without_data(history.series, plan.rules, window)
-        replays[name] = {alert: list(one._replace(blind=sorted(blind.get(alert, ())))) for alert, one in found.items()}
+        replays[name] = {
+            alert: list(one._replace(blind=sorted(blind.get(alert, ())), reads=sorted(read.get(alert, ()))))
+            for alert, one in found.items()
+        }
     scratch = run / "replays.new"
     scratch.write_text(json.dumps(replays, indent=1))
     scratch.rename(run / "replays.json")

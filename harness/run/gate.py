@@ -17,7 +17,7 @@ from harness.plan.schedule import varies
 from harness.plan.stored import dump
 from harness.run import recorded
 from harness.run.asked import run_commands
-from harness.run.evidence import replay_all, store_samples
+from harness.run.evidence import note_dropped, replay_all, store_samples
 from harness.run.folder import commit
 from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
@@ -55,6 +55,7 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
             raise
         view.show("collecting evidence")
         store_samples(plan, live.stack)
+    note_dropped(run, log)
     replay_all(plan, run, tools, log)
     recorded.store(plan.service, run)
     run_commands(plan.checks, run, log, plan.workdir)
@@ -118,6 +119,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
         for experiment in plan.experiments:
             perform(session, experiment, f"experiment {experiment.name}")
     store_samples(plan, stack)
+    note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)
     recorded.store(plan.service, stack.run, down=False)
     run_commands(plan.checks, stack.run, log, plan.workdir)
@@ -134,6 +136,7 @@ def record_settings(plan: Plan, log: Log) -> None:
         time_scale=plan.gate.time_scale,
         scrape_s=plan.scrape_s,
         evaluation_s=plan.evaluation_s,
+        scrape_timeout_s=plan.service.monitoring.scrape_timeout_s,
         job=plan.service.monitoring.job,
         starved_ms=1000 * plan.gate.generator.starved,
         neighbours=plan.gate.generator.neighbours,

@@ -31,7 +31,7 @@ from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.stack import ENV, Stack
-from harness.watch import alerts, processors, requests
+from harness.watch import alerts, clocks, processors, requests, scrapes
 
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
@@ -286,11 +286,23 @@ def _quoted(child: Child) -> str:
 def _ask(session: Session, phase: str) -> None:
     """Ask what the checks want to know of a phase that has just ended."""
     ask_queries(session.plan.checks, phase, session.stack.prometheus_url, session.log)
+    _scrape(session, phase)
+
+
+def _scrape(session: Session, phase: str) -> None:
+    """Scrape each target once with production's timeout, which the gate's own scrapes are too frequent for."""
+    run, timeout_s = session.stack.run, session.plan.service.monitoring.scrape_timeout_s
+    config = run / "prometheus" / "prometheus.yaml"
+    if config.exists():
+        for found in scrapes.unhurried(config, session.stack.prometheus_url, timeout_s):
+            session.log.event("run", "scrape", "fail" if found.get("problem") else "ok", phase=phase, **found)
 
 
 def _edge(session: Session, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because one that others had explains much."""
     session.log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(session.stack.run))
+    read = clocks.reading(session.stack.prometheus_url, rows_file(session.stack.run))
+    session.log.event("run", "clocks", phase=phase, edge=edge, **read)
 
 
 def processor(run: Path) -> dict[str, int]:

@@ -70,7 +70,7 @@ def command(binary: str, config_file: Path, data: Path, port: int, *, time_scale
         f"--web.listen-address=127.0.0.1:{port}",
         "--web.enable-lifecycle",
         "--web.enable-admin-api",
-        "--enable-feature=exemplar-storage",
+        "--enable-feature=exemplar-storage,extra-scrape-metrics",
         "--rules.alert.resend-delay=1s",
         f"--query.lookback-delta={_ms(LOOKBACK_S / time_scale)}",
         "--log.level=warn",

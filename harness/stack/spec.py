@@ -427,6 +427,7 @@ class Monitoring(Strict):
     alertmanager: File
     scrape_interval: Duration = Field(15, gt=0)
     evaluation_interval: Duration = Field(15, gt=0)
+    scrape_timeout: Duration | None = Field(None, gt=0)  # 10 s as in Prometheus, or the interval where that is shorter
     external_labels: dict[LabelName, str] = Field(default_factory=dict)  # as in Prometheus' configuration
     alert_relabel_configs: list[Relabelling] = Field(default_factory=list)
     target_labels: dict[LabelName, str] = Field(default_factory=dict)  # what the discovery adds to each target
@@ -442,6 +443,20 @@ class Monitoring(Strict):
         steps = [step.model_dump(exclude_unset=True) for step in self.alert_relabel_configs]
         labels = {"external_labels": self.external_labels, "target_labels": self.target_labels}
         return {**labels, "alert_relabel_configs": steps}
+
+    @property
+    def scrape_timeout_s(self) -> float:
+        """How long production waits for a scrape."""
+        return min(10.0, self.scrape_interval) if self.scrape_timeout is None else self.scrape_timeout
+
+    @model_validator(mode="after")
+    def _scraped_in_time(self) -> Monitoring:
+        if self.scrape_timeout_s > self.scrape_interval:
+            raise ValueError(
+                f"scrape_timeout is {self.scrape_timeout:g} s and scrape_interval {self.scrape_interval:g} s; "
+                "Prometheus refuses a timeout that is longer"
+            )
+        return self
 
     @field_validator("target_labels")
     @classmethod

@@ -483,7 +483,15 @@ def test_only_keeps_the_named_experiments_and_names_unknown_ones(project):
 
 def test_some_checks_are_in_every_gate_unasked(project):
     kinds = {check.kind for check in planning.load(project / GATE, profile="quick").checks}
-    assert {"answers", "injected", "recorded", "watchdog"} <= kinds
+    assert {"answers", "injected", "recorded", "watchdog", "metrics_true", "scrape", "clocks"} <= kinds
+
+
+def test_an_entry_takes_the_place_of_what_is_judged_unasked(project):
+    spoil(project, GATE, "- contracts ", "- scrape: {takes_at_most: 20%}\n- metrics_true: {outliers: 5%}\n- contracts ")
+    found = planning.load(project / GATE).checks
+    assert [c.takes_at_most for c in found if isinstance(c, checks.Scrape)] == [0.2]
+    metrics = [c for c in found if isinstance(c, checks.MetricsTrue)]
+    assert {c.outliers for c in metrics} == {0.05} and len(metrics) == 5
 
 
 def test_the_stored_plan_gives_back_the_very_same_checks(project):

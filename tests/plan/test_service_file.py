@@ -186,6 +186,18 @@ MISTAKES = {
     "another's port": (
         dependency(address="a:1", ready={"tcp": "a:{b.port}"}), "database.ready.tcp: unknown placeholder {b.port}",
     ),
+    "a scrape longer than the interval": (
+        monitoring(scrape_timeout="20s"),
+        "monitoring: scrape_timeout is 20 s and scrape_interval 15 s; Prometheus refuses a timeout that is longer",
+    ),
+    "a metric of no name": (
+        {"telemetry": {"metrics": {"requests": "http requests"}}},
+        "telemetry.metrics.requests.name: string should match pattern",
+    ),
+    "no status": (
+        {"telemetry": {"metrics": {"requests": "a", "uncounted": [600]}}},
+        "telemetry.metrics.uncounted[0]: string should match pattern",
+    ),
     "no scrapes": (monitoring(scrape_interval="0s"), "monitoring.scrape_interval: input should be greater than 0"),
     "no evaluations": (monitoring(evaluation_interval="0s"), "evaluation_interval: input should be greater than 0"),
     "no rules from the root": (monitoring(rules=["/etc/*.rules"]), "rules[0]: no file matches /etc/*.rules"),
