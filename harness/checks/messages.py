@@ -29,6 +29,7 @@ WRONG = (  # (pattern, what it is, what to do)
         "have the expression give no result where it divides by 0, or show another figure",
     ),
 )
+MUST = {"summary", "description"}  # never empty where they are there; Slack's text may be left out, and not be blank
 CUT_AT = 1000  # characters; what Alertmanager cuts to what a receiver takes ends with an ellipsis
 
 
@@ -124,15 +125,10 @@ def _faults(n: Notification) -> Iterator[tuple[str, str, str]]:
             seen.setdefault(one[0], one)
     yield from seen.values()
     for key, text in texts:
-        if key in ("summary", "description", "message", "title", "text") and not text.strip() and (text or _must(key)):
+        if n.status == "firing" and not text.strip() and (key in MUST or (text and key in ("title", "text"))):
             yield f"an empty {key}", "", f"say in {key} what is wrong, or show what the alert has"
         if key in ("summary", "title") and len(text) >= CUT_AT and text.endswith("…"):
             yield f"a {key} cut after {len(text):,} characters", text[-60:], f"say less in {key}"
-
-
-def _must(key: str) -> bool:
-    """Whether a text must not be empty where it is there; a title or text of Slack may be left out."""
-    return key in ("summary", "description", "message")
 
 
 def _texts(message: str) -> Iterator[tuple[str, str]]:

@@ -84,8 +84,9 @@ class Routes(Check):
         return [
             Finding(
                 self.place_of(alert),
-                f"{alert}, of severity {severity or 'none'}, was notified to {receiver} in the run, {times} times, "
-                f"where monitoring.severities says {listed(allowed.get(severity, ())) or 'nothing of that severity'}",
+                f"{alert}, of severity {severity or 'none'}, was notified to {receiver} in the run, "
+                f"{count(times, 'time')}, where monitoring.severities says "
+                + (listed(allowed.get(severity, ())) or "nothing of that severity"),
                 "mend the route, or say in monitoring.severities who gets alerts of this severity",
             )
             for (alert, severity, receiver), times in found.items()

@@ -32,7 +32,7 @@ CASES = [
         ROUTES,
         history(notifications=[notified(1, "default", "firing", "Down", severity="critical")]),
         FAIL,
-        "Down, of severity critical, was notified to default in the run, 1 times, where monitoring.severities says pag",
+        "Down, of severity critical, was notified to default in the run, 1 time, where monitoring.severities says pag",
     ),
     (
         "the run shows a severity that nobody named",

@@ -260,10 +260,10 @@ def test_a_schedule_that_is_over_too_soon_is_inconclusive_and_says_so(here):
     (here.project.folder / "scenarios/brief.py").write_text(text.replace("import poisson", "import replay"))
     (here.project.folder / "scenarios/short.times").write_text("".join(f"{k / 80}\n" for k in range(80)))
     judged = here.gate("brief", Shows(for_s=4.0))
-    assert {r.verdict for r in judged.results} == {INCONCLUSIVE}
+    of_load = [r for r in judged.results if r.check not in ("routes", "messages", "rule_data")]
+    assert {r.verdict for r in of_load} == {INCONCLUSIVE}
     assert all(
-        re.match(r"the schedule of the load ended after 1\S* s, before steady was over", r.reason)
-        for r in judged.results
+        re.match(r"the schedule of the load ended after 1\S* s, before steady was over", r.reason) for r in of_load
     )
 
 
