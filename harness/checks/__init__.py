@@ -18,6 +18,8 @@ from harness.checks.promql import Promql
 from harness.checks.quiet import Quiet
 from harness.checks.recorded import Recorded
 from harness.checks.slos import Slos
+from harness.checks.starts import Starts
+from harness.checks.stops import Stops
 from harness.checks.watchdog import WatchdogUnbroken
 
 CHECKS: dict[str, type[Check] | type[Group]] = {
@@ -35,6 +37,8 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         WatchdogUnbroken,
         ProbeDecisions,
         Clients,
+        Stops,
+        Starts,
         Injected,
         Recorded,
         Promql,
@@ -42,6 +46,6 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         AlertCoverage,
     )
 }
-UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded)  # in every gate
+UNASKED = (Answers, Injected, WatchdogUnbroken, Recorded, Starts)  # in every gate
 
 __all__ = ["CHECKS", "UNASKED", "Check", "Group", "judge_all", *sorted(c.__name__ for c in CHECKS.values())]
