@@ -77,7 +77,8 @@ class Starts(Check):
         took_s = longest.until - longest.at
         figures = {"measured": took_s, "bound": self.uses_at_most * self.budget_s, "unit": "s"}
         used = percent(round(took_s / self.budget_s, 3))
-        reason = f"{count(len(known), 'start')}, the longest {duration(took_s)}: {used} of what its {budget}, allows (bound {percent(self.uses_at_most)}, {bound})"
+        reason = f"{count(len(known), 'start')}, the longest {duration(took_s)}: {used} of what its {budget}, allows"
+        reason += f" (bound {percent(self.uses_at_most)}, {bound})"
         if took_s > self.uses_at_most * self.budget_s:
             reason += "; a machine little slower would kill it as it starts"
             return self.result(Verdict.FAIL, reason, remedy, evidence=self._references([longest]), **figures)
@@ -91,8 +92,8 @@ class Starts(Check):
         restarts = [e for e in history.of("probe", "restart") if e.detail.get("process") == self.component]
         end = max((p.at for p in mine), default=0.0)
         found = []
-        for at, following in zip(begun, [*begun[1:], float("inf")], strict=True):
-            ends = [e for e in restarts if at <= e.at <= following]
+        for at, following in zip(begun, [*begun[1:], float("inf")], strict=False):
+            ends = [e for e in restarts if at < e.at <= following]
             ended = ends[0].at if ends else min(following, max(end, at))
             until = next((p.at for p in mine if at <= p.at <= ended and p.ok), None)
             killed = until is None and bool(ends) and ends[0].detail.get("cause") == self.probe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,6 +19,7 @@ from harness.parameters import Duration
 from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
 
+REFUSED = os.strerror(errno.ECONNREFUSED)
 TERMINATED = (143, -15)  # ended by SIGTERM, as a shell says it and as the kernel does
 
 
@@ -123,9 +126,9 @@ class Stops(Check):
         probes = [p for p in history.probes if p.component == self.component and at <= p.at <= restarts[0].at]
         rows = history.requests(after, self.generator)
         nobody = rows["done"][rows["outcome"] == Outcome.CONNECT_FAILED]
-        gone = [at + ends[0].took, *nobody[:1].tolist(), *(p.at for p in probes if not p.ok and not p.status)]
+        gone = [at + ends[0].took, *nobody[:1].tolist(), *(p.at for p in probes if _refused(p))]
         left = [e.at for e in history.of("probe", "traffic", after) if _left(e, self.component)]
-        said_no = (p for p in probes if p.probe == "readiness" and not p.ok and p.status)
+        said_no = (p for p in probes if p.probe == "readiness" and _said_no(p))
         return _Stop(at, ends[0], restarts[0], min([*left, restarts[0].at]), min(gone), next(said_no, None))
 
     def _requests(self, history: History, window: Window, stop: _Stop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,12 +166,8 @@ class Stops(Check):
         if took_s > self._within_s(stop):
             return f"it ended only {duration(took_s)} after SIGTERM (bound {bound})"
         if code not in self.exit_codes and not (code in TERMINATED and {*TERMINATED} & {*self.exit_codes}):
-            how = (
-                "by SIGTERM itself, which it does not handle or raises again" if code in TERMINATED else f"with {code}"
-            )
-            return (
-                f"it ended {how} after {duration(took_s)}; exit code {listed(list(map(str, self.exit_codes)))} expected"
-            )
+            how = "by SIGTERM itself, which it does not handle" if code in TERMINATED else f"with exit code {code}"
+            return f"it ended {how}, after {duration(took_s)} ({listed(list(map(str, self.exit_codes)))} expected)"
         return ""
 
     def _within_s(self, stop: _Stop) -> float:
@@ -180,6 +179,15 @@ class Stops(Check):
         mine = [p for p in history.probes if p.probe == "readiness" and p.component == self.component]
         before = [p for p in mine if window.start <= p.at < stop.at]
         return before[-1:] + [p for p in mine if stop.at <= p.at <= window.end][:2]
+
+
+def _said_no(answer: ProbeAnswer) -> bool:
+    """Whether what was asked was there and answered no: with a status, or as the exit code of a command."""
+    return not answer.ok and bool(answer.status or answer.reason.startswith("exit code"))
+
+
+def _refused(answer: ProbeAnswer) -> bool:
+    return not answer.ok and answer.reason == REFUSED
 
 
 def _left(event: Event, component: str) -> bool:

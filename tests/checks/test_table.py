@@ -10,7 +10,7 @@ import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, history
 
 import harness.checks
-from harness.checks import CHECKS, Check, judge_all
+from harness.checks import CHECKS, Check, Group, judge_all
 from harness.history import History
 from harness.verdict import Result
 
@@ -32,7 +32,11 @@ def checks_in_files() -> set[type]:
     found = set()
     for file in Path(harness.checks.__file__).parent.glob("*.py"):
         module = importlib.import_module(f"harness.checks.{file.stem}")
-        found |= {v for v in vars(module).values() if isinstance(v, type) and hasattr(v, "kind")}
+        found |= {
+            v
+            for v in vars(module).values()
+            if isinstance(v, type) and issubclass(v, (Check, Group)) and hasattr(v, "kind")
+        }
     return found
 
 

@@ -15,6 +15,8 @@ from harness.checks import (
     ProbeDecisions,
     Promql,
     Quiet,
+    Starts,
+    Stops,
     WatchdogUnbroken,
 )
 from harness.checks.check import Check
@@ -23,7 +25,7 @@ from harness.plan import stored
 
 VERSION_1 = Path(__file__).with_name("stored_by_version_1.yaml")
 BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: with the route's waits they were judged
-SINCE_2 = {Promql, Command}
+SINCE_2 = {Promql, Command, Starts, Stops}
 
 
 @pytest.fixture
