@@ -35,9 +35,8 @@ class Contracts(Group):
 def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
     for want in contract.alerts:
         rule = promised(want, view.rules)
-        yield AlertFires(
-            experiment, rule.alert, want.severity, want.fires_within, want.resolves_within, place=rule.place
-        )
+        within = (want.fires_within, want.resolves_within)
+        yield AlertFires(experiment, rule.alert, want.severity, *within, place=rule.place, reads=rule.reads)
         yield AlertDelivered.promised(experiment, rule, want.severity, want.receiver, want, want.proof, view)
     for component, want in contract.probes.items():
         yield ProbeDecisions(experiment, component, want.restart, want.readiness, want.at_most)

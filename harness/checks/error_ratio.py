@@ -11,7 +11,7 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check
-from harness.checks.evidence import outcomes, phase, sent, unserved
+from harness.checks.evidence import of_rows, outcomes, phase, sent, unserved
 from harness.checks.parameters import LostShare, Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
@@ -52,7 +52,8 @@ class ErrorRatio(Check):
         if why := unserved(history, window, self.generator, rows):
             which, remedy = f"{which}; {why}", "see what stands before the service, or took its place: a login, a proxy"
         judged = samples.claim(errors, n, self.target, window.length, reason, which, remedy)
-        return self.result(*judged, measured=errors / n, bound=self.target, unit="share")
+        evidence = of_rows(rows[failed(rows)])
+        return self.result(*judged, measured=errors / n, bound=self.target, unit="share", evidence=evidence)
 
     def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than the target, beyond chance."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness.alert import Alert
 from harness.checks.check import NoEvidence
 from harness.eventlog import Event
 from harness.history import WHOLE, History, Notification, Outcome, ProbeAnswer, Window
@@ -178,15 +180,19 @@ def unserved(history: History, window: Window, generator: str, rows: np.ndarray,
 
 def outcomes(rows: np.ndarray) -> str:
     """The commonest ways in which requests ended: "12 status 503, 3 timeout"."""
-    names = _ways(rows)
-    return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])
-
-
-def _ways(rows: np.ndarray) -> list[str]:
-    return [
+    firsts, many = _ways(rows)
+    said = [
         f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
-        for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
+        for o, s in rows[["outcome", "status"]][firsts].tolist()
     ]
+    return ", ".join(f"{n:,} {way}" for n, way in zip(many.tolist()[:3], said, strict=False))
+
+
+def _ways(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each way to end, the commonest way first, and how many ended so."""
+    _, first, many = np.unique(rows[["outcome", "status"]], return_index=True, return_counts=True)
+    order = np.lexsort((first, -many))
+    return first[order], many[order]
 
 
 def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, ...]:
@@ -195,9 +201,11 @@ def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, 
     if by is not None:
         chosen = np.argsort(-by, kind="stable")[:EVIDENCE_AT_MOST].tolist()
     else:
-        kinds, first, many = np.unique(rows[["outcome", "status"]], return_index=True, return_counts=True)
-        firsts = first[np.argsort(-many, kind="stable")].tolist() if len(kinds) else []
-        chosen = [*firsts, *([len(rows) - 1] if len(rows) else []), *range(min(len(rows), EVIDENCE_AT_MOST))]
+        chosen = [
+            *_ways(rows)[0].tolist(),
+            *([len(rows) - 1] if len(rows) else []),
+            *range(min(len(rows), EVIDENCE_AT_MOST)),
+        ]
         chosen = list(dict.fromkeys(chosen))[:EVIDENCE_AT_MOST]
     return tuple(
         Reference("row", row["request_id"].decode("ascii", "replace"), float(row["intended"]), float(row["done"]))
@@ -206,13 +214,30 @@ def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, 
 
 
 def of_series(labels: Mapping[str, str], window: Window) -> Reference:
-    """The samples of one series in a window."""
+    """The samples of one series, or of all that have these labels, in a window."""
     return Reference("sample", series_name(labels), window.start, window.end)
+
+
+def of_alert(history: History, window: Window, alert: Alert | str | None = None) -> tuple[Reference, ...]:
+    """When an alert was pending or firing in a window, by its ALERTS series; all alerts where none is named."""
+    return tuple(
+        of_series({"__name__": "ALERTS", **labels}, span)
+        for state in ("firing", "pending")
+        for labels, span in history.alert_spans(alert, state)
+        if span.start <= window.end and span.end >= window.start
+    )
+
+
+def of_fault(history: History, experiment: str) -> tuple[Reference, ...]:
+    """What is recorded of an experiment's faults: how each began, was seen and ended."""
+    window = history.phase(experiment)
+    mine = [e for e in history.of("fault", within=window) if e.detail.get("experiment") == experiment]
+    return of_events(mine)
 
 
 def series_name(labels: Mapping[str, str]) -> str:
     """A series as PromQL writes it."""
-    pairs = ", ".join(f'{name}="{value}"' for name, value in labels.items() if name != "__name__")
+    pairs = ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in labels.items() if k != "__name__")
     return f"{labels.get('__name__', '')}{{{pairs}}}"
 
 

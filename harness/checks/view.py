@@ -93,6 +93,7 @@ class RuleFact:
     place: str
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
+    reads: tuple[str, ...] = ()  # the metrics that its expression names
 
 
 def severity_of(labels: Mapping[str, str]) -> str:

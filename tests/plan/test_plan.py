@@ -71,8 +71,8 @@ STOP = "experiments/graceful-stop.yaml"
         pytest.param(
             GATE,
             "poisson: 120/s, seed: 7",
-            "spike: 0/s..120/s, at: 1s, for: 80s",
-            "is over after 81 s",
+            "spike: 0/s..120/s, at: 1s, for: 90s",
+            "is over after 91 s",
             id="just too short",
         ),
         pytest.param(GATE, "poisson: 120/s, seed: 7", "spike: 0/s..120/s, at: 1s, for: 92s", "", id="just long enough"),
