@@ -181,11 +181,11 @@ def unserved(history: History, window: Window, generator: str, rows: np.ndarray,
 def outcomes(rows: np.ndarray) -> str:
     """The commonest ways in which requests ended: "12 status 503, 3 timeout"."""
     firsts, many = _ways(rows)
-    said = [
-        f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
-        for o, s in rows[["outcome", "status"]][firsts].tolist()
-    ]
-    return ", ".join(f"{n:,} {way}" for n, way in zip(many.tolist()[:3], said, strict=False))
+    said: dict[str, int] = {}
+    for (o, s), n in zip(rows[["outcome", "status"]][firsts].tolist(), many.tolist(), strict=True):
+        way = f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
+        said[way] = said.get(way, 0) + n
+    return ", ".join(f"{said[way]:,} {way}" for way in sorted(said, key=said.get, reverse=True)[:3])
 
 
 def _ways(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,11 +201,8 @@ def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, 
     if by is not None:
         chosen = np.argsort(-by, kind="stable")[:EVIDENCE_AT_MOST].tolist()
     else:
-        chosen = [
-            *_ways(rows)[0].tolist(),
-            *([len(rows) - 1] if len(rows) else []),
-            *range(min(len(rows), EVIDENCE_AT_MOST)),
-        ]
+        n = len(rows)
+        chosen = [*_ways(rows)[0].tolist(), *([n - 1] if n else []), *range(min(n, EVIDENCE_AT_MOST))]
         chosen = list(dict.fromkeys(chosen))[:EVIDENCE_AT_MOST]
     return tuple(
         Reference("row", row["request_id"].decode("ascii", "replace"), float(row["intended"]), float(row["done"]))

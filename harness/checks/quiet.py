@@ -120,8 +120,8 @@ class Quiet(Check):
             if self._key(labels) in noisy and self._overlaps(span, window)
         ]
         names = {key.partition("{")[0] for key in noisy}
-        told = [n for n in history.notifications if names & {*n.alerts} and window.start <= n.at <= window.end]
-        return some(spans, of_notifications(told))
+        messages = [n for n in history.notifications if names & {*n.alerts} and window.start <= n.at <= window.end]
+        return some(spans, of_notifications(messages))
 
     def _key(self, labels: Mapping[str, str]) -> str:
         """The alert that one with these labels belongs to, as `str` gives it; one that is expected, where it may be of
