@@ -196,13 +196,14 @@ def _ways(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, ...]:
-    """References to some of these rows: those with the highest `by`, or, without it, the first of each way to end, the
-    commonest first, then the last of all, and then the earliest others."""
+    """References to some of these rows, which are in order of time: those with the highest `by`, or, without it, the
+    first of each way to end, the commonest first, then the last of all, and then others between."""
     if by is not None:
         chosen = np.argsort(-by, kind="stable")[:EVIDENCE_AT_MOST].tolist()
     else:
         n = len(rows)
-        chosen = [*_ways(rows)[0].tolist(), *([n - 1] if n else []), *range(min(n, EVIDENCE_AT_MOST))]
+        spread = np.linspace(0, n - 1, min(n, EVIDENCE_AT_MOST)).astype(int) if n else ()
+        chosen = [*_ways(rows)[0].tolist(), *([n - 1] if n else []), *map(int, spread)]
         chosen = list(dict.fromkeys(chosen))[:EVIDENCE_AT_MOST]
     return tuple(
         Reference("row", row["request_id"].decode("ascii", "replace"), float(row["intended"]), float(row["done"]))

@@ -13,7 +13,7 @@ from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History
 from harness.units import count, duration, listed
-from harness.verdict import EVIDENCE_AT_MOST, Result, Verdict
+from harness.verdict import Result, Verdict
 
 WITNESS_REMEDY = "break it by an action of harness.chaos.actions, or by harness.faults.inject, which want a witness"
 
@@ -47,7 +47,7 @@ class Injected(Check):
         if left := self._left(history):
             reason = f"{count(len(left), 'fault')} left behind (bound 0): {listed(left)}{self._rolled_back(history)}"
             remedy = "`harness heal` undoes it; end the experiment with a rollback that does, as the action `heal`"
-            evidence = of_fault(history, self.experiment)[:EVIDENCE_AT_MOST]
+            evidence = some(of_events(self._ledgers(history)[-1:]), of_fault(history, self.experiment))
             figures = {"measured": len(left), "bound": 0, "unit": "faults"}
             return self.result(Verdict.FAIL, reason, remedy=remedy, evidence=evidence, **figures)
         if missing := [*self.troubles(history), *self._after(history)]:

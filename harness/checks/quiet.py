@@ -70,6 +70,8 @@ class Quiet(Check):
             reason = f"{listed(said)}; at most 0 unexpected alerts may fire (production time)"
             reason += timed_out(history, window)
             remedy = "mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml"
+            if not noisy.keys() <= live.keys():
+                remedy += f"; what promtool was given is in the run's folder, replay/{self.phase}/"
             evidence = self._evidence(history, window, noisy)
             return self.result(Verdict.FAIL, reason, remedy, status="NOISY", evidence=evidence, **figures)
         if not replayed:
