@@ -190,7 +190,8 @@ def outcomes(rows: np.ndarray) -> str:
 
 def _ways(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each way to end, the commonest way first, and how many ended so."""
-    _, first, many = np.unique(rows[["outcome", "status"]], return_index=True, return_counts=True)
+    way = rows["outcome"].astype(np.uint32) << 16 | rows["status"]  # one number: records of two sort far slower
+    _, first, many = np.unique(way, return_index=True, return_counts=True)
     order = np.lexsort((first, -many))
     return first[order], many[order]
 
