@@ -26,7 +26,7 @@ def failing_cases():
                 yield pytest.param(*case[1:3], id=f"{file.stem}: {case[0]}"[:80])
 
 
-@pytest.mark.parametrize(("check", "record"), failing_cases())
+@pytest.mark.parametrize(("check", "record"), [*failing_cases()])
 def test_a_failure_rests_on_records_that_are_there(check, record, tmp_path):
     result = judge_all([check], record)[0]
     assert len(result.evidence) <= EVIDENCE_AT_MOST and len({*result.evidence}) == len(result.evidence)
