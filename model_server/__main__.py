@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import structlog
 import uvicorn
@@ -69,6 +70,12 @@ class Server(uvicorn.Server):
     def _cannot_start(self, reason: str) -> None:
         structlog.get_logger().error("Service cannot start", reason=reason)
         self.exit_code, self.should_exit = 1, True
+
+    async def shutdown(self, sockets=None) -> None:
+        until = time.monotonic() + self._service.settings.stop_after_s
+        while self._service.stopping and not self.force_exit and time.monotonic() < until:  # whoever sends requests
+            await asyncio.sleep(0.05)  # may learn from readiness that they are to go elsewhere
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame) -> None:
         self._service.stopping = True

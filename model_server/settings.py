@@ -31,6 +31,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8000, "port to listen on; 0 takes a free one")
+    stop_after_s: float = _setting(0.0, "after SIGTERM it goes on answering, not ready, for so long")
     weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _setting("", "SHA-256 the weights must have; empty: the one on their model card")
     device: str = _setting("auto", "cpu, cuda, or auto: CUDA where there is some")
@@ -96,8 +97,9 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     for name in ("deadline_s", "wedged_after_s", "answer_within_s", "rate_limit"):
         if not 0 < getattr(settings, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
-    if not 0 <= settings.max_wait_ms < math.inf:
-        parser.error(f"--max-wait-ms: must be 0 or more, got {settings.max_wait_ms}")
+    for name in ("max_wait_ms", "stop_after_s"):
+        if not 0 <= getattr(settings, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')}: must be 0 or more, got {getattr(settings, name)}")
     if not 0 <= settings.port < 1 << 16:
         parser.error(f"--port: must be from 0 to 65535, got {settings.port}")
     if settings.device not in ("auto", "cpu", "cuda"):

@@ -34,6 +34,8 @@ from harness.checks.rule_data import RuleData
 from harness.checks.scrape import Scrape
 from harness.checks.slos import Slos
 from harness.checks.stalls import Stalls
+from harness.checks.starts import Starts
+from harness.checks.stops import Stops
 from harness.checks.stored import Stored
 from harness.checks.traced import Traced
 from harness.checks.watchdog import WatchdogUnbroken
@@ -55,6 +57,8 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         WatchdogUnbroken,
         ProbeDecisions,
         Clients,
+        Stops,
+        Starts,
         Injected,
         Recorded,
         Promql,
@@ -98,6 +102,7 @@ UNASKED = (
     Stored,
     Traced,
     MetricsTrue,
+    Starts,
     Scrape,
     Clocks,
     Baseline,

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationInfo, model_validator
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
+from harness.checks.evidence import some
 from harness.checks.parameters import Parameters, known
 from harness.checks.quiet import Quiet
 from harness.checks.view import NONE, TEMPLATE, View
@@ -88,7 +89,10 @@ class AlertCoverage(Check):
         elif share < self.at_least:
             verdict = Verdict.FAIL
             remedy = "mend these alerts; for UNEXERCISED ones write an experiment that expects them"
-        return self.result(verdict, reason, measured=share, bound=self.at_least, unit="share", remedy=remedy)
+        lacking = {name for name, s in found.items() if s["status"] not in ("PROVEN", "NOT-APPLICABLE")}
+        evidence = some(*(r.evidence for r in results if r.alert in lacking)) if remedy else ()
+        figures = {"measured": share, "bound": self.at_least, "unit": "share"}
+        return self.result(verdict, reason, remedy, evidence=evidence, **figures)
 
 
 def statuses(

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from harness.alert import NAME, Alert
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import Effect, needed_effect
-from harness.checks.evidence import phase, setting
+from harness.checks.evidence import of_alert, of_events, of_fault, of_notifications, phase, setting, some
 from harness.checks.parameters import AlertName, ExperimentName, Parameters
 from harness.checks.view import TEMPLATE, AlertBounds, RuleFact, View
+from harness.eventlog import Event
 from harness.history import History, Notification, Window, left_firing
 from harness.units import duration, listed
-from harness.verdict import Result, Verdict
+from harness.verdict import Reference, Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict
 PIPELINE_S = 2.0  # gate seconds after which a message that Prometheus and Alertmanager still owe does not come
@@ -119,6 +120,10 @@ class AlertDelivered(Check):
 
     def judge(self, history: History) -> Result:
         """FAIL as SILENT, MISROUTED, LATE, REJECTED, FALSE-RESOLVED or UNRESOLVED."""
+        result = self._judged(history)
+        return result if result.verdict is PASS else replace(result, evidence=self._evidence(history))
+
+    def _judged(self, history: History) -> Result:
         if self.refused:
             return self._refused()
         scale = setting(history, "time_scale")
@@ -156,6 +161,20 @@ class AlertDelivered(Check):
             reason = said + "".join(dict.fromkeys(finding.how for finding in (first, *more)))
             return self.result(worst, reason, first.remedy, status=first.status, **figures)
         return self.result(PASS, said + self._all_over(history, moments, firing), status="PROVEN", **figures)
+
+    def _evidence(self, history: History) -> tuple[Reference, ...]:
+        """What receivers got about it, where Alertmanager gave up, when it fired live, and the fault."""
+        window = history.phase(self.experiment)
+        if window is None:
+            return ()
+        about = [n for n in history.notifications if n.about(self._sent) and window.start <= n.at <= window.end]
+        about.sort(key=lambda n: (n.receiver != self.receiver, n.at))
+        given_up = [e for e in history.of("alertmanager", "not-notified", window) if self._is_of_it(e)]
+        live = of_alert(history, window, self._live)
+        return some(of_notifications(about), of_events(given_up), live, of_fault(history, self.experiment))
+
+    def _is_of_it(self, event: Event) -> bool:
+        return {"experiment": self.experiment, "receiver": self.receiver}.items() <= event.detail.items()
 
     def _late(self, history: History, moments: Effect, took_s: float) -> Iterator[_Finding]:
         """The first half: not notified in time that it fires, or so nearly that nobody can tell."""

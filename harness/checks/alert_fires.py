@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -10,13 +10,13 @@ from pydantic import Field
 from harness.alert import Alert
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
-from harness.checks.evidence import setting, timed_out
+from harness.checks.evidence import of_alert, of_fault, of_series, setting, some, timed_out
 from harness.checks.parameters import AlertName, ExperimentName, Parameters
 from harness.checks.view import View
-from harness.history import History, Replay
+from harness.history import History, Replay, Window
 from harness.parameters import Duration
 from harness.units import duration, listed
-from harness.verdict import Result, Verdict
+from harness.verdict import Reference, Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict
 
@@ -31,6 +31,7 @@ class AlertFires(Check):
     fires_within_s: float  # production seconds after the fault began
     resolves_within_s: float | None = None  # production seconds after its effect ended; None: not judged
     place: str = ""
+    reads: tuple[str, ...] = ()  # the metrics that its rule names
     kind: ClassVar[str] = "alert_fires"
 
     class Parameters(Parameters):
@@ -43,7 +44,8 @@ class AlertFires(Check):
     def from_plan(cls, parameters: Any, view: View) -> tuple[AlertFires, ...]:
         given = cls.Parameters.read(parameters, view)
         rule = view.one(given["alert"])
-        return (cls(**given | {"alert": rule.alert, "severity": rule.severity, "place": rule.place}),)
+        about = {"alert": rule.alert, "severity": rule.severity, "place": rule.place, "reads": rule.reads}
+        return (cls(**given | about),)
 
     @property
     def subject(self) -> str:
@@ -71,7 +73,10 @@ class AlertFires(Check):
 
     def judge(self, history: History) -> Result:
         """FAIL as SILENT, LATE, FALSE-RESOLVED or UNRESOLVED; INCONCLUSIVE where the record ends too early."""
-        replay = self.replay(history)
+        result = self._judged(history, self.replay(history))
+        return result if result.verdict is PASS else replace(result, evidence=self._evidence(history))
+
+    def _judged(self, history: History, replay: Replay) -> Result:
         fires = duration(self.fires_within_s)
         if replay.fired_before:
             reason = f"was already firing before the fault began, so firing within {fires} proves nothing"
@@ -122,6 +127,15 @@ class AlertFires(Check):
             return self.result(FAIL, reason, remedy, status="UNRESOLVED", **figures)
         reason = f"{said} and resolves {duration(after)} after the effect (bound {resolves})"
         return self.result(PASS, reason, status="PROVEN", **figures)
+
+    def _evidence(self, history: History) -> tuple[Reference, ...]:
+        """What its rule reads, from the fault's begin on, what it made of that live, and the fault."""
+        found, window = effect(history, self.experiment), history.phase(self.experiment)
+        if window is None:
+            return ()
+        since = window if found is None else Window(found.start, found.over or window.end)
+        read = [of_series({"__name__": name}, since) for name in self.reads]
+        return some(read, of_alert(history, window, self.alert), of_fault(history, self.experiment))
 
     def _fault_lasted(self, history: History, effect_s: float) -> float:
         """How long there was something to see for sure, in production seconds: the fault itself, not what lingers."""

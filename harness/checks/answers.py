@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.checks import samples
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, sent, unserved, waited_for
+from harness.checks.evidence import of_rows, phase, sent, unserved, waited_for
 from harness.checks.parameters import Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import EXPECTS_STATUS, History, Outcome
@@ -65,7 +65,8 @@ class Answers(Check):
                     "run the service as the scenario's docstring asks (`credentials` means nothing with authentication "
                     "off); else it accepts what it must refuse"
                 )
-            return self.result(Verdict.FAIL, "; ".join(reasons), remedy, **figures)
+            evidence = of_rows(every[unexpected | (every["outcome"] == Outcome.UNSERVED)])
+            return self.result(Verdict.FAIL, "; ".join(reasons), remedy, evidence=evidence, **figures)
         rows = sent(history, window, self.generator)
         said = f"none of {count(stating, 'request')} with an expected status got another one, bound 0"
         if not stating:
@@ -91,7 +92,8 @@ class Answers(Check):
         said = f"{share}, bound {percent(self.right_at_least)})"
         wrong, remedy = round(1 - self.right_at_least, 9), "compare the model and the images with those of a good run"
         judged = samples.claim(n - right, n, wrong, over_s, said, "", remedy)
-        return self.result(*judged, measured=right / n, bound=self.right_at_least, unit="share")
+        evidence = of_rows(labelled[labelled["expected"] != labelled["predicted"]])
+        return self.result(*judged, measured=right / n, bound=self.right_at_least, unit="share", evidence=evidence)
 
     def attributable(self, history: History) -> bool:
         """A wrong answer is one, however late the request was."""

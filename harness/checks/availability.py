@@ -11,10 +11,10 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, sent, served, target_up, unserved
+from harness.checks.evidence import of_rows, of_series, phase, sent, served, some, target_up, unserved
 from harness.checks.parameters import KeptShare, Parameters, Phase
 from harness.checks.view import STEADY
-from harness.history import History, Outcome
+from harness.history import History, Outcome, Window
 from harness.units import count, percent
 from harness.verdict import Result, Verdict
 
@@ -66,7 +66,11 @@ class Availability(Check):
             reason += f", {alone} failed while clients were answered"
         if down:
             verdict, remedy = Verdict.FAIL, remedy or "see the server's log and /metrics latency at the failed scrapes"
-        return self.result(verdict, reason, remedy, measured=1 - lost / n, bound=self.target, unit="share")
+        evidence = some(
+            of_rows(rows[~answered(rows)]), [of_series({"__name__": "up"}, Window(t, t)) for t in failed.tolist()]
+        )
+        figures = {"measured": 1 - lost / n, "bound": self.target, "unit": "share"}
+        return self.result(verdict, reason, remedy, evidence=evidence, **figures)
 
     def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than may be, beyond chance."""

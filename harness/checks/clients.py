@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from typing import ClassVar, NamedTuple
@@ -14,7 +14,7 @@ from harness import stats
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import needed_effect
-from harness.checks.evidence import phase, sent, unserved
+from harness.checks.evidence import of_fault, of_rows, phase, sent, some, unserved
 from harness.checks.parameters import ExperimentName, Parameters
 from harness.history import History, Outcome
 from harness.parameters import Duration, Share
@@ -51,6 +51,14 @@ class Clients(Check):
 
     def judge(self, history: History) -> Result:
         """FAIL on too many errors or a late recovery; INCONCLUSIVE on too few requests or too early an end."""
+        result = self._judged(history)
+        if result.verdict is Verdict.PASS:
+            return result
+        rows = sent(history, phase(history, self.experiment), self.generator)
+        failed = rows[rows["outcome"] != Outcome.OK]
+        return replace(result, evidence=some(of_rows(failed), of_fault(history, self.experiment)))
+
+    def _judged(self, history: History) -> Result:
         window = phase(history, self.experiment)
         rows = sent(history, window, self.generator)
         fewest = stats.needed(max(self.errors_at_most, 0.01)) or 1

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from harness.checks.check import Check, Execution, NoEvidence
+from harness.checks.evidence import of_events
 from harness.checks.parameters import Parameters
 from harness.history import History
 from harness.masking import hidden_arguments
@@ -65,4 +66,5 @@ class Command(Check):
         reason = f"exit code {code} after {took}, bound 0" + (f": {lines[-1]}" if lines else "")
         verdict = {0: Verdict.PASS, UNCLEAR: Verdict.INCONCLUSIVE}.get(code, Verdict.FAIL)
         remedy = "" if verdict is Verdict.PASS else f"see its output: {ran[-1].detail.get('log') or 'it wrote none'}"
-        return self.result(verdict, reason, measured=code, bound=0, remedy=remedy)
+        evidence = of_events(ran[-1:]) if remedy else ()
+        return self.result(verdict, reason, measured=code, bound=0, remedy=remedy, evidence=evidence)

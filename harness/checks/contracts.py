@@ -11,11 +11,12 @@ from harness.checks.check import Check, Group
 from harness.checks.clients import Clients
 from harness.checks.parameters import ExperimentName, Parameters
 from harness.checks.probe_decisions import ProbeDecisions
+from harness.checks.stops import Stops
 from harness.checks.view import Contract, View, promised
 
 
 class Contracts(Group):
-    """Both proofs of each alert, the probes' decisions and the clients' errors that the contracts expect."""
+    """Both proofs of each alert, the probes' decisions, the stops and the clients' errors that the contracts expect."""
 
     kind: ClassVar[str] = "contracts"
 
@@ -34,10 +35,11 @@ class Contracts(Group):
 def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
     for want in contract.alerts:
         rule = promised(want, view.rules)
-        yield AlertFires(
-            experiment, rule.alert, want.severity, want.fires_within, want.resolves_within, place=rule.place
-        )
+        within = (want.fires_within, want.resolves_within)
+        yield AlertFires(experiment, rule.alert, want.severity, *within, place=rule.place, reads=rule.reads)
         yield AlertDelivered.promised(experiment, rule, want.severity, want.receiver, want, want.proof, view)
     for component, want in contract.probes.items():
         yield ProbeDecisions(experiment, component, want.restart, want.readiness, want.at_most)
+    for component, want in contract.stops.items():
+        yield Stops(experiment, component, want.exits_within, want.exit_codes, want.readiness_first, want.lost_at_most)
     yield Clients(experiment, contract.clients.errors_at_most, contract.clients.recovered_within)

@@ -11,7 +11,7 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import by_the_service
 from harness.checks.check import Check
-from harness.checks.evidence import phase, sent, unserved
+from harness.checks.evidence import of_rows, outcomes, phase, sent, unserved
 from harness.checks.parameters import LostShare, Parameters, Phase
 from harness.checks.view import STEADY
 from harness.history import History, Outcome
@@ -48,11 +48,12 @@ class ErrorRatio(Check):
         rows = sent(history, window, self.generator)
         n, errors = len(rows), int(np.count_nonzero(failed(rows)))
         reason = f"{percent(errors / n)} of {n:,} requests failed, bound {percent(self.target)}"
-        which, remedy = f" ({_outcomes(rows[failed(rows)])})", "see the server's ERROR lines of this window"
+        which, remedy = f" ({outcomes(rows[failed(rows)])})", "see the server's ERROR lines of this window"
         if why := unserved(history, window, self.generator, rows):
             which, remedy = f"{which}; {why}", "see what stands before the service, or took its place: a login, a proxy"
         judged = samples.claim(errors, n, self.target, window.length, reason, which, remedy)
-        return self.result(*judged, measured=errors / n, bound=self.target, unit="share")
+        evidence = of_rows(rows[failed(rows)])
+        return self.result(*judged, measured=errors / n, bound=self.target, unit="share", evidence=evidence)
 
     def attributable(self, history: History) -> bool:
         """Whether what the service itself did is more than the target, beyond chance."""
@@ -66,12 +67,3 @@ def failed(rows: np.ndarray) -> np.ndarray:
     whole = np.isin(rows["outcome"], (Outcome.OK, Outcome.REFUSED_BY_SERVICE))
     refused = (rows["outcome"] == Outcome.REFUSED_BY_SERVICE) & (rows["expected"] >= 0)
     return ~whole | (rows["status"] >= 500) | refused
-
-
-def _outcomes(rows: np.ndarray) -> str:
-    """The commonest ways they ended: "12 status 503, 3 timeout"."""
-    names = [
-        f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
-        for o, s in zip(rows["outcome"].tolist(), rows["status"].tolist(), strict=True)
-    ]
-    return ", ".join(f"{names.count(name):,} {name}" for name in sorted(set(names), key=names.count, reverse=True)[:3])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness.alert import Alert
 from harness.checks.check import NoEvidence
-from harness.history import WHOLE, History, Outcome, Window
+from harness.eventlog import Event
+from harness.history import WHOLE, History, Notification, Outcome, ProbeAnswer, Window
 from harness.stats import nearest_rank
 from harness.units import count, duration, listed, percent
+from harness.verdict import EVIDENCE_AT_MOST, Reference
 
 UNSENT_AT_MOST = NOT_READ_AT_MOST = 0.001
 PRODUCTION_TIMEOUT_S = 10.0  # Prometheus' default for a scrape, where its interval is no shorter
@@ -189,6 +194,94 @@ def unserved(history: History, window: Window, generator: str, rows: np.ndarray,
     of = count(int(np.count_nonzero(np.isin(rows["outcome"], (*WHOLE, Outcome.UNSERVED)))), "answer")
     how = [f"{np.count_nonzero(which):,} of {of} {kind}" for which, kind in kinds if which.any()]
     return listed(how) + bound + _first(history, window, generator)
+
+
+def outcomes(rows: np.ndarray) -> str:
+    """The commonest ways in which requests ended: "12 status 503, 3 timeout"."""
+    firsts, many = _ways(rows)
+    said: dict[str, int] = {}
+    for (o, s), n in zip(rows[["outcome", "status"]][firsts].tolist(), many.tolist(), strict=True):
+        way = f"status {s}" if s >= 300 or o == Outcome.UNEXPECTED_STATUS else Outcome(o).name.lower().replace("_", " ")
+        said[way] = said.get(way, 0) + n
+    return ", ".join(f"{said[way]:,} {way}" for way in sorted(said, key=said.get, reverse=True)[:3])
+
+
+def _ways(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each way to end, the commonest way first, and how many ended so."""
+    way = rows["outcome"].astype(np.uint32) << 16 | rows["status"]  # one number: records of two sort far slower
+    _, first, many = np.unique(way, return_index=True, return_counts=True)
+    order = np.lexsort((first, -many))
+    return first[order], many[order]
+
+
+def of_rows(rows: np.ndarray, by: np.ndarray | None = None) -> tuple[Reference, ...]:
+    """References to some of these rows, which are in order of time: those with the highest `by`, or, without it, the
+    first of each way to end, the commonest first, then the last of all, and then others between."""
+    if by is not None:
+        chosen = np.argsort(-by, kind="stable")[:EVIDENCE_AT_MOST].tolist()
+    else:
+        n = len(rows)
+        spread = np.linspace(0, n - 1, min(n, EVIDENCE_AT_MOST)).astype(int) if n else ()
+        chosen = [*_ways(rows)[0].tolist(), *([n - 1] if n else []), *map(int, spread)]
+        chosen = list(dict.fromkeys(chosen))[:EVIDENCE_AT_MOST]
+    return tuple(
+        Reference("row", row["request_id"].decode("ascii", "replace"), float(row["intended"]), float(row["done"]))
+        for row in rows[chosen]
+    )
+
+
+def of_series(labels: Mapping[str, str], window: Window) -> Reference:
+    """The samples of one series, or of all that have these labels, in a window."""
+    return Reference("sample", series_name(labels), window.start, window.end)
+
+
+def of_alert(history: History, window: Window, alert: Alert | str | None = None) -> tuple[Reference, ...]:
+    """When an alert was pending or firing in a window, by its ALERTS series; all alerts where none is named."""
+    return tuple(
+        of_series({"__name__": "ALERTS", **labels}, span)
+        for state in ("firing", "pending")
+        for labels, span in history.alert_spans(alert, state)
+        if span.start <= window.end and span.end >= window.start
+    )
+
+
+def of_fault(history: History, experiment: str) -> tuple[Reference, ...]:
+    """What is recorded of an experiment's faults: how each began, was seen and ended."""
+    window = history.phase(experiment)
+    mine = [e for e in history.of("fault", within=window) if e.detail.get("experiment") == experiment]
+    return of_events(mine)
+
+
+def series_name(labels: Mapping[str, str]) -> str:
+    """A series as PromQL writes it."""
+    pairs = ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in labels.items() if k != "__name__")
+    return f"{labels.get('__name__', '')}{{{pairs}}}"
+
+
+def of_notifications(messages: Iterable[Notification]) -> tuple[Reference, ...]:
+    """Messages to receivers."""
+    return tuple(Reference("notification", n.receiver, n.at, n.at) for n in messages)
+
+
+def of_events(events: Iterable[Event]) -> tuple[Reference, ...]:
+    """Events of the run."""
+    return tuple(Reference("event", f"{e.source} {e.name}", e.at, e.at) for e in events)
+
+
+def of_probes(answers: Iterable[ProbeAnswer]) -> tuple[Reference, ...]:
+    """Answers to probes."""
+    return tuple(Reference("probe", f"{p.component} {p.probe}", p.at, p.at) for p in answers)
+
+
+def some(*kinds: Sequence[Reference]) -> tuple[Reference, ...]:
+    """As many as a result may have: the most telling of each kind, where there is no room for all."""
+    kinds = tuple(kind for kind in kinds if kind)
+    least = EVIDENCE_AT_MOST // max(1, len(kinds))
+    kept = [list(dict.fromkeys(kind))[:least] for kind in kinds]
+    for mine, kind in zip(kept, kinds, strict=True):
+        room = EVIDENCE_AT_MOST - sum(map(len, kept))
+        mine += [one for one in dict.fromkeys(kind) if one not in mine][: max(0, room)]
+    return tuple(dict.fromkeys(one for mine in kept for one in mine))[:EVIDENCE_AT_MOST]
 
 
 def _first(history: History, window: Window, generator: str) -> str:

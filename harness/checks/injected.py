@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.checks.check import Check, NoEvidence
+from harness.checks.check import Check
+from harness.checks.evidence import of_events, of_fault, some
 from harness.checks.parameters import ExperimentName, Parameters
 from harness.checks.view import View
 from harness.eventlog import Event
@@ -46,10 +47,15 @@ class Injected(Check):
         if left := self._left(history):
             reason = f"{count(len(left), 'fault')} left behind (bound 0): {listed(left)}{self._rolled_back(history)}"
             remedy = "`harness heal` undoes it; end the experiment with a rollback that does, as the action `heal`"
-            return self.result(Verdict.FAIL, reason, measured=len(left), bound=0, unit="faults", remedy=remedy)
+            evidence = some(of_events(self._ledgers(history)[-1:]), of_fault(history, self.experiment))
+            figures = {"measured": len(left), "bound": 0, "unit": "faults"}
+            return self.result(Verdict.FAIL, reason, remedy=remedy, evidence=evidence, **figures)
         if missing := [*self.troubles(history), *self._after(history)]:
             remedy = f"see journals/{self.experiment}.json and its log"
-            raise NoEvidence("; ".join(missing), WITNESS_REMEDY if self._foreign(history) else remedy)
+            steps = [e for e in history.of("chaos") if self._is_mine(history, e) and e.outcome != "ok"]
+            evidence = some(of_fault(history, self.experiment), of_events(steps))
+            remedy = WITNESS_REMEDY if self._foreign(history) else remedy
+            return self.result(Verdict.INCONCLUSIVE, "; ".join(missing), remedy, evidence=evidence)
         journal, faults = history.journals[self.experiment], self._edges(history, "start")
         sham = sum(bool(e.detail.get("sham")) for e in faults)
         proof = f"{count(len(faults) - sham, 'fault')} witnessed" + (f" and {sham} sham" if sham else "")

@@ -14,7 +14,7 @@ from harness import stats
 from harness.checks import samples
 from harness.checks.attribution import at_least_ms
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, sent, served
+from harness.checks.evidence import of_rows, phase, sent, served
 from harness.checks.parameters import Milliseconds, Parameters, Percentile, Phase
 from harness.checks.view import STEADY, View
 from harness.history import SLOW_CLIENT, History, Outcome
@@ -120,7 +120,8 @@ class Latency(Check):
             reason += f"; from the sending {duration(sending / 1000)}"
         if slow_clients:
             reason += f"; {count(slow_clients, 'request')} of slow clients left out"
-        return self.result(verdict, reason, remedy, measured=seen, bound=self.under_ms, unit="ms")
+        evidence = of_rows(rows, took) if verdict is Verdict.FAIL else ()
+        return self.result(verdict, reason, remedy, measured=seen, bound=self.under_ms, unit="ms", evidence=evidence)
 
     def _rows(self, history: History) -> tuple[np.ndarray, int]:
         """The rows that are judged, and how many were left out because their clients were slow by themselves."""

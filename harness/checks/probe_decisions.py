@@ -9,12 +9,14 @@ from pydantic import Field
 
 from harness.checks.check import Check, NoEvidence
 from harness.checks.effect import effect
-from harness.checks.evidence import phase
+from harness.checks.evidence import of_events, of_fault, of_probes, phase, some
 from harness.checks.parameters import ExperimentName, Parameters
 from harness.eventlog import Event
 from harness.history import History, ProbeAnswer, Window
 from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
+
+LATEST = 3  # answers of readiness that are shown where none decided anything
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class ProbeDecisions(Check):
         figures = {"measured": len(restarts), "bound": bound, "unit": "restarts"}
         if wrong:
             remedy = "see probes.jsonl for the raw answers; replay them with other periods and thresholds"
-            return self.result(Verdict.FAIL, "; ".join(wrong), remedy=remedy, **figures)
+            asked = [p for p in probes if p.probe == "readiness" and p.at <= window.end]
+            deciding = _deciding(answers) or asked[-LATEST:]
+            evidence = some(of_events(restarts), of_probes(deciding), of_fault(history, self.experiment))
+            return self.result(Verdict.FAIL, "; ".join(wrong), remedy=remedy, evidence=evidence, **figures)
         if not any(p.decision in ("ready", "unready") for p in probes if p.at <= window.end):
             raise NoEvidence("no readiness decision is recorded", "does the service have a readiness probe?")
         did = f"{count(len(restarts), 'restart')} (bound {bound})" + (f" by {self.restart}" if restarts else "")
@@ -96,6 +101,11 @@ class ProbeDecisions(Check):
             ago = duration(window.end - changes[-1][0])
             wrong.append(f"still not ready at the end, {ago} after it was {changes[-1][1]}; ready expected")
         return wrong
+
+
+def _deciding(answers: list[ProbeAnswer]) -> list[ProbeAnswer]:
+    """The answers that decided something, then those that failed."""
+    return [p for p in answers if p.decision] + [p for p in answers if not p.decision and not p.ok]
 
 
 def _began(history: History, experiment: str, window: Window) -> float:

@@ -10,9 +10,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.checks.check import Check, NoEvidence, Query
-from harness.checks.evidence import phase
+from harness.checks.evidence import of_events, phase
 from harness.checks.parameters import Parameters, Phase
 from harness.checks.view import STEADY, View
+from harness.eventlog import Event
 from harness.history import History
 from harness.verdict import Result, Verdict
 
@@ -86,17 +87,13 @@ class Promql(Check):
                     why = f"the query gave {value} at the end of {self.phase}" + _of(labels)
                     raise NoEvidence(f"{why}, which keeps any such bound", "does it divide by zero?")
             return self.result(Verdict.PASS, reason, **figures)
-        return self.result(Verdict.FAIL, reason, remedy="see the query over this phase in the snapshot", **figures)
+        remedy = "see the query over this phase in the snapshot"
+        evidence = of_events(self._answers(history)[-1:])
+        return self.result(Verdict.FAIL, reason, remedy, evidence=evidence, **figures)
 
     def _values(self, history: History) -> list[tuple[Mapping[str, str], float]]:
         """The labels and the value of each series of the stored answer."""
-        window = phase(history, self.phase)
-        asked = (self.query, self.phase)
-        answers = [
-            e.detail
-            for e in history.of("run", "query")
-            if (e.detail.get("query"), e.detail.get("phase")) == asked and e.at >= window.start
-        ]
+        answers = [e.detail for e in self._answers(history)]
         if not answers:
             raise NoEvidence(f"no answer of Prometheus to the query is stored for {self.phase}", "run the gate again")
         if problem := answers[-1].get("error"):
@@ -110,6 +107,15 @@ class Promql(Check):
                 why = f"the query gave NaN at the end of {self.phase}" + _of(labels)
                 raise NoEvidence(why, "does it divide by zero, or look back over too short a time?")
         return values
+
+    def _answers(self, history: History) -> list[Event]:
+        """The stored answers to the query, the last time the phase took place."""
+        window, asked = phase(history, self.phase), (self.query, self.phase)
+        return [
+            e
+            for e in history.of("run", "query")
+            if (e.detail.get("query"), e.detail.get("phase")) == asked and e.at >= window.start
+        ]
 
 
 def _of(labels: Mapping[str, str]) -> str:

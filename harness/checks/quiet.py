@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from harness.alert import NAME, Alert
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase, timed_out
+from harness.checks.evidence import of_notifications, of_series, phase, some, timed_out
 from harness.checks.parameters import AlertName, Parameters, Phase
 from harness.checks.view import STEADY, View, promised
 from harness.history import History, Window
 from harness.units import count, duration, listed
-from harness.verdict import Result, Verdict
+from harness.verdict import Reference, Result, Verdict
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ class Quiet(Check):
             reason = f"{listed(said)}; at most 0 unexpected alerts may fire (production time)"
             reason += timed_out(history, window)
             remedy = "mend the rule, or allow the alert by may_fire: an experiment's, or load.may_fire in gate.yaml"
-            return self.result(Verdict.FAIL, reason, remedy, status="NOISY", **figures)
+            if not noisy.keys() <= live.keys():
+                remedy += f"; what promtool was given is in the run's folder, replay/{self.phase}/"
+            evidence = self._evidence(history, window, noisy)
+            return self.result(Verdict.FAIL, reason, remedy, status="NOISY", evidence=evidence, **figures)
         if not replayed:
             why = f"no replay of the production rules on the record of {self.phase}"
             raise NoEvidence(why, "see the run's log for why")
@@ -110,6 +113,17 @@ class Quiet(Check):
                 seen = min(span.end, window.end) - max(span.start, window.start)
                 found[key] = found.get(key, 0.0) + seen * history.setting("time_scale", 1.0)
         return found
+
+    def _evidence(self, history: History, window: Window, noisy: Mapping[str, float]) -> tuple[Reference, ...]:
+        """When those alerts fired live, and who was notified of it."""
+        spans = [
+            of_series({"__name__": "ALERTS", **labels}, span)
+            for labels, span in history.alert_spans()
+            if self._key(labels) in noisy and self._overlaps(span, window)
+        ]
+        names = {key.partition("{")[0] for key in noisy}
+        messages = [n for n in history.notifications if names & {*n.alerts} and window.start <= n.at <= window.end]
+        return some(spans, of_notifications(messages))
 
     def _key(self, labels: Mapping[str, str]) -> str:
         """The alert that one with these labels belongs to, as `str` gives it; one that is expected, where it may be of

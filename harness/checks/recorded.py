@@ -10,13 +10,13 @@ import numpy as np
 
 from harness.checks import saturation
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import UNSENT_REMEDY, lags_ms, phase, setting, stolen
+from harness.checks.evidence import UNSENT_REMEDY, lags_ms, of_events, of_rows, of_series, phase, setting, some, stolen
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
 from harness.stats import nearest_rank
 from harness.units import count, duration, percent
-from harness.verdict import Result, Verdict
+from harness.verdict import Reference, Result, Verdict
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Recorded(Check):
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         again = _repeated(history)
         if wrong:
-            return self.result(Verdict.INCONCLUSIVE, "; ".join([*wrong, *again]), UNSENT_REMEDY, **figures)
+            evidence = self._evidence(history, windows, gaps, 3 * scrape_s)
+            reason = "; ".join([*wrong, *again])
+            return self.result(Verdict.INCONCLUSIVE, reason, UNSENT_REMEDY, evidence=evidence, **figures)
         rows = sum(len(_rows(history, g, since)) for g in self.generators)
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
@@ -90,6 +92,19 @@ class Recorded(Check):
             f"(bound {duration(3 * scrape_s)})"
         )
         return self.result(Verdict.PASS, "; ".join([reason, *again]), **figures)
+
+    def _evidence(
+        self, history: History, windows: Mapping[str, Window], gaps: Mapping[str, float], bound_s: float
+    ) -> tuple[Reference, ...]:
+        """The generators' accounts, what was not sent or sent latest, the scrapes of phases with a gap, and what ended
+        by itself."""
+        rows = np.concatenate([history.requests(w, g) for w in windows.values() for g in self.generators])
+        late = np.where(np.isnan(rows["sent"]), np.inf, rows["sent"] - rows["intended"])
+        kept = ~np.isnan(rows["sent"]) | (rows["outcome"] == Outcome.UNSENT)  # what found no connection is not late
+        accounts = [e for e in history.of("load") if e.detail.get("generator") in self.generators]
+        exited = [e for w in windows.values() for e in history.of("stack", "exited", w)]
+        scrapes = [of_series({"__name__": "up"}, windows[name]) for name, gap in gaps.items() if gap > bound_s]
+        return some(of_events(accounts), scrapes, of_events(exited), of_rows(rows[kept], late[kept]))
 
     def doubts(self, history: History, phase: str, generator: str) -> list[str]:
         """What speaks against the rows of a generator in a phase: its processor, its stalls, its lag, its rate."""

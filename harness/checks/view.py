@@ -65,6 +65,15 @@ class ProbeExpectation(Strict):
     at_most: int = Field(1, ge=1)  # restarts, where one is expected
 
 
+class StopExpectation(Strict):
+    """What a component does that is asked to end by the fault `stop`; gate time."""
+
+    exits_within: Duration | None = None  # by itself; None: within terminationGracePeriodSeconds
+    exit_codes: tuple[int, ...] = (0,)  # 143 where it raises SIGTERM again once it has drained
+    readiness_first: bool = True  # its readiness probe is answered no before it refuses connections
+    lost_at_most: int = Field(0, ge=0)  # of the requests that came while it was in traffic
+
+
 class ClientExpectation(Strict):
     """What the clients may see; gate time."""
 
@@ -79,6 +88,7 @@ class Contract(Strict):
     may_fire: tuple[str, ...] = ()
     probes: dict[str, ProbeExpectation] = Field(min_length=1)
     clients: ClientExpectation
+    stops: dict[str, StopExpectation] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ class RuleFact:
     place: str
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
+    reads: tuple[str, ...] = ()  # the metrics that its expression names
 
 
 def severity_of(labels: Mapping[str, str]) -> str:
@@ -182,6 +193,21 @@ class Way:
 
 
 @dataclass(frozen=True)
+class StartBudget:
+    """Which probe ends a component that has not started, and for how long it lets it; seconds, as in Kubernetes."""
+
+    probe: Literal["startup", "liveness"]
+    delay_s: float
+    period_s: float
+    failures: int
+
+    @property
+    def seconds(self) -> float:
+        """initialDelaySeconds + periodSeconds * failureThreshold."""
+        return self.delay_s + self.period_s * self.failures
+
+
+@dataclass(frozen=True)
 class View:
     """The plan as the checks see it. Seconds and shares; production time unless a name says otherwise."""
 
@@ -197,6 +223,8 @@ class View:
     ways: tuple[tuple[Alert, str, tuple[Way, ...]], ...] = ()  # of each alert, by its severity
     integrations: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()  # receiver -> (name, sends resolutions)
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
+    starting: StartBudget | None = None  # None: no probe ends what has not started
+    replicas: tuple[str, ...] = ("server",)  # the components that have probes
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
     severities: tuple[tuple[str, tuple[str, ...]], ...] = ()  # severity -> receivers that its alerts may reach
     misrouted: tuple[Finding, ...] = ()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.checks.check import Check, NoEvidence
-from harness.checks.evidence import phase
+from harness.checks.evidence import of_alert, phase
 from harness.checks.view import View
 from harness.history import History, Window
 from harness.units import duration
-from harness.verdict import Result, Verdict
+from harness.verdict import EVIDENCE_AT_MOST, Result, Verdict
 
 WATCHDOG = "Watchdog"  # what the alert that always fires is mostly called
 
@@ -51,7 +51,9 @@ class WatchdogUnbroken(Check):
         figures = {"measured": hole, "bound": bound, "unit": "s"}
         if hole > bound:
             reason = f"{self.alert} paused for {duration(hole)} of {duration(length)}, bound {duration(bound)}"
-            return self.result(Verdict.FAIL, reason, remedy="see Prometheus' log of that moment", **figures)
+            evidence = of_alert(history, Window(windows[0].start, windows[-1].end), self.alert)[:EVIDENCE_AT_MOST]
+            remedy = "see Prometheus' log of that moment"
+            return self.result(Verdict.FAIL, reason, remedy, evidence=evidence, **figures)
         reason = f"{self.alert} fired unbroken for {duration(length)}, longest pause {duration(hole)}"
         return self.result(Verdict.PASS, f"{reason} (bound {duration(bound)})", **figures)
 

@@ -8,5 +8,6 @@ FAULTS: dict[str, type[Fault]] = {
     "kill": resolve_name("harness.faults.kill:Kill"),
     "pause": resolve_name("harness.faults.pause:Pause"),
     "sham": resolve_name("harness.faults.sham:Sham"),
+    "stop": resolve_name("harness.faults.stop:Stop"),
     "surge": resolve_name("harness.faults.surge:Surge"),
 }

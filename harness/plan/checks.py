@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.checks import CHECKS, UNASKED, Check
 from harness.checks.check import Query
-from harness.checks.view import STEADY, View
+from harness.checks.view import STEADY, StartBudget, View
 from harness.plan.experiments import Experiment, file_of
 from harness.plan.gatefile import GateFile
 from harness.plan.static import static
@@ -18,6 +18,7 @@ from harness.plan.watched import Watched
 from harness.plan.ways import ways
 from harness.plan.yamlfile import YamlFile, complaints
 from harness.rules.expression import parse
+from harness.stack.spec import Probes
 from harness.units import nearest
 
 
@@ -37,6 +38,8 @@ def view(
             **static(watched),
             "accuracy": watched.accuracy,
             "scrape_timeout_s": watched.service.monitoring.scrape_timeout_s,
+            "starting": _starting(watched.service.probes),
+            "replicas": watched.service.replica_names,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }
     return View(
@@ -50,6 +53,15 @@ def view(
         rate_within=gate.generator.rate_within,
         **about,
     )
+
+
+def _starting(probes: Probes) -> StartBudget | None:
+    """By which probe a component that does not start is ended: liveness, where there is none for startup."""
+    probe = probes.startup or probes.liveness
+    if probe is None:
+        return None
+    which = "startup" if probes.startup else "liveness"
+    return StartBudget(which, probe.initialDelaySeconds, probe.periodSeconds, probe.failureThreshold)
 
 
 def planned(gate: GateFile, file: YamlFile, seen: View, whole: bool, problems: list[str]) -> tuple[Check, ...]:

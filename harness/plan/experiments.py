@@ -135,6 +135,10 @@ def read_experiment(
         if probed and component not in probed:
             place, known = file.place((*here, "probes", component)), nearest(component, list(probed))
             problems.append(f"{place}: probes: no component with probes is called {component}; {known}")
+    for component in contract.stops:
+        if probed and component not in probed:
+            place, known = file.place((*here, "stops", component)), nearest(component, list(probed))
+            problems.append(f"{place}: stops: no component with probes is called {component}; {known}")
     if missing := [component for component in probed if component not in contract.probes]:
         say = "say restart: never, readiness: any of one that may do as it likes"
         problems.append(f"{file.place((*here, 'probes'))}: probes: says nothing of {listed(missing)}; {say}")

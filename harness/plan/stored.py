@@ -46,7 +46,8 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
     facts: list[RuleFact] = []
     for i, fact in enumerate(file.data["rules"]):
         try:
-            facts.append(RuleFact(**{"place": "", **fact, "alert": _alert(fact["alert"])}))
+            as_stored = {"alert": _alert(fact["alert"]), "reads": tuple(fact.get("reads", ()))}
+            facts.append(RuleFact(**{"place": "", **fact, **as_stored}))
         except (KeyError, TypeError) as error:
             problems.append(f"{file.place(('rules', i))}: rules[{i}]: this harness cannot judge by it: {error}")
     if problems:

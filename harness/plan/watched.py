@@ -17,7 +17,7 @@ from harness.plan.components import mistakes
 from harness.plan.patterns import distinct, matching
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
-from harness.rules.expression import always_fires
+from harness.rules.expression import ANY, always_fires, metrics_used
 from harness.rules.rulefile import AlertRule, RecordingRule, load, recordings
 from harness.stack.routing import Routing
 from harness.stack.routing import read as read_routing
@@ -88,7 +88,8 @@ def _rules(
 
 def _fact(rule: AlertRule) -> RuleFact:
     always = rule.name == WATCHDOG or always_fires(rule.expr)
-    return RuleFact(rule.alert, severity_of(rule.labels), f"{rule.file}:{rule.line}", always=always)
+    reads = tuple(sorted(metrics_used(rule.expr) - {ANY}))
+    return RuleFact(rule.alert, severity_of(rule.labels), f"{rule.file}:{rule.line}", always=always, reads=reads)
 
 
 def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:

@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
+from harness.errors import EvidenceError
+from harness.recordfile import document as read_document
 from harness.report.summary import Summary, utc
-from harness.verdict import Result
+from harness.verdict import EVIDENCE_AT_MOST, Kind, Reference, Result, Verdict
 
 # 2 had neither evidence nor remarks; 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names
 # for keys of alerts.
@@ -22,6 +24,20 @@ def write(summary: Summary, out: TextIO) -> None:
     """Write one JSON object. A figure that is not finite (no answer ever came) is null."""
     json.dump(_finite(document(summary)), out, indent=1, ensure_ascii=False, allow_nan=False)
     out.write("\n")
+
+
+def read(path: Path) -> tuple[tuple[Result, ...], int]:
+    """The results of such a file, with what is said of each and what it rests on, and the file's version. Raises
+    EvidenceError."""
+    stored = read_document(path, Mapping[str, Any])
+    version = stored.get("schema")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise EvidenceError(f"{path}: is of version {version!r}; this harness reads versions 1 to {VERSION}")
+    try:
+        return tuple(map(_as_result, stored["results"])), version
+    except (AttributeError, KeyError, TypeError, ValueError):
+        why = "does not hold what the harness writes there; `harness check` writes it again"
+        raise EvidenceError(f"{path}: {why}") from None
 
 
 def document(summary: Summary) -> dict[str, Any]:
@@ -47,6 +63,23 @@ def document(summary: Summary) -> dict[str, Any]:
 def _result(result: Result) -> dict[str, Any]:
     said = {name: getattr(result, name) for name in RESULT}
     return said | {"verdict": result.verdict.name, "evidence": [one._asdict() for one in result.evidence]}
+
+
+def _as_result(entry: Mapping[str, Any]) -> Result:
+    """The inverse, but for the figures. Raises KeyError, TypeError or ValueError."""
+    said = {name: entry.get(name, "") for name in ("check", "subject", "reason", "status", "place", "remedy")}
+    evidence = tuple(map(_as_reference, entry.get("evidence", ())))[:EVIDENCE_AT_MOST]
+    if {*map(type, said.values())} != {str}:
+        raise TypeError
+    return Result(**said, verdict=Verdict[entry["verdict"]], evidence=evidence)
+
+
+def _as_reference(entry: Mapping[str, Any]) -> Reference:
+    at, until = (math.nan if entry[name] is None else entry[name] for name in ("at", "until"))
+    numbers = {type(at), type(until)} <= {int, float}
+    if entry["kind"] not in get_args(Kind) or type(entry["key"]) is not str or not numbers:
+        raise ValueError
+    return Reference(entry["kind"], entry["key"], float(at), float(until))
 
 
 def _finite(value: Any) -> Any:

@@ -51,6 +51,11 @@ class Summary:
         """The results with one verdict, causes first."""
         return [r for r in self.ordered if r.verdict is verdict]
 
+    @property
+    def failing(self) -> list[Result]:
+        """What did not pass, the worst first, in the order of the report: `harness why` counts from 1."""
+        return [*self.of(Verdict.FAIL), *self.of(Verdict.INCONCLUSIVE)]
+
 
 def utc(at: float) -> str:
     """A moment as RFC 3339 in UTC, to the millisecond."""

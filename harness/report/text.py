@@ -20,9 +20,8 @@ def write(summary: Summary, out: TextIO, color: bool = False) -> None:
     verdict = summary.verdict.name
     out.write(_marked(verdict, summary.verdict, _wrapped(_headline(summary), 6, f"{verdict}  "), color))
     column = 10 + min(max((len(printable(r.subject)) for r in summary.results), default=0), SUBJECT_AT_MOST)
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        for result in summary.of(verdict):
-            out.write("\n" + _entry(result, column, color) + _advice(result, column))
+    for number, result in enumerate(summary.failing, 1):
+        out.write("\n" + _entry(result, column, color) + _advice(result, column) + _why(summary, number, column))
     out.write("\n" if summary.of(Verdict.PASS) else "")
     for result in summary.of(Verdict.PASS):
         out.write(_entry(result, column, color))
@@ -49,6 +48,13 @@ def _advice(result: Result, column: int) -> str:
     """What to do next, and where."""
     text = _wrapped(result.remedy, column + 2, " " * column + "→ ") if result.remedy else ""
     return text + (_wrapped(result.place, column, " " * column) if result.place else "")
+
+
+def _why(summary: Summary, number: int, column: int) -> str:
+    """How to ask for the records that a result rests on, where there are any."""
+    if not summary.folder or not summary.failing[number - 1].evidence:
+        return ""
+    return f"{' ' * column}why: harness why {printable(summary.folder)} {number}\n"
 
 
 def _wrapped(text: str, hang: int, before: str = "") -> str:

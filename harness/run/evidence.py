@@ -121,9 +121,7 @@ def judge(run: Path) -> Judged:
 
     A run that did not end gets no verdict: it was cut off, which is not the service's doing.
     """
-    if not any(os.path.lexists(run / name) for name in (SEAL, "events.jsonl", "plan.yaml", "environment.json")):
-        raise UsageError(f"{run}: not a run's folder; `ls runs/` shows the stored runs")
-    sealed = _sealed(run)
+    sealed = verified(run)
     try:
         history = History.read(run)
         if not sealed and any(e.detail.get("sealed") for e in history.of("run", "ended")):
@@ -150,9 +148,11 @@ def judge(run: Path) -> Judged:
         raise EvidenceError(f"{run}: holds what no run writes: {type(error).__name__}: {error}") from error
 
 
-def _sealed(run: Path) -> bool:
-    """Whether all is as it was sealed; False without a seal. Raises EvidenceError, which names what was changed and,
-    where that shows, the line."""
+def verified(run: Path) -> bool:
+    """Whether all is as it was sealed; False without a seal. Raises UsageError if the folder is no run's, and
+    EvidenceError, which names what was changed and, where that shows, the line."""
+    if not any(os.path.lexists(run / name) for name in (SEAL, "events.jsonl", "plan.yaml", "environment.json")):
+        raise UsageError(f"{run}: not a run's folder; `ls runs/` shows the stored runs")
     if not (run / SEAL).exists():
         return False
     if changes := broken(run):

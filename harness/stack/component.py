@@ -12,6 +12,12 @@ from pathlib import Path
 from harness.stack.process import NOBODY, Child, Pid, end_members, members, origin, started_ticks
 
 
+def stop_notice(run: Path, name: str) -> Path:
+    """The file that is there while a component has been asked to end for good: the kubelet then asks no liveness or
+    startup probe. It goes when the component is started again."""
+    return run / "requests" / f"stopping-{name}"
+
+
 class Component:
     """A named process. Each start is a new generation; the process id is on file in `pids/NAME` of the run.
 
@@ -33,6 +39,7 @@ class Component:
     def start(self) -> None:
         """Start the next generation. Raises StackError."""
         with self.lock:
+            stop_notice(self._run, self.name).unlink(missing_ok=True)
             self.child = self._spawn()
             self.generation += 1
             self.since = time.monotonic()
@@ -46,6 +53,11 @@ class Component:
 
     def alive(self) -> bool:
         return self.child is not None and self.child.alive()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has been asked to end (`stop_notice`)."""
+        return stop_notice(self._run, self.name).exists()
 
     def end(self, grace_s: float) -> None:
         """SIGTERM to the main process, the grace, SIGKILL, also to all that is left of it; nothing where there is no

@@ -4,6 +4,7 @@ After kubernetes pkg/kubelet/prober (worker.go, prober.go):
 - Each probe has its own ticker; a tick missed during a slow probe is not replayed.
 - Until the startup probe has succeeded only it runs; then it stops and the others begin.
 - A result counts once it was seen `failureThreshold` (`successThreshold`) times in a row; below that nothing changes.
+- While a container is being stopped only the readiness probe goes on.
 - Initial results: liveness success, readiness failure, startup unknown.
 - What counts as a success is decided in attempt.py.
 
@@ -136,6 +137,8 @@ class Prober:
                 and started != (which == "startup")
                 and time.monotonic() - since >= probe.initialDelaySeconds
             )
+            if which != "readiness" and component.is_stopping:
+                due = False
             if due and alive:
                 response = self._ask(which, probe.timeoutSeconds)
                 with component.lock:

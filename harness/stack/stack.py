@@ -31,6 +31,7 @@ class Stack:
     access: Mapping[str, Any] = field(default_factory=dict)  # arguments of generator.command: how requests get in
     dependencies: tuple[str, ...] = ()  # the components that nobody restarts unasked
     addresses: Mapping[str, str] = field(default_factory=dict)  # HOST:PORT of each component, where it is known
+    grace_s: float = 30.0  # how long a component that is asked to end has for it
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))

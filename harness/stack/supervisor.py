@@ -77,7 +77,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the component and the supervision of it."""
-        self.component.start()
+        self._start()
         self._thread.start()
 
     def carry_out(self, which: str, decision: str, probe: Probe) -> None:
@@ -172,7 +172,11 @@ class Supervisor:
         with self.component.lock:
             if not self._stop.is_set():
                 self._restart_decided = None
-                self.component.start()
+                self._start()
+
+    def _start(self) -> None:
+        self.component.start()
+        self.emit("stack", "start", component=self.component.name, generation=self.component.generation)
 
     def _traffic(self, on: bool) -> None:
         with self.component.lock:

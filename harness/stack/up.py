@@ -327,6 +327,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         dependencies=tuple(d.name for d in ours),
         addresses={name: f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names}
         | {d.name: d.address for d in ours if d.address is not None},
+        grace_s=plan.service.terminationGracePeriodSeconds,
     )
     door = None
     if plan.entrance == FRONT_DOOR:

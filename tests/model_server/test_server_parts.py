@@ -23,6 +23,7 @@ def test_a_flag_beats_the_environment_which_beats_the_default():
         ["--max-wait-ms", "-5"],
         ["--max-wait-ms", "nan"],
         ["--max-wait-ms", "inf"],
+        ["--stop-after-s", "-1"],
         ["--port", "-1"],
         ["--port", "65536"],
         ["--log-level", "LOUD"],

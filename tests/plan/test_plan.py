@@ -44,11 +44,12 @@ def spoil(project, file, old, new):
 
 
 DOWN = Alert("ServiceDown", (("service", "pneumonia-detector"), ("severity", "critical")))
-EXPERIMENTS = ("sham", "server-crash", "server-hang", "overload")
+EXPERIMENTS = ("sham", "server-crash", "server-hang", "graceful-stop", "overload")
 NINES = 400 * "9"
 ROUTES, SLOS = "model_server/monitoring/alertmanager.yaml", "model_server/monitoring/slos.yaml"
 RULES = "model_server/monitoring/rules/service.yaml"
 GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/server-crash.yaml"
+STOP = "experiments/graceful-stop.yaml"
 
 
 @pytest.mark.parametrize(
@@ -65,17 +66,17 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
             GATE,
             "poisson: 120/s, seed: 7",
             "ramp: 120/s..0/s, over: 30s",
-            "the schedule is over after 30 s, but the load is judged for 42 s and then experiments need 40 s at least",
+            "the schedule is over after 30 s, but the load is judged for 42 s and then experiments need 50 s at least",
             id="too short",
         ),
         pytest.param(
             GATE,
             "poisson: 120/s, seed: 7",
-            "spike: 0/s..120/s, at: 1s, for: 80s",
-            "is over after 81 s",
+            "spike: 0/s..120/s, at: 1s, for: 90s",
+            "is over after 91 s",
             id="just too short",
         ),
-        pytest.param(GATE, "poisson: 120/s, seed: 7", "spike: 0/s..120/s, at: 1s, for: 82s", "", id="just long enough"),
+        pytest.param(GATE, "poisson: 120/s, seed: 7", "spike: 0/s..120/s, at: 1s, for: 92s", "", id="just long enough"),
         pytest.param(GATE, "  arrivals: {poisson: 120/s, seed: 7}\n", "", "", id="the scenario's own schedule"),
         pytest.param(
             GATE,
@@ -162,11 +163,16 @@ GATE, SERVICE, CRASH = "gate.yaml", "model_server/service.yaml", "experiments/se
         pytest.param(
             GATE,
             "- contracts",
-            "".join(
-                f"- contracts: {{experiment: {name}}}\n" for name in ("sham", "server-crash", "server-hang", "overload")
-            ),
+            "".join(f"- contracts: {{experiment: {name}}}\n" for name in EXPERIMENTS),
             "",
             id="each by its name",
+        ),
+        pytest.param(
+            STOP, "stops: {server:", "stops: {sever:", "stops: no component with probes is called sever", id="?"
+        ),
+        pytest.param(STOP, "exits_within", "exits_in", "stops.server.exits_in: unknown key", id="a bound of a stop"),
+        pytest.param(
+            STOP, "exits_within: 5s", "lost_at_most: -1", "stops.server.lost_at_most: input", id="less than 0"
         ),
         pytest.param(GATE, "- quiet   ", "- answers ", "and none is about steady, sham, ", id="no quiet"),
         pytest.param(
@@ -353,7 +359,7 @@ def test_a_service_without_objectives_has_no_slos_to_judge(project):
 
 
 def test_an_entry_that_stands_for_no_check_is_a_mistake(project):
-    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[]")
     spoil(project, GATE, "- contracts", "- injected")
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE)
@@ -453,7 +459,7 @@ def test_a_path_that_no_file_can_have_is_one_line(path):
 
 
 def test_no_experiment_is_known_where_the_plan_has_none(project):
-    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[]")
+    spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[]")
     spoil(project, GATE, "- contracts ", "- clients: {experiment: foo, errors_at_most: 1%, recovered_within: 5s} ")
     with pytest.raises(PlanError, match=r"clients\.experiment: no experiment is called foo; the plan has none"):
         planning.load(project / GATE)
@@ -726,7 +732,7 @@ def test_every_plan_file_may_be_json(project):
         (project / name).write_text(json.dumps(yaml.safe_load(text), indent="\t"))
         (project / file).unlink()
     plan = planning.load(project / "gate.json")
-    assert plan.service.name == "pneumonia-detector" and len(plan.experiments) == 4
+    assert plan.service.name == "pneumonia-detector" and len(plan.experiments) == 5
 
 
 def test_rule_patterns_may_be_absolute_and_deep_and_a_file_named_twice_is_read_once(project):
@@ -756,7 +762,7 @@ def test_a_plan_in_which_nobody_can_be_notified_is_refused_unless_the_replay_is_
         file.unlink()
     (project / RULES).write_text(NONE_LIVE)
     spoil(project, SERVICE, "{gpu: [GpuMemoryHigh, GpuThrottled, GpuErrors, NvmlLost]}", "{}")
-    spoil(project, GATE, "[sham, server-crash, server-hang, overload]", "[server-crash]")
+    spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[server-crash]")
     spoil(project, GATE, "    experiments: [sham, server-crash]\n", "")
     crash = yaml.safe_load((project / CRASH).read_text())
     crash["extensions"][0]["expect"]["alerts"] = [

@@ -41,6 +41,7 @@ def name_replicas(file):
     """The contract of an experiment speaks of replicas instead of the one server."""
     restarts = "probes: {server-1: {restart: never, readiness: any}, server-2: "
     text = file.read_text().replace("component: server,", "component: server-2,")
+    text = text.replace("component: server}", "component: server-2}").replace("stops: {server: ", "stops: {server-2: ")
     file.write_text(text.replace("probes: {server: ", restarts))
 
 

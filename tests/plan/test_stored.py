@@ -31,6 +31,8 @@ from harness.checks import (
     RuleData,
     Scrape,
     Stalls,
+    Starts,
+    Stops,
     Stored,
     Traced,
     WatchdogUnbroken,
@@ -62,6 +64,8 @@ SINCE_2 = {
     MetricsTrue,
     Scrape,
     Clocks,
+    Starts,
+    Stops,
 }
 
 

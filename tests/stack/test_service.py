@@ -10,6 +10,7 @@ import pytest
 from steered import PROBES, SERVER, Files, Steered, wait
 
 from harness.errors import ProcessDied, StackError
+from harness.stack.component import stop_notice
 from harness.stack.process import end_all, free_ports, processes_of, send, spawn
 from harness.stack.service import Service
 from harness.stack.spec import Exec, Probe, TcpSocket
@@ -74,6 +75,27 @@ def test_a_killed_server_is_restarted_at_once_and_the_second_time_after_a_back_o
     os.kill(steered.child().pid, signal.SIGKILL)
     assert wait(lambda: len(steered.restarts()) == 2)
     assert [detail["backoff_s"] for detail in steered.of("restart")] == [0.0, 10.0]
+
+
+def test_while_it_is_being_stopped_only_readiness_is_asked_and_its_end_is_no_decision_of_liveness(steered):
+    steered.service.start()
+    steered.service.wait_ready(20)
+    notice = stop_notice(steered.run, "server")
+    notice.parent.mkdir(exist_ok=True)
+    notice.touch()
+    steered.respond("liveness", 500)
+    steered.respond("readiness", 503)
+    assert wait(lambda: not steered.service.in_traffic)
+    asked = [len(steered.recorded(which)) for which in ("liveness", "readiness")]
+    assert wait(lambda: len(steered.recorded("readiness")) >= asked[1] + 8)
+    assert len(steered.recorded("liveness")) <= asked[0] + 1 and steered.restarts() == []
+    for which in ("liveness", "readiness"):
+        steered.respond(which, 200)
+    steered.child().popen.terminate()
+    assert wait(lambda: steered.restarts() == ["exit"]) and wait(lambda: steered.service.in_traffic)
+    assert not notice.exists(), "what takes its place is asked again"
+    starts = [(detail["component"], detail["generation"]) for detail in steered.of("start")]
+    assert starts == [("server", 1), ("server", 2)]
 
 
 def restarted(steered, times, how):

@@ -1,0 +1,82 @@
+"""A planned restart: a process is asked to end, as the kubelet does for a release or when a node is drained."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from harness.errors import FaultError
+from harness.eventlog import append
+from harness.faults.fault import Facts, Fault
+from harness.history import ProbeAnswer
+from harness.recordfile import records
+from harness.stack.component import stop_notice
+from harness.stack.process import Pid, processes_of, send, state
+from harness.stack.stack import Stack
+from harness.stack.undo import Undo
+
+LOOK_S, POLL_S = 1.0, 0.01
+
+
+@dataclass(frozen=True)
+class Stop(Fault):
+    """SIGTERM to the main process of a component, and SIGKILL to all of it once `terminationGracePeriodSeconds` of
+    service.yaml are over; it returns when that process is gone.
+
+    Meanwhile liveness and startup probes are not asked, as by the kubelet. A replica needs no rollback: its supervisor
+    starts it again. A dependency is started again by its rollback.
+    """
+
+    component: str = "server"
+    kind: ClassVar[str] = "stop"
+    lease_s: ClassVar[float] = 120
+    ends_with_process: ClassVar[bool] = True
+
+    def target(self, stack: Stack) -> Facts:
+        main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
+        return {
+            **main._asdict(),
+            "at": time.time(),
+            "dependency": self.component in stack.dependencies,
+            "refused_before": found is not None and found.kind == "refused",
+            "notice": str(stop_notice(stack.run.resolve(), self.component)),
+        }
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        back = [Undo("restart_component", {"component": self.component})] if facts["dependency"] else []
+        return [Undo("remove", {"path": facts["notice"]}), *back]
+
+    def start(self, stack: Stack, facts: Facts) -> None:
+        main, notice = Pid(facts["pid"], facts["started"]), Path(facts["notice"])
+        notice.parent.mkdir(exist_ok=True)
+        notice.touch()
+        began = time.monotonic()
+        if not send(main, signal.SIGTERM):
+            notice.unlink(missing_ok=True)
+            raise FaultError(f"stop: {self.component} (pid {main.pid}) was gone before it could be stopped")
+        while (there := state(main)) and time.monotonic() - began < stack.grace_s:
+            time.sleep(POLL_S)
+        took_s = time.monotonic() - began
+        if there:
+            stack.kill(self.component, main)
+        about = {"component": self.component, "killed": bool(there), "grace_s": stack.grace_s}
+        append(stack.run, "stack", "stopped", "fail" if there else "ok", took=took_s, **about)
+
+    def witness(self, stack: Stack, facts: Facts) -> str | None:
+        """A client: the component's own address accepted connections before, and refuses them now. Else its readiness
+        probe, which is answered no, or whoever looks after it, who has started it anew. Where it has neither, the
+        kernel's process table: nothing carries its mark."""
+        address = stack.addresses.get(self.component)
+        if address and not facts["refused_before"] and stack.react(self.component, LOOK_S).kind == "refused":
+            return f"{address} accepted connections before and refuses them now"
+        for p in records(stack.run / "probes.jsonl", ProbeAnswer, open_end=True):
+            if p.at >= facts["at"] and p.component == self.component and p.probe == "readiness" and not p.ok:
+                return f"the readiness probe of {self.component} got {p.status or 'no response'}"
+        if stack.started_since(self.component, facts["at"]):
+            return f"{self.component} was started anew"
+        if address is None and not processes_of(stack.run, self.component):
+            return f"/proc: nothing is marked as {self.component} any more"
+        return None
