@@ -85,7 +85,7 @@ class BaselineAlerts(Check):
             result = self.result(
                 Verdict.FAIL, reason, f"{REMEDY}`harness history accept RUN`", status=found[0].status,
                 measured=len(keys), bound=0, unit="alerts", remarks=remarks,
-                evidence=tuple(self._evidence(history, found))[:EVIDENCE_AT_MOST],
+                evidence=tuple(dict.fromkeys(self._evidence(history, found)))[:EVIDENCE_AT_MOST],
             )  # fmt: skip
             return Result(**{**vars(result), "place": place})
         unknown = [key for key in fired if now[key]["replay"] == "unknown" and _all(states[key], "replay")]

@@ -22,7 +22,7 @@ from harness.checks.effect import effect
 from harness.checks.evidence import sent, spent
 from harness.checks.latency import milliseconds
 from harness.checks.view import STEADY
-from harness.history import SLOW_CLIENT, History, Outcome, PastRun, Window
+from harness.history import SLOW_CLIENT, History, Outcome, PastRun, Resources, Window
 from harness.stats import nearest_rank
 from harness.units import duration, percent
 
@@ -159,7 +159,15 @@ def _machine(history: History, phase: str, window: Window, requests: int, genera
 
 
 def _resources(history: History, window: Window, requests: int) -> dict[str, float]:
-    """What the service used, by what its processes expose; of several replicas all together."""
+    """What the service used, as the kernel counted it, else by what its processes expose; of all replicas together."""
+    lives: dict[tuple[str, int, int], list[Resources]] = {}
+    for one in history.resources:
+        if one.role == "replica" and window.start <= one.at <= window.end:
+            lives.setdefault((one.component, one.pid, one.started), []).append(one)
+    if lives and requests:
+        held = [[one.memory for one in life if one.memory is not None] for life in lives.values()]
+        found = {"processor": 1000 * sum(life[-1].cpu_s - life[0].cpu_s for life in lives.values()) / requests}
+        return found | ({"memory": sum(map(max, held)) / 1e6} if all(held) else {})
     job = history.setting("job")
     of_job = {"job": job} if job else {}
     found = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.alert import selector
 from harness.errors import EvidenceError
-from harness.history import EXPECTS_STATUS, History, Outcome, Series
+from harness.history import EXPECTS_STATUS, History, Outcome, Resources, Series
 from harness.recordfile import regular
 from harness.report.summary import printable
 from harness.units import count, duration
@@ -68,8 +68,10 @@ class References:
     def _row(self, reference: Reference) -> Iterator[str]:
         """The row of one request, then what the service has of it."""
         for generator, rows in self.history.rows.items():
-            mine = rows[np.abs(rows["intended"] - reference.at) < NEAR_S] if not math.isnan(reference.at) else rows
-            for row in mine[mine["request_id"] == reference.key.encode()][:1]:
+            mine = rows[rows["request_id"] == reference.key.encode()]
+            if len(mine) > 1 and not math.isnan(reference.at):  # a client may use an id twice
+                mine = mine[np.argsort(np.abs(mine["intended"] - reference.at), kind="stable")]
+            for row in mine[:1]:
                 yield self._as_text(row, generator)
                 yield from (f"  {line}" for line in self._known_of(reference.key))
                 return
@@ -129,8 +131,23 @@ class References:
             for place, line in self._logged(reference.key):
                 yield f"{place}: {_log_line(line, reference.key)}"
 
+    def _resources(self, reference: Reference, quantity: str, component: str) -> Iterator[str]:
+        """What the kernel counted of a component's processes, at about ten moments."""
+        mine = [one for one in self.history.resources if one.component == component and _same(one.at, reference)]
+        if mine:
+            yield f"{reference.key}: {count(len(mine), 'sample')}"
+        step = max(1, (len(mine) - 1) // 9)
+        for one in (*mine[:-1:step], *mine[-1:]):
+            value = getattr(one, quantity)
+            yield f"  {self.moment(one.at)}  {'not known' if value is None else format(value, ',')}"
+
     def _sample(self, reference: Reference) -> Iterator[str]:
         """The samples of the series, a line each series: those that are new values, and the first and last."""
+        quantity, of, component = reference.key.partition(" of ")
+        quantity = "sockets" if quantity == "connections" else quantity
+        if of and quantity in Resources._fields:
+            yield from self._resources(reference, quantity, component)
+            return
         try:
             name, labels = selector(reference.key)
         except ValueError:

@@ -30,10 +30,10 @@ def parts(plan):
 
 def test_it_is_in_every_gate_and_an_entry_takes_its_place(planned):
     every = planned()
-    assert parts(every) == (11, {"fail"}), "figures and alerts of five phases, and the metrics"
+    assert parts(every) == (13, {"fail"}), "figures and alerts of six phases, and the metrics"
     assert every.gate.history == ".harness/history.sqlite"
-    assert parts(planned("- baseline: report", more="history: kept/runs.sqlite\n")) == (11, {"report"})
-    assert parts(planned("- baseline: {mode: report, last: 30}")) == (11, {"report"})
+    assert parts(planned("- baseline: report", more="history: kept/runs.sqlite\n")) == (13, {"report"})
+    assert parts(planned("- baseline: {mode: report, last: 30}")) == (13, {"report"})
     assert {c.last for c in planned("- baseline: {last: 30}").checks if c.kind == "baseline_alerts"} == {30}
 
 
