@@ -476,6 +476,14 @@ def samples_removed(record: Record) -> None:
     record.remove("samples.jsonl.gz")
 
 
+@edit
+def answers_made_quicker(record: Record) -> None:
+    rows = record.rows()
+    for field in ("first_byte", "done"):
+        rows[field] = rows["sent"] + (rows[field] - rows["sent"]) / 2
+    record.write_rows(rows)
+
+
 # What the service did, as its clients saw it
 
 
