@@ -4,7 +4,7 @@ PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test tools bench bench-serving bench-load torture lint clean
+.PHONY: gate test tools power bench bench-serving bench-load torture lint clean
 gate: .venv/ready tools
 	harness gate
 
@@ -30,6 +30,11 @@ bench-load: .venv/ready
 	python tests/bench/load_engine.py
 	python tests/bench/truth.py
 	python tests/bench/rows.py
+
+# What the gate sees: every seeded defect of tests/defects, and TIMES (20) good gates; hours. What is measured already is
+# not measured again. ONLY=PATTERN: only defects whose name holds it, and no good gate but by TIMES.
+power: .venv/ready tools
+	python tests/defects/power.py $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only '$(ONLY)')
 
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools

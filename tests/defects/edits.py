@@ -180,9 +180,7 @@ def generator_busy(record: Record) -> None:
     begin, end = record.phase("steady")
 
     def busy(account: dict[str, Any]) -> None:
-        account["cpu"] = [
-            [at, over, 0.98 * over if begin <= at <= end else used] for at, over, used in account["cpu"]
-        ]
+        account["cpu"] = [[at, over, 0.98 * over if begin <= at <= end else used] for at, over, used in account["cpu"]]
 
     _account(record, "load", busy)
 
@@ -248,9 +246,7 @@ def alerts_not_recorded(record: Record) -> None:
 def alert_fires_in_steady_load(record: Record) -> None:
     begin, end = record.phase("steady")
     series = record.lines("samples.jsonl.gz")
-    of = next(
-        s for s in series if s[0]["__name__"] == "ALERTS" and s[0].get("alertname") == "Watchdog"
-    )
+    of = next(s for s in series if s[0]["__name__"] == "ALERTS" and s[0].get("alertname") == "Watchdog")
     labels = {
         "__name__": "ALERTS", "alertname": "QueueShedding", "alertstate": "firing", "severity": "medium",
         "job": of[0].get("job", "pneumonia-detector"), "service": "pneumonia-detector",

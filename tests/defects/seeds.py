@@ -54,9 +54,18 @@ def sow(project: Project, seeds: Iterable[Seed]) -> None:
 
 
 def replace(file: Path, find: str, by: str) -> None:
-    text = file.read_text()
-    assert text.count(find) == 1, f"{file} has {text.count(find)} times {find!r}"
-    file.write_text(text.replace(find, by))
+    file.write_text(replaced(file.read_text(), find, by, str(file)))
+
+
+def replaced(text: str, find: str, by: str, name: str) -> str:
+    """A text in which something is replaced that is there once. Raises AssertionError."""
+    assert text.count(find) == 1, f"{name} has {text.count(find)} times {find!r}"
+    return text.replace(find, by)
+
+
+def source(file: str) -> Path:
+    """Where the repository has what is this file in the small project."""
+    return ROOT / ("model_server" + file.removeprefix("service") if file.startswith("service/") else file)
 
 
 def run(folder: Path, gate: Gate, defects: Sequence[Defect], *args: str) -> tuple[Project, Outcome]:
