@@ -25,18 +25,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gate"))
-from defect import BadDefects, Defect, Gate, read_all
+from defect import BadDefects, Defect, read_all
 from groups import Group, groups
 from measure import Finding, Outcome, finding, share, unexplained
-from seeds import edited, gated, planned, run
+from seeds import GOOD_RUN, edited, gated, planned, run
 from small_project import HERE, ROOT
 
 STORE = ROOT / ".harness" / "power"
 PAGE = ROOT / "docs" / "power.md"
 BEGIN, END = "<!-- figures: make power -->", "<!-- end of figures -->"
 MADE_OF = ("harness", "model_server", "experiments", "scenarios", "gate.yaml", "tests/gate/small_project.py")
-GOOD_RUN = Gate(experiments=("server-crash", "overload"), checks=("slos", "contracts", "quiet", {"answers": {
-    "right_at_least": "95%"}}), for_s=8)  # fmt: skip
 TRIES = 3  # for a good run to edit; on a busy machine one may be inconclusive
 
 
