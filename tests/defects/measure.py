@@ -50,9 +50,10 @@ def finding(defect: Defect, outcome: Outcome, others: Sequence[Defect] = ()) -> 
 
 
 def unexplained(defects: Sequence[Defect], outcome: Outcome) -> list[str]:
-    """What is red although no defect of the gate says that it will be."""
+    """What failed although no defect of the gate says that it will: a consequence of one, or a mistake."""
     wanted = [seen for defect in defects for seen in defect.seen_by]
-    return [_line(r) for r in outcome.red if not any(seen.about(r) for seen in wanted)]
+    failed = [r for r in outcome.red if r["verdict"] == "FAIL"]
+    return [_line(r) for r in failed if not any(seen.about(r) for seen in wanted)]
 
 
 def _found(seen, outcome: Outcome) -> bool:

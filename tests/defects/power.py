@@ -124,7 +124,7 @@ def measure_group(store: Store, group: Group) -> None:
         found[defect.name] = finding(defect, outcome, others)
         note(store, defect, found[defect.name], outcome, others)
     for line in unexplained(group.defects, outcome) if len(group.defects) > 1 else ():
-        print(f"    beside these: {line}")
+        print(f"    beside these: {line[:160]}")
     print(f"    {time.monotonic() - began:.0f} s", flush=True)
     if all(f.right for f in found.values()):
         shutil.rmtree(folder)

@@ -1,5 +1,5 @@
-"""The gate goes red: defects of tests/defects, each found for the right reason by the whole gate with its real parts, or
-in the edited record of a good one; and without them the same gate passes."""
+"""The gate goes red: defects of tests/defects, each found for the right reason by the whole gate with its real parts,
+or in the edited record of a good one; and without them the same gate passes."""
 
 import dataclasses
 import urllib.request
