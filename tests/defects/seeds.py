@@ -33,11 +33,12 @@ GOOD_RUN = Gate(
 )
 
 
-def planned(folder: Path, gate: Gate, **generator) -> Project:
-    """The project with the plan of a gate, and no defect."""
+def planned(folder: Path, gate: Gate, seeds: Iterable[Seed] = (), **generator) -> Project:
+    """The project with the plan of a gate, and with defects."""
     project = Project(folder)
+    sow(project, seeds)
     if not gate.every_rule:
-        project.without_slow_rules()
+        project.without_slow_rules()  # which writes files anew, so after the patches
     project.plan(gate.experiments, gate.checks, gate.for_s, gate.scenario, **generator)
     project.edit("gate.yaml", ["load", "arrivals"], gate.arrivals)
     return project
@@ -53,7 +54,7 @@ def sow(project: Project, seeds: Iterable[Seed]) -> None:
         if patch.copy_of:
             shutil.copy(project.folder / patch.copy_of, project.folder / patch.file)
         replace(project.folder / patch.file, patch.find, patch.replace)
-    for setting in (setting for seed in seeds for setting in seed.set):  # writes the file anew, so after the patches
+    for setting in (setting for seed in seeds for setting in seed.set):  # writes the file anew, so last
         project.edit(setting.file, list(setting.path), setting.value)
     if servers := [seed.server for seed in seeds if seed.server]:
         seeded = f"{sys.executable} {HERE}/seeded_server.py {','.join(servers)} --port"
@@ -77,8 +78,9 @@ def source(file: str) -> Path:
 
 def run(folder: Path, gate: Gate, defects: Sequence[Defect], *args: str) -> tuple[Project, Outcome]:
     """A gate with these defects, in a folder that must not be there."""
-    project = planned(folder, gate, **BUSY)
-    sow(project, (seed for defect in defects for seed in defect.seeds))
+    project = planned(folder, gate, [seed for defect in defects for seed in defect.seeds], **BUSY)
+    if any(defect.ends_the_gate for defect in defects):
+        project.edit("service/service.yaml", ["start", "ready_within"], "25s")  # what never comes is not waited for
     return project, gated(project, *args)
 
 
