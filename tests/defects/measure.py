@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from defect import Defect, says
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 VERDICTS = (0, 1, 3)  # exit codes of a gate that was judged
 SAID_AT_MOST = 5
@@ -69,8 +69,8 @@ def _line(result: Mapping[str, Any]) -> str:
 def interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's exact interval of a share of which k of n were seen."""
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, k, n - k + 1)) if k else 0.0
-    high = float(beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return low, high
 
 

@@ -1,7 +1,7 @@
 """The power of the gate: of the defects in this folder, how many it sees, and for the right reason; of good gates, how
 many are green: `make power`.
 
-    python tests/defects/power.py [--times GOOD_GATES] [--only PATTERN] [--again]
+    python tests/defects/power.py [--times GOOD_GATES] [--only PATTERN] [--record RUN] [--again]
 
 Each result is stored as it comes, in .harness/power/results.jsonl, under the digests of its file and of all that the
 gate is made of; what is there is not measured again, so a measure that was interrupted goes on where it stopped. The
@@ -147,8 +147,7 @@ def good_run(store: Store) -> Path:
     raise RuntimeError(f"no gate of {TRIES} was green; see {home}")
 
 
-def measure_records(store: Store, defects: Sequence[Defect]) -> None:
-    good = good_run(store)
+def measure_records(store: Store, defects: Sequence[Defect], good: Path) -> None:
     with tempfile.TemporaryDirectory(dir=store.folder) as folder:
         for defect in defects:
             outcome = edited(good, defect.record, Path(folder) / defect.name)
@@ -231,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures the power of the gate.")
     parser.add_argument("--times", type=int, help="good gates (20; none with --only)")
     parser.add_argument("--only", type=re.compile, help="only defects whose name holds this pattern")
+    parser.add_argument("--record", type=Path, help="the run of a good gate that is edited, instead of one of its own")
     parser.add_argument("--again", action="store_true", help="also those that are measured already")
     args = parser.parse_args(argv)
     try:
@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     due = [d for d in asked if args.again or store.of(d) is None]
     print(f"{len(due)} of {len(asked)} defects to be measured; what is known lies in {STORE}", flush=True)
     if records := [d for d in due if d.record]:
-        measure_records(store, records)
+        measure_records(store, records, args.record or good_run(store))
     for group in groups(due):
         measure_group(store, group)
     measure_good(store, args.times if args.times is not None else 20 if args.only is None else 0)
