@@ -48,6 +48,8 @@ def groups(defects: Iterable[Defect]) -> list[Group]:
 
 def _disturb(one: Defect, other: Defect) -> bool:
     """Whether one may change what the other is seen by."""
+    if one.unseen != other.unseen:  # whatever is red beside what nothing sees would be said to see it
+        return True
     if one.ends_the_gate or other.ends_the_gate or EVERYTHING in (one.disturbs, other.disturbs):
         return True
     if NOTHING not in (one.disturbs, other.disturbs) and one.disturbs & other.disturbs:

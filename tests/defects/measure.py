@@ -29,17 +29,16 @@ class Outcome:
 class Finding(NamedTuple):
     """What became of one defect."""
 
-    seen: bool  # something was red that no other defect of the gate explains
+    seen: bool  # something was red
     right: bool  # each result that must name it does, and none that must not be there is
     missing: list[str]  # what should have been said
     instead: list[str]  # what was
 
 
 def finding(defect: Defect, outcome: Outcome, others: Sequence[Defect] = ()) -> Finding:
-    """Judge an outcome. others: the defects that the same gate had."""
-    explained = [seen for other in others for seen in other.seen_by]
-    mine = [r for r in outcome.red if not any(seen.about(r) for seen in explained)]
-    mine += [r for r in outcome.red if r not in mine and any(seen.about(r) for seen in defect.seen_by)]
+    """Judge an outcome. others: the defects that the same gate had; what else is red may then be theirs, so that only a
+    red result that is about this one counts as seeing it."""
+    mine = [r for r in outcome.red if not others or any(seen.about(r) for seen in defect.seen_by)]
     missing = [f"no {seen}" for seen in defect.seen_by if not _found(seen, outcome)]
     missing += [f"{seen}, which must not be" for seen in defect.never if _found(seen, outcome)]
     judged = outcome.exit_code in VERDICTS

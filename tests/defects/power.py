@@ -108,7 +108,8 @@ def note(store: Store, defect: Defect, found: Finding, outcome: Outcome, others:
 
 
 def measure_group(store: Store, group: Group) -> None:
-    """Run one gate, and store what became of each of its defects."""
+    """Run one gate, and store what became of each of its defects; one that several shared and that did not name each,
+    again for each of those that it did not name."""
     names = ", ".join(d.name for d in group.defects)
     print(f"gate with {names}", flush=True)
     folder = store.folder / "projects" / f"{time.strftime('%Y%m%dT%H%M%S')}-{group.defects[0].name}"
@@ -122,15 +123,19 @@ def measure_group(store: Store, group: Group) -> None:
     for defect in group.defects:
         others = [other for other in group.defects if other is not defect]
         found[defect.name] = finding(defect, outcome, others)
-        note(store, defect, found[defect.name], outcome, others)
+        if found[defect.name].right or not others or defect.unseen:
+            note(store, defect, found[defect.name], outcome, others)
     for line in unexplained(group.defects, outcome) if len(group.defects) > 1 else ():
         print(f"    beside these: {line[:160]}")
     print(f"    {time.monotonic() - began:.0f} s", flush=True)
-    if all(f.right for f in found.values()):
+    if all(f.right or d.unseen and not f.seen for d, f in zip(group.defects, found.values(), strict=True)):
         shutil.rmtree(folder)
     else:
         (folder / "gate.out").write_text(outcome.said)
         print(f"    see {folder}")
+    for defect in group.defects if len(group.defects) > 1 else ():
+        if not (found[defect.name].right or defect.unseen):
+            measure_group(store, Group(defect.gate, (defect,)))
 
 
 def good_run(store: Store) -> Path:

@@ -6,7 +6,7 @@ import json
 import power
 import pytest
 from defect import Defect, Gate, Patch, Seed, Seen, union
-from groups import groups
+from groups import Group, groups
 from measure import Outcome, finding, interval, share, unexplained
 
 
@@ -68,12 +68,29 @@ def test_when_a_defect_is_seen_and_when_for_the_right_reason(defect, outcome, se
     assert bool(found.instead) == seen
 
 
-def test_what_another_defect_of_the_gate_explains_does_not_count_as_seeing_this_one():
+def test_beside_other_defects_only_a_result_about_it_counts_as_seeing_it():
     one, other = seeded("one", Seen(check="latency", verdict="FAIL")), seeded("other", QUIET)
     outcome = Outcome(1, "", [result()])
     assert not finding(one, outcome, [other]).seen and finding(one, outcome).seen
+    assert finding(other, outcome, [one]).right
     assert not unexplained([one, other], outcome)
     assert unexplained([one], outcome) == ["FAIL quiet, steady: unexpected alerts: Errors fired live"]
+
+
+def test_what_a_shared_gate_did_not_name_is_measured_alone(two, monkeypatch, tmp_path):
+    store, one, _ = two
+    (tmp_path / "other.yaml").write_text("other")
+    other = seeded("other", Seen(check="latency"), path=tmp_path / "other.yaml")
+    ran = []
+
+    def run(folder, gate, defects):
+        ran.append([d.name for d in defects])
+        return None, Outcome(1, "", [result(), *([result(check="latency")] if len(defects) == 1 else [])])
+
+    monkeypatch.setattr(power, "run", run)
+    power.measure_group(store, Group(Gate(), (one, other)))
+    assert ran == [["one", "other"], ["other"]]
+    assert store.of(one)["beside"] == ["other"] and store.of(other)["right"] and store.of(other)["beside"] == []
 
 
 @pytest.mark.parametrize(
@@ -96,6 +113,7 @@ def names(*defects):
         pytest.param({"disturbs": "nothing"}, True, id="disturbs nothing"),
         pytest.param({"disturbs": frozenset({"a"})}, False, id="both change one signal"),
         pytest.param({"disturbs": "everything"}, False, id="disturbs everything"),
+        pytest.param({"seen_by": ()}, False, id="one is unseen"),
         pytest.param({"seen_by": (QUIET,)}, False, id="both are seen by one result"),
         pytest.param({"seen_by": (Seen(exit=2),)}, False, id="no gate can be judged"),
         pytest.param({"gate": Gate(scenario="scenarios/other.py")}, False, id="another load"),
