@@ -128,7 +128,7 @@ def measure_group(store: Store, group: Group) -> None:
     for line in unexplained(group.defects, outcome) if len(group.defects) > 1 else ():
         print(f"    beside these: {line[:160]}")
     print(f"    {time.monotonic() - began:.0f} s", flush=True)
-    if all(f.right or d.unseen and not f.seen for d, f in zip(group.defects, found.values(), strict=True)):
+    if all(f.right or (d.unseen and not f.seen) for d, f in zip(group.defects, found.values(), strict=True)):
         shutil.rmtree(folder)
     else:
         (folder / "gate.out").write_text(outcome.said)
