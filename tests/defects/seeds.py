@@ -96,11 +96,12 @@ def edited(good: Path, edit: str, folder: Path) -> Outcome:
     """The outcome of judging a stored run in which something was edited. Its copy is in a folder that must not be
     there; files that are not edited are the same ones."""
     shutil.copytree(good, folder, copy_function=os.link)
-    change = edits.EDITS[edit]
-    change.apply(edits.Record(folder))
+    change, record = edits.EDITS[edit], edits.Record(folder)
+    edits.machine_of_its_own(record)
+    _seal_again(folder)
+    change.apply(record)
     if change.sealed_again:
-        (folder / "seal.json").unlink(missing_ok=True)
-        seal(folder)
+        _seal_again(folder)
     try:
         results = judge(folder).results
     except EvidenceError as error:
@@ -108,3 +109,8 @@ def edited(good: Path, edit: str, folder: Path) -> Outcome:
         return Outcome(Verdict.INCONCLUSIVE.exit_code, str(error), [said])
     told = [{name: getattr(r, name) for name in RESULT} | {"verdict": r.verdict.name} for r in results]
     return Outcome(worst(results).exit_code, "", told)
+
+
+def _seal_again(run: Path) -> None:
+    (run / "seal.json").unlink()
+    seal(run)
