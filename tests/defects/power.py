@@ -44,7 +44,6 @@ class Store:
     def __init__(self, folder: Path, version: str):
         self._path, self.version, self.folder = folder / "results.jsonl", version, folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         self.results: dict[str, dict[str, Any]] = {}
         for line in lines:

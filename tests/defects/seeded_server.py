@@ -1,4 +1,4 @@
-"""The bundled server with defects sown into it: `python seeded_server.py DEFECT[,DEFECT] --port N`. For tests only."""
+"""The bundled server with seeded defects: `python seeded_server.py DEFECT[,DEFECT] --port N`. For tests only."""
 
 import sys
 import time

@@ -36,15 +36,15 @@ GOOD_RUN = Gate(
 def planned(folder: Path, gate: Gate, seeds: Iterable[Seed] = (), **generator) -> Project:
     """The project with the plan of a gate, and with defects."""
     project = Project(folder)
-    sow(project, seeds)
+    apply(project, seeds)
     if not gate.every_rule:
         project.without_slow_rules()  # which writes files anew, so after the patches
-    project.plan(gate.experiments, gate.checks, gate.for_s, gate.scenario, **generator)
+    project.plan(gate.experiments, gate.checks, f"{gate.for_s:g}", gate.scenario, **generator)
     project.edit("gate.yaml", ["load", "arrivals"], gate.arrivals)
     return project
 
 
-def sow(project: Project, seeds: Iterable[Seed]) -> None:
+def apply(project: Project, seeds: Iterable[Seed]) -> None:
     """Put defects in. Raises AssertionError where a file has no such text, or has it twice."""
     seeds = list(seeds)
     for package in PACKAGES:

@@ -28,7 +28,7 @@ def test_what_they_name_is_there_and_nothing_else_is():
     assert {seed.server for seed in seeds if seed.server} == set(DEFECTS)
 
 
-def sown(defects):
+def changed(defects):
     """The text of each file that these defects change, by its name in the project."""
     texts = {}
     for patch in (patch for defect in defects for seed in defect.seeds for patch in seed.patch):
@@ -39,7 +39,7 @@ def sown(defects):
 
 @pytest.mark.parametrize("defect", [d for d in (*SEEN, *UNSEEN) if not d.record], ids=lambda d: d.name)
 def test_its_text_is_where_it_says_and_what_comes_of_it_can_be_read(defect):
-    for name, text in sown([defect]).items():
+    for name, text in changed([defect]).items():
         assert ast.parse(text) if name.endswith(".py") else yaml.safe_load(text)
     for setting in (setting for seed in defect.seeds for setting in seed.set):
         at = yaml.safe_load(source(setting.file).read_text())
@@ -54,7 +54,7 @@ def test_each_that_a_gate_has_to_see_is_in_one_group_and_those_of_a_group_agree(
     assert sorted(names) == sorted(d.name for d in (*SEEN, *UNSEEN) if not d.record)
     for group in alike:
         assert len(group.defects) == 1 or not any(d.disturbs == "everything" for d in group.defects)
-        sown(group.defects)
+        changed(group.defects)
 
 
 @pytest.mark.parametrize("defect", UNSEEN, ids=lambda d: d.name)
