@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,8 +30,10 @@ from defect import BadDefects, Defect, read_all
 from groups import Group, groups
 from measure import Finding, Outcome, finding, share, unexplained
 from seeds import GOOD_RUN, edited, gated, planned, run
-from small_project import HERE, ROOT
+from small_project import HERE as GATE
+from small_project import ROOT
 
+HERE = Path(__file__).parent
 STORE = ROOT / ".harness" / "power"
 PAGE = ROOT / "docs" / "power.md"
 BEGIN, END = "<!-- figures: make power -->", "<!-- end of figures -->"
@@ -67,8 +70,10 @@ class Store:
 
 
 def key_of(defect: Defect) -> str:
-    """Its name, and the digest of what its file holds; of several at once of all their files."""
+    """Its name, and the digest of what its file holds and of what seeds it; of several at once of all their files."""
     parts = [defect.path, *(defect.path.with_name(f"{name}.yaml") for name in defect.together)]
+    parts += [HERE / "edits.py"] if any(seed.record for seed in defect.seeds) else []
+    parts += [HERE / "seeded_server.py"] if any(seed.server for seed in defect.seeds) else []
     return f"{defect.name}/{hashlib.sha256(b''.join(path.read_bytes() for path in parts)).hexdigest()[:16]}"
 
 
@@ -169,9 +174,8 @@ def measure_good(store: Store, times: int) -> None:
     for n in range(len(store.good()), times):
         began = time.monotonic()
         argv = [sys.executable, "-m", "harness.cli", "gate"]
-        env = {"PYTHONPATH": f"{HERE}:{ROOT}"}
-        done = subprocess.run(["env", *(f"{k}={v}" for k, v in env.items()), *argv], cwd=home, capture_output=True,
-                              text=True)  # fmt: skip
+        env = os.environ | {"PYTHONPATH": f"{GATE}{os.pathsep}{ROOT}"}
+        done = subprocess.run(argv, cwd=home, env=env, capture_output=True, text=True)
         runs = sorted(path for path in (home / "runs").iterdir() if path.name != "up") if done.returncode < 4 else []
         results = json.loads((runs[-1] / "results.json").read_text())["results"] if runs else []
         red = [f"{r['verdict']} {r['check']}, {r['subject']}: {r['reason']}" for r in results if r["verdict"] != "PASS"]
