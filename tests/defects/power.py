@@ -176,7 +176,11 @@ def measure_good(store: Store, times: int) -> None:
         argv = [sys.executable, "-m", "harness.cli", "gate"]
         env = os.environ | {"PYTHONPATH": f"{GATE}{os.pathsep}{ROOT}"}
         done = subprocess.run(argv, cwd=home, env=env, capture_output=True, text=True)
-        runs = sorted(path for path in (home / "runs").iterdir() if path.name != "up") if done.returncode < 4 else []
+        runs = (
+            sorted(path for path in (home / "runs").iterdir() if path.name != "up")
+            if done.returncode in (0, 1, 3)
+            else []
+        )
         results = json.loads((runs[-1] / "results.json").read_text())["results"] if runs else []
         red = [f"{r['verdict']} {r['check']}, {r['subject']}: {r['reason']}" for r in results if r["verdict"] != "PASS"]
         red = red or ([] if done.returncode == 0 else [done.stderr[-400:]])
