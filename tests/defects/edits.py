@@ -558,15 +558,6 @@ def answers_slow(record: Record) -> None:
 
 
 @edit
-def one_answer_in_fifty_slow(record: Record) -> None:
-    rows = record.rows()
-    some = record.within(rows) & _some(len(rows), 0.03)
-    rows["done"][some] += 0.9
-    rows["first_byte"][some] += 0.9
-    record.write_rows(rows)
-
-
-@edit
 def nothing_answered_for_two_seconds(record: Record) -> None:
     rows = record.rows()
     begin, end = record.phase("steady")
@@ -602,28 +593,28 @@ def not_served_again(record: Record) -> None:
     record.write_rows(rows)
 
 
-def _growing(record: Record, name: str, by: float) -> None:
+def _growing(record: Record, field: int, by: float) -> None:
+    """Let one field of what the processes took grow by so much in the steady load, and stay."""
     begin, end = record.phase("steady")
-
-    def grown(labels: dict[str, str], at: float, value: float) -> float:
-        return value + by * (at - begin) / (end - begin) if labels["__name__"] == name and begin <= at else value
-
-    record.change_samples(grown)
+    lines = record.lines("resources.jsonl")
+    for line in lines:
+        line[field] += int(by * min(1.0, max(0.0, (line[0] - begin) / (end - begin))))
+    record.write_lines("resources.jsonl", lines)
 
 
 @edit
 def memory_grows(record: Record) -> None:
-    _growing(record, "process_resident_memory_bytes", 60e6)
+    _growing(record, 6, 60e6)
 
 
 @edit
 def descriptors_grow(record: Record) -> None:
-    _growing(record, "process_open_fds", 300)
+    _growing(record, 7, 300)
 
 
 @edit
 def threads_grow(record: Record) -> None:
-    _growing(record, "process_threads", 60)
+    _growing(record, 9, 60)
 
 
 @edit
@@ -676,52 +667,70 @@ def duration_in_milliseconds(record: Record) -> None:
     record.change_samples(wrong)
 
 
-def _log(record: Record, change: Callable[[int, dict[str, Any]], bool | None]) -> None:
-    """Change each line of the server's log that is JSON, by its number; False leaves it out."""
-    kept = []
-    for i, line in enumerate((record.folder / "logs/server.log").read_bytes().splitlines()):
-        try:
-            said = json.loads(line)
-        except ValueError:
-            kept.append(line)
-            continue
-        if change(i, said) is not False:
-            kept.append(json.dumps(said).encode())
-    record.write("logs/server.log", b"\n".join(kept) + b"\n")
+def _signal(record: Record, name: str, change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    """Change what was read of one signal, by its rows and which tenth of them, always the same."""
+    from harness import signals
+
+    rows = np.fromfile(record.folder / f"signals/{name}.rows", signals.KINDS[name])
+    changed = change(rows, _some(len(rows), 0.1))
+    record.write(f"signals/{name}.rows", changed.tobytes())
+
+
+def _others_id(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+    rows["request_id"][tenth] = [f"{random.Random(int(i)).getrandbits(128):032x}" for i in np.flatnonzero(tenth)]
+    return rows
+
+
+def _other_class(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+    tenth &= rows["label"] >= 0
+    rows["label"][tenth] = 1 - rows["label"][tenth]
+    return rows
 
 
 @edit
 def log_lines_lost(record: Record) -> None:
-    _log(record, lambda i, said: i % 10 != 0 or said["message"] != "Model inference completed")
+    _signal(record, "log", lambda rows, tenth: rows[~tenth])
 
 
 @edit
 def log_ids_of_others(record: Record) -> None:
-    def changed(i: int, said: dict[str, Any]) -> None:
-        if i % 10 == 0 and said.get("request_id"):
-            said["request_id"] = f"{random.Random(i).getrandbits(128):032x}"
-
-    _log(record, changed)
+    _signal(record, "log", _others_id)
 
 
 @edit
 def log_lines_twice(record: Record) -> None:
-    text = (record.folder / "logs/server.log").read_bytes().splitlines(keepends=True)
-    record.write("logs/server.log", b"".join(line * (2 if i % 10 == 0 else 1) for i, line in enumerate(text)))
-
-
-@edit
-def log_lines_no_json(record: Record) -> None:
-    text = (record.folder / "logs/server.log").read_bytes().splitlines(keepends=True)
-    record.write("logs/server.log", b"".join(b"Traceback: " + x if i % 10 == 0 else x for i, x in enumerate(text)))
+    _signal(record, "log", lambda rows, tenth: np.concatenate([rows, rows[tenth]]))
 
 
 @edit
 def log_names_the_wrong_class(record: Record) -> None:
-    other = {"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"}
+    _signal(record, "log", _other_class)
 
-    def changed(i: int, said: dict[str, Any]) -> None:
-        if i % 10 == 0 and "prediction" in (context := said.get("context", {})):
-            context["prediction"] = other[context["prediction"]]
 
-    _log(record, changed)
+@edit
+def audit_records_lost(record: Record) -> None:
+    _signal(record, "audit", lambda rows, tenth: rows[~tenth])
+
+
+@edit
+def database_rows_missing(record: Record) -> None:
+    _signal(record, "record", lambda rows, tenth: rows[~tenth])
+
+
+@edit
+def database_rows_of_another_class(record: Record) -> None:
+    _signal(record, "record", _other_class)
+
+
+@edit
+def spans_without_a_parent(record: Record) -> None:
+    def orphaned(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        rows["parent"][tenth & (rows["parent"] != 0)] = 12345
+        return rows
+
+    _signal(record, "span", orphaned)
+
+
+@edit
+def links_of_batches_lost(record: Record) -> None:
+    record.write("signals/links.rows", b"")
