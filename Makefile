@@ -4,14 +4,15 @@ PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test tools bench bench-serving bench-load torture lint clean
+.PHONY: gate test tools power bench bench-serving bench-load torture lint clean
 gate: .venv/ready tools
 	harness gate
 
 # Two at a time, and then those that judge the machine's own pace, one by one. On two cores JOBS=3 is a quarter quicker,
 # and now and then something comes later than a test waits for it.
 test: .venv/ready tools
-	@pytest -n $(or $(JOBS),2) --dist loadgroup -m "not calm"; first=$$?; pytest -m calm && exit $$first
+	@pytest -n $(or $(JOBS),2) --dist loadgroup -m "not calm"; first=$$?; \
+	pytest -m calm $$(grep -rl 'mark\.calm' tests --include='*.py') && exit $$first
 
 # Prometheus and Alertmanager: from PATH, else from apt, else the pinned official archives; nothing where they are there.
 tools: .venv/ready
@@ -30,6 +31,11 @@ bench-load: .venv/ready
 	python tests/bench/load_engine.py
 	python tests/bench/truth.py
 	python tests/bench/rows.py
+
+# What the gate sees: every seeded defect of tests/defects, and TIMES (20) good gates; hours. What is measured already is
+# not measured again. ONLY=PATTERN: only defects whose name holds it, and no good gate but by TIMES.
+power: .venv/ready tools
+	python tests/defects/power.py $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only '$(ONLY)')
 
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools

@@ -91,7 +91,9 @@ def test_an_unreliable_generator_is_inconclusive(server, tmp_path, does, process
 
 
 def test_a_reliable_generator_passes(server, tmp_path):
-    results = [run(tmp_path, server.url, "pass") for _ in range(3)]
+    results = []
+    while len(results) < 3 and not any(result.verdict is Verdict.PASS for result in results):
+        results.append(run(tmp_path, server.url, "pass"))
     assert any(result.verdict is Verdict.PASS for result in results) or all("late" in r.reason for r in results), (
         results
     )

@@ -1,4 +1,5 @@
-"""The scenarios run as they are, with the images beside them, under plain Locust and as the harness starts them."""
+"""The scenarios run as they are, with the images beside them, under plain Locust and as the harness starts them. (What
+the bundled service answers to each: tests/gate/test_every_scenario.py.)"""
 
 import ast
 import json
@@ -29,8 +30,6 @@ from harness.stack.spec import filled
 ROOT = Path(__file__).parents[2]
 SCENARIOS = ROOT / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.py"))
-HAS_BAD = {"malformed", "credentials", "aborted_uploads"}
-OVERLOADS = {"surge", "stress", "retry_storm"}  # a service may shed under these
 SENDS = {"steady": ("image/jpeg", b"\xff\xd8\xff"), "surge": ("image/png", b"\x89PN")}
 DEFAULTS = {"steady": "poisson:60/s:seed=7", "surge": "poisson:400/s:seed=11"}
 
@@ -203,33 +202,6 @@ def bundled(folder: Path) -> Iterator[Bundled]:
 def real(tmp_path_factory):
     with bundled(tmp_path_factory.mktemp("service")) as service:
         yield service
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_the_bundled_service_answers_every_scenario(file, real, tmp_path):
-    """What is good is answered well, what is bad is a 4xx, and nothing breaks, hangs or is left unsent."""
-    rows, events = tmp_path / "rows", tmp_path / "events"
-    arrivals = None if file.stem not in OVERLOADS else "constant:20/s"
-    argv = generator.command(
-        file, real.url, arrivals=arrivals, for_s=1.5, rows=rows, events=events, name=file.stem,
-        headers_file=real.headers_file,
-    )  # fmt: skip
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    rows = read_rows(rows)
-    known = {Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.ABANDONED}
-    assert len(rows) and set(rows["outcome"]) <= known
-    good = rows[rows["expected"] >= 0] if file.stem in HAS_BAD else rows
-    assert len(good) and set(good["status"]) <= {200}, Counter(good["status"].tolist())
-    bad = rows[rows["expected"] < 0]
-    if file.stem == "malformed":
-        assert len(bad) and all(400 <= status < 500 for status in bad["status"]), Counter(bad["status"].tolist())
-    if file.stem == "credentials":
-        assert set(bad["status"]) == {401} and set(bad["outcome"]) == {Outcome.OK}
-    if file.stem == "aborted_uploads":
-        assert set(bad["outcome"]) == {Outcome.ABANDONED}
-    if file.stem == "labelled":
-        assert set(rows["turn"]) == {0, 1} and set(rows[rows["turn"] == 1]["status"]) == {200}
 
 
 def test_who_guesses_keys_is_refused_and_who_has_one_notices_nothing(real, tmp_path):

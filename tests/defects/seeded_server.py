@@ -1,12 +1,7 @@
-"""The bundled server with defects sown into it: `python seeded_server.py DEFECT[,DEFECT] --port N`. For tests only."""
+"""The bundled server with seeded defects: `python seeded_server.py DEFECT[,DEFECT] --port N`. For tests only."""
 
 import sys
 import time
-
-from model_server.__main__ import main
-from model_server.metrics import Metrics
-from model_server.model import Model
-from model_server.service import Service
 
 
 class Uncounted:
@@ -26,12 +21,19 @@ class Forgetful:
         return Uncounted() if status.startswith("5") else self.counter.labels(method, endpoint, status)
 
 
+# What is imported is imported where it is used: whoever only asks for the names waits for no torch.
+
+
 def ready_hard_wired():
+    from model_server.service import Service
+
     real = Service.ready
     Service.ready = lambda self: (True, real(self)[1])
 
 
 def uncounted_5xx():
+    from model_server.metrics import Metrics
+
     real = Metrics.__init__
 
     def init(self, *args, **kwargs):
@@ -42,6 +44,8 @@ def uncounted_5xx():
 
 
 def slow_inference():
+    from model_server.model import Model
+
     real = Model.predict
 
     def predict(self, *args):
@@ -54,6 +58,8 @@ def slow_inference():
 DEFECTS = {"ready-hard-wired": ready_hard_wired, "uncounted-5xx": uncounted_5xx, "slow-inference": slow_inference}
 
 if __name__ == "__main__":
+    from model_server.__main__ import main
+
     for defect in sys.argv.pop(1).split(","):
         DEFECTS[defect]()
     sys.exit(main())
