@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.cli.screen import screen
     from harness.run import gate, runs
     from harness.run.folder import open_run
+    from harness.run.foreseen import foreseen
     from harness.run.preflight import planned, preflight
     from harness.stack.tools import find
 
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     tools = find()
     plan, rules = preflight(plan, tools, remark)
     runs.look(plan)
+    for line in foreseen(plan, RUNS):
+        remark(line)
     heal_before()
     folder = open_run(plan, tools, RUNS)
     with screen() as watch:
