@@ -450,7 +450,7 @@ class Predictions(Check):
 
     def _input(self, answers: Answers, row: int) -> str:
         at = answers.rows["input"][row]
-        return f"input {answers.inputs[at]}" if at >= 0 else "one"
+        return f"input {answers.inputs[at]:x}" if at >= 0 else "one"
 
     def _answer(self, answers: Answers, row: int) -> str:
         answer = answers.rows[row]

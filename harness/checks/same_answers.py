@@ -33,6 +33,7 @@ ANSWER = np.dtype(
         ("row", "<i8"),
     ]
 )
+PLACES_SHOWN = 4
 ROUNDING = 1e-6  # of a probability as a row holds it
 
 
@@ -95,10 +96,15 @@ class Answers:
         return np.isin(self.rows["generator"], [i for i, name in enumerate(self.generators) if name == generator])
 
     def where(self, which: np.ndarray, of: np.ndarray) -> str:
-        """How many there are in each place, of how many: "steady 512 of 5,113, under server-hang 3 of 12"."""
+        """How many there are in each place, of how many: "steady 512 of 5,113 and under server-hang 3 of 12"; of many
+        places those with the largest shares."""
         some = np.bincount(self.rows["place"][which], minlength=len(self.places))
         every = np.bincount(self.rows["place"][of], minlength=len(self.places))
-        return listed([f"{self.places[i].said} {some[i]:,} of {every[i]:,}" for i in np.flatnonzero(some)])
+        there = sorted(np.flatnonzero(some), key=lambda i: -some[i] / max(every[i], 1))
+        said = [f"{self.places[i].said} {some[i]:,} of {every[i]:,}" for i in sorted(there[:PLACES_SHOWN])]
+        if rest := there[PLACES_SHOWN:]:
+            said.append(f"{sum(some[rest]):,} of {sum(every[rest]):,} in {len(rest)} more places")
+        return listed(said)
 
     def id_of(self, row: int) -> str:
         """The request id of a row."""
