@@ -97,10 +97,10 @@ class Answers:
 
     def where(self, which: np.ndarray, of: np.ndarray) -> str:
         """How many there are in each place, of how many: "steady 512 of 5,113 and under server-hang 3 of 12"; of many
-        places those with the largest shares."""
+        places those with the most."""
         some = np.bincount(self.rows["place"][which], minlength=len(self.places))
         every = np.bincount(self.rows["place"][of], minlength=len(self.places))
-        there = sorted(np.flatnonzero(some), key=lambda i: -some[i] / max(every[i], 1))
+        there = sorted(np.flatnonzero(some), key=lambda i: -some[i])
         said = [f"{self.places[i].said} {some[i]:,} of {every[i]:,}" for i in sorted(there[:PLACES_SHOWN])]
         if rest := there[PLACES_SHOWN:]:
             said.append(f"{sum(some[rest]):,} of {sum(every[rest]):,} in {len(rest)} more places")
