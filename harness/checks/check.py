@@ -57,7 +57,7 @@ class Check:
     Parameters: ClassVar[type[Parameters]] = Parameters  # what gate.yaml may say of it; named as its fields, or aliased
     timing_independent: ClassVar[bool] = False  # a FAIL holds although the generator or the machine was overloaded
     judges_results: ClassVar[bool] = False  # judged last, by `judge_results`
-    compares_clocks: ClassVar[bool] = False  # holds times of the generator against Prometheus'
+    compares_clocks: ClassVar[bool] = False  # holds times of the generator against those of others
 
     phase: str  # the phase that it judges, whatever happened in it
     experiment: str  # the experiment whose fault it judges the consequences of

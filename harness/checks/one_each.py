@@ -37,6 +37,7 @@ class OneEach(Check):
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
+    compares_clocks: ClassVar[bool] = True
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:

@@ -42,6 +42,7 @@ class Traced(Check):
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
+    compares_clocks: ClassVar[bool] = True
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
