@@ -29,7 +29,7 @@ ARENAS = 2 << 20  # bytes: allocators take memory in pieces of 1 MiB (CPython's 
 SOME = 10  # connections, series, and of all what an experiment may leave: pools, labels seen for the first time
 LAZY = 4  # descriptors and threads that are opened one by one when they are first needed
 # By how much a count may rise in the judged time, once and not with the requests: pools and rare labels come late.
-STEPS = {"descriptors": 20, "threads": 20, "connections": 50, "series": 100}
+STEPS = {"descriptors": 100, "threads": 100, "connections": 100, "series": 500}
 OVER_BOUND = 4  # a leak of so many times the bound must show
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
 UNEVEN = 1.1  # of the rates in two halves of a stretch: the load is not the same all the time
@@ -99,8 +99,8 @@ class GrowthOf(Check):
     divided into blocks of the same number. The lowest level in each, which is that after a collection of garbage, is
     taken as a random walk with drift, for what was once taken stays: the slope is the mean of its steps, and its
     interval Student's, of the steps (Hyndman and Athanasopoulos, Forecasting, 5.2: drift method), widened by what
-    allocators and pools take at a time. So samples whose errors are correlated do not make it narrow. A count that rises
-    in one step (STEPS) and stays is FAIL, too.
+    allocators and pools take at a time. So samples whose errors are correlated do not make it narrow. A count
+    that rises in one large step (STEPS) and stays is FAIL, too.
     """
 
     quantity: str
@@ -136,7 +136,7 @@ class GrowthOf(Check):
         if self.at_most is None:
             return self.result(Verdict.PASS, f"{reason}, no bound set", **figures)
         highest = max(slopes, key=lambda one: one.last - one.first)
-        step = STEPS.get(self.quantity, math.inf) + self.at_most * highest.requests
+        step = STEPS.get(self.quantity, math.inf) + self.at_most * highest.requests + 2 * self._at_once(history, window)
         if risen := highest.last - highest.first > step:
             worst, reason = highest, f"{self._said(highest, len(slopes))}, bound on any rise {step:.3g}"
         if risen or worst.low > self.at_most:

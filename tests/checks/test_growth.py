@@ -127,6 +127,13 @@ CASES = [
     ("descriptors that come and go", DESCRIPTORS, run(sampled()), PASS, "descriptors grow by 0 a request"),
     ("a descriptor each 50 requests", DESCRIPTORS, run(sampled(descriptors=0.02)), FAIL, "descriptors grow by 0.0"),
     ("a pool that grows once", DESCRIPTORS, run(sampled(descriptors=lambda n: 60 * (n > 5000))), PASS, "descriptors"),
+    (
+        "very many at once",
+        DESCRIPTORS,
+        run(sampled(descriptors=lambda n: 300 * (n > 5000))),
+        FAIL,
+        "bound on any rise 1",
+    ),
     ("as many as the bound allows", GrowthOf("descriptors", 0.03), run(sampled(descriptors=0.02)), PASS, "bound 0.03"),
     ("connections that come and go", CONNECTIONS, run(sampled()), PASS, "connections grow by"),
     ("a connection each 50 requests", CONNECTIONS, run(sampled(connections=0.02)), FAIL, "connections grow by 0.0"),
