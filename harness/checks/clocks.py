@@ -98,7 +98,7 @@ class Clocks(Check):
                 if abs(off) > self.jump_at_most_s:
                     way = "ahead" if off > 0 else "behind"
                     yield (
-                        f"the clock of {e.detail.get('generator')} was {duration(abs(off))} {way} when it had {e.name}"
+                        f"the clock of the generator {e.detail.get('generator')} was {duration(abs(off))} {way} when it had {e.name}"
                         f", bound {duration(self.jump_at_most_s)}"
                     )
                     return

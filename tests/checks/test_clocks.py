@@ -55,7 +55,13 @@ CASES = [
     ("prometheus is 1 % fast", CLOCKS, run(prometheus=1.01), INCONCLUSIVE, "Prometheus' clock was 800 ms ahead"),
     ("the generator is 1 % fast", CLOCKS, run(generator=1.01), INCONCLUSIVE, "was sent 700 ms in the future"),
     ("the generator is 1 % slow", CLOCKS, run(generator=0.95), INCONCLUSIVE, "later and later, by 2"),
-    ("the generator has another time", CLOCKS, run(anchor_s=3), INCONCLUSIVE, "the clock of load was 3 s ahead when"),
+    (
+        "the generator has another time",
+        CLOCKS,
+        run(anchor_s=3),
+        INCONCLUSIVE,
+        "the clock of the generator load was 3 s ahead when",
+    ),
     ("a slow load", CLOCKS, slow_load(), PASS, "off the monotonic one"),
     ("scrapes too far apart", CLOCKS, run(spacing_s=0.255), INCONCLUSIVE, "255 ms apart by Prometheus' clock, 2 % off"),
 ]
