@@ -96,10 +96,10 @@ class Clocks(Check):
                 theirs, _, monotonic = clocks
                 off = theirs - monotonic - anchor
                 if abs(off) > self.jump_at_most_s:
-                    way = "ahead" if off > 0 else "behind"
+                    whose = f"the generator {e.detail.get('generator')}"
                     yield (
-                        f"the clock of the generator {e.detail.get('generator')} was {duration(abs(off))} {way} when it had {e.name}"
-                        f", bound {duration(self.jump_at_most_s)}"
+                        f"the clock of {whose} was {duration(abs(off))} {'ahead' if off > 0 else 'behind'} when it had "
+                        f"{e.name}, bound {duration(self.jump_at_most_s)}"
                     )
                     return
         ended = max((e.at for e in history.of("load", "finished") if e.detail.get("generator") == "load"), default=0)
