@@ -69,9 +69,10 @@ class OneEach(Check):
         sent = joined.truth(history, self.within_s, bool(self.classes))
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
-        lines = signal.rows[joined.within_run(history, sent, signal.rows["at"])]
-        self._readable(signal, lines)
-        of = joined.rows_of(sent, lines["request_id"])
+        self._readable(signal)
+        of = joined.rows_of(sent, signal.rows["request_id"])
+        kept = (of >= 0) | joined.within_run(history, sent, signal.rows["at"])  # of others' only what is of this run
+        lines, of = signal.rows[kept], of[kept]
         known = of >= 0
         lines_of = np.bincount(of[known], minlength=len(sent.rows))
         missing = sent.answered & (lines_of == 0)
@@ -125,7 +126,7 @@ class OneEach(Check):
     def _remedy(self) -> str:
         return f"`harness why` shows the {self.what} of a request; allow for losses by may_lose in service.yaml"
 
-    def _readable(self, signal: Signal, lines: np.ndarray) -> None:
+    def _readable(self, signal: Signal) -> None:
         """Raises NoEvidence where nothing was found because service.yaml looks for it by a name that is not there."""
         about, counts = signal.about, signal.about.get("counts", {})
         lacking, names = about.get("lacking", {}), listed(list(about.get("names", ()))) or "none"

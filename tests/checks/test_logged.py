@@ -53,6 +53,13 @@ CASES = [
         "3 of 600 answers left none (bound 0): 2 in steady and 1 in crash, as request 0000",
     ),
     (
+        "times of another zone",  # before the run, but of its requests
+        LOGGED,
+        joined("log", changed(slice(0, N), at=ALL["at"] - 5 * 3600)),
+        FAIL,
+        "600 say a time that is not its request's: 400 in steady and 200 in crash, as request 0000",
+    ),
+    (
         "a bound on what may be missing",
         Logged(1.0, 0.01, MAPS),
         joined("log", without(slice(10, 16))),
