@@ -30,7 +30,11 @@ SOME = 10  # connections, series, and of all what an experiment may leave: pools
 LAZY = 4  # descriptors and threads that are opened one by one when they are first needed
 OVER_BOUND = 4  # a leak of so many times the bound must show
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
+FADES = (
+    0.5  # of the slope in the first half of a stretch: what a warm-up takes becomes less, what a leak takes does not
+)
 UNEVEN = 1.1  # of the rates in two halves of a stretch: the load is not the same all the time
+WARM_UP_REMEDY = "load for longer, so that the warm-up is over in the first half of the load: load.for"
 REMEDIES = {
     "memory": "look for what is kept for each request (memray, a heap profile); if it is a heap that its collector has "
     "not filled yet, or caches, load for longer, or bound it: growth: {memory: ...}",
@@ -61,6 +65,7 @@ class Slope(NamedTuple):
     window: Window
     first: float  # level at its begin and end
     last: float
+    fades: bool  # in its second half it grows by less than half as much, and that is not above what is allowed
 
 
 class Growth(Group):
@@ -132,6 +137,9 @@ class GrowthOf(Check):
         figures = {"measured": worst.seen, "bound": self.at_most, "unit": _unit(self.quantity)}
         if self.at_most is None:
             return self.result(Verdict.PASS, f"{reason}, no bound set", **figures)
+        if worst.low > self.at_most and worst.fades and self.quantity == "memory":
+            reason += ", less and less of it, as of a warm-up that is not over"
+            return self.result(Verdict.INCONCLUSIVE, reason, WARM_UP_REMEDY, **figures)
         if worst.low > self.at_most:
             at = (worst.window.start, worst.window.end)
             seen = (Reference("sample", f"{self.quantity} of {worst.whose}", *at),)
@@ -165,9 +173,13 @@ class GrowthOf(Check):
         seen = float(lowest[-1] - lowest[0]) / over
         spread = _student(len(steps)) * float(np.std(steps, ddof=1)) * math.sqrt(len(steps)) / over
         at_once = self._at_once(history, Window(float(at[0]), float(at[-1]))) / requests
+        middle = len(lowest) // 2
+        rest = float(lowest[-1] - lowest[middle]) / max(1, int(asked[least[-1]] - asked[least[middle]]))
+        before = float(lowest[middle] - lowest[0]) / max(1, int(asked[least[middle]] - asked[least[0]]))
+        fades = rest < FADES * before and rest - math.sqrt(2) * spread - 2 * at_once <= (self.at_most or 0.0)
         return Slope(
             seen, seen - spread - at_once, seen + spread + at_once, requests, sampled.whose,
-            Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]),
+            Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]), fades,
         )  # fmt: skip
 
     def _at_once(self, history: History, window: Window) -> float:
