@@ -29,6 +29,7 @@ ARENAS = 2 << 20  # bytes: allocators take memory in pieces of 1 MiB (CPython's 
 SOME = 10  # connections, series, and of all what an experiment may leave: pools, labels seen for the first time
 LAZY = 4  # descriptors and threads that are opened one by one when they are first needed
 OVER_BOUND = 4  # a leak of so many times the bound must show
+FILES = 50  # descriptors or series at most that come with the requests at once: of pools, of labels seen first then
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
 FADES = (
     0.5  # of the slope in the first half of a stretch: what a warm-up takes becomes less, what a leak takes does not
@@ -269,7 +270,10 @@ class LeftBehind(Check):
         if quantity == "memory":
             answered = len(_answered(history, window))
             return before + self.memory * answered + max(ARENAS, KEPT * before)
-        return before + SOME + _in_flight(history, window)
+        at_once = _in_flight(history, window)
+        if quantity in ("descriptors", "series"):  # neither is one of each request that is under way
+            at_once = min(at_once, max(FILES, math.floor(KEPT * before)))
+        return before + SOME + at_once
 
 
 def _undisturbed(history: History, steady: Window) -> Window:

@@ -163,6 +163,13 @@ CASES = [
         FAIL,
         "threads 15 before and 55 after (bound",
     ),
+    (
+        "files do not grow with the requests at once",
+        AFTER,
+        after(through({}, {"descriptors": by(90)}), at_once=120),
+        FAIL,
+        " in server, which lived through it",
+    ),
     ("a process that was replaced", AFTER, after(through({}, {"memory": by(9e8)}, 8)), PASS, "server: replaced"),
     ("no samples, no verdict", AFTER, after([]), INCONCLUSIVE, "no process of the service was recorded"),
 ]
