@@ -138,6 +138,7 @@ def disturbed(start: float, stop: float) -> list[Event]:
     return [e._replace(detail={**e.detail, "component": "server"}) for e in fault("hit", start, stop)]
 
 
+AS_LONG = np.concatenate([asked(0.6), asked(30.6)])  # as the scrapes go on
 GOOD = asked()
 MIXED = asked(status_503=300, timeout=40, status_500=70)
 RUN, MIXED_RUN, HIT = run(GOOD), run(MIXED), split(25.1, 28.0)
@@ -231,6 +232,7 @@ CASES = [
     ("one replica never takes it back", IN_FLIGHT,
      changed(run(GOOD, instances=("a", "b")), FLIGHT, lambda at, v: v + at // 5, instance="b"), FAIL, "at most could"),
     ("it is never taken back", IN_FLIGHT, changed(RUN, FLIGHT, lambda at, v: v + at // 10), FAIL, "at most could be"),
+    ("it never changes", IN_FLIGHT, changed(run(AS_LONG), FLIGHT, lambda _, v: 0 * v + 3), FAIL, "said 3 at all"),
     ("it goes below none", IN_FLIGHT, changed(RUN, FLIGHT, lambda _, v: v - 1), FAIL, "less than none"),
     ("it says none of many", IN_FLIGHT, changed(run(OPEN), FLIGHT, lambda _, v: 0 * v), FAIL, "said 0 at all"),
     ("refusals", REFUSED, MIXED_RUN, PASS, "counted 300 of 300 refusals"),
