@@ -29,6 +29,7 @@ def halves(**values) -> np.ndarray:
 
 
 LOST = np.delete(ALL, [*range(490, 500), *range(N + 490, N + 500)])  # of requests 490 to 499 the whole traces
+BY_ITSELF = Traced(1.0, 0.0, MAPS)  # no span is named that must be within its parent
 MORE = np.concatenate([ALL, ALL[5:6]])
 TWO_TRACES = np.concatenate([ALL, ALL[5:6]])
 TWO_TRACES["trace"][-1] = (77, 77)
@@ -62,6 +63,8 @@ CASES = [
         FAIL,
         "1 request has a span that is not within its parent",
     ),
+    ("in the background", BY_ITSELF, run(changed(N + 5, ended=ALL["ended"][5] + 9)), PASS, "600 of 600"),
+    ("before its parent", BY_ITSELF, run(changed(N + 5, began=ALL["began"][5] - 1)), FAIL, "not within its parent"),
     (
         "longer than waited",
         TRACED,
@@ -125,3 +128,8 @@ def test_a_trace_for_each_answer(check, record, verdict, says):
 def test_batches_are_not_judged_unless_they_are_named():
     assert (ALL["name"] == BATCH).any()
     expect(Traced(1.0, 0.0, MAPS), run(without(*range(2 * N, len(ALL)))), PASS, "600 of 600")
+
+
+def test_what_came_twice_is_not_called_another_span():
+    result = expect(TRACED, run(np.concatenate([ALL, ALL])), FAIL, "600 requests have a span that came twice")
+    assert result.reason.startswith("600 requests have a span that came twice"), result.reason
