@@ -33,6 +33,7 @@ class OneEach(Check):
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, values): which lines are of requests
     refused: bool = True  # a request that is refused may leave one, too
     fresh: bool = True  # nothing can be there of before the run
+    also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -56,6 +57,7 @@ class OneEach(Check):
             "classes": telemetry.classes,
             "only": tuple((name, tuple(map(str, v if isinstance(v, list) else [v]))) for name, v in only.items()),
             "refused": getattr(form, "refused", False),
+            "also": form.also,
             "fresh": "{state}" in getattr(form, "url", "{state}"),  # files are followed from when the run begins
         }
 
@@ -66,7 +68,7 @@ class OneEach(Check):
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
-        sent = joined.truth(history, self.within_s, bool(self.classes))
+        sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -75,14 +77,15 @@ class OneEach(Check):
         lines, of = signal.rows[kept], of[kept]
         known = of >= 0
         lines_of = np.bincount(of[known], minlength=len(sent.rows))
-        missing = sent.answered & (lines_of == 0)
+        missing = sent.due & (lines_of == 0)
         gone, unexplained = missing & sent.lost, missing & ~sent.lost
-        due = int(np.count_nonzero(sent.answered & ~sent.lost))
+        due = int(np.count_nonzero(sent.due & ~sent.lost))
         there = due - int(np.count_nonzero(unexplained))
         wrong: list[tuple[str, np.ndarray]] = []  # what is wrong, and the rows that it is about
         if np.count_nonzero(unexplained) > self.at_most * due:
             many, places = int(np.count_nonzero(unexplained)), joined.by_phase(sent, unexplained)
             share = percent(self.at_most) if self.at_most else "0"
+            share += joined.by_status(sent, unexplained)
             wrong.append((f"{many:,} of {count(due, 'answer')} left none (bound {share}): {places}", unexplained))
         wrong += self._twice(sent, lines[known], of[known])
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]

@@ -39,6 +39,7 @@ class Traced(Check):
     batch: str = ""  # name of the span of what is done for several requests
     request_id: str = "request.id"
     classes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
@@ -59,13 +60,14 @@ class Traced(Check):
                 form.batch or "",
                 form.request_id,
                 view.telemetry.classes,
+                form.also,
             ),
         )
 
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, without its parent, or not as the answer was."""
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
-        sent = joined.truth(history, self.within_s, bool(self.classes))
+        sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         spans, about = signal.rows, signal.about
@@ -87,8 +89,8 @@ class Traced(Check):
         main = named[of >= 0][first]  # the span of each request that has one
         has = np.zeros(len(sent.rows), bool)
         has[rows] = True
-        due = int(np.count_nonzero(sent.answered & ~sent.lost))
-        missing, gone = sent.answered & ~has & ~sent.lost, sent.answered & ~has & sent.lost
+        due = int(np.count_nonzero(sent.due & ~sent.lost))
+        missing, gone = sent.due & ~has & ~sent.lost, sent.due & ~has & sent.lost
         there = due - int(np.count_nonzero(missing))
         wrong: list[tuple[str, np.ndarray]] = []
 
@@ -103,6 +105,7 @@ class Traced(Check):
 
         if np.count_nonzero(missing) > self.at_most * due:
             share = percent(self.at_most) if self.at_most else "0"
+            share += joined.by_status(sent, missing)
             found(f"of {count(due, 'answer')} left no span (bound {share})", missing)
         traces = _keys(spans["trace"][named[of >= 0]], np.zeros(np.count_nonzero(of >= 0), "<u8"))[0]
         pairs = np.unique(np.stack([of[of >= 0].astype("<u8"), traces]), axis=1) if len(traces) else np.empty((2, 0))

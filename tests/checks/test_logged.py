@@ -60,6 +60,13 @@ CASES = [
         "600 say a time that is not its request's: 400 in steady and 200 in crash, as request 0000",
     ),
     (
+        "refusals that leave one as well",
+        Logged(1.0, 0.0, (), also=("401",)),
+        joined("log", without(slice(1, 3)), refused()),
+        FAIL,
+        "2 of 600 answers left none (bound 0; each has status 401): 2 in steady",
+    ),
+    (
         "a bound on what may be missing",
         Logged(1.0, 0.01, MAPS),
         joined("log", without(slice(10, 16))),

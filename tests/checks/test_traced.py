@@ -3,6 +3,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
 from joins import BATCH, N, joined, killed, load, spans
 
 from harness.checks import Traced
+from harness.history import Outcome
 
 MAPS = ("status", "label", "confidence")
 TRACED = Traced(1.0, 0.0, MAPS, ("model_inference",), "batch")
@@ -26,6 +27,13 @@ def changed(position, **values) -> np.ndarray:
 
 def halves(**values) -> np.ndarray:
     return changed(slice(0, N, 2), **values)
+
+
+def shed() -> np.ndarray:
+    """The load, its fourth request refused."""
+    made = load()
+    made["status"][3], made["outcome"][3], made["predicted"][3] = 503, Outcome.REFUSED_BY_SERVICE, -1
+    return made
 
 
 LOST = np.delete(ALL, [*range(490, 500), *range(N + 490, N + 500)])  # of requests 490 to 499 the whole traces
@@ -92,6 +100,14 @@ CASES = [
     ("another status", TRACED, run(changed(5, status=500)), FAIL, "1 span says another status: 1 in steady"),
     ("another class", TRACED, run(changed(5, label=0)), FAIL, "1 span says another class"),
     ("failed", TRACED, run(changed(5, failed=1)), FAIL, "1 answered request has a span that says it failed"),
+    ("refused without one", TRACED, run(without(3, N + 3), made=shed()), PASS, "599 of 599 answers have their span"),
+    (
+        "refused, and traced as well",
+        Traced(1.0, 0.0, MAPS, also=("5xx",)),
+        run(without(3, N + 3), made=shed()),
+        FAIL,
+        "1 of 600 answers left no span (bound 0; each has status 503): 1 in steady, as request",
+    ),
     ("of nobody", TRACED, run(changed(5, request_id=b"x")), FAIL, "1 span for requests that nobody sent, as x"),
     ("without an id", TRACED, run(counts={"without an id": 2}), FAIL, "2 spans have no valid id of a trace or span"),
     (
