@@ -732,5 +732,24 @@ def spans_without_a_parent(record: Record) -> None:
 
 
 @edit
+def spans_of_refusals_lost(record: Record) -> None:
+    _signal(record, "span", lambda rows, tenth: rows[rows["status"] != 503])
+
+
+@edit
+def log_times_of_another_zone(record: Record) -> None:
+    def earlier(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        rows["at"] -= 5 * 3600
+        return rows
+
+    _signal(record, "log", earlier)
+
+
+@edit
+def in_flight_never_changes(record: Record) -> None:
+    record.change_samples(lambda labels, at, value: 3 if labels["__name__"] == "http_requests_in_flight" else value)
+
+
+@edit
 def links_of_batches_lost(record: Record) -> None:
     record.write("signals/links.rows", b"")
