@@ -156,7 +156,7 @@ class GrowthOf(Check):
     def _slope(self, history: History, sampled: Sampled, window: Window) -> Slope:
         """Over the second half of the requests of a process."""
         done = _answered(history, window)
-        asked = np.searchsorted(done, sampled.at) / max(1, _replicas(history, window))
+        asked = np.searchsorted(done, sampled.at) * _part(history, window, sampled.whose)
         half = asked >= (asked[0] + asked[-1]) / 2
         asked, level, at = asked[half], sampled.level[half], sampled.at[half]
         requests = int(asked[-1] - asked[0])
@@ -294,6 +294,20 @@ def _replicas(history: History, window: Window) -> int:
     """How many share the requests."""
     names = {r.component for r in history.resources if r.role == "replica" and window.start <= r.at <= window.end}
     return max(1, len(names))
+
+
+def _part(history: History, window: Window, whose: str) -> float:
+    """The share of the requests that a replica got: an even one, or that of the processor time, where it used more."""
+    used: dict[str, float] = {}
+    last: dict[str, Resources] = {}
+    for r in history.resources:
+        if r.role == "replica" and window.start <= r.at <= window.end and r.cpu_s is not None:
+            before = last.get(r.component)
+            same = before is not None and (before.pid, before.started) == (r.pid, r.started)
+            used[r.component] = used.get(r.component, 0.0) + (r.cpu_s - before.cpu_s if same else 0.0)
+            last[r.component] = r
+    even = 1 / _replicas(history, window)
+    return max(even, used.get(whose, 0.0) / sum(used.values())) if sum(used.values()) > 0 else even
 
 
 def _sampled(history: History, quantity: str, window: Window, longest: bool = True) -> list[Sampled]:

@@ -62,6 +62,12 @@ def two(first, second):
     return [*sampled(name="server-1", pid=1, **first), *sampled(name="server-2", pid=2, **second)]
 
 
+def uneven(by):
+    """Two replicas, of which the first gets all requests."""
+    idle = [r._replace(cpu_s=0.0) for r in sampled(name="server-2", pid=2)]
+    return [*sampled(name="server-1", pid=1, memory=by), *idle]
+
+
 EXPERIMENT = (phase("overload", 60, 90), fault("overload", 65, 75, kind="surge"))
 AFTER = LeftBehind("overload")
 
@@ -92,6 +98,14 @@ CASES = [
     ("a leak of 10 kB", MEMORY, run(sampled(memory=1e4)), FAIL, "resident memory grows by 10 kB a request (99 % inter"),
     ("a leak of 100 kB", MEMORY, run(sampled(memory=1e5)), FAIL, "by 100 kB a request"),
     ("of two replicas the one that leaks is named", MEMORY, run(two({}, {"memory": 1e5})), FAIL, "memory of server-2"),
+    (
+        "of two the one that has all to do",
+        MEMORY,
+        run(uneven(9e2)),
+        PASS,
+        "memory of server-1 grows by 0.9 kB a request",
+    ),
+    ("and leaks", MEMORY, run(uneven(5e3)), FAIL, "memory of server-1 grows by 5 kB a request"),
     ("a higher bound", GrowthOf("memory", 2e5), run(sampled(memory=1e5)), PASS, "bound 200 kB"),
     ("what was asked for is to be seen", ASKED, run(sampled()), PASS, "bound 1 kB"),
     (
