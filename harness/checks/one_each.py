@@ -18,6 +18,7 @@ from harness.telemetry import Telemetry
 from harness.units import count, listed, percent
 from harness.verdict import Result, Verdict
 
+AS_A_RULE = 0.9  # of the answers
 MAPPABLE = ("time", "trace_id", "status", "label", "probability", "confidence")
 
 
@@ -77,6 +78,7 @@ class OneEach(Check):
         lines, of = signal.rows[kept], of[kept]
         known = of >= 0
         lines_of = np.bincount(of[known], minlength=len(sent.rows))
+        self._told_apart(sent, lines[known], of[known])
         missing = sent.due & (lines_of == 0)
         gone, unexplained = missing & sent.lost, missing & ~sent.lost
         due = int(np.count_nonzero(sent.due & ~sent.lost))
@@ -162,6 +164,15 @@ class OneEach(Check):
 
     def _mapping(self) -> str:
         return f"correct telemetry.{self.section} in service.yaml, or have the service write there what it names"
+
+    def _told_apart(self, sent: Truth, lines: np.ndarray, of: np.ndarray) -> None:
+        """Raises NoEvidence where requests leave several lines as a rule, and nothing says which is that of each."""
+        many = np.bincount(of[lines["part"] == 0], minlength=len(sent.rows))[sent.answered]
+        several = int(np.count_nonzero(many > 1))
+        if self.signal != "record" and not self.only and several > AS_A_RULE * len(many):
+            why = f"{several:,} of {count(len(many), 'answer')} left {int(np.median(many))} {self.what} each, as "
+            why += f"{joined.example(sent, sent.answered)}, and nothing says which of them is to be one for each"
+            raise NoEvidence(why, f"name it, {self._at('only')} in service.yaml: only: {{message: request done}}")
 
     def _twice(self, sent: Truth, lines: np.ndarray, of: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         key = of.astype("<u8") << np.uint64(16) | lines["part"]

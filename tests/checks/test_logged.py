@@ -60,6 +60,14 @@ CASES = [
         "600 say a time that is not its request's: 400 in steady and 200 in crash, as request 0000",
     ),
     (
+        "several a request, and none is named",
+        Logged(1.0, 0.0, ()),
+        joined("log", np.concatenate([ALL, ALL])),
+        INCONCLUSIVE,
+        "600 of 600 answers left 2 log lines each, as request 0000",
+    ),
+    ("the named one twice", LOGGED, joined("log", np.concatenate([ALL, ALL])), FAIL, "600 too many, for 600 requests"),
+    (
         "refusals that leave one as well",
         Logged(1.0, 0.0, (), also=("401",)),
         joined("log", without(slice(1, 3)), refused()),
