@@ -11,7 +11,7 @@ import numpy as np
 from harness import verdict
 from harness.checks.check import NoEvidence
 from harness.checks.counted import of_status
-from harness.history import WHOLE, History, Outcome
+from harness.history import SLOW_CLIENT, WHOLE, History, Outcome
 from harness.signals import Signal
 from harness.units import count, duration, listed
 from harness.verdict import EVIDENCE_AT_MOST
@@ -82,7 +82,8 @@ def truth(history: History, within_s: float, classifies: bool = False, also: Seq
     if classifies or asks.any():
         answered &= asks
     due = answered | (whole & of_status(rows, also))
-    lost = due & during(rows["done"], kills(history), within_s)
+    ended = kills(history)
+    lost = due & (during(rows["done"], ended, within_s) | _read_later(rows, ended, within_s))
     edges = {e.detail.get("phase") for e in history.of("run", "phase")}
     windows = {name: w for name in sorted(filter(None, edges)) if (w := history.phase(name)) is not None}
     names = tuple(sorted(windows, key=lambda name: windows[name].start))
@@ -105,6 +106,15 @@ def during(at: np.ndarray, stretches: Iterable[Kill], before_s: float = 0.0) -> 
     for kill in stretches:
         inside |= (at >= kill.start - before_s) & (at <= kill.end)
     return inside
+
+
+def _read_later(rows: np.ndarray, stretches: Iterable[Kill], before_s: float) -> np.ndarray:
+    """Which requests of slow clients were under way in one of the stretches, or so long before it: what they read last
+    the service may have answered long since."""
+    under_way = np.zeros(len(rows), bool)
+    for kill in stretches:
+        under_way |= (rows["done"] >= kill.start - before_s) & (rows["sent"] <= kill.end)
+    return under_way & (rows["step"] & SLOW_CLIENT != 0)
 
 
 def rows_of(sent: Truth, request_ids: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from joins import N, joined, killed, lines, load, signal, spans
 from harness.checks import Audited, Logged, Stored
 from harness.checks.joined import kills
 from harness.eventlog import Event
+from harness.history import SLOW_CLIENT
 
 MAPS = ("time", "trace_id", "label", "confidence")
 LOGGED = Logged(1.0, 0.0, MAPS, ("NORMAL", "PNEUMONIA"), (("msg", ("done",)),), refused=False)
@@ -31,6 +32,14 @@ def changed(place: slice = slice(3, 5), **values) -> np.ndarray:
 def refused(status: int = 401) -> np.ndarray:
     made = load()
     made["status"][:3], made["outcome"][:3], made["predicted"][:3], made["probability"][:3] = status, 1, -1, np.nan
+    return made
+
+
+def read_later(place: slice) -> np.ndarray:
+    """The load, some of whose answers slow clients read for four seconds."""
+    made = load()
+    made["step"][place] |= SLOW_CLIENT
+    made["done"][place] += 4
     return made
 
 
@@ -92,6 +101,13 @@ CASES = [
         "what a kill took with it",  # done within [24, 25.5]
         LOGGED,
         joined("log", without(slice(490, 500)), None, killed(25)),
+        PASS,
+        "10 of the 31 answered within 1 s before a kill are lost (allowed)",
+    ),
+    (
+        "what a slow client read after the kill",
+        LOGGED,
+        joined("log", without(slice(490, 500)), read_later(slice(490, 500)), killed(25)),
         PASS,
         "10 of the 31 answered within 1 s before a kill are lost (allowed)",
     ),
