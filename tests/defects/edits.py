@@ -713,6 +713,20 @@ def audit_records_lost(record: Record) -> None:
 
 
 @edit
+def audit_records_exchanged(record: Record) -> None:
+    """Each two records that follow each other within a tenth of a second have each other's request."""
+
+    def exchanged(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        first = np.flatnonzero(np.diff(rows["at"]) < 0.1)
+        first = first[np.concatenate([[True], np.diff(first) > 1])]
+        ids = rows["request_id"].copy()
+        rows["request_id"][first], rows["request_id"][first + 1] = ids[first + 1], ids[first]
+        return rows
+
+    _signal(record, "audit", exchanged)
+
+
+@edit
 def database_rows_missing(record: Record) -> None:
     _signal(record, "record", lambda rows, tenth: rows[~tenth])
 
