@@ -248,6 +248,8 @@ class LeftBehind(Check):
                     replaced.add(one.whose)
                     continue
                 before, now = float(np.median(calm)), float(np.median(after))
+                if quantity == "memory":
+                    before = max(before, _usual_peak(history, one, began))
                 at_most = self._at_most(history, quantity, before, Window(began, window.end))
                 levels = f"{quantity} {_level(quantity, before)} before and {_level(quantity, now)} after"
                 if now > at_most:
@@ -294,6 +296,17 @@ def _replicas(history: History, window: Window) -> int:
     """How many share the requests."""
     names = {r.component for r in history.resources if r.role == "replica" and window.start <= r.at <= window.end}
     return max(1, len(names))
+
+
+def _usual_peak(history: History, one: Sampled, until: float) -> float:
+    """What memory the process of some samples took at most, but for a twentieth of the time, since the steady load
+    began: a heap that is collected now and then is as full after a fault as it was before another collection."""
+    steady = history.phase(STEADY)
+    mine = [r for r in history.resources if r.component == one.whose and r.memory is not None and r.at <= until]
+    same = next((r for r in mine if r.at == one.at[0]), None)
+    since = steady.start if steady is not None else -math.inf
+    levels = [r.memory for r in mine if same and (r.pid, r.started) == (same.pid, same.started) and r.at >= since]
+    return float(np.percentile(levels, 95)) if levels else 0.0
 
 
 def _part(history: History, window: Window, whose: str) -> float:

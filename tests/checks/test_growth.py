@@ -58,6 +58,11 @@ def saw_tooth(asked):
     return 5e4 * (asked % 800)
 
 
+def filling(asked):
+    """A heap of 400 MB, collected at last just before the fault."""
+    return 5e4 * (asked % 7500)
+
+
 def two(first, second):
     return [*sampled(name="server-1", pid=1, **first), *sampled(name="server-2", pid=2, **second)]
 
@@ -161,6 +166,13 @@ CASES = [
     ("the same before and after", AFTER, after(through({}, {})), PASS, "memory 350 MB before and 350 MB after"),
     ("what a peak took may be kept", AFTER, after(through({}, {"memory": by(8e7)})), PASS, "430 MB after"),
     ("more than that may not", AFTER, after(through({}, {"memory": by(9e8)})), FAIL, "memory 350 MB before and 1.3 GB"),
+    (
+        "a heap that is fuller than before the fault",
+        AFTER,
+        after(through({"memory": filling}, {"memory": by(3e8)})),
+        PASS,
+        "650 MB after",
+    ),
     ("connections that stay open", AFTER, after(through({}, {"connections": by(90)})), FAIL, "112 after (bound 34"),
     ("some more than before", AFTER, after(through({}, {"threads": by(9)})), PASS, "threads 15 before and 24 after"),
     (
