@@ -138,6 +138,7 @@ class Signal(Strict):
     label: Name | None = None  # the class, by its name or its number
     probability: Name | None = None  # as the answer gives it
     confidence: Name | None = None  # the larger of the probability and what it lacks to 1
+    also: Statuses = ()  # other statuses than 2xx whose answers leave one, too
     may_lose: Losses | None = None  # in place of that of all signals
 
 

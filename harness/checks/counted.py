@@ -19,6 +19,7 @@ from harness.history import ROW, History, Outcome, Series, Window
 
 COUNTED_WITHIN_S = 0.05  # after the client had its answer
 ENDS_WITHIN_S = 10.0  # after its client gave it up the service may still answer a request, and count that
+OFTEN = 0.1  # of the scrapes: a start time that changes so often is none
 ANSWERED = (Outcome.OK, Outcome.REFUSED_BY_SERVICE, Outcome.UNEXPECTED_STATUS, Outcome.UNSERVED)
 START_TIME = "process_start_time_seconds"
 
@@ -90,6 +91,7 @@ def targets(history: History) -> list[Target]:
     job = history.setting("job")
     took = {s.labels.get("instance"): s for s in history.named("scrape_duration_seconds")}
     started = {s.labels.get("instance"): s for s in history.named(START_TIME)}
+    started = {name: s for name, s in started.items() if _believed(started, s, len(history.of("probe", "restart")))}
     probed = any(e.source == "probe" for e in history.events)
     found = []
     for up in history.named("up", **({"job": job} if job else {})):
@@ -165,6 +167,15 @@ def _filled(values: np.ndarray, restarted: np.ndarray) -> np.ndarray:
 
 def _is_of(series: Series, target: Target, some: Sequence[Target]) -> bool:
     return len(some) == 1 or series.labels.get("instance") == target.instance
+
+
+def _believed(started: Mapping[Any, Series], one: Series, restarts: int) -> bool:
+    """Whether a start time says when its process was another one: not where it changes at every tenth scrape, and not
+    where none of them ever changed although processes were restarted."""
+    changes = {id(s): int(np.count_nonzero(_changed(np.asarray(s.value, float)))) for s in started.values()}
+    if changes[id(one)] > restarts + OFTEN * len(one.value):
+        return False
+    return not restarts or any(changes.values())
 
 
 def _changed(started: np.ndarray) -> np.ndarray:

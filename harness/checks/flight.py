@@ -12,6 +12,7 @@ from harness.history import Series, Window
 
 AT_LEAST_S = 0.05  # a request that its client has waited for so long is in flight in the service, too
 SCRAPES, SHARE = 3, 0.02  # that must be wrong: the last ones, or more than both of all
+FROZEN = 20  # scrapes that all say the same
 MANY = 5  # requests that no gauge may overlook
 
 
@@ -57,6 +58,11 @@ def misstated(name: str, seen: Flight, rows: np.ndarray, calm: Sequence[Window])
             f"{len(at):,} scrapes",
             float(at[k]),
         )
+    elif len(at) >= FROZEN and np.ptp(value) == 0 and value[0] > most.min():
+        said = (
+            f"{name} said {value[0]:g} at all {len(at):,} scrapes, where at most {most.min():g} to {most.max():g} could"
+        )
+        yield f"{said} be in flight", float(at[np.argmin(most)])
     if np.any(value < 0):
         yield f"{name} was {value.min():g}, less than none", float(at[np.argmin(value)])
     long = rows[answered(rows) & (rows["done"] - rows["sent"] > 2 * AT_LEAST_S)]

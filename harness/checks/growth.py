@@ -31,8 +31,13 @@ LAZY = 4  # descriptors and threads that are opened one by one when they are fir
 # By how much a count may rise in the judged time, once and not with the requests: pools and rare labels come late.
 STEPS = {"descriptors": 100, "threads": 100, "connections": 100, "series": 500}
 OVER_BOUND = 4  # a leak of so many times the bound must show
+FILES = 50  # descriptors or series at most that come with the requests at once: of pools, of labels seen first then
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
+FADES = (
+    0.5  # of the slope in the first half of a stretch: what a warm-up takes becomes less, what a leak takes does not
+)
 UNEVEN = 1.1  # of the rates in two halves of a stretch: the load is not the same all the time
+WARM_UP_REMEDY = "load for longer, so that the warm-up is over in the first half of the load: load.for"
 REMEDIES = {
     "memory": "look for what is kept for each request (memray, a heap profile); if it is a heap that its collector has "
     "not filled yet, or caches, load for longer, or bound it: growth: {memory: ...}",
@@ -63,6 +68,7 @@ class Slope(NamedTuple):
     window: Window
     first: float  # level at its begin and end
     last: float
+    fades: bool  # in its second half it grows by less than half as much, and that is not above what is allowed
 
 
 class Growth(Group):
@@ -135,6 +141,9 @@ class GrowthOf(Check):
         figures = {"measured": worst.seen, "bound": self.at_most, "unit": _unit(self.quantity)}
         if self.at_most is None:
             return self.result(Verdict.PASS, f"{reason}, no bound set", **figures)
+        if worst.low > self.at_most and worst.fades and self.quantity == "memory":
+            reason += ", less and less of it, as of a warm-up that is not over"
+            return self.result(Verdict.INCONCLUSIVE, reason, WARM_UP_REMEDY, **figures)
         highest = max(slopes, key=lambda one: one.last - one.first)
         step = STEPS.get(self.quantity, math.inf) + self.at_most * highest.requests + 2 * self._at_once(history, window)
         if risen := highest.last - highest.first > step:
@@ -154,7 +163,7 @@ class GrowthOf(Check):
     def _slope(self, history: History, sampled: Sampled, window: Window) -> Slope:
         """Over the second half of the requests of a process."""
         done = _answered(history, window)
-        asked = np.searchsorted(done, sampled.at) / max(1, _replicas(history, window))
+        asked = np.searchsorted(done, sampled.at) * _part(history, window, sampled.whose)
         half = asked >= (asked[0] + asked[-1]) / 2
         asked, level, at = asked[half], sampled.level[half], sampled.at[half]
         requests = int(asked[-1] - asked[0])
@@ -172,9 +181,13 @@ class GrowthOf(Check):
         seen = float(lowest[-1] - lowest[0]) / over
         spread = _student(len(steps)) * float(np.std(steps, ddof=1)) * math.sqrt(len(steps)) / over
         at_once = self._at_once(history, Window(float(at[0]), float(at[-1]))) / requests
+        middle = len(lowest) // 2
+        rest = float(lowest[-1] - lowest[middle]) / max(1, int(asked[least[-1]] - asked[least[middle]]))
+        before = float(lowest[middle] - lowest[0]) / max(1, int(asked[least[middle]] - asked[least[0]]))
+        fades = rest < FADES * before and rest - math.sqrt(2) * spread - 2 * at_once <= (self.at_most or 0.0)
         return Slope(
             seen, seen - spread - at_once, seen + spread + at_once, requests, sampled.whose,
-            Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]),
+            Window(float(at[0]), float(at[-1])), float(lowest[0]), float(lowest[-1]), fades,
         )  # fmt: skip
 
     def _at_once(self, history: History, window: Window) -> float:
@@ -242,6 +255,8 @@ class LeftBehind(Check):
                     replaced.add(one.whose)
                     continue
                 before, now = float(np.median(calm)), float(np.median(after))
+                if quantity == "memory":
+                    before = max(before, _usual_peak(history, one, began))
                 at_most = self._at_most(history, quantity, before, Window(began, window.end))
                 levels = f"{quantity} {_level(quantity, before)} before and {_level(quantity, now)} after"
                 if now > at_most:
@@ -264,7 +279,10 @@ class LeftBehind(Check):
         if quantity == "memory":
             answered = len(_answered(history, window))
             return before + self.memory * answered + max(ARENAS, KEPT * before)
-        return before + SOME + _in_flight(history, window)
+        at_once = _in_flight(history, window)
+        if quantity in ("descriptors", "series"):  # neither is one of each request that is under way
+            at_once = min(at_once, max(FILES, math.floor(KEPT * before)))
+        return before + SOME + at_once
 
 
 def _undisturbed(history: History, steady: Window) -> Window:
@@ -285,6 +303,31 @@ def _replicas(history: History, window: Window) -> int:
     """How many share the requests."""
     names = {r.component for r in history.resources if r.role == "replica" and window.start <= r.at <= window.end}
     return max(1, len(names))
+
+
+def _usual_peak(history: History, one: Sampled, until: float) -> float:
+    """What memory the process of some samples took at most, but for a twentieth of the time, since the steady load
+    began: a heap that is collected now and then is as full after a fault as it was before another collection."""
+    steady = history.phase(STEADY)
+    mine = [r for r in history.resources if r.component == one.whose and r.memory is not None and r.at <= until]
+    same = next((r for r in mine if r.at == one.at[0]), None)
+    since = steady.start if steady is not None else -math.inf
+    levels = [r.memory for r in mine if same and (r.pid, r.started) == (same.pid, same.started) and r.at >= since]
+    return float(np.percentile(levels, 95)) if levels else 0.0
+
+
+def _part(history: History, window: Window, whose: str) -> float:
+    """The share of the requests that a replica got: an even one, or that of the processor time, where it used more."""
+    used: dict[str, float] = {}
+    last: dict[str, Resources] = {}
+    for r in history.resources:
+        if r.role == "replica" and window.start <= r.at <= window.end and r.cpu_s is not None:
+            before = last.get(r.component)
+            same = before is not None and (before.pid, before.started) == (r.pid, r.started)
+            used[r.component] = used.get(r.component, 0.0) + (r.cpu_s - before.cpu_s if same else 0.0)
+            last[r.component] = r
+    even = 1 / _replicas(history, window)
+    return max(even, used.get(whose, 0.0) / sum(used.values())) if sum(used.values()) > 0 else even
 
 
 def _sampled(history: History, quantity: str, window: Window, longest: bool = True) -> list[Sampled]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from harness import verdict
 from harness.checks.check import NoEvidence
-from harness.history import WHOLE, History, Outcome
+from harness.checks.counted import of_status
+from harness.history import SLOW_CLIENT, WHOLE, History, Outcome
 from harness.signals import Signal
 from harness.units import count, duration, listed
 from harness.verdict import EVIDENCE_AT_MOST
@@ -39,6 +40,7 @@ class Truth:
     rows: np.ndarray  # sorted by the keys of their request ids
     keys: np.ndarray
     answered: np.ndarray  # with a class, where requests ask for one; status 2xx
+    due: np.ndarray  # those, and answers of other statuses that must leave something, too
     lost: np.ndarray  # of these, those that a killed process may have taken with it
     phases: np.ndarray  # number of the phase of each
     names: tuple[str, ...]  # of the phases
@@ -63,9 +65,10 @@ def kills(history: History) -> list[Kill]:
     return found
 
 
-def truth(history: History, within_s: float, classifies: bool = False) -> Truth:
+def truth(history: History, within_s: float, classifies: bool = False, also: Sequence[str] = ()) -> Truth:
     """The requests of a run. within_s: for how long before a kill its process may have kept what it had to write.
-    classifies: only an answer with a class is one. Raises NoEvidence where nothing was sent."""
+    classifies: only an answer with a class is one. also: other statuses whose answers leave something. Raises
+    NoEvidence where nothing was sent."""
     every = [rows[rows["outcome"] != Outcome.UNSENT] for rows in history.rows.values()]
     rows = np.concatenate(every) if every else np.empty(0)
     if not len(rows):
@@ -73,23 +76,26 @@ def truth(history: History, within_s: float, classifies: bool = False) -> Truth:
     keys = keys_of(rows["request_id"])
     order = np.argsort(keys, kind="stable")
     rows, keys = rows[order], keys[order]
-    answered = np.isin(rows["outcome"], WHOLE) & (rows["status"] >= 200) & (rows["status"] < 300)
+    whole = np.isin(rows["outcome"], WHOLE)
+    answered = whole & (rows["status"] >= 200) & (rows["status"] < 300)
     asks = (rows["predicted"] >= 0) | (rows["expected"] >= 0)
     if classifies or asks.any():
         answered &= asks
-    lost = answered & during(rows["done"], kills(history), within_s)
+    due = answered | (whole & of_status(rows, also))
+    ended = kills(history)
+    lost = due & (during(rows["done"], ended, within_s) | _read_later(rows, ended, within_s))
     edges = {e.detail.get("phase") for e in history.of("run", "phase")}
     windows = {name: w for name in sorted(filter(None, edges)) if (w := history.phase(name)) is not None}
     names = tuple(sorted(windows, key=lambda name: windows[name].start))
     phases = np.full(len(rows), len(names))
     for i, name in enumerate(names):
         phases[(rows["intended"] >= windows[name].start) & (rows["intended"] < windows[name].end)] = i
-    return Truth(rows, keys, answered, lost, phases, (*names, BETWEEN))
+    return Truth(rows, keys, answered, due, lost, phases, (*names, BETWEEN))
 
 
 def nothing_due(sent: Truth) -> str:
     """That no request was answered that must have left something; empty where one was."""
-    if sent.answered.any():
+    if sent.due.any():
         return ""
     return f"none of {count(len(sent.rows), 'request')} was answered with status 2xx and a class: nothing to judge"
 
@@ -100,6 +106,15 @@ def during(at: np.ndarray, stretches: Iterable[Kill], before_s: float = 0.0) -> 
     for kill in stretches:
         inside |= (at >= kill.start - before_s) & (at <= kill.end)
     return inside
+
+
+def _read_later(rows: np.ndarray, stretches: Iterable[Kill], before_s: float) -> np.ndarray:
+    """Which requests of slow clients were under way in one of the stretches, or so long before it: what they read last
+    the service may have answered long since."""
+    under_way = np.zeros(len(rows), bool)
+    for kill in stretches:
+        under_way |= (rows["done"] >= kill.start - before_s) & (rows["sent"] <= kill.end)
+    return under_way & (rows["step"] & SLOW_CLIENT != 0)
 
 
 def rows_of(sent: Truth, request_ids: np.ndarray) -> np.ndarray:
@@ -156,6 +171,12 @@ def by_phase(sent: Truth, which: np.ndarray) -> str:
     numbers = np.bincount(sent.phases[which], minlength=len(sent.names))
     where = [(n, name) for n, name in zip(numbers.tolist(), sent.names, strict=True) if n]
     return listed([f"{n:,} {name if name == BETWEEN else f'in {name}'}" for n, name in where])
+
+
+def by_status(sent: Truth, which: np.ndarray) -> str:
+    """The status of some rows, as an addition to a sentence, where all have the same that is no success."""
+    statuses = np.unique(sent.rows["status"][which])
+    return f"; each has status {statuses[0]}" if len(statuses) == 1 and statuses[0] >= 300 else ""
 
 
 def example(sent: Truth, which: np.ndarray) -> str:

@@ -351,6 +351,9 @@ class MetricsTrue(Check):
         sums = selected(history, f"{self.name}_sum", self.labels)
         spent = counted(some, sums) if sums else None
         spent = spent and replace(spent, value=spent.value * self.unit_s)
+        if buckets and float("inf") not in buckets:
+            yield f"{self.name} has no bucket +Inf among its {len(buckets):,}, so no quantile can be computed of it"
+            return
         bounds = Latencies(self.latency_within_s, self.latency_share, self.outliers)
         found = []
         for name, window in windows.items():

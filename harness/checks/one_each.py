@@ -18,6 +18,7 @@ from harness.telemetry import Telemetry
 from harness.units import count, listed, percent
 from harness.verdict import Result, Verdict
 
+AS_A_RULE = 0.9  # of the answers
 MAPPABLE = ("time", "trace_id", "status", "label", "probability", "confidence")
 
 
@@ -33,6 +34,7 @@ class OneEach(Check):
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, values): which lines are of requests
     refused: bool = True  # a request that is refused may leave one, too
     fresh: bool = True  # nothing can be there of before the run
+    also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -57,6 +59,7 @@ class OneEach(Check):
             "classes": telemetry.classes,
             "only": tuple((name, tuple(map(str, v if isinstance(v, list) else [v]))) for name, v in only.items()),
             "refused": getattr(form, "refused", False),
+            "also": form.also,
             "fresh": "{state}" in getattr(form, "url", "{state}"),  # files are followed from when the run begins
         }
 
@@ -67,22 +70,25 @@ class OneEach(Check):
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
-        sent = joined.truth(history, self.within_s, bool(self.classes))
+        sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
-        lines = signal.rows[joined.within_run(history, sent, signal.rows["at"])]
-        self._readable(signal, lines)
-        of = joined.rows_of(sent, lines["request_id"])
+        self._readable(signal)
+        of = joined.rows_of(sent, signal.rows["request_id"])
+        kept = (of >= 0) | joined.within_run(history, sent, signal.rows["at"])  # of others' only what is of this run
+        lines, of = signal.rows[kept], of[kept]
         known = of >= 0
         lines_of = np.bincount(of[known], minlength=len(sent.rows))
-        missing = sent.answered & (lines_of == 0)
+        self._told_apart(sent, lines[known], of[known])
+        missing = sent.due & (lines_of == 0)
         gone, unexplained = missing & sent.lost, missing & ~sent.lost
-        due = int(np.count_nonzero(sent.answered & ~sent.lost))
+        due = int(np.count_nonzero(sent.due & ~sent.lost))
         there = due - int(np.count_nonzero(unexplained))
         wrong: list[tuple[str, np.ndarray]] = []  # what is wrong, and the rows that it is about
         if np.count_nonzero(unexplained) > self.at_most * due:
             many, places = int(np.count_nonzero(unexplained)), joined.by_phase(sent, unexplained)
             share = percent(self.at_most) if self.at_most else "0"
+            share += joined.by_status(sent, unexplained)
             wrong.append((f"{many:,} of {count(due, 'answer')} left none (bound {share}): {places}", unexplained))
         wrong += self._twice(sent, lines[known], of[known])
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]
@@ -126,7 +132,7 @@ class OneEach(Check):
     def _remedy(self) -> str:
         return f"`harness why` shows the {self.what} of a request; allow for losses by may_lose in service.yaml"
 
-    def _readable(self, signal: Signal, lines: np.ndarray) -> None:
+    def _readable(self, signal: Signal) -> None:
         """Raises NoEvidence where nothing was found because service.yaml looks for it by a name that is not there."""
         about, counts = signal.about, signal.about.get("counts", {})
         lacking, names = about.get("lacking", {}), listed(list(about.get("names", ()))) or "none"
@@ -159,6 +165,15 @@ class OneEach(Check):
 
     def _mapping(self) -> str:
         return f"correct telemetry.{self.section} in service.yaml, or have the service write there what it names"
+
+    def _told_apart(self, sent: Truth, lines: np.ndarray, of: np.ndarray) -> None:
+        """Raises NoEvidence where requests leave several lines as a rule, and nothing says which is that of each."""
+        many = np.bincount(of[lines["part"] == 0], minlength=len(sent.rows))[sent.answered]
+        several = int(np.count_nonzero(many > 1))
+        if self.signal != "record" and not self.only and several > AS_A_RULE * len(many):
+            why = f"{several:,} of {count(len(many), 'answer')} left {int(np.median(many))} {self.what} each, as "
+            why += f"{joined.example(sent, sent.answered)}, and nothing says which of them is to be one for each"
+            raise NoEvidence(why, f"name it, {self._at('only')} in service.yaml: only: {{message: request done}}")
 
     def _twice(self, sent: Truth, lines: np.ndarray, of: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         key = of.astype("<u8") << np.uint64(16) | lines["part"]

@@ -33,6 +33,7 @@ SAME_REMEDY = (
     "a replica, changes the answer"
 )
 FAULT_REMEDY = "an answer that cannot be right must not be sent: answer 503 while what it needs is not there"
+UNTIL_REMEDY = "see what is not there yet when the service begins to answer (weights, a warm-up); be ready only then"
 SINCE_REMEDY = "compare what is loaded then (weights, settings, preprocessing) with what was loaded before"
 
 
@@ -204,7 +205,8 @@ class Predictions(Check):
             said = "wrong with status 200" if what == "class" and np.count_nonzero(wrong) >= n / 2 else ""
             fault = same_answers.under_faults(answers, which)
             since = same_answers.changed_since(history, answers, which)
-            lead = " ".join(filter(None, (said, since or (fault and f"under {fault}"))))
+            until = "" if since or fault else same_answers.until(answers, which)
+            lead = " ".join(filter(None, (said, since or until or (fault and f"under {fault}"))))
             some, shown = same_answers.examples(answers, references, which)
             one = shown[0]
             same, place = rows["input"] == rows["input"][one], rows["place"] == rows["place"][one]
@@ -221,7 +223,7 @@ class Predictions(Check):
             )
             reason = reason.replace(" alone alone", " alone") + (f"; so with {some}" if some else "")
             reason += same_answers.beside(history, answers, which, compared & ~classes & ~probabilities)
-            remedy = SINCE_REMEDY if since else FAULT_REMEDY if fault else SAME_REMEDY
+            remedy = SINCE_REMEDY if since else FAULT_REMEDY if fault else UNTIL_REMEDY if until else SAME_REMEDY
             reason = f"{lead}: {reason}" if lead else reason
             yield Finding(reason, remedy, n, 0, "answers", [one, reference, *shown[1:]], fault)
 

@@ -17,7 +17,7 @@ import numpy as np
 from harness.checks.effect import effect
 from harness.checks.view import STEADY
 from harness.history import GOLDEN, History, Outcome, Window
-from harness.units import count, listed
+from harness.units import count, duration, listed
 
 ANSWER = np.dtype(
     [
@@ -34,6 +34,7 @@ ANSWER = np.dtype(
     ]
 )
 PLACES_SHOWN = 4
+BEGINNING = 10  # answers, all wrong, that say that the service was not ready yet
 ROUNDING = 1e-6  # of a probability as a row holds it
 
 
@@ -193,6 +194,20 @@ def changed_since(history: History, answers: Answers, different: np.ndarray) -> 
     if last is None or last < float(rows["intended"][before & ~different].max(initial=-np.inf)) - 1:
         return "" if last is None else "from some moment on"
     return f"since {next(said for at, said in what if at == last)}"
+
+
+def until(answers: Answers, different: np.ndarray) -> str:
+    """Until when all answers to the inputs concerned differ; empty where there is no such moment in the load: up to it
+    all do, and from it on none does."""
+    rows = answers.rows
+    concerned = np.isin(rows["input"], np.unique(rows["input"][different]))
+    last = float(rows["intended"][different].max())
+    early, later = concerned & (rows["intended"] <= last), concerned & (rows["intended"] > last)
+    if not later.any() or not (early & (rows["place"] != 0)).any():
+        return ""
+    if np.count_nonzero(early) < BEGINNING or np.count_nonzero(early & different) < 0.99 * np.count_nonzero(early):
+        return ""
+    return f"until {duration(last - float(rows['intended'].min()))} after the first request, and not since"
 
 
 def beside(history: History, answers: Answers, different: np.ndarray, equal: np.ndarray) -> str:

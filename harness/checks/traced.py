@@ -29,7 +29,7 @@ NONE_REMEDY = "see that the service sends OTLP over HTTP to {otlp}: telemetry.tr
 @dataclass(frozen=True)
 class Traced(Check):
     """One span of each request that was answered with status 2xx, alone without a parent in its trace; no span whose
-    parent never came, or that came twice; each within its parent, and none longer than the client waited. What is
+    parent never came, or that came twice; none before its parent, and none longer than the client waited. What is
     configured: the spans that each request has within its own, and the batch that is linked to it."""
 
     within_s: float  # before a kill; what was answered since may be lost
@@ -39,6 +39,7 @@ class Traced(Check):
     batch: str = ""  # name of the span of what is done for several requests
     request_id: str = "request.id"
     classes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
@@ -60,13 +61,14 @@ class Traced(Check):
                 form.batch or "",
                 form.request_id,
                 view.telemetry.classes,
+                form.also,
             ),
         )
 
     def judge(self, history: History) -> Result:
         """FAIL with what is missing, twice, without its parent, or not as the answer was."""
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
-        sent = joined.truth(history, self.within_s, bool(self.classes))
+        sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         spans, about = signal.rows, signal.about
@@ -88,8 +90,8 @@ class Traced(Check):
         main = named[of >= 0][first]  # the span of each request that has one
         has = np.zeros(len(sent.rows), bool)
         has[rows] = True
-        due = int(np.count_nonzero(sent.answered & ~sent.lost))
-        missing, gone = sent.answered & ~has & ~sent.lost, sent.answered & ~has & sent.lost
+        due = int(np.count_nonzero(sent.due & ~sent.lost))
+        missing, gone = sent.due & ~has & ~sent.lost, sent.due & ~has & sent.lost
         there = due - int(np.count_nonzero(missing))
         wrong: list[tuple[str, np.ndarray]] = []
 
@@ -104,6 +106,7 @@ class Traced(Check):
 
         if np.count_nonzero(missing) > self.at_most * due:
             share = percent(self.at_most) if self.at_most else "0"
+            share += joined.by_status(sent, missing)
             found(f"of {count(due, 'answer')} left no span (bound {share})", missing)
         traces = _keys(spans["trace"][named[of >= 0]], np.zeros(np.count_nonzero(of >= 0), "<u8"))[0]
         pairs = np.unique(np.stack([of[of >= 0].astype("<u8"), traces]), axis=1) if len(traces) else np.empty((2, 0))
@@ -112,10 +115,10 @@ class Traced(Check):
         row_of_trace = lookup(key[main], rows)
         mine = row_of_trace(key)  # row of the request whose trace each span is in, -1 for other traces
         judged = (mine >= 0) & ~sent.lost[np.maximum(mine, 0)]
-        roots = np.bincount(mine[judged & root], minlength=len(sent.rows))
-        found("requests have more than one span without a parent in their trace", roots > 1)
         again = np.zeros(len(spans), bool)
         again[order[1:]] = own[order][1:] == own[order][:-1]
+        roots = np.bincount(mine[judged & root & ~again], minlength=len(sent.rows))
+        found("requests have more than one span without a parent in their trace", roots > 1)
         found("requests have a span that came twice", mine[again & (mine >= 0)])
         orphans = (parent < 0) & ~root & ~gone_with
         found("requests have a span whose parent never came", mine[orphans & judged])
@@ -129,10 +132,12 @@ class Traced(Check):
         backwards = answered & (spans["ended"] < spans["began"])
         found("requests have a span that ends before it begins", mine[backwards])
         up = np.maximum(parent, 0)
-        outside = (spans["began"] < spans["began"][up] - APART_S) | (spans["ended"] > spans["ended"][up] + APART_S)
+        names = list(about.get("spans", ()))
+        within = np.isin(spans["name"], [names.index(name) for name in self.spans if name in names])
+        outside = within & (spans["ended"] > spans["ended"][up] + APART_S)  # others may be done in the background
+        outside |= spans["began"] < spans["began"][up] - APART_S
         found("requests have a span that is not within its parent", mine[answered & (parent >= 0) & outside])
         self._long(sent, spans[main], rows, found)
-        names = list(about.get("spans", ()))
         for name in self.spans:
             which = np.zeros(len(sent.rows), bool)
             if name in names:

@@ -6,6 +6,7 @@ from joins import N, joined, killed, lines, load, signal, spans
 from harness.checks import Audited, Logged, Stored
 from harness.checks.joined import kills
 from harness.eventlog import Event
+from harness.history import SLOW_CLIENT
 
 MAPS = ("time", "trace_id", "label", "confidence")
 LOGGED = Logged(1.0, 0.0, MAPS, ("NORMAL", "PNEUMONIA"), (("msg", ("done",)),), refused=False)
@@ -34,6 +35,14 @@ def refused(status: int = 401) -> np.ndarray:
     return made
 
 
+def read_later(place: slice) -> np.ndarray:
+    """The load, some of whose answers slow clients read for four seconds."""
+    made = load()
+    made["step"][place] |= SLOW_CLIENT
+    made["done"][place] += 4
+    return made
+
+
 def twice() -> np.ndarray:
     return np.concatenate([ALL, ALL[400:403]])
 
@@ -53,6 +62,28 @@ CASES = [
         "3 of 600 answers left none (bound 0): 2 in steady and 1 in crash, as request 0000",
     ),
     (
+        "times of another zone",  # before the run, but of its requests
+        LOGGED,
+        joined("log", changed(slice(0, N), at=ALL["at"] - 5 * 3600)),
+        FAIL,
+        "600 say a time that is not its request's: 400 in steady and 200 in crash, as request 0000",
+    ),
+    (
+        "several a request, and none is named",
+        Logged(1.0, 0.0, ()),
+        joined("log", np.concatenate([ALL, ALL])),
+        INCONCLUSIVE,
+        "600 of 600 answers left 2 log lines each, as request 0000",
+    ),
+    ("the named one twice", LOGGED, joined("log", np.concatenate([ALL, ALL])), FAIL, "600 too many, for 600 requests"),
+    (
+        "refusals that leave one as well",
+        Logged(1.0, 0.0, (), also=("401",)),
+        joined("log", without(slice(1, 3)), refused()),
+        FAIL,
+        "2 of 600 answers left none (bound 0; each has status 401): 2 in steady",
+    ),
+    (
         "a bound on what may be missing",
         Logged(1.0, 0.01, MAPS),
         joined("log", without(slice(10, 16))),
@@ -70,6 +101,13 @@ CASES = [
         "what a kill took with it",  # done within [24, 25.5]
         LOGGED,
         joined("log", without(slice(490, 500)), None, killed(25)),
+        PASS,
+        "10 of the 31 answered within 1 s before a kill are lost (allowed)",
+    ),
+    (
+        "what a slow client read after the kill",
+        LOGGED,
+        joined("log", without(slice(490, 500)), read_later(slice(490, 500)), killed(25)),
         PASS,
         "10 of the 31 answered within 1 s before a kill are lost (allowed)",
     ),

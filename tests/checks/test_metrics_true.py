@@ -138,6 +138,14 @@ def disturbed(start: float, stop: float) -> list[Event]:
     return [e._replace(detail={**e.detail, "component": "server"}) for e in fault("hit", start, stop)]
 
 
+def said_to_begin(record: History, when: Callable) -> History:
+    """The same with the start time of the process as the service exposes it."""
+    at = np.asarray(record.series[0].at)
+    more = Series({"__name__": "process_start_time_seconds", "job": "svc", "instance": "a"}, at.tolist(), when(at))
+    return replace(record, series=[*record.series, more])
+
+
+AS_LONG = np.concatenate([asked(0.6), asked(30.6)])  # as the scrapes go on
 GOOD = asked()
 MIXED = asked(status_503=300, timeout=40, status_500=70)
 RUN, MIXED_RUN, HIT = run(GOOD), run(MIXED), split(25.1, 28.0)
@@ -176,6 +184,8 @@ CASES = [
              series=[*changed(RUN, COUNT, lambda at, v: np.where(at > 10, v - v[at <= 10][-1], v)).series,
                      Series({"__name__": "process_start_time_seconds", "job": "svc", "instance": "a"}, [0.0], [7.0])]),
      FAIL, "whose process was the same"),
+    ("no quantile without +Inf", DURATION,
+     replace(RUN, series=[s for s in RUN.series if s.labels.get("le") != "inf"]), FAIL, "has no bucket +Inf"),
     ("the metric is missing", REQUESTS, changed(RUN, COUNT, lambda *_: None), FAIL,
      "no series of http_requests_total in any scrape"),
     ("its label is missing", REQUESTS, relabelled(RUN, COUNT, "status", {"200": None}), FAIL, "has the label status"),
@@ -190,6 +200,10 @@ CASES = [
      changed(MIXED_RUN, COUNT, lambda *_: None, status="503"), PASS, "status 200 1,390 of 1,390"),
     ("other labels are another's", replace(REQUESTS, labels=(("endpoint", ("/x",)),)), RUN, FAIL, "has endpoint /x"),
     ("a kill takes what was counted since", REQUESTS, HIT, PASS, "may have gone with a process after its last scrape"),
+    ("nor does a start time that never changes", REQUESTS, said_to_begin(HIT, lambda at: [7.0] * len(at)), PASS,
+     "may have gone with a process after its last scrape"),
+    ("a start time that always changes hides nothing", REQUESTS,
+     said_to_begin(run(GOOD, np.delete(GOOD, 900)), lambda at: (4 * at).tolist()), FAIL, "the clients got at least"),
     ("two replicas", REQUESTS, run(GOOD, instances=("a", "b")), PASS, "counted 1,800 of 1,800"),
     ("one replica does not count", REQUESTS,
      changed(run(GOOD, instances=("a", "b")), COUNT, lambda _, v: 0 * v, instance="b"), FAIL, "at least"),
@@ -231,6 +245,7 @@ CASES = [
     ("one replica never takes it back", IN_FLIGHT,
      changed(run(GOOD, instances=("a", "b")), FLIGHT, lambda at, v: v + at // 5, instance="b"), FAIL, "at most could"),
     ("it is never taken back", IN_FLIGHT, changed(RUN, FLIGHT, lambda at, v: v + at // 10), FAIL, "at most could be"),
+    ("it never changes", IN_FLIGHT, changed(run(AS_LONG), FLIGHT, lambda _, v: 0 * v + 3), FAIL, "said 3 at all"),
     ("it goes below none", IN_FLIGHT, changed(RUN, FLIGHT, lambda _, v: v - 1), FAIL, "less than none"),
     ("it says none of many", IN_FLIGHT, changed(run(OPEN), FLIGHT, lambda _, v: 0 * v), FAIL, "said 0 at all"),
     ("refusals", REFUSED, MIXED_RUN, PASS, "counted 300 of 300 refusals"),

@@ -183,6 +183,13 @@ CASES = [
         "alone 2 of 40; input 7 gets PNEUMONIA (0.999) otherwise and NORMAL",
     ),
     (
+        "wrong at first",
+        BOUND,
+        run(flipped(end=3), golden=flipped(start=-9)),
+        FAIL,
+        "wrong with status 200 until 4 s after the first request, and not since: 340 of 6,040 answers have another",
+    ),
+    (
         "three inputs are wrong by the card",
         BY_CARD,
         run(**known_wrong(3, 5, 8)),

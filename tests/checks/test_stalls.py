@@ -148,6 +148,7 @@ CASES = [
     ("as fast as before", AFTER, experiment(), PASS, "p95 20 ms of"),
     ("slow for good", AFTER, experiment(62), FAIL, "3.1 times that in the steady load (20 ms), bound 45 ms"),
     ("a fifth slow for good", AFTER, experiment(200, slow=0.2), FAIL, "10.0 times that"),
+    ("a tenth slow for good", AFTER, experiment(200, slow=0.1), FAIL, "10.0 times that"),
     ("without a steady load", AFTER, experiment(62, steady=False), FAIL, "3.1 times that before the fault (20 ms)"),
     ("no answer for good", AFTER, experiment(np.inf), FAIL, "p95 no complete answer"),
     ("a hiccup does not last", AFTER, hiccup(), PASS, "of the experiment, its fault being over"),

@@ -3,6 +3,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
 from joins import BATCH, N, joined, killed, load, spans
 
 from harness.checks import Traced
+from harness.history import Outcome
 
 MAPS = ("status", "label", "confidence")
 TRACED = Traced(1.0, 0.0, MAPS, ("model_inference",), "batch")
@@ -28,7 +29,15 @@ def halves(**values) -> np.ndarray:
     return changed(slice(0, N, 2), **values)
 
 
+def shed() -> np.ndarray:
+    """The load, its fourth request refused."""
+    made = load()
+    made["status"][3], made["outcome"][3], made["predicted"][3] = 503, Outcome.REFUSED_BY_SERVICE, -1
+    return made
+
+
 LOST = np.delete(ALL, [*range(490, 500), *range(N + 490, N + 500)])  # of requests 490 to 499 the whole traces
+BY_ITSELF = Traced(1.0, 0.0, MAPS)  # no span is named that must be within its parent
 MORE = np.concatenate([ALL, ALL[5:6]])
 TWO_TRACES = np.concatenate([ALL, ALL[5:6]])
 TWO_TRACES["trace"][-1] = (77, 77)
@@ -62,6 +71,8 @@ CASES = [
         FAIL,
         "1 request has a span that is not within its parent",
     ),
+    ("in the background", BY_ITSELF, run(changed(N + 5, ended=ALL["ended"][5] + 9)), PASS, "600 of 600"),
+    ("before its parent", BY_ITSELF, run(changed(N + 5, began=ALL["began"][5] - 1)), FAIL, "not within its parent"),
     (
         "longer than waited",
         TRACED,
@@ -89,6 +100,14 @@ CASES = [
     ("another status", TRACED, run(changed(5, status=500)), FAIL, "1 span says another status: 1 in steady"),
     ("another class", TRACED, run(changed(5, label=0)), FAIL, "1 span says another class"),
     ("failed", TRACED, run(changed(5, failed=1)), FAIL, "1 answered request has a span that says it failed"),
+    ("refused without one", TRACED, run(without(3, N + 3), made=shed()), PASS, "599 of 599 answers have their span"),
+    (
+        "refused, and traced as well",
+        Traced(1.0, 0.0, MAPS, also=("5xx",)),
+        run(without(3, N + 3), made=shed()),
+        FAIL,
+        "1 of 600 answers left no span (bound 0; each has status 503): 1 in steady, as request",
+    ),
     ("of nobody", TRACED, run(changed(5, request_id=b"x")), FAIL, "1 span for requests that nobody sent, as x"),
     ("without an id", TRACED, run(counts={"without an id": 2}), FAIL, "2 spans have no valid id of a trace or span"),
     (
@@ -125,3 +144,8 @@ def test_a_trace_for_each_answer(check, record, verdict, says):
 def test_batches_are_not_judged_unless_they_are_named():
     assert (ALL["name"] == BATCH).any()
     expect(Traced(1.0, 0.0, MAPS), run(without(*range(2 * N, len(ALL)))), PASS, "600 of 600")
+
+
+def test_what_came_twice_is_not_called_another_span():
+    result = expect(TRACED, run(np.concatenate([ALL, ALL])), FAIL, "600 requests have a span that came twice")
+    assert result.reason.startswith("600 requests have a span that came twice"), result.reason

@@ -721,6 +721,20 @@ def audit_records_lost(record: Record) -> None:
 
 
 @edit
+def audit_records_exchanged(record: Record) -> None:
+    """Each two records that follow each other within a tenth of a second have each other's request."""
+
+    def exchanged(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        first = np.flatnonzero(np.diff(rows["at"]) < 0.1)
+        first = first[np.concatenate([[True], np.diff(first) > 1])]
+        ids = rows["request_id"].copy()
+        rows["request_id"][first], rows["request_id"][first + 1] = ids[first + 1], ids[first]
+        return rows
+
+    _signal(record, "audit", exchanged)
+
+
+@edit
 def database_rows_missing(record: Record) -> None:
     _signal(record, "record", lambda rows, tenth: rows[~tenth])
 
@@ -737,6 +751,25 @@ def spans_without_a_parent(record: Record) -> None:
         return rows
 
     _signal(record, "span", orphaned)
+
+
+@edit
+def spans_of_refusals_lost(record: Record) -> None:
+    _signal(record, "span", lambda rows, tenth: rows[rows["status"] != 503])
+
+
+@edit
+def log_times_of_another_zone(record: Record) -> None:
+    def earlier(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        rows["at"] -= 5 * 3600
+        return rows
+
+    _signal(record, "log", earlier)
+
+
+@edit
+def in_flight_never_changes(record: Record) -> None:
+    record.change_samples(lambda labels, at, value: 3 if labels["__name__"] == "http_requests_in_flight" else value)
 
 
 @edit
