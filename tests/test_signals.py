@@ -50,7 +50,7 @@ def test_what_is_damaged_is_refused_with_its_file(tmp_path, about, why):
 
 def test_links_that_are_gone_are_missed(tmp_path):
     (stored(tmp_path) / "signals/links.rows").unlink()
-    with pytest.raises(EvidenceError, match="links.rows: is missing"):
+    with pytest.raises(EvidenceError, match=r"links.rows: is missing"):
         signals.read(tmp_path)
 
 
@@ -58,5 +58,5 @@ def test_lines_of_a_file_that_is_not_named_are_refused(tmp_path):
     rows = np.zeros(1, LINE)
     rows["file"] = 3
     signals.write(tmp_path, "log", Signal(rows, {"files": ["a.log"]}))
-    with pytest.raises(EvidenceError, match="log.json: does not name all files"):
+    with pytest.raises(EvidenceError, match=r"log.json: does not name all files"):
         signals.read(tmp_path)
