@@ -26,6 +26,7 @@ EXPORTERS = (  # how metrics begin that well-known exporters have, whatever else
     "probe_failed_due_", "probe_http_", "probe_icmp_", "probe_ip_", "probe_ssl_", "probe_success", "probe_tls_",
     "prometheus_",
 )  # fmt: skip
+OTHER_JOB = "\N{BULLET}"  # a job that no rule means
 NEAR = 0.8  # of two names of labels or jobs that are taken for one, by the letters that they share
 SLIPS = 2  # letters by which the name of a metric may be misspelt
 UNPROVEN_SHOWN = 3
@@ -166,7 +167,10 @@ class _Known:
             return _finding(read, f"no series is called {name}; did you mean {near}?", remedy)
         if not self.history.types or (name.endswith(ON_FIRST_EVENT) and not self.declares):
             return "never there in this run; some clients show a counter only once it has counted"
-        own = any(label == "job" and _fits((label, op, value), {"job": self.job}) for label, op, value in read.matchers)
+        own = any(  # a selector of another job was left before
+            label == "job" and op in ("=", "=~") and not _fits((label, op, value), {"job": OTHER_JOB})
+            for label, op, value in read.matchers
+        )
         family = name.partition("_")[0]
         akin = not name.startswith(EXPORTERS) and any(other.partition("_")[0] == family for other in self.series)
         if own or akin:
