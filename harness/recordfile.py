@@ -42,6 +42,14 @@ def document(path: Path, form: Any) -> Any:
     return value
 
 
+def parts(values: Mapping[str, Any], forms: Mapping[str, Any], place: Path) -> None:
+    """See that each part of a document that has a form, a type as in an annotation, is as it says. Raises
+    EvidenceError."""
+    for name, form in forms.items():
+        if name in values and not _fits(values[name], form):
+            raise EvidenceError(f"{place}: does not hold what the harness writes there: {name} is of another form")
+
+
 def record(values: Any, kind: type[Record], place: str) -> Record:
     """A list of JSON as a record of a NamedTuple, whose annotations say what it may hold; those with defaults may be
     missing at its end. Raises EvidenceError."""

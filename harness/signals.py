@@ -3,14 +3,14 @@
 `signals/` of a run's folder holds for each signal NAME (log, audit, record, span):
 
     NAME.rows    LINE, or SPAN, one fixed-width record each
-    NAME.json    what is known of the whole source: where it lies, and what of it could not be read
+    NAME.json    what is known of the whole source: where it lies, how many rows it has, what could not be read
     links.rows   LINK, what spans say of others
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from harness.errors import EvidenceError
-from harness.recordfile import document, regular
+from harness.recordfile import document, parts, regular
+from harness.units import count
 
 FOLDER = "signals"
 RECEIVED = f"{FOLDER}/spans.otlp"  # what the receiver of spans was sent, as stack/collector.py writes it
@@ -56,6 +57,21 @@ SPAN = np.dtype(
     ]
 )
 LINK = np.dtype([("trace", "<u8", (2,)), ("span", "<u8"), ("to_trace", "<u8", (2,)), ("to_span", "<u8")])
+VERSION = 1
+FORMS = {  # of what NAME.json holds
+    "files": Sequence[str],
+    "counts": Mapping[str, int],
+    "lacking": Mapping[str, int],
+    "names": Sequence[str],
+    "values": Mapping[str, Sequence[Any]],
+    "spans": Sequence[str],
+    "refused": Sequence[str],
+    "verified": Sequence[Mapping[str, Any]],
+    "problem": str,
+    "remedy": str,
+    "rows": int,
+    "links": int,
+}
 KINDS = {"log": LINE, "audit": LINE, "record": LINE, "span": SPAN}
 
 
@@ -76,24 +92,37 @@ def write(run: Path, name: str, signal: Signal) -> None:
     signal.rows.astype(KINDS[name], copy=False).tofile(folder / f"{name}.rows")
     if len(signal.links):
         signal.links.tofile(folder / "links.rows")
-    (folder / f"{name}.json").write_text(json.dumps(dict(signal.about), indent=1))
+    stored = {"version": VERSION, "rows": len(signal.rows), "links": len(signal.links), **signal.about}
+    (folder / f"{name}.json").write_text(json.dumps(stored, indent=1))
 
 
 def read(run: Path) -> dict[str, Signal]:
     """The signals that are stored in a run's folder; none of a run that was cut off before. Raises EvidenceError."""
     found = {}
     for name, kind in KINDS.items():
-        about = run / FOLDER / f"{name}.json"
-        if about.exists():
+        path = run / FOLDER / f"{name}.json"
+        if path.exists():
+            about = document(path, Mapping[str, Any])
+            if about.get("version", VERSION) != VERSION:
+                known = f"this harness reads version {VERSION}"
+                raise EvidenceError(f"{path}: is of version {str(about['version'])[:20]}; {known}")
+            parts(about, FORMS, path)
             links = run / FOLDER / "links.rows"
-            linked = _rows(links, LINK) if name == "span" and links.exists() else np.empty(0, LINK)
-            rows = _rows(run / FOLDER / f"{name}.rows", kind)
-            found[name] = Signal(rows, document(about, Mapping[str, Any]), linked)
+            has_links = name == "span" and (about.get("links", 0) or links.exists())
+            linked = _rows(links, LINK, about.get("links")) if has_links else np.empty(0, LINK)
+            rows = _rows(run / FOLDER / f"{name}.rows", kind, about.get("rows"))
+            named = "name" if name == "span" else "file"
+            if len(rows) and rows[named].max() >= len(about.get("spans" if name == "span" else "files", ())):
+                raise EvidenceError(f"{path}: does not name all {named}s that its rows are about")
+            found[name] = Signal(rows, about, linked)
     return found
 
 
-def _rows(path: Path, kind: np.dtype) -> np.ndarray:
+def _rows(path: Path, kind: np.dtype, stored: int | None) -> np.ndarray:
+    """The rows of a file. stored: how many were written; None where an older harness did not say."""
     whole, rest = divmod(regular(path), kind.itemsize)
     if rest:
         raise EvidenceError(f"{path}: is cut short after row {whole}")
+    if stored is not None and whole != stored:
+        raise EvidenceError(f"{path}: has {count(whole, 'row')}, and {stored:,} were written")
     return np.fromfile(path, kind)

@@ -23,6 +23,7 @@ from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 # Of good runs, over all figures of all phases, were their noise normal. It has heavier tails, so that some more are.
 FALSE_ALARMS = 0.005
 TO_BE_SEEN = 0.10  # what a gate should be able to see of the median latency
+SLOWER = 1.05  # times the pace of any earlier run: the machine is slower than it ever was
 CROWDED = 0.05  # more of the processors than in any earlier run, in the hands of others, and timing says nothing
 MANY = 10_000  # degrees of freedom of what is known
 REMEDY = "see what changed since the last passing run; if it is meant to be so: `harness history accept RUN`"
@@ -38,6 +39,8 @@ class Compare(NamedTuple):
     bound: float  # in the unit of the figure
     worse: bool
     band: Band
+    seen: int = 0  # earlier runs that were as far from all others
+    by_pace: bool = False  # no worse than a machine as slow as this one can make it
 
     @property
     def change(self) -> float:
@@ -109,6 +112,18 @@ class BaselineFigures(Check):
             why = f"other processes had {percent(round(others, 2))} of the processors in {self.phase}, at most "
             reason = f"{why}{percent(round(most, 2))} in the earlier runs, so this is not attributable: {reason}"
             return self.result(Verdict.INCONCLUSIVE, reason, "run again while nothing else runs here", **figures)
+        if all(one.by_pace for one in worse):
+            paces = max(past[PACE] for run in runs if PACE in (past := self._past(run)))
+            why = f"the machine was slower in {self.phase} than in any earlier run (its generator took {now[PACE]:.3g} "
+            why += f"ms of processor for a request, at most {paces:.3g} ms before), so this is not attributable: "
+            why += reason
+            remedy = "run again on a machine as fast as in the runs that `harness history` lists"
+            return self.result(Verdict.INCONCLUSIVE, why, remedy, **figures)
+        if all(one.seen or one.by_pace for one in worse):
+            why = f"1 of the {len(runs)} earlier runs was like this and the others were not, so this may be chance: "
+            why += reason
+            remedy = f"run it again; where it stays so, {REMEDY}"
+            return self.result(Verdict.INCONCLUSIVE, why, remedy, **figures)
         evidence = tuple(self._evidence(history, worse))
         return self.result(Verdict.FAIL, reason, REMEDY, evidence=evidence, **figures)
 
@@ -139,7 +154,8 @@ class BaselineFigures(Check):
         least = 0.005  # of a figure's logarithm: no two runs are more alike than this
         if kind.unit == "share":  # what chance alone makes of a share of so many requests
             least = 0.5 / math.sqrt(max(1.0, min(one.get(REQUESTS, 1.0) for one in (*past, now))))
-        lies = band([sign * kind.scaled(one[name]) for one in past], least, paces, now.get(PACE, math.nan))
+        scaled = [sign * kind.scaled(one[name]) for one in past]
+        lies = band(scaled, least, paces, now.get(PACE, math.nan))
         if lies is None:
             return None
         if kind.unit == "share" and lies.sigma == least:
@@ -148,7 +164,17 @@ class BaselineFigures(Check):
         matters = sign * expected + max(self._least(kind) * expected, kind.floor)
         bound = sign * max(sign * kind.unscaled(sign * lies.bound(alpha)), matters)
         worse = not math.isfinite(value) or sign * value > sign * bound
-        return Compare(name, kind, value, expected, bound, worse, lies)
+        seen = sum(self._alike(kind, lies, value, sign * other) for other in lies.left_out)
+        # What several of the earlier runs had is how it is, although the others are far from it.
+        return Compare(
+            name, kind, value, expected, bound, worse and seen < 2, lies, seen, _by_pace(name, kind, now, past)
+        )
+
+    def _alike(self, kind: Kind, lies: Band, value: float, scaled: float) -> bool:
+        """Whether a figure is as it was in an earlier run, on its scale."""
+        other = kind.unscaled(scaled)
+        apart = max(self._least(kind) * other, kind.floor)
+        return abs(value - other) <= apart or abs(kind.scaled(value) - scaled) <= lies.near
 
     def _least(self, kind: Kind) -> float:
         return kind.worse_by if self.worse_by is None else self.worse_by
@@ -184,6 +210,17 @@ class BaselineFigures(Check):
         if any(one.name.startswith("latency") or one.name == "errors" for one in worse):
             for row in rows[slowest]:
                 yield Reference("row", row["request_id"].decode(errors="replace"), float(row["intended"]))
+
+
+def _by_pace(name: str, kind: Kind, now: dict[str, float], past: Sequence[dict[str, float]]) -> bool:
+    """Whether a machine that is slower than it ever was may make a figure what it is: by the square of how much slower
+    the generator, the same program in every run, is. A queue grows faster than the time of what it waits for."""
+    paces = [one[PACE] for one in past if PACE in one]
+    usual = float(np.median([one[name] for one in past]))
+    if not kind.timed or len(paces) < len(past) or PACE not in now or not 0 < max(paces) * SLOWER < now[PACE]:
+        return False
+    times = now[name] / usual if kind.higher_is_worse and usual else usual / now[name] if now[name] else math.inf
+    return times <= (now[PACE] / float(np.median(paces))) ** 2
 
 
 def _seen(lies: Band, runs: int, alpha: float) -> float:

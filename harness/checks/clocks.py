@@ -54,7 +54,7 @@ class Clocks(Check):
             return self.result(
                 Verdict.INCONCLUSIVE, "; ".join(wrong), REMEDY, unit="%", evidence=evidence, **figures
             )  # fmt: skip
-        reason = f"in {duration(lasted_s)} the wall clock went {duration(off)} off the monotonic one, bound "
+        reason = f"in {duration(lasted_s)} the wall clock went {duration(abs(off))} off the monotonic one, bound "
         reason += f"{percent(self.off_at_most)} or a jump of {duration(self.jump_at_most_s)}"
         reason += f"; scrapes were {duration(spacing)} apart" if spacing is not None else ""
         return self.result(Verdict.PASS, reason, unit="%", **figures)

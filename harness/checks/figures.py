@@ -54,7 +54,7 @@ class Kind:
         """The inverse."""
         if self.unit == "share":
             return math.sin(min(max(scaled, 0.0), math.pi / 2)) ** 2
-        return math.exp(min(scaled, 700.0))
+        return 0.0 if scaled <= math.log(self.floor / 10) + 1e-9 else math.exp(min(scaled, 700.0))
 
     def text(self, value: float) -> str:
         """The value as a reader sees it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.checks.view import Finding
 
 SHOWN = 5
+LONGEST = 420  # characters of all that are shown, but for the first
 
 
 def findings(stored: Iterable[Sequence[str]]) -> list[Finding]:
@@ -15,7 +16,12 @@ def findings(stored: Iterable[Sequence[str]]) -> list[Finding]:
 
 
 def said(found: Sequence[Finding]) -> str:
-    """All that was found in one sentence."""
-    first = [f"{each.place}: {each.said}" if each.place else each.said for each in found[:SHOWN]]
-    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return "; ".join(first) + more
+    """What was found in one sentence: the first, and as many more as are read at a glance."""
+    texts = [f"{each.place}: {each.said}" if each.place else each.said for each in found]
+    shown = texts[:1]
+    for text in texts[1:SHOWN]:
+        if sum(map(len, shown)) + len(text) > LONGEST:
+            break
+        shown.append(text)
+    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    return "; ".join(shown) + more

@@ -133,7 +133,7 @@ class GrowthOf(Check):
         slopes = [self._slope(history, one, window) for one in _sampled(history, self.quantity, window)]
         if not slopes:
             raise NoEvidence(
-                f"the {self.quantity} of the service were not recorded in {self.phase}",
+                f"{self.quantity} of the service: not recorded in {self.phase}",
                 "run the gate with this version of the harness, as the user that the service runs as",
             )
         worst = max(slopes, key=lambda one: one.low)

@@ -35,6 +35,8 @@ class Band:
     sigma: float  # of one value
     runs: int
     worst: float  # how far the farthest earlier value lies above what was expected of it
+    left_out: tuple[float, ...] = ()  # earlier values that are far from all others
+    near: float = 0.0  # how far apart two values may be that are not far from each other
 
     def bound(self, alpha: float) -> float:
         """What one more value exceeds with probability alpha, and none of the earlier ones did."""
@@ -60,10 +62,10 @@ def band(values: Sequence[float], least: float, pace: Sequence[float] = (), now:
     x, z = np.asarray(values, float), np.asarray(pace, float)
     if len(x) < FEWEST or not np.isfinite(x).all():
         return None
-    if len(z) == len(x):
-        x, z = x[kept := _alike(x, least)], z[kept]
-    else:
-        x = x[_alike(x, least)]
+    near = FAR * max(1.4826 * float(np.median(np.abs(x - np.median(x)))), least)
+    kept = _alike(x, near)
+    more = {"left_out": tuple(x[~kept].tolist()), "near": near}
+    x, z = x[kept], z[kept] if len(z) == len(x) else z
     n, mean = len(x), float(x.mean())
     if n >= FEWEST + 1 and len(z) == n and z.min() > 0 and now > 0:
         z = np.log(z)
@@ -75,17 +77,16 @@ def band(values: Sequence[float], least: float, pace: Sequence[float] = (), now:
             off = math.log(now) - float(z.mean())
             spread = sigma * math.sqrt(1 + 1 / n + off * off / spread_z)
             beyond = max(0.0, math.log(now) - float(z.max())) * max(0.0, 1 - slope)
-            return Band(mean + slope * off + beyond, spread, n - 2, sigma, n, float(left.max()))
+            return Band(mean + slope * off + beyond, spread, n - 2, sigma, n, float(left.max()), **more)
     left = x - mean
     sigma = max(math.sqrt(float(left @ left) / (n - 1)), least)
-    return Band(mean, sigma * math.sqrt(1 + 1 / n), n - 1, sigma, n, float(left.max()))
+    return Band(mean, sigma * math.sqrt(1 + 1 / n), n - 1, sigma, n, float(left.max()), **more)
 
 
-def _alike(x: np.ndarray, least: float) -> np.ndarray:
+def _alike(x: np.ndarray, near: float) -> np.ndarray:
     """Which values are not far from all others (by the median absolute deviation): one run in which something went
     wrong would hide whatever comes after it. Of too many such none is left out: then that is how the values are."""
-    off = np.abs(x - np.median(x))
-    alike = off <= FAR * max(1.4826 * float(np.median(off)), least)
+    alike = np.abs(x - np.median(x)) <= near
     return alike if np.count_nonzero(~alike) <= len(x) // 5 else np.ones(len(x), bool)
 
 

@@ -19,9 +19,17 @@ from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created", "_info")
 ON_FIRST_EVENT = ("_total", "_bucket", "_sum", "_count")  # metrics with labels that some clients show only then
+EXPORTERS = (  # how metrics begin that well-known exporters have, whatever else begins with the same word
+    "alertmanager_", "apiserver_", "container_cpu_", "container_fs_", "container_last_seen", "container_memory_",
+    "container_network_", "container_spec_", "container_start_time_", "container_tasks_", "coredns_", "etcd_",
+    "grafana_", "kube_", "kubelet_", "kubernetes_", "machine_", "node_", "probe_dns_", "probe_duration_seconds",
+    "probe_failed_due_", "probe_http_", "probe_icmp_", "probe_ip_", "probe_ssl_", "probe_success", "probe_tls_",
+    "prometheus_",
+)  # fmt: skip
+OTHER_JOB = "\N{BULLET}"  # a job that no rule means
 NEAR = 0.8  # of two names of labels or jobs that are taken for one, by the letters that they share
 SLIPS = 2  # letters by which the name of a metric may be misspelt
-UNPROVEN_SHOWN = 4
+UNPROVEN_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -159,11 +167,16 @@ class _Known:
             return _finding(read, f"no series is called {name}; did you mean {near}?", remedy)
         if not self.history.types or (name.endswith(ON_FIRST_EVENT) and not self.declares):
             return "never there in this run; some clients show a counter only once it has counted"
-        own = any(label == "job" and _fits((label, op, value), {"job": self.job}) for label, op, value in read.matchers)
+        own = any(  # a selector of another job was left before
+            label == "job" and op in ("=", "=~") and not _fits((label, op, value), {"job": OTHER_JOB})
+            for label, op, value in read.matchers
+        )
         family = name.partition("_")[0]
-        if own or any(other.partition("_")[0] == family for other in self.series):
+        akin = not name.startswith(EXPORTERS) and any(other.partition("_")[0] == family for other in self.series)
+        if own or akin:
             why = f"no series is called {name}, and the service does not declare it"
-            return _finding(read, why, "mend the rule, or bring the metric back: until then the rule is blind")
+            remedy = "mend the rule, or bring the metric back: until then the rule is blind"
+            return _finding(read, why, remedy if own else f"{remedy}; where it is of another service, select its job")
         return "of a metric that the service does not have; another exporter's?"
 
     def _no_label(self, read: Read) -> Iterator[Finding | str]:

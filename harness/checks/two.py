@@ -109,7 +109,9 @@ def _between(phase: str, name: str, kind: Kind, earlier: Sequence[PastRun]) -> t
         return None, 0.0
     values, pace = [kind.scaled(one[name]) for one in having], [one.get(PACE, 0.0) for one in having]
     lies = band(values, 0.005, pace if kind.paced else (), pace[-1])
-    if lies.df == len(values) - 1:
+    if lies is None:
+        return None, 0.0
+    if lies.runs - lies.df == 1:  # the pace is no part of it
         return lies.sigma, 0.0
     return lies.sigma, float(np.polyfit(np.log(pace), values, 1)[0])
 

@@ -44,9 +44,11 @@ def run(args: argparse.Namespace) -> int:
     first, second = (_one(text, path) for text in (args.first, args.second))
     against = []
     if first.plan != second.plan:
-        against.append(f"they are of different plans, {first.plan or 'an unknown one'} and {second.plan or 'another'}")
+        plans = (one.plan or "an unknown one" for one in (first, second))
+        against.append(f"they are of different plans, {' and '.join(plans)}")
     if first.machine != second.machine:
-        against.append(f"they ran on different kinds of machines, {first.machine} and {second.machine}")
+        machines = (f"({one.machine})" if one.machine else "an unknown one" for one in (first, second))
+        against.append(f"they ran on different kinds of machines, {' and '.join(machines)}")
     earlier = runs.baseline(path, second.plan, second.machine, 20) if path is not None and not against else []
     earlier = [past for past in earlier if past.id != second.run.id]
     both = [one.history for one in (first, second) if one.history is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -91,10 +92,10 @@ def runbooks(texts: Iterable[str], known: Mapping[str, str], place: str, whose: 
             path, _, fragment = url[len(prefix) :].partition("#")
             path = unquote(path.partition("?")[0]).lstrip("/")
             file = Path(known[prefix]) / path if path else Path(known[prefix])
-            if not file.exists():
+            if not os.path.exists(file):  # also of a name that no file can have
                 yield Finding(place, f"{whose}: its link {url} leads to {shown(file)}, which is not there", _MEND_LINK)
                 continue
-            anchors = _anchors(str(file)) if fragment and file.is_file() else None
+            anchors = _anchors(str(file)) if fragment and os.path.isfile(file) else None
             section = unquote(fragment).lower().removeprefix("user-content-")
             if anchors is not None and section not in anchors:
                 near = nearest(section, sorted(anchors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,7 +138,7 @@ def _said_of_routes(service: ServiceSpec, file: YamlFile, routing: Routing | Non
         place = f"{file.place(('monitoring', 'runbooks', prefix))}: monitoring.runbooks"
         if not prefix.startswith(("http://", "https://")):
             problems.append(f"{place}: {prefix}: must be the beginning of a URL, like https://git.example.org/docs/")
-        if not Path(path).exists():
+        if not os.path.exists(path):  # also of a name that no file can have
             problems.append(f"{place}: {shown(Path(path))}: no such file or folder")
     return problems
 

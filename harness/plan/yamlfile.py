@@ -135,14 +135,18 @@ def _words(one: Any, model: type[BaseModel]) -> str:
             return "is missing"
         case "model_type" | "tuple_type" | "list_type":
             what = "mapping" if one["type"] == "model_type" else "list"
-            return f"must be a {what}; got {one['input']!r}"
+            return f"must be a {what}; got {_quoted(one['input'])}"
         case "string_type" if isinstance(one["input"], (bool, int, float)) or one["input"] is None:
             return f"must be text: put it in quotes, or YAML reads it as {json.dumps(one['input'])}"
         case "value_error":
             return str(one["ctx"]["error"])
         case _:
-            got = repr(one["input"])
-            return f"{one['msg'][0].lower()}{one['msg'][1:]}; got {got if len(got) < 80 else got[:77] + '...'}"
+            return f"{one['msg'][0].lower()}{one['msg'][1:]}; got {_quoted(one['input'])}"
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _keys(model: type[BaseModel], loc: Loc) -> list[str]:

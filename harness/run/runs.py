@@ -29,7 +29,7 @@ VERSION = 1
 APPLICATION = 0x68726E73  # by which SQLite tells whose file it is
 BUSY_S = 30.0
 LOCKED = "another process has had it locked"
-ANEW = "remove it, and the baseline starts anew"
+ANEW = "remove the file, and the baseline starts anew"
 TABLE = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, -- the name of the run's folder
@@ -74,6 +74,7 @@ def look(plan: Plan) -> None:
     try:
         with _opened(plan.workdir / plan.gate.history, busy_s=1.0) as db:
             if db is not None and (broken := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                broken = " ".join(broken.split())
                 raise HistoryError(f"{plan.workdir / plan.gate.history}: is damaged: {broken}; {ANEW}")
     except HistoryError as error:
         if LOCKED not in str(error):
@@ -213,8 +214,10 @@ def _entry(row: Sequence[Any], path: Path) -> Entry:
     id, started, verdict, plan, machine, service, revision, accepted, kept = row
     try:
         held = json.loads(kept)
-        run = record([id, started, *(held[name] for name in ("figures", "alerts", "metrics"))], PastRun, str(path))
-    except (ValueError, KeyError, TypeError, EvidenceError) as error:
+        run = record([id, started, *(held[name] for name in ("figures", "alerts", "metrics"))], PastRun, "its row")
+    except KeyError as error:
+        raise HistoryError(f"{path}: run {id}: is damaged: its row has no {error.args[0]}; {ANEW}") from error
+    except (ValueError, TypeError, EvidenceError) as error:
         raise HistoryError(f"{path}: run {id}: is damaged: {error}; {ANEW}") from error
     return Entry(run, verdict, plan, machine, service, revision, bool(accepted))
 

@@ -275,6 +275,56 @@ def test_a_slower_machine_is_not_a_slower_service():
     expect(steady, replace(a_run(0, pace=1.25, slower=1.15), baseline=runs), FAIL, "latency p50")
 
 
+def test_what_a_machine_that_was_never_so_slow_may_explain_is_no_verdict():
+    """Half as fast, and all takes twice as long or, with a queue, three times: the machine, as far as known. What is
+    more than that, or has nothing to do with time, is the service."""
+    half = {"pace": 2.0, "slower": 2**0.5}  # a_run lets latencies follow the root of the pace
+    for baseline in (past(5), EIGHT):
+        expect(steady, against(baseline, **half), INCONCLUSIVE, "the machine was slower in steady than in any")
+        expect(steady, against(baseline, pace=2.0, slower=3 / 2**0.5), INCONCLUSIVE, "not attributable")
+        expect(steady, against(baseline, pace=2.0, slower=4.5), FAIL, "latency p50")
+        expect(steady, against(baseline, **half, errors=40), FAIL, "failed requests")
+        expect(steady, against(baseline, pace=1.02, slower=1.3), FAIL, "latency p50")
+
+
+def _with(baseline, phase, name, values):
+    """The runs of a baseline with other values of one figure."""
+    runs = []
+    for run, value in zip(baseline.runs, values, strict=True):
+        runs.append(run._replace(figures={**run.figures, phase: {**run.figures[phase], name: value}}))
+    return Baseline(tuple(runs))
+
+
+def test_what_one_earlier_run_had_may_be_chance_and_what_two_had_is_how_it_is():
+    now, ten = a_run(0, recovers_s=16.0), past(10)
+    takes = figures_of(now, "crash")["served again"]
+    usual = [run.figures["crash"]["served again"] for run in ten.runs]
+    rest = {name for name in figures_of(now, "crash") if name not in ("served again", "pace", "requests")}
+    ten, five = (_alone(one, "crash", rest) for one in (ten, past(5)))
+    few = _with(five, "crash", "served again", [*usual[:4], takes])
+    expect(crash, replace(now, baseline=five), FAIL, "served again after")
+    expect(crash, replace(now, baseline=few), INCONCLUSIVE, "1 of the 5 earlier runs was like this")
+    expect(crash, replace(now, baseline=_with(ten, "crash", "served again", [*usual[:8], takes, takes])), PASS, "none")
+    far = _with(five, "crash", "served again", [*usual[:4], 5 * takes])  # a run in which something else went wrong
+    expect(crash, replace(now, baseline=far), FAIL, "served again after")
+
+
+def _alone(baseline, phase, without):
+    """The runs of a baseline without some figures."""
+    return Baseline(
+        tuple(
+            run._replace(figures={phase: {k: v for k, v in run.figures[phase].items() if k not in without}})
+            for run in baseline.runs
+        )
+    )
+
+
+def test_a_figure_that_was_0_in_every_earlier_run_is_said_to_be():
+    now = a_run(0, recovers_s=16.0)
+    never = _with(EIGHT, "crash", "served again", [0.0] * 8)
+    expect(crash, replace(now, baseline=never), FAIL, "expected 0 s")
+
+
 def test_what_can_be_seen_is_said_and_what_it_takes_to_see_more():
     (result,) = judge_all([steady], against(past(5)))
     assert "slower would be seen" in result.reason

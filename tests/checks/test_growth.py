@@ -121,7 +121,7 @@ CASES = [
         "a request would not show in 3,480 of them",
     ),
     ("of a dependency nothing is asked", MEMORY, run(sampled(role="dependency")), INCONCLUSIVE, "not recorded"),
-    ("a run of an older version", MEMORY, run([]), INCONCLUSIVE, "memory of the service were not recorded in steady"),
+    ("a run of an older version", MEMORY, run([]), INCONCLUSIVE, "memory of the service: not recorded in steady"),
     (
         "samples of another user",
         MEMORY,
@@ -167,7 +167,7 @@ CASES = [
     ("threads that stay", THREADS, run(sampled()), PASS, "threads grow by 0 a request"),
     ("a label with the request's id", SERIES, run([], series=scraped(1)), FAIL, "series grow by 1 a"),
     ("series that stay", SERIES, run([], series=scraped()), PASS, "353 over"),
-    ("without scrapes nobody knows", SERIES, run(sampled()), INCONCLUSIVE, "series of the service were not recorded"),
+    ("without scrapes nobody knows", SERIES, run(sampled()), INCONCLUSIVE, "series of the service: not recorded"),
     ("the disk is a figure", GrowthOf("disk", None), run(sampled(disk=2e3)), PASS, "disk grows by 2 kB a request"),
     ("the disk over its bound", GrowthOf("disk", 1e3), run(sampled(disk=2e3)), FAIL, "bound 1 kB): 8.4 MB to 15.2 MB"),
     ("the same before and after", AFTER, after(through({}, {})), PASS, "memory 350 MB before and 350 MB after"),

@@ -1,6 +1,7 @@
 """What is noise from run to run and what is not: the prediction interval, and change points."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,9 +50,11 @@ def test_one_run_in_which_something_went_wrong_hides_nothing():
     draw = np.random.default_rng(5)
     x = draw.normal(0, 0.02, 10)
     with_one = np.append(x, 3.0)
-    assert band(with_one, 0.005) == band(x, 0.005)
     z = np.exp(draw.normal(0, 0.1, 11))
-    assert band(with_one, 0.005, z, 1.0) == band(x, 0.005, z[:10], 1.0)
+    for pace, without in (((), ()), ((z, 1.0), (z[:10], 1.0))):
+        found = band(with_one, 0.005, *pace)
+        assert found.left_out == (3.0,)
+        assert replace(found, left_out=(), near=0.0) == replace(band(x, 0.005, *without), near=0.0)
     assert band(np.append(x, [3.0, 3.1, 2.9]), 0.005).expected > 0.5, "three of thirteen are how it is"
 
 

@@ -4,7 +4,8 @@ import numpy as np
 from handmade import FAIL, PASS, expect, history, table, up
 
 from harness.checks import RuleData
-from harness.checks.view import Read
+from harness.checks.findings import said
+from harness.checks.view import Finding, Read
 from harness.history import History, Series
 from harness.verdict import Verdict
 
@@ -33,6 +34,7 @@ def record(types=TYPES, *more):
 
 
 OWN = ("job", "=", "svc")
+PROBES = Series({"__name__": "probe_requests_total", "job": "svc"}, [1.0], [1.0])
 CASES = [
     ("a metric that is there", reads("queue_depth", OWN), record(), PASS, "1 of 1 selector of 1 rule match series"),
     ("a status that did not occur", reads("http_requests_total", ("status", "=~", "4..")), record(), PASS, "unproven"),
@@ -46,6 +48,12 @@ CASES = [
     ),
     ("a metric of the service that is gone", reads("in_flight", OWN), record(), FAIL, "service does not declare it"),
     ("a metric of its family that is gone", reads("queue_limit"), record(), FAIL, "service does not declare it"),
+    ("a metric of an exporter whose names begin alike", reads("probe_success"),
+     record(TYPES, PROBES), PASS, "another exporter's?"),
+    ("the same of the service's own", reads("probe_success", OWN),
+     record(TYPES, PROBES), FAIL, "does not declare it"),
+    ("a metric of all jobs but one", reads("build_info", ("job", "!~", "dns|x")), record(), PASS, "another exporter"),
+    ("a metric of any job", reads("build_info", ("job", "=~", ".+")), record(), PASS, "another exporter"),
     ("a metric of somebody else", reads("node_load1"), record(), PASS, "another exporter's?"),
     ("a counter of a client that declares none", reads("failures_total", OWN), record({"queue_depth": "gauge"}), PASS,
      "never there in this run"),
@@ -89,3 +97,11 @@ def test_a_million_series_names_are_not_compared_letter_by_letter():
     check = RuleData(tuple(r for _ in range(100) for r in reads("queue_depht").reads), "svc")
     result = expect(check, record(TYPES, *many), FAIL, "did you mean queue_depth?")
     assert result.measured == 100 and np.isfinite(result.measured)
+
+
+def test_findings_with_long_texts_are_counted_and_not_all_said():
+    found = [Finding("rules.yaml:7", f"Slow{n} reads {300 * 'x'}: gone", "") for n in range(9)]
+    assert said(found).endswith("; and 8 more") and len(said(found)) < 400
+    assert said(found[:1]) == f"rules.yaml:7: {found[0].said}"
+    short = [Finding("", f"A{n} is gone", "") for n in range(7)]
+    assert said(short) == "A0 is gone; A1 is gone; A2 is gone; A3 is gone; A4 is gone; and 2 more"

@@ -682,6 +682,13 @@ def _signal(record: Record, name: str, change: Callable[[np.ndarray, np.ndarray]
     rows = np.fromfile(record.folder / f"signals/{name}.rows", signals.KINDS[name])
     changed = change(rows, _some(len(rows), 0.1))
     record.write(f"signals/{name}.rows", changed.tobytes())
+    _count(record, name, rows=len(changed))
+
+
+def _count(record: Record, name: str, **counts: int) -> None:
+    """Have a signal's file say how many rows there are, as it does where the service left that many."""
+    about = json.loads((record.folder / f"signals/{name}.json").read_text())
+    record.write(f"signals/{name}.json", json.dumps({**about, **counts}).encode())
 
 
 def _others_id(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
@@ -775,3 +782,4 @@ def in_flight_never_changes(record: Record) -> None:
 @edit
 def links_of_batches_lost(record: Record) -> None:
     record.write("signals/links.rows", b"")
+    _count(record, "span", links=0)

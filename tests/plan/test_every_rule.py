@@ -213,7 +213,7 @@ def test_each_mistake_is_found_at_its_line_and_nothing_else(service, whole, name
 def test_what_service_yaml_says_of_routes_must_be_known(service):
     spoil(service, "service.yaml", "critical: pagerduty, high: slack-alerts", "critical: pagerdty, high: [slack, team]")
     spoil(service, "service.yaml", "ServiceDown: [ServiceNotReady", "ServiceDown: [ServiceNotRedy")
-    spoil(service, "service.yaml", "../docs}", "../dcs, git.example.org: ../docs}")
+    spoil(service, "service.yaml", "../docs}", f"../dcs, git.example.org: ../docs, http://x/: {300 * 'n'}}}")
     problems = []
     assert read_watched(service / "service.yaml", problems) is None
     said = "\n".join(problems)
@@ -223,7 +223,7 @@ def test_what_service_yaml_says_of_routes_must_be_known(service):
         "monitoring.may_inhibit.ServiceDown[0]: no rule is called ServiceNotRedy; did you mean ServiceNotReady?" in said
     )
     assert "dcs: no such file or folder" in said and "git.example.org: must be the beginning of a URL" in said
-    assert all(problem.startswith("service/service.yaml:") for problem in problems) and len(problems) == 5
+    assert all(problem.startswith("service/service.yaml:") for problem in problems) and len(problems) == 6
 
 
 def test_a_severity_may_be_of_a_kind_of_integration_or_for_nobody(service):

@@ -103,11 +103,11 @@ def damaged(path, what):
 
 
 WRONG = {
-    "newer": "is of version 9, and this harness reads version 1; use the harness that wrote it, or remove it",
+    "newer": "is of version 9, and this harness reads version 1; use the harness that wrote it, or remove the file",
     "another's": "is the database of another program; name another file by `history:`",
-    "no database": "is damaged, or no history of runs: file is not a database; remove it",
+    "no database": "is damaged, or no history of runs: file is not a database; remove the file",
     "overwritten": "is damaged",
-    "a row of another form": "run run-001: is damaged",
+    "a row of another form": "run run-001: is damaged: its row",
     "a pipe": "is a named pipe",
     "a folder": "is a folder",
 }
