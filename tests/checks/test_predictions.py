@@ -183,6 +183,13 @@ CASES = [
         "alone 2 of 40; input 7 gets PNEUMONIA (0.999) otherwise and NORMAL",
     ),
     (
+        "what was asked alone is lost",
+        BOUND,
+        replace(run(), rows={"load": asked(6000, 0)}),
+        INCONCLUSIVE,
+        "of 40 inputs asked alone 0 are recorded",
+    ),
+    (
         "wrong at first",
         BOUND,
         run(flipped(end=3), golden=flipped(start=-9)),
