@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
@@ -99,3 +99,10 @@ class GateFile(Strict):
     history: str = Field(HISTORY, min_length=1)  # the file of earlier runs, beside gate.yaml
     settle: Duration = 20  # gate time an experiment's alerts may take to resolve beyond its contract's bounds
     profiles: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("history")
+    @classmethod
+    def _is_a_path(cls, history: str) -> str:
+        if "://" in history or not history.isprintable():  # a URL may hold a password, which would be a folder's name
+            raise ValueError(f"must be the path of a file, like {HISTORY}")
+        return history

@@ -181,7 +181,11 @@ def _opened(
             db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         locked = "locked" in str(error) or "busy" in str(error)
-        why = f"{LOCKED} for {busy_s:g} s" if locked else f"cannot be used: {error}"
+        why = (
+            f"{LOCKED} for {busy_s:g} s"
+            if locked
+            else f"cannot be used: {error}; name another file by `history:` in gate.yaml"
+        )
         raise HistoryError(f"{path}: {why}") from error
     except sqlite3.DatabaseError as error:
         raise HistoryError(f"{path}: is damaged, or no history of runs: {error}; {ANEW}") from error

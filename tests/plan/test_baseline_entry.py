@@ -55,3 +55,12 @@ def test_a_mistake_is_named_with_its_line(planned, entry):
 def test_a_history_must_be_named(planned):
     with pytest.raises(PlanError, match=r"gate\.yaml:\d+: history: string should have at least 1 character"):
         planned(more="history: ''\n")
+
+
+@pytest.mark.parametrize("name", ["postgresql://gate:secret@db/runs", "sqlite:///runs.sqlite", '"a\\nb"'])
+def test_a_history_is_the_path_of_a_file(planned, name):
+    with pytest.raises(
+        PlanError, match=r"gate\.yaml:\d+: history: must be the path of a file, like \.harness"
+    ) as refused:
+        planned(more=f"history: {name}\n")
+    assert "secret" not in str(refused.value)
