@@ -78,7 +78,11 @@ class Traced(Check):
         order = np.argsort(own, kind="stable")
         at = np.minimum(np.searchsorted(own[order], parents), len(own) - 1)
         parent = np.where((spans["parent"] != 0) & (own[order][at] == parents), order[at], -1)
-        root = (parent < 0) & ((spans["parent"] == 0) | np.isin(spans["kind"], FROM_OUTSIDE))
+        begun = spans["parent"] == 0  # here, and not continued from whoever asked
+        ended = history.of("load", "finished")
+        if not ended or any(e.detail.get("traces", True) for e in ended):  # its parent may be a span of the client
+            begun |= np.isin(spans["kind"], FROM_OUTSIDE)
+        root = (parent < 0) & begun
         gone_with = joined.during(spans["ended"], joined.kills(history), self.within_s)
 
         named = np.flatnonzero(spans["request_id"] != b"")

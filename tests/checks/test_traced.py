@@ -3,6 +3,7 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
 from joins import BATCH, N, joined, killed, load, spans
 
 from harness.checks import Traced
+from harness.eventlog import Event
 from harness.history import Outcome
 
 MAPS = ("status", "label", "confidence")
@@ -12,6 +13,10 @@ ALL, LINKS = spans(load())
 
 def run(found=ALL, *events, links=LINKS, made=None, **about):
     return joined("span", found, made, *events, links=links, **about)
+
+
+def load_ended(**said) -> Event:
+    return Event(50, "load", "finished", detail=said)
 
 
 def without(*positions) -> np.ndarray:
@@ -63,6 +68,14 @@ CASES = [
     ("in two traces", TRACED, run(TWO_TRACES), FAIL, "1 request is in more than one trace"),
     ("two roots", TRACED, run(TWO_ROOTS), FAIL, "1 request has more than one span without a parent in their trace"),
     ("its client's parent", TRACED, run(changed(5, parent=42)), PASS, "600 of 600"),
+    ("its client's parent", TRACED, run(changed(5, parent=42), load_ended(traces=1)), PASS, "600 of 600"),
+    (
+        "a parent, and no client said one",
+        TRACED,
+        run(changed(5, parent=42), load_ended(traces=0)),
+        FAIL,
+        "1 request has a span whose parent never came",
+    ),
     ("backwards", TRACED, run(changed(N + 5, ended=0)), FAIL, "1 request has a span that ends before it begins"),
     (
         "out of its parent",

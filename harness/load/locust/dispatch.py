@@ -43,6 +43,8 @@ OTHERS_S = 0.02  # how long everything else in this process may have to wait
 DUE_AT_ONCE = 32  # sent before responses are read again
 KEPT_REQUESTS = 4096
 PAUSE_S = 0.01  # of a closed-model client, after a failure
+# Headers by which a client says to which trace a request belongs.
+TRACE_CONTEXT = (b"traceparent", b"b3", b"x-b3-traceid", b"uber-trace-id", b"x-amzn-trace-id", b"x-cloud-trace-context")
 MISTAKEN = 2  # exit code of a process whose rows are not what its scenario meant; Locust's for failed requests is 1
 
 
@@ -81,6 +83,7 @@ class Dispatch:
         self._next_seq, self._next_at = 0, math.inf  # the first arrival that was neither sent nor marked
         self._later: list[tuple[float, int, int, Request | None, Visit | None]] = []  # heap of what follows a response
         self._visits = self._planned = 0
+        self._traces = False  # whether any request said to which trace it belongs
         self._end = epoch + for_s  # Unix time from which on nothing is due
         self._tick_at = self._yielded_at = 0.0
         self._listeners = _listeners(user.environment)
@@ -222,6 +225,8 @@ class Dispatch:
             if self._client.tls is not None:
                 raise UsageError("pace: slow and aborting clients use plain HTTP only")
         made = (request, self._client.prepare(request), kind, picture(request) if self._predicted else 0)
+        head = made[1].before.lower()
+        self._traces |= any(b"\r\n%s:" % name in head for name in TRACE_CONTEXT)
         if len(self._made) >= KEPT_REQUESTS:
             self._made.clear()
         self._made[id(request)] = made
@@ -285,7 +290,7 @@ class Dispatch:
         except Exception as error:
             self._mistake(error)
         finally:
-            self.account = self._recorder.account(planned=self._planned, visits=self._visits)
+            self.account = self._recorder.account(planned=self._planned, visits=self._visits, traces=self._traces)
             self._over.set()
 
     def _follow(self, seq: int, turn: int, visit: Visit, response: Response) -> None:
