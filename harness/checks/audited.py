@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from harness.checks.one_each import OneEach
 from harness.history import History
+from harness.telemetry import Telemetry
 from harness.verdict import Result, Verdict
 
 UNCLEAR = 3  # exit code of a command that cannot say whether a log is whole
@@ -21,15 +22,24 @@ class Audited(OneEach):
     """`telemetry.audit` of service.yaml against the rows of the load; see OneEach. Where it names a command that says
     whether the log is whole, that one, too."""
 
+    verify: bool = False  # there is such a command
     kind: ClassVar[str] = "audited"
     signal: ClassVar[str] = "audit"
     what: ClassVar[str] = "audit records"
     section: ClassVar[str] = "audit"
 
+    @classmethod
+    def _fields(cls, telemetry: Telemetry) -> Iterator[dict[str, Any]]:
+        for fields in super()._fields(telemetry):
+            yield {**fields, "verify": telemetry.audit.verify is not None}
+
     def judge(self, history: History) -> Result:
         """As OneEach; FAIL also where a log is not whole."""
         result = super().judge(history)
         verified: Sequence[Mapping[str, Any]] = history.signals[self.signal].about.get("verified", ())
+        if self.verify and not verified and result.verdict is Verdict.PASS:
+            why = "the run does not hold what the command of telemetry.audit.verify said, so the log may not be whole"
+            return replace(result, verdict=Verdict.INCONCLUSIVE, reason=f"{why}; {result.reason}", remedy=BROKEN_REMEDY)
         said = [f"{one['replica']}: {' / '.join(one['said'].splitlines()[-3:])}" for one in verified]
         reason = "; ".join([result.reason, *(f"verified, {line}" for line in said)])
         bad = [one["code"] for one in verified if one["code"]]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, rows, table
@@ -259,6 +261,13 @@ CASES = [
         joined("audit", ALL[:0], problem="x: gone"),
         INCONCLUSIVE,
         "could not be read: x: gone",
+    ),
+    (
+        "a log that nobody verified, although there is a command",
+        replace(AUDITED, verify=True),
+        joined("audit", ALL),
+        INCONCLUSIVE,
+        "the run does not hold what the command of telemetry.audit.verify said",
     ),
     (
         "audit: whole",
