@@ -71,7 +71,7 @@ def opens(client, key: str, body: bytes) -> bool:
 
 def audited(client, state, request_id: str) -> dict:
     def record():
-        lines = (state / "audit.jsonl").read_text().splitlines()
+        lines = (state / "audit.jsonl").read_text().split("\n")[:-1]  # the last may be half written
         return next((r for r in map(json.loads, lines) if r["request_id"] == request_id), None)
 
     return client.until(record)

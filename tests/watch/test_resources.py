@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -50,18 +48,28 @@ def test_what_the_kernel_does_not_say_is_not_known(tmp_path):
     assert used([9], tmp_path) is None
 
 
+GROWS = """
+import os, socket, sys, threading
+print("ready", flush=True)
+sys.stdin.readline()
+kept, sockets = bytearray(os.urandom(50_000_000)), [socket.socket() for _ in range(20)]
+threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(5)]
+[thread.start() for thread in threads]
+print("grown", flush=True)
+sys.stdin.readline()
+"""
+
+
 def test_it_sees_what_a_real_process_takes():
-    before = used([os.getpid()])
-    kept, sockets = bytearray(os.urandom(50_000_000)), [socket.socket() for _ in range(20)]
-    done = threading.Event()
-    threads = [threading.Thread(target=done.wait) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    after = used([os.getpid()])
-    done.set()
-    for one in sockets:
-        one.close()
-    assert after.memory - before.memory >= 0.9 * len(kept)
+    argv = [sys.executable, "-c", GROWS]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "ready\n"
+        before = used([child.pid])
+        print(file=child.stdin, flush=True)
+        assert child.stdout.readline() == "grown\n"
+        after = used([child.pid])
+        child.stdin.close()
+    assert after.memory - before.memory >= 45_000_000
     assert (after.sockets - before.sockets, after.threads - before.threads) == (20, 5)
     assert after.descriptors - before.descriptors == 20 and after.cpu_s >= before.cpu_s
 
