@@ -135,7 +135,7 @@ class Clocks(Check):
         return float(gaps.mean()) if len(gaps) >= FEWEST else None
 
     def _scrapes(self, history: History, spacing: float) -> Iterator[str]:
-        """Prometheus scrapes by its own clock as often as it is told."""
+        """Prometheus scrapes by its own clock as often as its configuration says."""
         scrape_s = setting(history, "scrape_s")
         if abs(spacing / scrape_s - 1) > self.off_at_most:
             off = percent(round(abs(spacing / scrape_s - 1), 4))

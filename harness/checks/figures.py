@@ -255,10 +255,10 @@ def alerts_of(history: History, phase: str) -> dict[str, dict[str, Any]]:
                 one["live_held_s"] = scale * max(s.end - s.start for s in mine)
             elif any(alert.owns(labels) for labels, _ in pending):
                 one["live"] = "pending"
-        told = [n for n in history.notifications if n.status == "firing" and n.at >= since and n.about(alert)]
-        told = [n for n in told if n.at <= window.end]
-        one["receivers"] = sorted({n.receiver for n in told})
-        one["notified_s"] = scale * (min(n.at for n in told) - since) if told else None
+        notified = [n for n in history.notifications if n.status == "firing" and n.at >= since and n.about(alert)]
+        notified = [n for n in notified if n.at <= window.end]
+        one["receivers"] = sorted({n.receiver for n in notified})
+        one["notified_s"] = scale * (min(n.at for n in notified) - since) if notified else None
         found[key] = one
     return found
 
@@ -284,7 +284,7 @@ def _unreplayed(replays: Iterable[str], labels: Iterable[Mapping[str, str]]) -> 
 
 
 def _alerts(keys: Sequence[str]) -> dict[str, Alert]:
-    """The alerts that keys of replays mean, so that those of one name are told apart by their labels."""
+    """The alerts that keys of replays mean, by name and, where several share one, by labels."""
     pairs = []
     for key in keys:
         try:

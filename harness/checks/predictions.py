@@ -21,7 +21,7 @@ from harness.parameters import Share
 from harness.units import count, listed, percent
 from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
-GUESSING = 0.5  # a class of which more inputs than these are wrong is told from another by nothing
+GUESSING = 0.5  # with more inputs of a class wrong than this share, the model guesses or worse
 ONE_CLASS = 3  # inputs of the other classes, all of them wrong, that say that a model knows one class only
 UNANSWERED_AT_MOST = 0.1  # of the golden questions
 TELLING = 7  # inputs, all of them right, that tell a model from one that guesses between two: 0.5 ** 7 < 1 %

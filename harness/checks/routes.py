@@ -59,11 +59,9 @@ class Routes(Check):
             )
         if self.side == "inhibitions":
             return self.result(Verdict.PASS, f"{of}: none would silence an alert of another cause, bound 0", **figures)
-        told = listed([f"{severity} to {listed(names) or 'nobody'}" for severity, names in self.severities])
+        to = listed([f"{severity} to {listed(names) or 'nobody'}" for severity, names in self.severities])
         sent = sum(bool(n.labels) for n in history.notifications)
-        reason = (
-            f"all of {of} go where their severity says ({told}), and so did {count(sent, 'notification')} of the run"
-        )
+        reason = f"all of {of} go where their severity says ({to}), and so did {count(sent, 'notification')} of the run"
         return self.result(Verdict.PASS, reason, **figures)
 
     def _went(self, history: History) -> tuple[list[Finding], tuple[Reference, ...]]:

@@ -36,7 +36,7 @@ PAIRS_SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Told:
+class Sent:
     """A rule, and the labels that its alerts may have: one set for each kind of result."""
 
     rule: AlertRule
@@ -59,7 +59,7 @@ class Told:
         return "ALERTS" in self.metrics
 
 
-def told(watched: Watched) -> list[Told]:
+def sent_alerts(watched: Watched) -> list[Sent]:
     """Every rule with the labels of its alerts as Alertmanager gets them; an alert that is dropped has none."""
     monitoring = watched.service.monitoring
     severities = list(monitoring.severities)
@@ -68,7 +68,7 @@ def told(watched: Watched) -> list[Told]:
         results = carried(rule.expr, watched.recordings)
         labels = [each for of in results for each in _labels(rule, of, monitoring, severities)]
         sent = [given for each in labels if (given := relabelled(each, monitoring.alert_relabel_configs)) is not None]
-        made.append(Told(rule, fact, tuple(sent), results))
+        made.append(Sent(rule, fact, tuple(sent), results))
     return made
 
 
@@ -103,7 +103,7 @@ def table(monitoring: Monitoring, routing: Routing) -> tuple[tuple[str, tuple[st
     )
 
 
-def misrouted(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
+def misrouted(watched: Watched, rules: Sequence[Sent]) -> tuple[Finding, ...]:
     """Each rule whose alert reaches others than its severity says, or nobody. An alert that always fires goes where it
     is watched for, whatever its severity."""
     found = []
@@ -113,7 +113,7 @@ def misrouted(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _astray(one: Told, monitoring: Monitoring, routing: Routing) -> Iterator[Finding]:
+def _astray(one: Sent, monitoring: Monitoring, routing: Routing) -> Iterator[Finding]:
     place, name = one.fact.place, one.rule.name
     if not one.labels:
         yield Finding(
@@ -155,7 +155,7 @@ def _astray(one: Told, monitoring: Monitoring, routing: Routing) -> Iterator[Fin
             )
 
 
-def silenced(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
+def silenced(watched: Watched, rules: Sequence[Sent]) -> tuple[Finding, ...]:
     """Each inhibition that would silence an alert of another cause, or of another instance, or for good."""
     found: list[Finding] = []
     for inhibition in watched.routing.inhibitions:
@@ -170,7 +170,7 @@ def silenced(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _doubtful(inhibition: Inhibition, rules: Sequence[Told], monitoring: Monitoring) -> Iterator[tuple[str, str, str]]:
+def _doubtful(inhibition: Inhibition, rules: Sequence[Sent], monitoring: Monitoring) -> Iterator[tuple[str, str, str]]:
     """(why it is wrong, what to do, which alert would silence which)."""
     targets = [one for one in rules if any(all(m.matches(t) for m in inhibition.target) for t in one.labels)]
     for source in rules:
@@ -182,8 +182,8 @@ def _doubtful(inhibition: Inhibition, rules: Sequence[Told], monitoring: Monitor
 
 
 def _wrong(
-    inhibition: Inhibition, source: Told, target: Told, pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]],
-    rules: Sequence[Told], monitoring: Monitoring,
+    inhibition: Inhibition, source: Sent, target: Sent, pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]],
+    rules: Sequence[Sent], monitoring: Monitoring,
 ) -> tuple[str, str] | None:  # fmt: skip
     """Why one alert must not silence another, and what to do; None where it may."""
     if source.fact.always:
@@ -237,7 +237,7 @@ def _rank(labels: Mapping[str, str], monitoring: Monitoring) -> int | None:
 
 
 def _one_cause(
-    inhibition: Inhibition, source: Told, target: Told, rules: Sequence[Told], monitoring: Monitoring
+    inhibition: Inhibition, source: Sent, target: Sent, rules: Sequence[Sent], monitoring: Monitoring
 ) -> bool:
     """Whether two alerts of different names have one cause, as far as the files say: somebody named the pair, or they
     share a label of a rule by which others are told from them, or one is made of the other, or of the same metrics."""
@@ -264,7 +264,7 @@ def _names(matchers: Sequence) -> tuple[str, ...]:
     return ()
 
 
-def _bound(inhibition: Inhibition, source: Told, target: Told, s: Mapping[str, str], t: Mapping[str, str]) -> bool:
+def _bound(inhibition: Inhibition, source: Sent, target: Sent, s: Mapping[str, str], t: Mapping[str, str]) -> bool:
     """Whether a label says that two alerts are about the same thing, or may say it."""
     fixed = {(m.label, m.value) for m in inhibition.source if m.operator == "=" and m.label not in (NAME, "severity")}
     if any((m.label, m.value) in fixed and m.value for m in inhibition.target if m.operator == "="):
@@ -275,14 +275,14 @@ def _bound(inhibition: Inhibition, source: Told, target: Told, s: Mapping[str, s
     return False
 
 
-def _wide(inhibition: Inhibition, source: Told, target: Told, monitoring: Monitoring) -> bool:
+def _wide(inhibition: Inhibition, source: Sent, target: Sent, monitoring: Monitoring) -> bool:
     """Whether the labels in `equal` are all of those that every instance of a service has alike."""
     alike = {"job", NAME, *WIDE, *monitoring.external_labels, *monitoring.target_labels}
     alike |= source.rule.labels.keys() | target.rule.labels.keys()
     return all(name in alike for name in inhibition.equal)
 
 
-def _misspelt(inhibition: Inhibition, rules: Sequence[Told], monitoring: Monitoring) -> Iterator[Finding]:
+def _misspelt(inhibition: Inhibition, rules: Sequence[Sent], monitoring: Monitoring) -> Iterator[Finding]:
     """What an inhibition names that no rule has, and that is nearly what one has."""
     alerts = {one.rule.name for one in rules}
     named = {*_names(inhibition.source), *_names(inhibition.target)}

@@ -11,7 +11,7 @@ from harness.plan.watched import Watched
 
 def static(watched: Watched) -> dict[str, Any]:
     """What `checks.view.View` holds of it, by the names of its fields."""
-    monitoring, rules = watched.service.monitoring, routes.told(watched)
+    monitoring, rules = watched.service.monitoring, routes.sent_alerts(watched)
     return {
         "severities": routes.table(monitoring, watched.routing),
         "misrouted": routes.misrouted(watched, rules) if monitoring.severities else (),

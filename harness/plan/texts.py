@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from harness.checks.view import Finding, Shown
 from harness.document import Unreadable, shown, text_of
 from harness.plan.patterns import matching
-from harness.plan.routes import Told
+from harness.plan.routes import Sent
 from harness.plan.watched import Watched
 from harness.stack.routing import Integration, Route
 from harness.units import count, listed, nearest
@@ -29,7 +29,7 @@ _USED = re.compile(r"\{\{-?\s*template\s+\"([^\"]+)\"")
 _URL = re.compile(r"https?://[^\s<>\"'()]+")
 
 
-def wrong(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
+def wrong(watched: Watched, rules: Sequence[Sent]) -> tuple[Finding, ...]:
     """What would be empty, lead nowhere, or be refused, in the order of the rules."""
     found: list[Finding] = []
     for one in rules:
@@ -40,7 +40,7 @@ def wrong(watched: Watched, rules: Sequence[Told]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def labels_shown(rules: Sequence[Told]) -> tuple[Shown, ...]:
+def labels_shown(rules: Sequence[Sent]) -> tuple[Shown, ...]:
     """The labels that texts show and only the series can say whether they have."""
     return tuple(
         Shown(one.fact.place, one.rule.name, name, label, tuple(sorted(one.metrics)))
@@ -62,7 +62,7 @@ def printed(text: str, of: str) -> set[str]:
     return names - asked
 
 
-def _rule(one: Told) -> Iterator[Finding]:
+def _rule(one: Sent) -> Iterator[Finding]:
     rule, place = one.rule, one.fact.place
     for name, text in rule.annotations.items():
         if not text.strip():
@@ -144,7 +144,7 @@ def sections(text: str) -> Iterator[str]:
         yield anchor if not taken[anchor] else f"{anchor}-{taken[anchor]}"
 
 
-def _received(one: Told, watched: Watched) -> Iterator[Finding]:
+def _received(one: Sent, watched: Watched) -> Iterator[Finding]:
     """What the receivers of an alert show that it does not have, and the severity that PagerDuty does not take."""
     routes = dict.fromkeys(route for labels in one.labels for route in watched.routing.routes(labels))
     defined = _templates(watched) if watched.routing.templates else {}
@@ -170,7 +170,7 @@ def _not_grouped(text: str, key: str, by: str, place: str, route: Route) -> Iter
         )
 
 
-def _refused(one: Told, integration: Integration, by: str) -> Iterator[Finding]:
+def _refused(one: Sent, integration: Integration, by: str) -> Iterator[Finding]:
     keys = {key: (text, place) for key, text, place in integration.texts}
     if integration.kind != "pagerduty" or "severity" not in keys or {"service_key", "service_key_file"} & keys.keys():
         return
@@ -185,7 +185,7 @@ def _refused(one: Told, integration: Integration, by: str) -> Iterator[Finding]:
         yield Finding(one.fact.place, why, f"map it to one of {', '.join(PAGERDUTY)} in the receiver")
 
 
-def _of_nearly_all(rules: Sequence[Told]) -> Iterator[Finding]:
+def _of_nearly_all(rules: Sequence[Sent]) -> Iterator[Finding]:
     """The rules that lack what nearly all of the others tell their readers."""
     rules = [one for one in rules if not one.fact.always]
     for name in FOR_READERS:

@@ -13,16 +13,16 @@ from typing import BinaryIO
 EVERY_S = 0.1
 AT_ONCE = 1 << 20
 KNOWN = 256  # of the last bytes read, by which a file is known again
-Told = Callable[..., None]  # what happened to a file: (name, outcome, file=..., **more)
+Report = Callable[..., None]  # what happened to a file: (name, outcome, file=..., **more)
 
 
 @contextmanager
-def following(files: Mapping[Path, Path], tell: Told) -> Iterator[None]:
+def following(files: Mapping[Path, Path], report: Report) -> Iterator[None]:
     """While the block runs, what is appended to each file (the values) is appended to its copy (the keys); what is
-    there when the block begins is not. `tell` hears of each rotation and truncation. Raises nothing: a file that never
+    there when the block begins is not. `report` gets each rotation and truncation. Raises nothing: a file that never
     was there has no copy."""
     over = threading.Event()
-    followers = [Follower(path, copy, tell) for copy, path in files.items()]
+    followers = [Follower(path, copy, report) for copy, path in files.items()]
 
     def follow() -> None:
         while not over.wait(EVERY_S):
@@ -44,8 +44,8 @@ def following(files: Mapping[Path, Path], tell: Told) -> Iterator[None]:
 class Follower:
     """One file and its copy."""
 
-    def __init__(self, path: Path, copy: Path, tell: Told):
-        self.path, self.copy, self._tell = path, copy, tell
+    def __init__(self, path: Path, copy: Path, report: Report):
+        self.path, self.copy, self._report = path, copy, report
         self._file: BinaryIO | None = None
         self._place, self._last, self._wrong = 0, b"", ""
         self._open()
@@ -72,14 +72,14 @@ class Follower:
             return
         if self._truncated():
             found = self._moved_copy()
-            self._tell("truncated", "ok" if found else "unknown", file=str(self.path), copy=found, after=self._place)
+            self._report("truncated", "ok" if found else "unknown", file=str(self.path), copy=found, after=self._place)
             self._place, self._last = 0, b""
         self._take(self._file)
         there = _about(self.path)
         ours = os.fstat(self._file.fileno())
         if there is not None and (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
             self._take(self._file)  # what came between the two looks
-            self._tell("rotated", "ok", file=str(self.path), after=self._place)
+            self._report("rotated", "ok", file=str(self.path), after=self._place)
             self.close()
             self._place, self._last = 0, b""
             self._open()
@@ -128,7 +128,7 @@ class Follower:
     def _fails(self, why: str) -> None:
         if why != self._wrong:
             self._wrong = why
-            self._tell("unreadable", "unknown", file=str(self.path), problem=why)
+            self._report("unreadable", "unknown", file=str(self.path), problem=why)
 
 
 def _about(path: Path) -> os.stat_result | None:

@@ -12,7 +12,7 @@ import yaml
 
 from harness.plan.plan import load
 from harness.plan.relabelling import relabelled
-from harness.plan.routes import told
+from harness.plan.routes import sent_alerts
 from harness.plan.static import static
 from harness.plan.texts import sections
 from harness.plan.watched import read_watched
@@ -308,7 +308,7 @@ def test_anchors_are_those_of_github():
 
 def test_every_rule_goes_where_amtool_says(service):
     watched = read_watched(service / "service.yaml", [])
-    for one in told(watched)[::6]:
+    for one in sent_alerts(watched)[::6]:
         for labels in one.labels:
             words = [f"{name}={value}" for name, value in labels.items()]
             argv = [find().amtool, "config", "routes", "test", f"--config.file={service / ROUTES}", *words]
