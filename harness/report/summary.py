@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.verdict import Result, Verdict, worst
 
-CAUSES = ("ended", "injected", "recorded")  # the checks of the run, of the experiments and of the record themselves
+CAUSES = ("ended", "injected", "recorded", "clocks")  # the checks of the run, the experiments and the record themselves
 
 
 @dataclass(frozen=True)
