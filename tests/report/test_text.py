@@ -31,14 +31,14 @@ def test_a_cause_stands_before_what_follows_from_it():
     made = [
         replace(LATENCY, check=check, subject=f"x: {check}", verdict=verdict, remedy="mend it")
         for verdict in (Verdict.INCONCLUSIVE, Verdict.FAIL)
-        for check in ("alert_fires", "clients", "injected", "answers", "recorded")
+        for check in ("alert_fires", "clients", "injected", "answers", "recorded", "clocks")
     ]
-    order = ["injected", "recorded", "alert_fires", "clients", "answers"]
+    order = ["injected", "recorded", "clocks", "alert_fires", "clients", "answers"]
     summary = replace(RED, results=tuple(made))
     assert re.findall(r"^  (?:FAIL|\?)  *x: (\w+)", written(summary), re.M) == 2 * order
     suite = io.StringIO()
     junit.write(summary, suite)
-    assert re.findall(r'name="x: (\w+)"', suite.getvalue())[:4] == ["injected", "recorded"] * 2
+    assert re.findall(r'name="x: (\w+)"', suite.getvalue())[:6] == ["injected", "recorded", "clocks"] * 2
 
 
 @pytest.mark.parametrize("summary", [RED, GREEN, EMPTY, HOSTILE])
