@@ -94,14 +94,14 @@ def test_all_forms_of_one_message_are_the_same_spans(tmp_path, sent):
 @pytest.mark.parametrize(
     ("body", "about", "status"),
     [
-        (b"\xff\xff no protobuf", {}, 400),
-        (b"{", {"Content_Type": "application/json"}, 400),
-        (b'{"resourceSpans": 5}', {"Content_Type": "application/json"}, 400),
-        (b"no gzip", {"Content_Encoding": "gzip"}, 400),
-        (gzip.compress(b"")[:-4], {"Content_Encoding": "gzip"}, 400),
-        (b"", {"Content_Encoding": "br"}, 415),
-        (b"", {"Content_Type": "text/plain"}, 415),
-        (b"", {"path": "/v1/trace"}, 404),
+        pytest.param(b"\xff\xff no protobuf", {}, 400, id="no protobuf"),
+        pytest.param(b"{", {"Content_Type": "application/json"}, 400, id="JSON that is cut short"),
+        pytest.param(b'{"resourceSpans": 5}', {"Content_Type": "application/json"}, 400, id="JSON of another shape"),
+        pytest.param(b"no gzip", {"Content_Encoding": "gzip"}, 400, id="no gzip"),
+        pytest.param(gzip.compress(b"")[:-4], {"Content_Encoding": "gzip"}, 400, id="gzip that is cut short"),
+        pytest.param(b"", {"Content_Encoding": "br"}, 415, id="another encoding"),
+        pytest.param(b"", {"Content_Type": "text/plain"}, 415, id="text"),
+        pytest.param(b"", {"path": "/v1/trace"}, 404, id="another path"),
     ],
 )
 def test_what_no_collector_takes_is_refused_and_kept_as_refused(tmp_path, sent, body, about, status):
