@@ -35,7 +35,7 @@ bench-load: .venv/ready
 # What the gate sees: every seeded defect of tests/defects, and TIMES (20) good gates; hours. What is measured already is
 # not measured again. ONLY=PATTERN: only defects whose name holds it, and no good gate but by TIMES.
 power: .venv/ready tools
-	python tests/defects/power.py $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only '$(ONLY)')
+	python tests/defects/power.py $(if $(JOBS),--jobs $(JOBS)) $(if $(TIMES),--times $(TIMES)) $(if $(ONLY),--only '$(ONLY)')
 
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools

@@ -1,7 +1,7 @@
 """The power of the gate: of the defects in this folder, how many it sees, and for the right reason; of good gates, how
 many are green: `make power`.
 
-    python tests/defects/power.py [--times GOOD_GATES] [--only PATTERN] [--record RUN] [--again]
+    python tests/defects/power.py [--times GOOD_GATES] [--only PATTERN] [--jobs GATES] [--record RUN] [--again]
 
 Each result is stored as it comes, in .harness/power/results.jsonl, under the digests of its file and of all that the
 gate is made of; what is there is not measured again, so a measure that was interrupted goes on where it stopped. The
@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -96,50 +98,65 @@ def commit() -> str:
     return said[0] + ("+" if said[1] else "")
 
 
-def note(store: Store, defect: Defect, found: Finding, outcome: Outcome, others: Sequence[Defect] = ()) -> None:
-    """Store and print what became of a defect."""
+def note(
+    store: Store, defect: Defect, found: Finding, outcome: Outcome, others: Sequence[Defect] = (), again: bool = False
+) -> list[str]:
+    """Store what became of a defect, and give it as lines."""
     store.put(
-        key_of(defect), defect=defect.name, area=defect.area, unseen=defect.unseen, commit=commit(),
+        key_of(defect), defect=defect.name, area=defect.area, unseen=defect.unseen, commit=commit(), again=again,
         exit_code=outcome.exit_code, beside=[other.name for other in others], **found._asdict(),
     )  # fmt: skip
     if defect.unseen:
-        print(f"    {'NOT SEEN, as said' if not found.seen else 'SEEN AFTER ALL'}  {defect.name}")
+        lines = [f"    {'SEEN AFTER ALL' if found.seen else 'NOT SEEN, as said'}  {defect.name}"]
     else:
-        print(f"    {'right' if found.right else 'SEEN' if found.seen else 'MISSED'}  {defect.name}")
-    for line in [] if found.right else [*found.missing, *(f"instead: {said}" for said in found.instead)]:
-        print(f"        {line}")
-    sys.stdout.flush()
+        lines = [f"    {'right' if found.right else 'SEEN' if found.seen else 'MISSED'}  {defect.name}"]
+    instead = [] if found.right else [*found.missing, *(f"instead: {said}" for said in found.instead)]
+    return [*lines, *(f"        {line}" for line in instead)]
 
 
-def measure_group(store: Store, group: Group) -> None:
-    """Run one gate, and store what became of each of its defects; one that several shared and that did not name each,
-    again for each of those that it did not name."""
-    names = ", ".join(d.name for d in group.defects)
-    print(f"gate with {names}", flush=True)
-    folder = store.folder / "projects" / f"{time.strftime('%Y%m%dT%H%M%S')}-{group.defects[0].name}"
+def measure_groups(store: Store, due: Sequence[Group], jobs: int) -> None:
+    """Run their gates, so many at a time. A defect that is not named beside others, in its gate or on the machine, is
+    measured again with nothing beside it; that result counts, and is marked."""
+    with ThreadPoolExecutor(jobs) as pool:
+        missed = list(chain.from_iterable(pool.map(lambda group: measure_group(store, group, jobs > 1), due)))
+    for defect in missed:
+        measure_group(store, Group(defect.gate, (defect,)), again=True)
+
+
+def measure_group(store: Store, group: Group, crowded: bool = False, again: bool = False) -> list[Defect]:
+    """Run one gate, and store what became of each of its defects. Gives those whose result is not stored, since
+    something beside them, in the gate or on a crowded machine, may be why they were not named."""
+    said = [f"gate with {', '.join(d.name for d in group.defects)}"]
     began = time.monotonic()
-    folder.mkdir(parents=True)
+    (home := store.folder / "projects").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=home, prefix=f"{time.strftime('%Y%m%dT%H%M%S')}-{group.defects[0].name}-"))
     try:
         _, outcome = run(folder, group.gate, group.defects)
     except subprocess.TimeoutExpired as late:
         outcome = Outcome(-1, f"not over after {late.timeout:.0f} s")
-    found = {}
+    missed = []
     for defect in group.defects:
         others = [other for other in group.defects if other is not defect]
-        found[defect.name] = finding(defect, outcome, others)
-        if found[defect.name].right or not others or defect.unseen:
-            note(store, defect, found[defect.name], outcome, others)
-    for line in unexplained(group.defects, outcome) if len(group.defects) > 1 else ():
-        print(f"    beside these: {line[:160]}")
-    print(f"    {time.monotonic() - began:.0f} s", flush=True)
-    if all(f.right or (d.unseen and not f.seen) for d, f in zip(group.defects, found.values(), strict=True)):
+        found = finding(defect, outcome, () if defect.unseen else others)  # with the unseen nothing else is seeded
+        if as_it_should_be(defect, found) or not (others or crowded):
+            said += note(store, defect, found, outcome, others, again)
+        else:
+            missed.append(defect)
+            said += [f"    not named beside others, so again: {defect.name}", *(f"        {m}" for m in found.missing)]
+    if len(group.defects) > 1:
+        said += [f"    beside these: {line[:160]}" for line in unexplained(group.defects, outcome)]
+    said += [f"    {time.monotonic() - began:.0f} s"]
+    if not missed and all(as_it_should_be(defect, finding(defect, outcome)) for defect in group.defects):
         shutil.rmtree(folder)
     else:
         (folder / "gate.out").write_text(outcome.said)
-        print(f"    see {folder}")
-    for defect in group.defects if len(group.defects) > 1 else ():
-        if not (found[defect.name].right or defect.unseen):
-            measure_group(store, Group(defect.gate, (defect,)))
+        said += [f"    see {folder}"]
+    print(*said, sep="\n", flush=True)
+    return missed
+
+
+def as_it_should_be(defect: Defect, found: Finding) -> bool:
+    return not found.seen if defect.unseen else found.right
 
 
 def good_run(store: Store) -> Path:
@@ -160,7 +177,7 @@ def measure_records(store: Store, defects: Sequence[Defect], good: Path) -> None
     with tempfile.TemporaryDirectory(dir=store.folder) as folder:
         for defect in defects:
             outcome = edited(good, defect.record, Path(folder) / defect.name)
-            note(store, defect, finding(defect, outcome), outcome)
+            print(*note(store, defect, finding(defect, outcome), outcome), sep="\n", flush=True)
 
 
 def measure_good(store: Store, times: int) -> None:
@@ -218,6 +235,8 @@ def figures(store: Store, defects: Sequence[Defect], unseen: Sequence[Defect]) -
     waiting = [d.name for d in defects if d.awaits]
     lines += ["", f"Not measured yet: {len(ready) - len(found)} of {len(ready)}."] if len(found) < len(ready) else []
     lines += ["", f"Left out, for their checks are not there yet: {len(waiting)}."] if waiting else []
+    again = [f"`{f['defect']}`" for f in found if f["again"]]
+    lines += ["", f"Measured again alone, not being named beside others: {', '.join(again)}."] if again else []
     missed = [f for f in found if not f["right"]]
     lines += ["", "What was not seen, or not for the right reason:", ""] if missed else []
     for f in missed:
@@ -242,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures the power of the gate.")
     parser.add_argument("--times", type=int, help="good gates (20; none with --only)")
     parser.add_argument("--only", type=re.compile, help="only defects whose name holds this pattern")
+    parser.add_argument("--jobs", type=int, default=2, help="gates with defects at a time (2); good gates run alone")
     parser.add_argument("--record", type=Path, help="the run of a good gate that is edited, instead of one of its own")
     parser.add_argument("--again", action="store_true", help="also those that are measured already")
     args = parser.parse_args(argv)
@@ -256,8 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(due)} of {len(asked)} defects to be measured; what is known lies in {STORE}", flush=True)
     if records := [d for d in due if d.record]:
         measure_records(store, records, args.record or good_run(store))
-    for group in groups(due):
-        measure_group(store, group)
+    measure_groups(store, groups(due), args.jobs)
     measure_good(store, args.times if args.times is not None else 20 if args.only is None else 0)
     lines = figures(store, seen, unseen)
     put_into_page(lines)

@@ -88,9 +88,26 @@ def test_what_a_shared_gate_did_not_name_is_measured_alone(two, monkeypatch, tmp
         return None, Outcome(1, "", [result(), *([result(check="latency")] if len(defects) == 1 else [])])
 
     monkeypatch.setattr(power, "run", run)
-    power.measure_group(store, Group(Gate(), (one, other)))
+    power.measure_groups(store, [Group(Gate(), (one, other))], jobs=1)
     assert ran == [["one", "other"], ["other"]]
-    assert store.of(one)["beside"] == ["other"] and store.of(other)["right"] and store.of(other)["beside"] == []
+    assert store.of(one)["beside"] == ["other"] and not store.of(one)["again"]
+    assert store.of(other)["right"] and store.of(other)["beside"] == [] and store.of(other)["again"]
+    assert "Measured again alone, not being named beside others: `other`." in power.figures(store, [one, other], [])
+
+
+@pytest.mark.parametrize("named", [1, 2, 3])
+def test_what_a_crowded_machine_did_not_show_is_measured_once_more_alone(two, monkeypatch, named):
+    store, one, hidden = two
+    ran = []
+
+    def run(folder, gate, defects):
+        ran.append([d.name for d in defects])
+        return None, Outcome(1, "", [result()] if ran.count(["one"]) == named and defects == (one,) else [])
+
+    monkeypatch.setattr(power, "run", run)
+    power.measure_groups(store, [Group(Gate(), (one,)), Group(Gate(), (hidden,))], jobs=2)
+    assert ran.count(["one"]) == min(named, 2) and ran.count(["hidden"]) == 1
+    assert (store.of(one)["right"], store.of(one)["again"]) == (named < 3, named > 1)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +205,16 @@ def test_the_command_fails_where_the_gate_is_not_what_the_page_says(
     page.write_text(f"# Page\n{power.BEGIN}\nold\n{power.END}\nrest\n")
     asked = []
 
-    def measured(store, group):
-        asked.extend(group.defects)
-        for defect in group.defects:
+    def measured(store, due, jobs):
+        for defect in (defect for group in due for defect in group.defects):
+            asked.append(defect)
             put(store, defect, of_hidden if defect.unseen else outcome)
 
     monkeypatch.setattr(power, "read_all", lambda: ([one], [hidden]))
     monkeypatch.setattr(power, "version_of", lambda: "v1")
     monkeypatch.setattr(power, "STORE", store.folder)
     monkeypatch.setattr(power, "put_into_page", lambda lines, put=power.put_into_page: put(lines, page))
-    monkeypatch.setattr(power, "measure_group", measured)
+    monkeypatch.setattr(power, "measure_groups", measured)
     monkeypatch.setattr(power, "measure_good", lambda store, times: store.put("good/0", exit_code=good, red=[]))
     assert power.main([]) == code
     assert page.read_text().startswith(f"# Page\n{power.BEGIN}\n\n") and page.read_text().endswith("\nrest\n")
