@@ -23,14 +23,15 @@ APART_S = 0.001  # within which spans that a service times itself agree
 LONGER_S = 0.05  # what a span may last longer than its client waited: it ends after the answer was handed over
 LONGER_AT_MOST = 0.01  # of requests: a server that others hold up at that moment
 REMEDY = "`harness why` shows the spans of a request; see how the service begins, ends and links them"
+COPIES_REMEDY = "see whether its exporter sends again what was taken, as after a time-out, or is set up twice"
 NONE_REMEDY = "see that the service sends OTLP over HTTP to {otlp}: telemetry.traces.environment in service.yaml"
 
 
 @dataclass(frozen=True)
 class Traced(Check):
     """One span of each request that was answered with status 2xx, alone without a parent in its trace; no span whose
-    parent never came, or that came twice; none before its parent, and none longer than the client waited. What is
-    configured: the spans that each request has within its own, and the batch that is linked to it."""
+    parent never came, or that has the id of another; none before its parent, and none longer than the client waited.
+    What is configured: the spans that each request has within its own, and the batch that is linked to it."""
 
     within_s: float  # before a kill; what was answered since may be lost
     at_most: float  # share of all other answers whose spans may be missing
@@ -71,8 +72,9 @@ class Traced(Check):
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
-        spans, about = signal.rows, signal.about
         self._readable(signal)
+        signal, copies = _once(signal)
+        spans, about = signal.rows, signal.about
         key, own = _keys(spans["trace"], spans["span"])
         parents = _keys(spans["trace"], spans["parent"])[1]
         order = np.argsort(own, kind="stable")
@@ -123,14 +125,14 @@ class Traced(Check):
         again[order[1:]] = own[order][1:] == own[order][:-1]
         roots = np.bincount(mine[judged & root & ~again], minlength=len(sent.rows))
         found("requests have more than one span without a parent in their trace", roots > 1)
-        found("requests have a span that came twice", mine[again & (mine >= 0)])
+        found("requests have two spans with one id", mine[again & (mine >= 0)])
         orphans = (parent < 0) & ~root & ~gone_with
         found("requests have a span whose parent never came", mine[orphans & judged])
         problems = [what for what, _ in wrong]
         if elsewhere := int(np.count_nonzero(orphans & (mine < 0))):
             problems.append(f"{count(elsewhere, 'span')} outside the traces of requests whose parent never came")
         if others := int(np.count_nonzero(again & (mine < 0))):
-            problems.append(f"{count(others, 'span')} outside the traces of requests came twice")
+            problems.append(f"{count(others, 'span')} outside the traces of requests have the id of another")
         before = len(wrong)
         answered = judged & sent.answered[np.maximum(mine, 0)]
         backwards = answered & (spans["ended"] < spans["began"])
@@ -170,6 +172,10 @@ class Traced(Check):
         if sent.lost.any():
             lost = int(np.count_nonzero(sent.lost))
             held += f"; {np.count_nonzero(gone):,} of the {lost:,} {joined.allowed(self.within_s)} are lost (allowed)"
+        if copies:
+            held += f"; {count(copies, 'span')} came again in a later message, in nothing different"
+        if not problems and copies:
+            raise NoEvidence(f"whether each span was sent once cannot be said: {held}", COPIES_REMEDY)
         if not problems:
             return self.result(Verdict.PASS, f"{held}, whole and with what was answered", **figures)
         cited = joined.references(sent, "span", *(which for _, which in wrong))
@@ -231,6 +237,30 @@ def singular(says: str) -> str:
     for several, one in (("requests have", "request has"), ("requests are", "request is"), ("spans say", "span says")):
         says = says.replace(several, one, 1)
     return says
+
+
+def _once(signal: Signal) -> tuple[Signal, int]:
+    """Its spans without those that a later message brought again, as an exporter does that missed the reply, and how
+    many these are."""
+    spans, links = signal.rows, signal.links
+    own = _keys(spans["trace"], spans["span"])[1]
+    order = np.argsort(own, kind="stable")
+    again = order[1:][own[order][1:] == own[order][:-1]]
+    if not len(again):
+        return signal, 0
+    first = order[np.searchsorted(own[order], own[again])]
+    same = _content(spans[again]) == _content(spans[first])
+    copies = again[same & (spans["place"][again] != spans["place"][first])]
+    of_copies = np.isin(_keys(links["trace"], links["span"])[1], own[copies])
+    links = np.concatenate([links[~of_copies], np.unique(links[of_copies])])
+    return Signal(np.delete(spans, copies), signal.about, links), len(copies)
+
+
+def _content(spans: np.ndarray) -> np.ndarray:
+    """What spans say, in bytes to compare, without when and where they came."""
+    said = spans.copy()
+    said["received"] = said["place"] = 0
+    return said.view(f"V{said.itemsize}")
 
 
 def _keys(traces: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -783,3 +783,24 @@ def in_flight_never_changes(record: Record) -> None:
 def links_of_batches_lost(record: Record) -> None:
     record.write("signals/links.rows", b"")
     _count(record, "span", links=0)
+
+
+def _sent_again(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+    more = rows[tenth].copy()
+    more["place"] += rows["place"].max() + 1
+    return np.concatenate([rows, more])
+
+
+@edit
+def spans_sent_again(record: Record) -> None:
+    _signal(record, "span", _sent_again)
+
+
+@edit
+def spans_with_one_id(record: Record) -> None:
+    def ended_twice(rows: np.ndarray, tenth: np.ndarray) -> np.ndarray:
+        rows = _sent_again(rows, tenth)
+        rows["ended"][len(tenth) :] += 0.001
+        return rows
+
+    _signal(record, "span", ended_twice)
