@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 from harness.units import parse_duration, parse_share, parse_size
 
@@ -17,3 +17,14 @@ class Strict(BaseModel):
     """What every section of a plan file is: frozen; unknown keys are errors, and so are infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: Any, info: ValidationInfo) -> Any:
+        """true is no number, though Python takes it for 1. Raises ValueError."""
+        field = cls.model_fields[info.field_name]
+        kinds = set(get_args(field.annotation)) or {field.annotation}
+        plain = not any(isinstance(one, BeforeValidator) for one in field.metadata)  # quantities say what they want
+        if plain and isinstance(given, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"must be a number, not {str(given).lower()}")
+        return given

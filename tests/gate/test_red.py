@@ -59,6 +59,30 @@ def test_the_edited_record_of_a_good_run_is_red_for_the_right_reason(defect, goo
     assert not found.seen if defect.unseen else found.right, (found.missing, found.instead)
 
 
+@pytest.mark.calm
+def test_slow_answers_beside_others_that_use_the_processors_prove_nothing_of_the_service(good_run, tmp_path):
+    assert edited(good_run, "answers-slow", tmp_path / "run").exit_code == 1
+    history = History.read(tmp_path / "run")
+    assert judged(Latency("steady", 95, 500), history).verdict is Verdict.FAIL
+    again = judged(Latency("steady", 95, 500), dataclasses.replace(history, events=_crowded(history)))
+    assert again.verdict is Verdict.INCONCLUSIVE and "in steady other processes had" in again.reason
+    assert "generator.neighbours" in again.remedy
+
+
+def _crowded(history):
+    """The events of the run, had others used what was idle of the processors."""
+    events = []
+    for e in history.events:
+        detail = dict(e.detail)
+        if e.name == "phase":
+            cpu = detail["cpu"]  # which the gate noted at each edge
+            detail["cpu"] = {**cpu, "busy": cpu["busy"] + cpu["idle"], "idle": 0}
+        if e.name == "started" and e.source == "run":
+            detail["neighbours"] = 0.2
+        events.append(e._replace(detail=detail))
+    return events
+
+
 def gate(folder, names, *args):
     """The project and the outcome of a gate with these defects, each of which must be found for the right reason."""
     defects = [DEFECTS[name] for name in names]
@@ -83,30 +107,6 @@ def test_defects_of_rules_routes_probes_telemetry_and_an_action_are_each_named(t
     assert "127.0.0.1:9 does not take the metrics" in outcome.said and "harness push gate runs/" in outcome.said
     results = {(r["check"], r["subject"]): r for r in outcome.results}
     assert results["injected", "overload: injected"]["verdict"] == "PASS"
-
-
-def test_600_ms_added_to_inference_break_the_latency_slo(tmp_path):
-    project, outcome = gate(tmp_path, ["slow-inference"])
-    assert outcome.exit_code == 1
-    assert project.results()["latency", "steady: latency p95"]["measured"] > 600
-    crowded = dataclasses.replace(History.read(project.run), events=_crowded(project))
-    again = judged(Latency("steady", 95, 500), crowded)
-    assert again.verdict is Verdict.INCONCLUSIVE and "in steady other processes had" in again.reason
-    assert "generator.neighbours" in again.remedy
-
-
-def _crowded(project):
-    """The events of the run, had others used what was idle of the processors."""
-    events = []
-    for e in History.read(project.run).events:
-        detail = dict(e.detail)
-        if e.name == "phase":
-            cpu = detail["cpu"]  # which the gate noted at each edge
-            detail["cpu"] = {**cpu, "busy": cpu["busy"] + cpu["idle"], "idle": 0}
-        if e.name == "started" and e.source == "run":
-            detail["neighbours"] = 0.2
-        events.append(e._replace(detail=detail))
-    return events
 
 
 def test_a_server_that_keeps_dying_is_an_error_that_quotes_it_and_leaves_nothing(tmp_path):

@@ -258,6 +258,13 @@ STOP = "experiments/graceful-stop.yaml"
         pytest.param(GATE, "for: 42s", f"for: {NINES}d", "load.for: must be at most 100 years", id="nines"),
         pytest.param(GATE, "for: 42s", "for: 1.0e+400", "load.for: must be a duration with its unit", id="infinite"),
         pytest.param(GATE, "for: 42s", "for: 0s", "load.for: input should be greater than 0", id="no time"),
+        pytest.param(GATE, "time_scale: 60", "time_scale: true", "time_scale: must be a number, not true", id="true"),
+        pytest.param(
+            GATE, "- quiet ", "- growth: {series: false}\n- quiet ", "series: must be a number, not false", id="false"
+        ),
+        pytest.param(
+            GATE, "- quiet ", "- scrape: {samples_at_most: true}\n- quiet ", "must be a number, not true", id="count"
+        ),
         pytest.param(GATE, "time_scale: 60", "time_scale: .nan", "time_scale: input should be", id="no scale"),
         pytest.param(GATE, "seed: 7", f"seed: {NINES}", "gate.yaml:5: not YAML: no valid int", id="a seed of nines"),
         pytest.param(GATE, "120/s", f"{NINES}/s", "arrivals: poisson: rate must be above 0/s", id="a rate of nines"),
