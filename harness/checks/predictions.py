@@ -28,6 +28,7 @@ TELLING = 7  # inputs, all of them right, that tell a model from one that guesse
 SIDE = 5  # inputs on each side of an even probability that say whose probability it is
 LOAD = "load"
 MODEL_REMEDY = "compare the model, its weights and preprocessing with those of a good run; the rows named hold examples"
+CLOSE_REMEDY = "look at the answers that are wrong, or ask for a smaller share: predictions in gate.yaml"
 SAME_REMEDY = (
     "send that input alone and beside others and compare: something that requests share, a batch, a cache, a buffer or "
     "a replica, changes the answer"
@@ -342,7 +343,7 @@ class Predictions(Check):
                     f"no answer to an input whose class is known ({what})", "let the scenario send labelled inputs"
                 )
             if not stats.is_proven(bad, n, share := round(1 - least, 9)):
-                why, remedy = samples.shortage(bad, n, share, window.length if window else 0)
+                why, remedy = samples.shortage(bad, n, share, window.length if window else 0, CLOSE_REMEDY)
                 said = f"{n - bad:,} of {n:,} {what} right ({percent(round(1 - bad / n, 4))}, bound {percent(least)})"
                 raise NoEvidence(f"{said}, but {why}", remedy)
         labelled = int(np.count_nonzero(references.expected >= 0))

@@ -8,6 +8,8 @@ from harness import stats
 from harness.units import duration, percent
 from harness.verdict import Verdict
 
+HEADROOM = "give the service more headroom, or widen the SLO"
+
 
 def judge(bad: int, n: int, share: float) -> Verdict:
     """PASS when "at most `share` is bad" is proven, FAIL when more than that was seen, else INCONCLUSIVE."""
@@ -27,14 +29,15 @@ def claim(
     return (verdict, reason + failing, remedy) if verdict is Verdict.FAIL else (verdict, reason, "")
 
 
-def shortage(bad: int, n: int, share: float, over_s: float) -> tuple[str, str]:
-    """Why n requests in over_s seconds do not prove the claim, and what would: (sentence, remedy)."""
+def shortage(bad: int, n: int, share: float, over_s: float, too_close: str = HEADROOM) -> tuple[str, str]:
+    """Why n requests in over_s seconds do not prove the claim, and what would: (sentence, remedy). too_close: the
+    remedy where no number of requests would."""
     enough = stats.needed_at(bad, n, share)
     if enough is None:
         seen = percent(bad / n) if n else "nothing"
         return (
             f"{seen} is too close to {percent(share)} to claim it",
-            "give the service more headroom, or widen the SLO",
+            too_close,
         )
     rate = n / over_s if over_s > 0 else 0
     lasts = f", {duration(math.ceil(enough / rate))} at {rate:.3g}/s" if rate else ""
