@@ -16,8 +16,12 @@ def findings(stored: Iterable[Sequence[str]]) -> list[Finding]:
 
 
 def said(found: Sequence[Finding]) -> str:
-    """What was found in one sentence: the first, and as many more as are read at a glance."""
-    texts = [f"{each.place}: {each.said}" if each.place else each.said for each in found]
+    """What was found in one sentence: the first, then the first of each other kind, so that many of one kind hide no
+    other, and as many more as are read at a glance. Findings of one kind have one remedy."""
+    remedies = [each.remedy for each in found]
+    first = [remedies.index(each.remedy) == i for i, each in enumerate(found)]
+    ordered = sorted(range(len(found)), key=lambda i: not first[i])
+    texts = [f"{each.place}: {each.said}" if each.place else each.said for each in map(found.__getitem__, ordered)]
     shown = texts[:1]
     for text in texts[1:SHOWN]:
         if sum(map(len, shown)) + len(text) > LONGEST:

@@ -49,6 +49,16 @@ CASES = [
         FAIL,
         "2 findings among 2 inhibitions",
     ),
+    (
+        "many of one kind hide no other",
+        Routes(
+            "severities", 30, (*(8 * (ASTRAY,)), Finding("r.yaml:9", "Odd has severity urgent", "change it"), ASTRAY)
+        ),
+        history(),
+        FAIL,
+        "10 findings among 30 rules, bound 0: rules.yaml:7: Down, of severity critical, goes to default; "
+        "r.yaml:9: Odd has severity urgent; rules.yaml:7: Down",
+    ),
     ("no run", ROUTES, History(), Verdict.INCONCLUSIVE, "does not say the run's time_scale"),
 ]
 
