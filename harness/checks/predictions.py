@@ -131,18 +131,20 @@ class Predictions(Check):
             *self._worse_than_steady(answers),
         ]
         if findings:
-            return self._failed(answers, findings)
+            return self._failed(answers, findings, self._steady(answers, window))
         self._refuse_little(history, answers, references, window)
         return self._passed(history, answers, references, window)
 
-    def _failed(self, answers: Answers, findings: Sequence[Finding]) -> Result:
+    def _failed(self, answers: Answers, findings: Sequence[Finding], labelled: np.ndarray) -> Result:
         first = findings[0]
+        where = f"in {STEADY} " if self.steady else ""
+        shares = [where + self._shares_right(answers.rows[labelled])] if len(labelled) else []
         rows = dict.fromkeys(row for finding in findings for row in finding.rows)
         shown = [Reference("row", answers.id_of(r), float(answers.rows["intended"][r])) for r in rows]
         more = {"experiment": first.experiment} if first.experiment else {}
         return self.result(
             Verdict.FAIL,
-            "; ".join(finding.reason for finding in findings),
+            "; ".join([*(finding.reason for finding in findings), *shares]),
             first.remedy,
             measured=first.measured,
             bound=first.bound,
@@ -362,18 +364,8 @@ class Predictions(Check):
         parts, figures = [], {}
         if n := len(labelled):
             right = int(np.count_nonzero(rows["expected"][labelled] == rows["predicted"][labelled]))
-            least, said = self._of_inputs()
-            parts.append(
-                f"{right:,} of {n:,} classes right ({percent(round(right / n, 4))}" + (f", {said})" if said else ")")
-            )
-            by_class = [
-                f"{self._named(c)} {np.count_nonzero(mine & (rows['predicted'][labelled] == c)):,} of "
-                f"{np.count_nonzero(mine):,}"
-                for c in np.unique(rows["expected"][labelled])
-                if (mine := rows["expected"][labelled] == c).any()
-            ]
-            parts[-1] += f": {listed(by_class)}"
-            figures = {"measured": right / n, "bound": least, "unit": "share"}
+            figures = {"measured": right / n, "bound": self._of_inputs()[0], "unit": "share"}
+            parts.append(self._shares_right(rows[labelled]))
         if compared.any():
             alone = int(np.count_nonzero(references.alone))
             twice = len(np.unique(rows["input"][compared]))
@@ -395,6 +387,17 @@ class Predictions(Check):
         return self.result(Verdict.PASS, "; ".join(parts), **figures)
 
     # figures
+
+    def _shares_right(self, rows: np.ndarray) -> str:
+        """How many of some labelled answers are right, each class apart."""
+        right, n, said = int(np.count_nonzero(rows["expected"] == rows["predicted"])), len(rows), self._of_inputs()[1]
+        by_class = [
+            f"{self._named(c)} {np.count_nonzero(rows['predicted'][mine] == c):,} of {np.count_nonzero(mine):,}"
+            for c in np.unique(rows["expected"])
+            if (mine := rows["expected"] == c).any()
+        ]
+        share = percent(round(right / n, 4)) + (f", {said}" if said else "")
+        return f"{right:,} of {n:,} classes right ({share}): {listed(by_class)}"
 
     def _differences(self, answers: Answers, references: References) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which answers have another class than their input's reference, which another probability, and which are

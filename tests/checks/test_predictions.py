@@ -407,3 +407,15 @@ def test_entries_of_gate_yaml():
             Predictions.from_plan(wrong, view)
     with pytest.raises(ValueError, match="telemetry"):
         Predictions.from_plan({"recall": {"PNEUMONIA": "95%"}}, View())
+
+
+def test_a_failure_says_how_many_of_each_class_are_right():
+    def forgotten(made):
+        made["predicted"][(made["expected"] == 1) & (made["seq"] % 8 == 0)] = 0
+
+    reason = expect(PREDICTIONS, run(forgotten), FAIL, "wrong with status 200").reason
+    steady = asked(2000, 0)
+    of = int((steady["expected"] == 1).sum())
+    wrong = int(((steady["expected"] == 1) & (steady["seq"] % 8 == 0)).sum())
+    assert wrong and reason.endswith(f"NORMAL {2000 - of:,} of {2000 - of:,} and PNEUMONIA {of - wrong:,} of {of:,}")
+    assert f"; in steady {2000 - wrong:,} of 2,000 classes right" in reason
