@@ -61,10 +61,12 @@ class Scrape(Check):
         if not ups or not len(at):
             raise NoEvidence("no scrape of the service is recorded", "see Prometheus' targets and its log")
         good = np.isin(moments, at[ok == 1])
-        if not good.any():
-            raise NoEvidence(f"none of {count(len(at), 'scrape')} of the service succeeded", "see Prometheus' targets")
         own = [e for e in history.of("run", "scrape") if self._counts(history, e)]
-        slowest = max(took[good].max(), max((e.detail["took_s"] for e in own), default=0.0))
+        if not good.any() and not any(e.detail.get("timed_out") for e in own):
+            none = f"none of {count(len(at), 'scrape')} of the service succeeded"
+            why, remedy = self._cut_off(history, moments, took, own) or ("", "see Prometheus' targets")
+            raise NoEvidence("; ".join(filter(None, (none, why))), remedy)
+        slowest = max([*took[good], *(e.detail["took_s"] for e in own)])
         allowed_s = self.takes_at_most * self.timeout_s
         wrong, evidence = [], []
         for reason, reference in [
