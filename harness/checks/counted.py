@@ -228,7 +228,7 @@ def lost(counter: Counted, surely: Span) -> np.ndarray:
     gone = np.zeros(len(counter.at))
     for end in counter.ends:
         many = np.searchsorted(surely.sent, end.end) - np.searchsorted(surely.done, end.start, "right")
-        gone[counter.at >= end.end - 5e-4] += max(0, int(many))
+        gone[counter.until >= end.end - 5e-4] += max(0, int(many))  # of several targets one is read again
     return gone
 
 

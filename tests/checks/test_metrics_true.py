@@ -117,18 +117,26 @@ def slower(factor: float, more_s: float = 0.0) -> np.ndarray:
     return told
 
 
-def split(at: float, back: float) -> History:
-    """The service is killed at a time and counts from 0 again when it is back; `up` is 0 in between."""
-    gone = GOOD[(GOOD["done"] >= at) & (GOOD["sent"] < back)]
+def split(at: float, back: float, beside: float | None = None) -> History:
+    """The service is killed at a time and counts from 0 again when it is back; `up` is 0 in between. beside: another
+    replica answers every second request, and is scraped so much earlier."""
+    mine = GOOD if beside is None else GOOD[::2]
+    gone = mine[(mine["done"] >= at) & (mine["sent"] < back)]
     made = GOOD.copy()
     lost = np.isin(made["seq"], gone["seq"])
     made["outcome"][lost], made["status"][lost], made["predicted"][lost] = Outcome.BROKEN, 0, -1
-    before, after = made[made["done"] < at], made[made["sent"] >= back]
-    series = []
-    for old, new in zip(exposed(before), exposed(after), strict=True):
+    told = made[np.isin(made["seq"], mine["seq"])]
+    before, after = told[told["done"] < at], told[told["sent"] >= back]
+    series = [] if beside is None else exposed(GOOD[1::2], "b")
+    offset = beside or 0.0
+    for old, new in zip(exposed(before, offset=offset), exposed(after, offset=offset), strict=True):
         kept = [(t, v) for t, v in zip(old.at, old.value, strict=True) if t < at]
         kept += [(t, v) for t, v in zip(new.at, new.value, strict=True) if t >= back]
         series.append(Series(old.labels, *map(list, zip(*kept, strict=True))))
+    if beside is not None:
+        for up in [s for s in series if s.labels["__name__"] == "up"]:
+            began = [back if up.labels["instance"] == "a" and t >= back else 0.0 for t in up.at]
+            series.append(Series({**up.labels, "__name__": "process_start_time_seconds"}, up.at, began))
     events = [phase("steady", 0, 20), phase("hit", 20, END), disturbed(at - 0.1, back), restart(at + 0.05)]
     return history(*events, rows={"load": made}, series=series)
 
@@ -204,6 +212,10 @@ CASES = [
      "may have gone with a process after its last scrape"),
     ("a start time that always changes hides nothing", REQUESTS,
      said_to_begin(run(GOOD, np.delete(GOOD, 900)), lambda at: (4 * at).tolist()), FAIL, "the clients got at least"),
+    *(
+        (f"a kill of one of two replicas, {what}", check, split(25.34, 28.0, 0.1), PASS, "may have gone with a process")
+        for what, check in (("requests", REQUESTS), ("classes", PREDICTIONS), ("durations", DURATION))
+    ),
     ("two replicas", REQUESTS, run(GOOD, instances=("a", "b")), PASS, "counted 1,800 of 1,800"),
     ("one replica does not count", REQUESTS,
      changed(run(GOOD, instances=("a", "b")), COUNT, lambda _, v: 0 * v, instance="b"), FAIL, "at least"),
