@@ -14,13 +14,14 @@ import time
 import structlog
 import uvicorn
 
-from model_server import __version__, logs, settings
-from model_server.app import application
-from model_server.direct import Call
+from model_server import __version__, settings
 from model_server.durable import CannotStart
-from model_server.process import watch_event_loop
+from model_server.http.app import application
+from model_server.http.direct import Call
+from model_server.http.protocol import BoundedProtocol
 from model_server.service import Service
-from model_server.wire import BoundedProtocol
+from model_server.telemetry import logs
+from model_server.telemetry.process import watch_event_loop
 
 KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
 DRAIN_S = 4

@@ -12,15 +12,15 @@ import structlog
 from model_server import __version__
 from model_server.audit import key as audit_key
 from model_server.audit.log import AuditLog, Broken
-from model_server.feedback import Feedback
-from model_server.guard import Guard, warn_if_open
-from model_server.keyring import BadKeys, Keyring
-from model_server.metrics import Metrics
+from model_server.inference.feedback import Feedback
+from model_server.security.guard import Guard, warn_if_open
+from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import Settings
-from model_server.state import State
 from model_server.storage.records import Records, Unavailable
-from model_server.stores import Stores
-from model_server.watch import Watch
+from model_server.storage.state import State
+from model_server.storage.stores import Stores
+from model_server.storage.watch import Watch
+from model_server.telemetry.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started

@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from model_server import keyring
-from model_server.keyring import BadKeys, Key
+from model_server.security import keyring
+from model_server.security.keyring import BadKeys, Key
 from model_server.settings import PREFIX, Settings
 
 UNITS_S = {"m": 60, "h": 3600, "d": 86400}

@@ -16,20 +16,22 @@ import numpy as np
 import structlog
 from PIL import Image
 
-from model_server import SERVICE, drift, gpu, tracing
-from model_server.batching import Answer, Batcher
-from model_server.bodies import Bodies
-from model_server.deep import Deep
+from model_server import SERVICE
 from model_server.durable import Durable
-from model_server.feedback import Feedback
-from model_server.images import CLASSES, SIDE, decode
-from model_server.logs import now
-from model_server.metrics import Metrics
-from model_server.observe import Answers
-from model_server.problems import RETRY, BadInput, Problem
+from model_server.errors import RETRY, BadInput, Problem
+from model_server.health import Deep
+from model_server.http.bodies import Bodies
+from model_server.http.observe import Answers
+from model_server.http.shedding import Shedding
+from model_server.inference import drift
+from model_server.inference.batching import Answer, Batcher
+from model_server.inference.feedback import Feedback
+from model_server.inference.images import CLASSES, SIDE, decode
 from model_server.settings import Settings
-from model_server.shedding import Shedding
-from model_server.tracing import Tracer
+from model_server.telemetry import gpu, tracing
+from model_server.telemetry.logs import now
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.tracing import Tracer
 
 PROOF_WITHIN_S = 30.0
 SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so long
@@ -90,8 +92,8 @@ class Service:
         # Before torch is there: set later it would not reach the inference thread, whose idle team would burn a core.
         os.environ["OMP_NUM_THREADS"] = str(self.settings.torch_threads)
         with self._component("runtime"):  # torch takes seconds to import; startup and metrics are answered meanwhile
-            models = await asyncio.to_thread(importlib.import_module, "model_server.model")
-            await asyncio.to_thread(importlib.import_module, "model_server.dicom")
+            models = await asyncio.to_thread(importlib.import_module, "model_server.inference.model")
+            await asyncio.to_thread(importlib.import_module, "model_server.inference.dicom")
         with self._component("model"):
             options = self.settings
             self.model = model = await asyncio.to_thread(

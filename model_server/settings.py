@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_server.images import MAX_PIXELS
+from model_server.inference.images import MAX_PIXELS
 
 PREFIX = "MODEL_SERVER_"
 DATABASE = re.compile(r"$|off$|sqlite:///|postgres(ql)?(\+psycopg)?://")

@@ -23,12 +23,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from model_server import drift, folders
-from model_server.deep import SAMPLES
-from model_server.images import decode
-from model_server.model import ARCHITECTURES, Model, SmallCNN, WeightsError, load
-from model_server.radiographs import radiographs
+from model_server.health import SAMPLES
+from model_server.inference import drift
+from model_server.inference.images import decode
+from model_server.inference.model import ARCHITECTURES, Model, SmallCNN, WeightsError, load
 from model_server.settings import WEIGHTS
+from model_server.training import folders
+from model_server.training.radiographs import radiographs
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
 AT_ONCE = 64  # images through the network together when it is evaluated

@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from model_server import compact
+from model_server.telemetry import compact
 
 LINE = re.compile(rb'(\{"seq": (\d{1,18}), .*), "mac": "([0-9a-f]{64})"\}')
 START = b'{"seq": '

@@ -13,13 +13,13 @@ from typing import Any
 
 import structlog
 
-from model_server import tracing
 from model_server.audit.chain import TORN, Chain, Head, parse
 from model_server.audit.verify import head_path, verify
-from model_server.metrics import Metrics
-from model_server.moments import rfc3339
-from model_server.outbox import Outbox
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
+from model_server.telemetry import tracing
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.moments import rfc3339
+from model_server.telemetry.outbox import Outbox
 
 LOOK_IN_S = 0.1
 AT_ONCE = 500  # records written together

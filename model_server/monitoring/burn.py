@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client.utils import floatToGoString
 
-from model_server.metrics import LATENCY_S
+from model_server.telemetry.metrics import LATENCY_S
 
 JOB = 'job="pneumonia-detector"'
 PREDICTIONS = 'endpoint=~"/predict|/v2/models/.+/infer"'

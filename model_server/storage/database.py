@@ -16,8 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from model_server.moments import rfc3339
 from model_server.storage import schema
+from model_server.telemetry.moments import rfc3339
 
 CONNECT_S = 3
 STATEMENT_S = 5

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from model_server import tracing
-from model_server.metrics import Metrics
-from model_server.outbox import Outbox
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
+from model_server.telemetry import tracing
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.outbox import Outbox
 
 if TYPE_CHECKING:
     from model_server.storage.database import Database, Found, Row

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model_server.images import decode
-from model_server.model import ready
+from model_server.inference.images import decode
+from model_server.inference.model import ready
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 

@@ -32,7 +32,7 @@ def ready_hard_wired():
 
 
 def uncounted_5xx():
-    from model_server.metrics import Metrics
+    from model_server.telemetry.metrics import Metrics
 
     real = Metrics.__init__
 
@@ -44,7 +44,7 @@ def uncounted_5xx():
 
 
 def slow_inference():
-    from model_server.model import Model
+    from model_server.inference.model import Model
 
     real = Model.predict
 

@@ -5,7 +5,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # as the server has it, before torch is there
 
 import model_server.__main__
-import model_server.dicom
-import model_server.model
-import model_server.otlp
+import model_server.inference.dicom
+import model_server.inference.model
 import model_server.storage.database  # noqa: F401

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_server import alarm
+from model_server.http import alarm
 
 DO = st.lists(
     st.one_of(

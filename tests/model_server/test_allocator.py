@@ -11,7 +11,7 @@ from real_server import ROOT
 COUNTED = """
 import resource, threading
 import numpy as np
-from model_server import model
+from model_server.inference import model
 network, faults = model.ready(max_batch=32), []
 def infer():
     for size in (32,) * 40:

@@ -9,8 +9,8 @@ import structlog
 from model_server.audit.chain import Chain, Head, parse
 from model_server.audit.log import AuditLog, Broken
 from model_server.audit.verify import head_path, verify_file
-from model_server.metrics import Metrics
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
+from model_server.telemetry.metrics import Metrics
 
 KEY = b"k" * 32
 

@@ -9,8 +9,8 @@ import socket
 import pytest
 from real_server import serving
 
-from model_server.keyring import ROLES
 from model_server.keys import main
+from model_server.security.keyring import ROLES
 
 PREDICT = "/predict"
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server import batching
-from model_server.batching import Batcher, Expired, Saturated
-from model_server.images import decode
-from model_server.metrics import Metrics
-from model_server.problems import BadInput
+from model_server.errors import BadInput
+from model_server.inference import batching
+from model_server.inference.batching import Batcher, Expired, Saturated
+from model_server.inference.images import decode
 from model_server.settings import Settings
+from model_server.telemetry.metrics import Metrics
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from real_server import ONE_CORE
 
 # Inference stands still while the file is there.
 GATED = """
-import model_server.model as m, pathlib, time
+import model_server.inference.model as m, pathlib, time
 real, gate = m.Model.predict, pathlib.Path({gate!r})
 def predict(*a):
     while gate.exists():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_server import compact
+from model_server.telemetry import compact
 
 TEXT = st.text(st.characters())  # halves of characters too
 KEYS = TEXT | st.integers() | st.booleans() | st.none()

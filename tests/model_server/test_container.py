@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_server.container import cpu, memory
+from model_server.telemetry.container import cpu, memory
 
 MB = 1 << 20
 UNLIMITED = "9223372036854771712"

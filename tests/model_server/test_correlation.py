@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from model_server.correlation import Parent, correlation
+from model_server.telemetry.correlation import Parent, correlation
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

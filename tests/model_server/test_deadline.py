@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 
 SLOW = """
-import model_server.model as m, time
+import model_server.inference.model as m, time
 real = m.Model.predict
 m.Model.predict = lambda self, pixels: (time.sleep(0.5 * bool(pixels.any())), real(self, pixels))[1]
 """

@@ -11,17 +11,17 @@ import psycopg
 import pytest
 from test_served_health import WEDGED
 
-from model_server import deep
+from model_server import health as deep
 from model_server.storage.database import Database
 
 ANOTHER_MODEL = """
-import model_server.model as m
+import model_server.inference.model as m
 real = m.Model.predict
 m.Model.predict = lambda *a: 1 - real(*a)
 """
 MEMORY = """
-import model_server.deep as d
-from model_server.container import Memory
+import model_server.health as d
+from model_server.telemetry.container import Memory
 d.memory = lambda: Memory({used}, 100, {working_set})
 """
 
@@ -150,7 +150,7 @@ def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():
 
 def test_there_is_none_before_the_start(serve):
     slow_load = (
-        "import model_server.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
+        "import model_server.inference.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
     )
     with serve(defect=slow_load, wait=False) as client:
         answer = client.until(lambda: client.get("/health/deep"))

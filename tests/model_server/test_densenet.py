@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from model_server.densenet import DenseNet121
-from model_server.model import DeviceError, load, ready
-from model_server.radiographs import radiographs
+from model_server.inference.densenet import DenseNet121
+from model_server.inference.model import DeviceError, load, ready
 from model_server.train import write
+from model_server.training.radiographs import radiographs
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_it_is_served_under_the_same_rules(serve, weights):
 
 
 def test_weights_of_the_small_network_are_none_of_it(weights, tmp_path):
-    from model_server.model import WeightsError
+    from model_server.inference.model import WeightsError
     from model_server.settings import WEIGHTS
 
     copy = tmp_path / "wrong.safetensors"

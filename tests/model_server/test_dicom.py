@@ -17,9 +17,9 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from model_server.images import decode
-from model_server.problems import BadInput
-from model_server.radiographs import CLASSES, radiographs
+from model_server.errors import BadInput
+from model_server.inference.images import decode
+from model_server.training.radiographs import CLASSES, radiographs
 
 PATIENT = "Doe^Jane"
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server.drift import BINS, ENOUGH, Drift, features, reference, stored_beside
-from model_server.images import SIDE
-from model_server.radiographs import radiographs
+from model_server.inference.drift import BINS, ENOUGH, Drift, features, reference, stored_beside
+from model_server.inference.images import SIDE
 from model_server.settings import WEIGHTS
+from model_server.training.radiographs import radiographs
 
 COUNT, FEW = 150, 100
-EVERY_IMAGE = f"import model_server.drift as d\nd.AT_MOST_EVERY_S = 0\nd.WINDOW = {COUNT}\nd.ENOUGH = {FEW}"
+EVERY_IMAGE = f"import model_server.inference.drift as d\nd.AT_MOST_EVERY_S = 0\nd.WINDOW = {COUNT}\nd.ENOUGH = {FEW}"
 DRIFTS = {  # what happened to the population: (the feature it must show in, how)
     "under-exposed": ("exposure", lambda pixels, rng: 0.7 * pixels),
     "flat": ("contrast", lambda pixels, rng: 128 + 0.7 * (pixels - 128)),

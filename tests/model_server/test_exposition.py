@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from model_server.exposition import OPENMETRICS, PLAIN, negotiated, written
+from model_server.telemetry.exposition import OPENMETRICS, PLAIN, negotiated, written
 
 
 @pytest.fixture

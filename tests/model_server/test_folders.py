@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server import folders, train
-from model_server.radiographs import CLASSES, radiographs
+from model_server import train
+from model_server.training import folders
+from model_server.training.radiographs import CLASSES, radiographs
 
 
 def fill(folder, count: int, seed: int, suffix: str = ".jpeg"):

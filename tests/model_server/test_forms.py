@@ -2,8 +2,8 @@
 
 import pytest
 
-from model_server.multipart import picture
-from model_server.problems import BadInput
+from model_server.errors import BadInput
+from model_server.http.forms import picture
 
 KIND = "multipart/form-data; boundary=b"
 

@@ -13,9 +13,9 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from model_server.deadline import HEADER as TIMEOUT
-from model_server.observe import PROBE_PATHS
-from model_server.radiographs import radiographs
+from model_server.http.deadline import HEADER as TIMEOUT
+from model_server.http.observe import PROBE_PATHS
+from model_server.training.radiographs import radiographs
 
 REQUESTS = int(os.environ.get("FUZZED_REQUESTS", "200"))
 GROWTH_BYTES = 24 << 20

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import fake_nvml
 
-from model_server.gpu import FAMILIES, Gpus, allocator
+from model_server.telemetry.gpu import FAMILIES, Gpus, allocator
 
 FAKE = """
 import sys
 sys.path.insert(0, {folder!r})
-import fake_nvml, model_server.gpu as gpu
+import fake_nvml, model_server.telemetry.gpu as gpu
 fake_nvml.install({state!r})
 gpu.Gpus.__init__.__defaults__ = (0.05, 0.5)
 """

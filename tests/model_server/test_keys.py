@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from model_server.keyring import BadKeys, Keyring, Refused, load
 from model_server.keys import main
-from model_server.limits import Allowance
+from model_server.security.keyring import BadKeys, Keyring, Refused, load
+from model_server.security.limits import Allowance
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import structlog
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from model_server import logs
-from model_server.correlation import IDS
+from model_server.telemetry import logs
+from model_server.telemetry.correlation import IDS
 
 
 class Kept:
@@ -125,7 +125,7 @@ def test_each_line_is_written_or_counted_as_lost():
 def test_a_server_whose_log_nobody_reads_goes_on_and_counts_what_it_drops(serve, corpus):
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # full after a dozen lines
-    few = "import model_server.logs as l\nl.Lines.__init__.__defaults__ = (1, 50)"
+    few = "import model_server.telemetry.logs as l\nl.Lines.__init__.__defaults__ = (1, 50)"
     with serve(defect=few, stdout=writing) as client:
 
         def dropped():
@@ -157,8 +157,8 @@ def pictures() -> dict[str, bytes]:
 
 
 QUOTING = """
-import logging, sys, model_server.app
-real = model_server.images.decode
+import logging, sys, model_server.http.app
+real = model_server.inference.images.decode
 def quoting(body, *more, **options):
     if b"a library quotes" in body:
         logging.getLogger("PIL.Image").error(repr(body))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from model_server.direct import ROUTES
+from model_server.http.direct import ROUTES
 
 TABLE = Path(__file__).parents[2] / "docs/metrics.md"
 

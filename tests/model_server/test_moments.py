@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_server.moments import rfc3339
+from model_server.telemetry.moments import rfc3339
 
 
 def by_datetime(at: float) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_server.network import Traffic, traffic
+from model_server.telemetry.network import Traffic, traffic
 
 DEV = """Inter-|   Receive                                                |  Transmit
  face |bytes  packets errs drop fifo frame compressed multicast|bytes  packets errs drop fifo colls carrier compressed

@@ -7,11 +7,12 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from model_server import SERVICE, oip
-from model_server.images import decode
+from model_server import SERVICE
+from model_server.http import oip
+from model_server.inference.images import decode
 
 SLOW = """
-import model_server.model as m, time
+import model_server.inference.model as m, time
 real = m.Model.predict
 m.Model.predict = lambda self, pixels: (time.sleep(0.3 * bool(pixels.any())), real(self, pixels))[1]
 """

@@ -5,8 +5,8 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from model_server import direct, openapi
-from model_server.app import application
+from model_server.http import direct, openapi
+from model_server.http.app import application
 from model_server.service import Service
 from model_server.settings import Settings
 

@@ -10,9 +10,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
 
-from model_server import __version__, otlp
-from model_server.correlation import Parent
-from model_server.tracing import INTERNAL, SERVER, Link, Trace, Tracer
+from model_server import __version__
+from model_server.telemetry import otlp
+from model_server.telemetry.correlation import Parent
+from model_server.telemetry.tracing import INTERNAL, SERVER, Link, Trace, Tracer
 
 EPOCH_NS = 1_700_000_000_123_456_789
 RESOURCE = {"service.name": "pneumonia-detector", "service.version": "1"}

@@ -1,6 +1,6 @@
 """The queue between requests and the threads that write."""
 
-from model_server.outbox import Outbox
+from model_server.telemetry.outbox import Outbox
 
 
 def test_what_comes_while_the_last_batch_is_written_waits_for_the_next_look():

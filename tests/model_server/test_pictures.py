@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server.images import decode
-from model_server.radiographs import radiographs
+from model_server.inference.images import decode
+from model_server.training.radiographs import radiographs
 
 
 def picture(form: str, image: Image.Image, **options) -> bytes:

@@ -6,7 +6,7 @@ import time
 
 from prometheus_client import Histogram
 
-from model_server.process import GCPauses, threads, watch_event_loop
+from model_server.telemetry.process import GCPauses, threads, watch_event_loop
 
 
 def value(samples, name: str, **labels: str) -> float:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from model_server.images import SIDE, decode
-from model_server.model import load
-from model_server.radiographs import CLASSES, radiographs
+from model_server.inference.images import SIDE, decode
+from model_server.inference.model import load
+from model_server.training.radiographs import CLASSES, radiographs
 
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others():

@@ -5,7 +5,7 @@ import time
 
 from prometheus_client.core import GaugeMetricFamily
 
-from model_server.readings import Readings, Sampled, together
+from model_server.telemetry.readings import Readings, Sampled, together
 
 
 def samples(collector) -> dict[str, float]:

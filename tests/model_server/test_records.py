@@ -3,9 +3,9 @@
 import asyncio
 import threading
 
-from model_server.metrics import Metrics
 from model_server.storage.records import Records
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
+from model_server.telemetry.metrics import Metrics
 
 
 def test_a_question_is_answered_behind_all_that_came_before_it(tmp_path):

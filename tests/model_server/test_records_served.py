@@ -6,8 +6,8 @@ import sqlite3
 import pytest
 from real_server import serving
 
-from model_server.radiographs import CLASSES
 from model_server.settings import WEIGHTS
+from model_server.training.radiographs import CLASSES
 
 
 def predict(client, body: bytes, request_id: str) -> str:

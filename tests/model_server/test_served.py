@@ -7,7 +7,7 @@ import socket
 import pytest
 from PIL import Image
 
-from model_server.radiographs import CLASSES
+from model_server.training.radiographs import CLASSES
 
 
 def picture(form: str = "PNG", size=(300, 200), mode: str = "L") -> bytes:

@@ -13,14 +13,14 @@ from real_server import ONE_CORE
 from model_server.settings import Settings
 
 BEFORE = Settings().max_batch + 1  # batches before the first request: one of each size, and the proof
-SLOW = "import model_server.model as m, time\nreal = m.Model.predict\n"
+SLOW = "import model_server.inference.model as m, time\nreal = m.Model.predict\n"
 SLOW_LOAD = SLOW + "ready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
 # Breaks inference after the proof, from outside: model_server has no switch for it.
 THEN = SLOW + f"calls = []\nm.Model.predict = lambda *a: (calls.append(1), len(calls) > {BEFORE} and %s, real(*a))[2]"
 WEDGED, FAILING = THEN % "time.sleep(3600)", THEN % "1 / 0"
 # As after a CUDA error, once the file is there: whatever comes fails, and only another process could do better.
 STICKY = """
-import model_server.model as m, pathlib
+import model_server.inference.model as m, pathlib
 real, failed = m.Model.predict, pathlib.Path({file!r})
 def predict(*a):
     if failed.exists():

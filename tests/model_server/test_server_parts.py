@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from model_server import settings
-from model_server.feedback import Answered, Feedback
+from model_server.inference.feedback import Answered, Feedback
 
 
 def test_a_flag_beats_the_environment_which_beats_the_default():

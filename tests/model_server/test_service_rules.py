@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from model_server import openapi
+from model_server.http import openapi
 from model_server.monitoring.generate import RUNBOOK
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import time
 
 import structlog
 
-from model_server.metrics import Metrics
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
+from model_server.telemetry.metrics import Metrics
 
 
 def value(metrics: Metrics, name: str) -> float | None:

@@ -8,11 +8,11 @@ import pytest
 from collector import Collector, attributes
 from real_server import serving
 
-from model_server.correlation import Parent
-from model_server.tracing import WAITING, Tracer
+from model_server.telemetry.correlation import Parent
+from model_server.telemetry.tracing import WAITING, Tracer
 
 FAILS_THEN_HANGS = """
-import model_server.model as m, time
+import model_server.inference.model as m, time
 real, calls = m.Model.predict, []
 def predict(*a):
     calls.append(1)  # two before the first request

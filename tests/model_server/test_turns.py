@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from model_server import turns
-from model_server.turns import Turns
+from model_server.inference import turns
+from model_server.inference.turns import Turns
 
 
 class Worker:

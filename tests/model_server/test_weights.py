@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from model_server.model import WeightsError, load, ready
+from model_server.inference.model import WeightsError, load, ready
 from model_server.settings import WEIGHTS
 
 CARD = WEIGHTS.with_suffix(".json")

@@ -4,8 +4,8 @@ import bentoml
 import numpy as np
 from PIL.Image import Image
 
-from model_server.images import CLASSES, decode
-from model_server.model import ready
+from model_server.inference.images import CLASSES, decode
+from model_server.inference.model import ready
 
 MAX_BATCH = 16
 

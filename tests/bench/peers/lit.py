@@ -10,8 +10,8 @@ import litserve
 import numpy as np
 from fastapi import Request
 
-from model_server.images import CLASSES, decode
-from model_server.model import ready
+from model_server.inference.images import CLASSES, decode
+from model_server.inference.model import ready
 
 
 class Classifier(litserve.LitAPI):

@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from model_server.problems import BadInput
+from model_server.errors import BadInput
 
 CLASSES = ("NORMAL", "PNEUMONIA")  # a label is an index into this
 SIDE = 64  # pixels a side of the default network's input
@@ -45,7 +45,7 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
     """
     held = 1
     if body[128:132] == b"DICM":
-        from model_server import dicom  # takes a third of a second the first time; the service does it while it starts
+        from model_server.inference import dicom  # takes a third of a second the first time; the service does it while it starts
 
         grey = dicom.grey(body, max_pixels, side)
     else:

@@ -10,13 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from model_server import SERVICE, deadline, oip, openapi
-from model_server.direct import ROUTES
+from model_server import SERVICE
 from model_server.durable import REQUEST_ID
-from model_server.head import head_of
-from model_server.images import CLASSES
-from model_server.observe import Observed
-from model_server.problems import RETRY, BadInput, Problem, on_exception, on_problem
+from model_server.errors import RETRY, BadInput, Problem, on_exception, on_problem
+from model_server.http import deadline, oip, openapi
+from model_server.http.direct import ROUTES
+from model_server.http.head import head_of
+from model_server.http.observe import Observed
+from model_server.inference.images import CLASSES
 from model_server.service import Service, answered
 from model_server.storage.records import Unavailable
 

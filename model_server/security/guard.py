@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from model_server import SERVICE
 from model_server.audit.log import AuditLog
-from model_server.head import Head, head_of
-from model_server.keyring import Key, Keyring, Refused
-from model_server.limits import Allowance
-from model_server.metrics import Metrics
-from model_server.problems import Problem, on_http_exception
+from model_server.errors import Problem, on_http_exception
+from model_server.http.head import Head, head_of
+from model_server.security.keyring import Key, Keyring, Refused
+from model_server.security.limits import Allowance
+from model_server.telemetry.metrics import Metrics
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 EVENTS = {"predict": "prediction", "feedback": "feedback", "admin": "administration"}  # role: what its use is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from model_server.problems import BadInput
+from model_server.errors import BadInput
 
 FIELDS = (b"image", b"file")
 MAX_PARTS = 16

@@ -24,7 +24,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import Resource
 
-from model_server import __version__, tracing
+from model_server import __version__
+from model_server.telemetry import tracing
 
 KEPT = 64  # values of an attribute that are kept as they are written
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_server.container import memory
-from model_server.images import CLASSES, decode
-from model_server.problems import RETRY, Problem
+from model_server.errors import RETRY, Problem
+from model_server.inference.images import CLASSES, decode
 from model_server.storage.records import Unavailable
+from model_server.telemetry.container import memory
 
 if TYPE_CHECKING:
     from model_server.service import Service

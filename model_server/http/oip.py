@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from model_server import SERVICE, __version__
-from model_server.problems import BadInput
+from model_server.errors import BadInput
 
 INPUT, OUTPUT, DATATYPE = "pixels", "probability", "FP32"
 HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model_server.correlation import IDS, correlation
-from model_server.head import fields_of
-from model_server.metrics import Metrics
-from model_server.problems import LEFT
-from model_server.tracing import Trace, Tracer
+from model_server.errors import LEFT
+from model_server.http.head import fields_of
+from model_server.telemetry.correlation import IDS, correlation
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.tracing import Trace, Tracer
 
 PROBE_PATHS = frozenset(
     {

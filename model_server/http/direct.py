@@ -20,20 +20,22 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from model_server import SERVICE, deadline, oip, tracing
-from model_server.batching import Answer, Expired, Job, Saturated
-from model_server.bodies import Body, gone, slow
-from model_server.correlation import correlation
-from model_server.guard import NOBODY, name_of
-from model_server.head import Head, fields_of
-from model_server.images import CLASSES
-from model_server.multipart import picture
-from model_server.observe import METHODS
-from model_server.problems import LEFT, MEDIA_TYPE, RETRY, BadInput, Problem, body, internal
+from model_server import SERVICE
+from model_server.errors import LEFT, MEDIA_TYPE, RETRY, BadInput, Problem, body, internal
+from model_server.http import deadline, oip
+from model_server.http.bodies import Body, gone, slow
+from model_server.http.forms import picture
+from model_server.http.head import Head, fields_of
+from model_server.http.observe import METHODS
+from model_server.inference.batching import Answer, Expired, Job, Saturated
+from model_server.inference.images import CLASSES
+from model_server.security.guard import NOBODY, name_of
+from model_server.telemetry import tracing
+from model_server.telemetry.correlation import correlation
 
 if TYPE_CHECKING:
+    from model_server.http.protocol import BoundedProtocol
     from model_server.service import Service
-    from model_server.wire import BoundedProtocol
 
 ROLE = "predict"
 PREDICT, INFER, INFER_VERSION = "/predict", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"

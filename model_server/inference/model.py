@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from model_server.allocator import keep_freed_memory
-from model_server.densenet import DenseNet121
-from model_server.images import SIDE
+from model_server.inference.allocator import keep_freed_memory
+from model_server.inference.densenet import DenseNet121
+from model_server.inference.images import SIDE
 from model_server.settings import WEIGHTS
 
 WARM_UP_S = 1.5
@@ -126,7 +126,7 @@ def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: st
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: torch finds no CUDA device here; auto or cpu would do without")
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        from model_server.cuda import CudaModel
+        from model_server.inference.cuda import CudaModel
 
         model = CudaModel(model, max_batch)
     began = time.monotonic()

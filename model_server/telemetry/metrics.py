@@ -8,10 +8,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 
-from model_server import __version__, container, exposition, gpu, network, process, tally
-from model_server.drift import Drift
-from model_server.images import CLASSES
-from model_server.readings import Fixed, Reading, Readings, Sampled, together
+from model_server import __version__
+from model_server.inference.drift import Drift
+from model_server.inference.images import CLASSES
+from model_server.telemetry import container, exposition, gpu, network, process, tally
+from model_server.telemetry.readings import Fixed, Reading, Readings, Sampled, together
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from model_server.stores import Stores
+from model_server.storage.stores import Stores
 
 EVERY_S = 1.0
 READ_BYTES = 65536  # of the model each time: enough to see that its storage answers

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from model_server import problems
-from model_server.alarm import Alarm
-from model_server.direct import Call, Target, target
-from model_server.problems import BadInput, Problem
+from model_server import errors as problems
+from model_server.errors import BadInput, Problem
+from model_server.http.alarm import Alarm
+from model_server.http.direct import Call, Target, target
 
 LINGER_S = 2.0
 

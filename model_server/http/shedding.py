@@ -12,8 +12,8 @@ import time
 
 import structlog
 
-from model_server.batching import Batcher, Saturated
-from model_server.problems import RETRY, Problem, body
+from model_server.errors import RETRY, Problem, body
+from model_server.inference.batching import Batcher, Saturated
 
 LOG_EVERY_S = 1.0
 

@@ -4,7 +4,7 @@ Lung fields, ribs, spine, heart shadow, diaphragm, exposure and noise vary from 
 consolidation or scattered patches inside the lung fields. Soft-tissue shadows and under-exposure brighten healthy lungs
 too, so that mean brightness does not tell the classes apart.
 
-    python -m model_server.radiographs --out DIR --count N --seed S --size 256
+    python -m model_server.training.radiographs --out DIR --count N --seed S --size 256
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from model_server.images import CLASSES
+from model_server.inference.images import CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,7 @@ def _soft(edge: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m model_server.radiographs", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m model_server.training.radiographs", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write NORMAL/*.jpg and PNEUMONIA/*.jpg into")
     parser.add_argument("--count", type=int, default=40, help="images in all, half of each class")
     parser.add_argument("--seed", type=int, required=True)

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from model_server.head import Head, head_of
-from model_server.problems import LEFT, RETRY, BadInput, Problem
+from model_server.errors import LEFT, RETRY, BadInput, Problem
+from model_server.http.head import Head, head_of
 
 
 def slow() -> BadInput:

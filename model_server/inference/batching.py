@@ -20,11 +20,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import structlog
 
-from model_server import tracing
-from model_server.metrics import Metrics
+from model_server.inference.turns import Turns
 from model_server.settings import Settings
-from model_server.tracing import Trace
-from model_server.turns import Turns
+from model_server.telemetry import tracing
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.tracing import Trace
 
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour

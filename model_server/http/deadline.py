@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from model_server.problems import BadInput
+from model_server.errors import BadInput
 
 HEADER = "X-Request-Timeout-Ms"
 FIELD = HEADER.lower().encode()

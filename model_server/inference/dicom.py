@@ -21,8 +21,8 @@ from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from model_server.images import grey_jpeg
-from model_server.problems import BadInput
+from model_server.errors import BadInput
+from model_server.inference.images import grey_jpeg
 
 TAGS = [
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model_server.images import CLASSES, SIDE, decode
-from model_server.problems import BadInput
+from model_server.errors import BadInput
+from model_server.inference.images import CLASSES, SIDE, decode
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
 HOLD_OUT = 5  # where there is no folder for testing, every fifth image of each class is held out

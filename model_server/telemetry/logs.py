@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from model_server import SERVICE, __version__, compact
-from model_server.correlation import IDS
-from model_server.moments import rfc3339
-from model_server.outbox import Outbox
+from model_server import SERVICE, __version__
+from model_server.telemetry import compact
+from model_server.telemetry.correlation import IDS
+from model_server.telemetry.moments import rfc3339
+from model_server.telemetry.outbox import Outbox
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
 OFF = logging.CRITICAL  # nothing of ours is

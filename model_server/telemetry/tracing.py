@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from model_server import SERVICE, __version__
-from model_server.correlation import Parent
-from model_server.outbox import Outbox
+from model_server.telemetry.correlation import Parent
+from model_server.telemetry.outbox import Outbox
 
 WAITING = 4096  # requests whose spans wait to be sent; beyond it they are dropped and counted
 AT_ONCE = 512
@@ -114,7 +114,7 @@ class Tracer:
         self._ended: Outbox[Trace] = Outbox(WAITING)
         self._stopping = False
         if self.on:
-            otlp = importlib.import_module("model_server.otlp")  # a tenth of a second, which only those pay who trace
+            otlp = importlib.import_module("model_server.telemetry.otlp")  # a tenth of a second, which only those pay who trace
             self._exporter = otlp.Exporter(endpoint, {"service.name": SERVICE, "service.version": __version__})
             self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
             self._thread.start()

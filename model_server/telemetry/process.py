@@ -10,7 +10,7 @@ import time
 
 from prometheus_client.core import Metric
 
-from model_server import tally
+from model_server.telemetry import tally
 
 LAG_EVERY_S = 0.1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model_server.model import Model
+from model_server.inference.model import Model
 
 
 class CudaModel:

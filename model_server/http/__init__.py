@@ -1,0 +1,1 @@
+"""The HTTP interface: one application, and the server that it runs in."""

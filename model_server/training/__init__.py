@@ -1,0 +1,1 @@
+"""Making data, and training the bundled weights."""
