@@ -6,9 +6,6 @@ import http
 from collections.abc import Mapping
 
 import structlog
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
 LEFT = 499  # the client went away before there was an answer
@@ -50,21 +47,3 @@ def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | i
     if path.startswith("/v2"):  # where clients of the Open Inference Protocol look for it
         told["error"] = problem.detail
     return told
-
-
-async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-    ids = request.scope["correlation"]
-    if problem.status != 500:  # that line tells where it came from, and is written where that is known
-        problem.log(ids)
-    told = body(problem, ids["request_id"], request.scope["path"])
-    return JSONResponse(told, problem.status, problem.headers, media_type=MEDIA_TYPE)
-
-
-async def on_exception(request: Request, error: Exception) -> JSONResponse:
-    return await on_problem(request, internal())
-
-
-async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-    """Starlette's own: unknown path, wrong method."""
-    reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
-    return await on_problem(request, Problem(error.status_code, reason, error.detail, error.headers))

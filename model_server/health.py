@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_server.classes import CLASSES
 from model_server.errors import RETRY, Problem
-from model_server.inference.images import CLASSES, decode
+from model_server.inference.images import decode
 from model_server.storage.records import Unavailable
 from model_server.telemetry.container import memory
 

@@ -22,14 +22,15 @@ from model_server.security import keyring
 from model_server.security.keyring import BadKeys, Key
 from model_server.settings import PREFIX, Settings
 
+DEFAULT = Settings.model_fields["keys"].default
 UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model_server.keys", description="API keys of the service.")
     parser.add_argument(
-        "--keys", type=Path, default=os.environ.get(PREFIX + "KEYS", Settings.keys), metavar="FILE",
-        help=f"the keys file (default: ${PREFIX}KEYS, else {Settings.keys})",
+        "--keys", type=Path, default=os.environ.get(PREFIX + "KEYS", DEFAULT), metavar="FILE",
+        help=f"the keys file (default: ${PREFIX}KEYS, else {DEFAULT})",
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True)
     add = verbs.add_parser("add", help="make a key and show it, this once")

@@ -17,16 +17,16 @@ import structlog
 from PIL import Image
 
 from model_server import SERVICE
+from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.health import Deep
 from model_server.http.bodies import Bodies
-from model_server.http.observe import Answers
 from model_server.http.shedding import Shedding
 from model_server.inference import drift
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
-from model_server.inference.images import CLASSES, SIDE, decode
+from model_server.inference.images import SIDE, decode
 from model_server.settings import Settings
 from model_server.telemetry import gpu, tracing
 from model_server.telemetry.logs import now
@@ -47,10 +47,10 @@ class Service:
         self.settings = settings
         self._log = structlog.get_logger().bind()  # kept: to make one for each request costs twice the line
         self.metrics = Metrics(settings.commit, settings.environment, settings.deployment, settings.metrics == "on")
-        self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio)
+        about = {"deployment.environment.name": settings.environment, "deployment": settings.deployment}
+        self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio, about)
         self.batcher = Batcher(settings, self.metrics)
         self.shedding = Shedding(self.batcher)
-        self.answers = Answers(self.metrics, self.tracer)
         self.bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
         self.feedback = Feedback()
         self.durable = Durable(settings, self.metrics, self.feedback)
@@ -200,11 +200,6 @@ class Service:
             component["status"] = "started"
         finally:
             component["seconds"] = round(time.monotonic() - began, 3)
-
-
-def label_of(probability: float) -> int:
-    """The class, as an index, that a probability of pneumonia means."""
-    return int(probability > 0.5)
 
 
 def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:

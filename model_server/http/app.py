@@ -1,90 +1,107 @@
-"""The HTTP interface, but for what asks for inference: that is answered in `direct`."""
+"""The HTTP interface as one ASGI application: its routes, and how errors are answered."""
 
 from __future__ import annotations
 
-import json
-
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE
-from model_server.durable import REQUEST_ID
-from model_server.errors import RETRY, BadInput, Problem, on_exception, on_problem
-from model_server.http import deadline, oip, openapi
-from model_server.http.direct import ROUTES
-from model_server.http.head import head_of
-from model_server.http.observe import Observed
-from model_server.inference.images import CLASSES
+from model_server.errors import MEDIA_TYPE, BadInput, Problem, body, internal
+from model_server.http import oip, openapi
+from model_server.http.feedback import Feedback
+from model_server.http.inference import Inference
+from model_server.http.middleware import INFER, INFER_VERSION, PREDICT, Observed
 from model_server.service import Service, answered
-from model_server.storage.records import Unavailable
 
 
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
-    endpoints, guard = Endpoints(service), service.durable.guard
-    for route in (*ROUTES, "/feedback"):
-        guard.protects(route)
-        service.metrics.serves(route)
+    about, asks, told, refusals = About(service), Inference(service), Feedback(service), Refusals(service)
+    route, counted = service.durable.guard.route, (PREDICT, INFER, INFER_VERSION, "/feedback")
+    for path in counted:
+        service.metrics.serves(path)
     app = Starlette(
         routes=[
-            guard.route("/feedback", endpoints.feedback, "feedback", methods=["POST"]),
-            guard.route("/metrics", endpoints.metrics),
-            guard.route("/openapi.json", endpoints.openapi),
-            guard.route("/health/live", endpoints.live),
-            guard.route("/health/ready", endpoints.ready),
-            guard.route("/health/startup", endpoints.startup),
-            guard.route("/health/deep", endpoints.deep, "admin"),
-            guard.route("/v2", endpoints.oip_server),
-            guard.route("/v2/health/live", endpoints.oip_live),
-            guard.route("/v2/health/ready", endpoints.oip_ready),
+            route(PREDICT, asks.predict, "predict", methods=["POST"]),
+            route(INFER, asks.infer, "predict", methods=["POST"]),
+            route(INFER_VERSION, asks.infer, "predict", methods=["POST"]),
+            route("/feedback", told.feedback, "feedback", methods=["POST"]),
+            route("/metrics", about.metrics),
+            route("/openapi.json", about.openapi),
+            route("/health/live", about.live),
+            route("/health/ready", about.ready),
+            route("/health/startup", about.startup),
+            route("/health/deep", about.deep, "admin"),
+            route("/v2", about.oip_server),
+            route("/v2/health/live", about.oip_live),
+            route("/v2/health/ready", about.oip_ready),
             *(
-                guard.route(model + path, endpoint, methods=["GET"])
+                route(model + path, endpoint, methods=["GET"])
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
-                for path, endpoint in (("", endpoints.oip_model), ("/ready", endpoints.oip_model_ready))
+                for path, endpoint in (("", about.oip_model), ("/ready", about.oip_model_ready))
             ),
         ],
-        exception_handlers={Problem: on_problem, HTTPException: guard.unrouted, Exception: on_exception},
+        exception_handlers={Problem: refusals.problem, HTTPException: refusals.unrouted, Exception: refusals.defect},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
-    return Observed(app, service.metrics, service.tracer, service.answers)
+    return Observed(app, service.metrics, service.tracer, service.shedding, lambda: service.stopping)
 
 
-class Endpoints:
-    """One method an endpoint."""
+def as_json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+class Refusals:
+    """Errors as answers, each counted and logged once."""
 
     def __init__(self, service: Service):
         self._service = service
 
-    async def feedback(self, request: Request) -> Response:
-        """POST /feedback {"request_id", "label"}: the truth about an earlier prediction; whether it was right."""
-        ids = request.scope["correlation"]
-        try:
-            expires = deadline.expiry(request.headers.get(deadline.HEADER), self._service.settings.deadline_s)
-            async with self._service.bodies.read(request, expires) as body:
-                request_id, truth = _feedback(body)
-        except BadInput as refused:
-            self._service.metrics.invalid.labels(refused.reason).inc()
-            raise
-        try:
-            right = await self._service.durable.label(request_id, truth)
-        except KeyError:
-            raise Problem(404, "no_such_prediction", "unknown, too long ago, or already labelled") from None
-        except Unavailable as error:
-            raise Problem(503, "database_unavailable", str(error), RETRY) from None
-        self._service.metrics.feedback.inc()
-        return JSONResponse({"correct": right, "request_id": ids["request_id"]})
+    async def problem(self, request: Request, problem: Problem) -> Response:
+        if isinstance(problem, BadInput):
+            self._service.metrics.invalid.labels(problem.reason).inc()
+        if problem.status == 503:
+            self._service.shedding.log(problem.reason)
+        else:
+            problem.log(request.scope["correlation"])
+        return self._answer(request, problem)
+
+    async def unrouted(self, request: Request, error: HTTPException) -> Response:
+        """Starlette's own: unknown path, wrong method."""
+        self._service.durable.guard.unrouted(request.scope, error)
+        reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
+        problem = Problem(error.status_code, reason, error.detail, error.headers)
+        problem.log(request.scope["correlation"])
+        return self._answer(request, problem)
+
+    async def defect(self, request: Request, error: Exception) -> Response:
+        """A defect of ours; whoever wraps this application logs where it came from."""
+        return self._answer(request, internal())
+
+    def _answer(self, request: Request, problem: Problem) -> Response:
+        told = body(problem, request.scope["correlation"]["request_id"], request.scope["path"])
+        return Response(orjson.dumps(told), problem.status, problem.headers, media_type=MEDIA_TYPE)
+
+
+class About:
+    """What the service says of itself; one method an endpoint."""
+
+    def __init__(self, service: Service):
+        self._service = service
 
     async def metrics(self, request: Request) -> Response:
         if not self._service.metrics.on:
             raise HTTPException(404)
-        exposed, content_type = self._service.metrics.expose(request.headers.get("accept", ""))
+        accept = ",".join(request.headers.getlist("accept"))
+        exposed, content_type = self._service.metrics.expose(accept)
         return Response(exposed, headers={"Content-Type": content_type})
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(openapi.document())
+        return as_json(openapi.document())
 
     async def live(self, request: Request) -> Response:
         return _health(self._service.live())
@@ -101,24 +118,24 @@ class Endpoints:
         return _health(await self._service.deep.run())
 
     async def oip_server(self, request: Request) -> Response:
-        return JSONResponse(oip.server())
+        return as_json(oip.server())
 
     async def oip_live(self, request: Request) -> Response:
         good, _ = self._service.live()
-        return JSONResponse({"live": good}, 200 if good else 503)
+        return as_json({"live": good}, 200 if good else 503)
 
     async def oip_ready(self, request: Request) -> Response:
         good, _ = self._service.ready()
-        return JSONResponse({"ready": good}, 200 if good else 503)
+        return as_json({"ready": good}, 200 if good else 503)
 
     async def oip_model(self, request: Request) -> Response:
         self._model(request)
-        return JSONResponse(oip.model(self._service.model.version, self._service.model.side))
+        return as_json(oip.model(self._service.model.version, self._service.model.side))
 
     async def oip_model_ready(self, request: Request) -> Response:
         self._model(request)
         good, _ = self._service.ready()
-        return JSONResponse({"name": SERVICE, "ready": good}, 200 if good else 503)
+        return as_json({"name": SERVICE, "ready": good}, 200 if good else 503)
 
     def _model(self, request: Request) -> None:
         """404 unless the path names the model, and its version where it names one."""
@@ -126,23 +143,10 @@ class Endpoints:
         try:
             self._service.check_model(request.path_params["name"], request.path_params.get("version"))
         except BadInput as unknown:
-            self._service.durable.guard.stray(head_of(request.scope), unknown.status, unknown.reason)
+            self._service.durable.guard.stray(request.scope, unknown.status, unknown.reason)
             raise
 
 
-def _feedback(body: bytes) -> tuple[str, int]:
-    """The request id and the true class. Raises BadInput."""
-    try:
-        told = json.loads(body)
-        request_id, truth = told["request_id"], CLASSES.index(told["label"])
-        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        expected = f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}'
-        raise BadInput(422, "bad_feedback", expected) from None
-    return request_id, truth
-
-
 def _health(answer: tuple[bool, dict]) -> Response:
-    status, body = answered(answer)
-    return JSONResponse(body, status)
+    status, told = answered(answer)
+    return as_json(told, status)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import ClientDisconnect, Request
 
 from model_server.errors import LEFT, RETRY, BadInput, Problem
-from model_server.http.head import Head, head_of
+from model_server.telemetry.correlation import Headers, header
 
 
 def slow() -> BadInput:
@@ -30,11 +30,11 @@ class Bodies:
         self.max_bytes, self.max_held_bytes = max_bytes, max_held_bytes
         self.held_bytes = 0
 
-    def expect(self, head: Head) -> Body:
+    def expect(self, headers: Headers) -> Body:
         """The body that comes after a head. Raises BadInput when it will be too large, or is compressed."""
-        if (head.field(b"content-encoding") or "identity").lower() != "identity":
+        if (header(headers, b"content-encoding") or "identity").lower() != "identity":
             raise BadInput(415, "encoded_body", "compressed bodies are not taken; send it without Content-Encoding")
-        declared = head.field(b"content-length") or "0"
+        declared = header(headers, b"content-length") or "0"
         if declared.isdigit() and int(declared[:20]) > self.max_bytes:
             raise self.too_large()
         return Body(self)
@@ -49,7 +49,7 @@ class Bodies:
         Raises BadInput when it is too large, empty or compressed, Problem when it is late, its sender goes away, or
         too much is held already.
         """
-        body = self.expect(head_of(request.scope))
+        body = self.expect(request.scope["headers"])
         try:
             async with asyncio.timeout(until - time.monotonic()):
                 async for chunk in request.stream():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from model_server import SERVICE, __version__
+from model_server.classes import CLASSES
 from model_server.errors import MEDIA_TYPE
 from model_server.http import oip
 from model_server.http.deadline import HEADER as TIMEOUT
-from model_server.inference.images import CLASSES
 
 REFUSALS = {
     400: "Not a request as this document says",

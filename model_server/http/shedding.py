@@ -6,16 +6,17 @@ whole way, the refusals would take the processor that the answers need.
 
 from __future__ import annotations
 
-import functools
-import json
 import time
 
+import orjson
 import structlog
+from starlette.types import Scope, Send
 
-from model_server.errors import RETRY, Problem, body
+from model_server.errors import MEDIA_TYPE, RETRY, Problem, body
 from model_server.inference.batching import Batcher, Saturated
 
 LOG_EVERY_S = 1.0
+HEADERS = [(b"content-type", MEDIA_TYPE.encode()), *((k.lower().encode(), v.encode()) for k, v in RETRY.items())]
 
 
 def full(saturated: Saturated) -> Problem:
@@ -24,18 +25,26 @@ def full(saturated: Saturated) -> Problem:
 
 
 class Shedding:
-    """What is told of refused work: its answer, prepared once for each path, and one line a second in the log for each
-    reason, however many are refused."""
+    """Refusals for want of room: each is answered and counted, and one line a second in the log says how many."""
 
     def __init__(self, batcher: Batcher):
         self._batcher = batcher
-        self._prepared = functools.lru_cache(64)(self._parts)
         self._told: dict[str, tuple[float, int]] = {}  # reason: when it was last logged, and how many since
 
-    def content(self, request_id: str, path: str) -> bytes:
-        """The body of the answer to a request that finds the queue full."""
-        before, after = self._prepared(path)
-        return b'%b"%b"%b' % (before, request_id.encode(), after)
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more."""
+        return self._batcher.full
+
+    async def refuse(self, scope: Scope, send: Send) -> None:
+        """Answer a request that finds no room."""
+        self._batcher.saturated()
+        self.log()
+        told = body(full(self._batcher.refusal()), scope["correlation"]["request_id"], scope["path"])
+        content = orjson.dumps(told)
+        length = (b"content-length", b"%d" % len(content))
+        await send({"type": "http.response.start", "status": 503, "headers": [*HEADERS, length]})
+        await send({"type": "http.response.body", "body": content})
 
     def log(self, reason: str = "queue_full") -> None:
         """Note that a request was refused for want of room."""
@@ -45,9 +54,3 @@ class Shedding:
             structlog.get_logger().warning("Requests shed", reason=reason, count=since + 1, queue=self._batcher.limit)
             logged, since = now, -1
         self._told[reason] = logged, since + 1
-
-    def _parts(self, path: str) -> tuple[bytes, bytes]:
-        """What stands before and after the request id."""
-        told = json.dumps(body(full(self._batcher.refusal()), "\0", path), separators=(",", ":"))
-        before, after = told.split('"\\u0000"')
-        return before.encode(), after.encode()

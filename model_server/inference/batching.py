@@ -1,8 +1,8 @@
 """From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
 The event loop admits jobs; decode threads make pixels of them, where there is more than one core; one worker thread
-takes what has gathered and runs the network on it; on one core it and the event loop take turns. All bookkeeping
-happens on the event loop, so nothing here needs a lock.
+takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a
+lock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import structlog
 
-from model_server.inference.turns import Turns
 from model_server.settings import Settings
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
@@ -36,6 +35,13 @@ class Predictor(Protocol):
     def predict(self, pixels: np.ndarray) -> np.ndarray: ...
 
     def usable(self) -> bool: ...
+
+
+class Client(Protocol):
+    """Who asked."""
+
+    @property
+    def gone(self) -> bool: ...
 
 
 class Saturated(Exception):
@@ -74,7 +80,7 @@ class Job:
 
     def gave_up(self) -> None:
         """Leave in its trace what it waited for in vain, unless that has ended."""
-        if not self.trace or self.trace.root is not None:
+        if not self.trace or self.trace.ended:
             return
         now = time.perf_counter()
         if self.ready is None:
@@ -129,7 +135,6 @@ class Batcher:
         # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
         # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
-        self._turns: Turns | None = None
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
@@ -137,8 +142,6 @@ class Batcher:
         """Begin to work. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
-        if cores() == 1 and not self._decode_threads:
-            self._turns = Turns(self._loop, lambda: bool(self._held) or not self._unread.empty())
         self._threads = [
             threading.Thread(target=self._infer, name="inference", daemon=True),
             *(
@@ -164,12 +167,13 @@ class Batcher:
         job = Job(read, settled, gone, self._clock(), expires, trace)
         self._pending[job] = None
         self._unread.put(job)
-        if self._turns:
-            self._turns.wanted()
         return job
 
-    def submit(self, read: Callable[[], np.ndarray], expires: float = float("inf")) -> asyncio.Future[Answer]:
-        """`admit`, for those who wait: the future gives the answer or raises; cancelled, it abandons the job."""
+    def submit(
+        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Client | None = None
+    ) -> asyncio.Future[Answer]:
+        """`admit`, for those who wait: the future gives the answer or raises; cancelled, it abandons the job, and so
+        does the client when it goes away."""
         future: asyncio.Future[Answer] = self._loop.create_future()
 
         def settled(outcome: Answer | Exception) -> None:
@@ -180,19 +184,17 @@ class Batcher:
             else:
                 future.set_result(outcome)
 
-        self.admit(read, settled, future.cancelled, expires, tracing.CURRENT.get())
+        def gone() -> bool:
+            return future.cancelled() or (client is not None and client.gone)
+
+        job = self.admit(read, settled, gone, expires, tracing.CURRENT.get())
+        future.add_done_callback(lambda done: job.gave_up() if done.cancelled() else None)
         return future
 
     def saturated(self) -> None:
         """Note that a request is refused."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
-        self.came()
-
-    def came(self) -> None:
-        """Something was read that may be followed by more, as a connection by its first request."""
-        if self._turns:
-            self._turns.came()
 
     def refusal(self) -> Saturated:
         """What a request is told that finds the queue full."""
@@ -268,12 +270,10 @@ class Batcher:
 
     def _infer(self) -> None:
         _yield_to_event_loop()
-        turn = self._turns or contextlib.nullcontext()
         while True:
-            with turn:
-                if batch := self._gather():
-                    self._run(batch)
-                del batch
+            batch = self._gather()
+            self._run(batch)
+            del batch
 
     def _run(self, batch: list[Job]) -> None:
         """Infer a batch, and tell each of its jobs."""
@@ -306,18 +306,17 @@ class Batcher:
         metrics.drift.see(pixels)
 
     def _gather(self) -> list[Job]:
-        """The next batch: one job, and those that join it within the longest wait; in its turn what is there, which may
-        be nothing."""
+        """The next batch: one job, and those that join it within the longest wait."""
         batch: list[Job] = []
         images, until, latest = 0, 0.0, 0.0
         while images < self._settings.max_batch:
             now = time.perf_counter()
-            if batch and not self._turns and now >= latest:
+            if batch and now >= latest:
                 break
             job, self._held = self._held, None
             if job is None:
                 try:
-                    job = self._next(0.0 if self._turns else max(0.0, until - now) if batch else None)
+                    job = self._next(max(0.0, until - now) if batch else None)
                 except queue.Empty:
                     break
             if self._dropped(job):

@@ -14,10 +14,9 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from model_server.errors import BadInput
+from model_server.settings import MAX_PIXELS
 
-CLASSES = ("NORMAL", "PNEUMONIA")  # a label is an index into this
 SIDE = 64  # pixels a side of the default network's input
-MAX_PIXELS = 40_000_000  # a large detector has 25 million; a decompression bomb has more
 JPEG = b"\xff\xd8\xff"
 PRINTERS = ("CMYK", "YCCK")  # colours that simplejpeg makes no grey of
 SEVERAL, EXIF = b"MPF\0", b"Exif\0\0"  # what a JPEG that holds more pictures, or a camera's notes, has near its start
@@ -45,7 +44,9 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
     """
     held = 1
     if body[128:132] == b"DICM":
-        from model_server.inference import dicom  # takes a third of a second the first time; the service does it while it starts
+        from model_server.inference import (
+            dicom,  # takes a third of a second the first time; the service does it while it starts
+        )
 
         grey = dicom.grey(body, max_pixels, side)
     else:

@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from model_server import SERVICE
 from model_server.audit.log import AuditLog
-from model_server.errors import Problem, on_http_exception
-from model_server.http.head import Head, head_of
+from model_server.errors import Problem
 from model_server.security.keyring import Key, Keyring, Refused
 from model_server.security.limits import Allowance
+from model_server.telemetry.correlation import Headers, header
 from model_server.telemetry.metrics import Metrics
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -53,9 +54,9 @@ class Guard:
         self.protects(path)
 
         async def guarded(request: Request) -> Response:
-            head, principal, why = head_of(request.scope), NOBODY, None
+            scope, principal, why = request.scope, NOBODY, None
             try:
-                key = self.caller(head)
+                key = self.caller(scope["headers"])
                 principal = name_of(key)
                 self.allow(key, role, path)
                 return await endpoint(request)
@@ -63,7 +64,7 @@ class Guard:
                 why = error
                 raise
             finally:
-                self.ended(head, role, principal, why)
+                self.ended(scope, role, principal, why)
 
         return Route(path, guarded, methods=methods)
 
@@ -71,25 +72,24 @@ class Guard:
         """Say from the start that nobody was denied it."""
         self._denied.labels(resource)
 
-    def ended(self, head: Head, role: str, principal: str, why: BaseException | None = None) -> None:
+    def ended(self, scope: Scope, role: str, principal: str, why: BaseException | None = None) -> None:
         """Record how the use of a role ended: well, or by an error."""
         if why is None:
-            self._record(head, EVENTS[role], "ok", principal)
+            self._record(scope, EVENTS[role], "ok", principal)
         elif not isinstance(why, Problem):
-            self._record(head, EVENTS[role], "failed", principal)
+            self._record(scope, EVENTS[role], "failed", principal)
         elif (result := _result(why.status)) != "shed":
-            self._record(head, EVENTS[role], result, principal, status=why.status, reason=why.reason)
+            self._record(scope, EVENTS[role], result, principal, status=why.status, reason=why.reason)
 
-    async def unrouted(self, request: Request, error: HTTPException) -> Response:
+    def unrouted(self, scope: Scope, error: HTTPException) -> None:
         """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
         if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
-            self.stray(head_of(request.scope), error.status_code, reason)
-        return await on_http_exception(request, error)
+            self._metrics.invalid.labels(reason).inc()
+            self.stray(scope, error.status_code, reason)
 
-    def stray(self, head: Head, status: int, reason: str) -> None:
-        """Count and record what no route takes."""
-        self._metrics.invalid.labels(reason).inc()
-        self._record(head, "request", "refused", NOBODY, status=status, reason=reason)
+    def stray(self, scope: Scope, status: int, reason: str) -> None:
+        """Record what nothing here takes."""
+        self._record(scope, "request", "refused", NOBODY, status=status, reason=reason)
 
     def malformed(self, problem: Problem, remote_address: str, request_id: str) -> None:
         """What never became a request. Counted, logged and recorded like one."""
@@ -101,12 +101,12 @@ class Guard:
                 status=problem.status, reason=problem.reason,
             )  # fmt: skip
 
-    def caller(self, head: Head) -> Key | None:
+    def caller(self, headers: Headers) -> Key | None:
         """The key of a request; None without a keyring. Raises a Problem, 401."""
         if self._keyring is None:
             return None
         try:
-            return self._keyring.find(_sent(head), time.time())
+            return self._keyring.find(_sent(headers), time.time())
         except Refused as refused:
             self._failures.labels(refused.reason).inc()
             challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
@@ -124,12 +124,14 @@ class Guard:
             self._denied.labels(resource).inc()
             raise Problem(403, "under_privileged", f"this key has not the role {role}")
 
-    def _record(self, head: Head, event_type: str, result: str, principal: str, **why: object) -> None:
+    def _record(self, scope: Scope, event_type: str, result: str, principal: str, **why: object) -> None:
         if self._audit is not None:
             self._audit.record(
                 event_type, result,
-                principal=principal, resource=head.path, action=head.method, remote_address=head.address,
-                user_agent=head.field(b"user-agent") or "", request_id=head.ids["request_id"], **why,
+                principal=principal, resource=scope["path"], action=scope["method"],
+                remote_address=scope["client"][0] if scope["client"] else "",
+                user_agent=header(scope["headers"], b"user-agent") or "",
+                request_id=scope["correlation"]["request_id"], **why,
             )  # fmt: skip
 
 
@@ -138,10 +140,10 @@ def name_of(key: Key | None) -> str:
     return key.name if key else NOBODY
 
 
-def _sent(head: Head) -> str:
+def _sent(headers: Headers) -> str:
     """The one key that a request carries. Raises Refused."""
     sent = []
-    for name, raw in head.headers:
+    for name, raw in headers:
         if name == b"x-api-key":
             sent.append(raw.decode("latin-1"))
         elif name == b"authorization":

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 
 from model_server import __version__
+from model_server.classes import CLASSES
 from model_server.inference.drift import Drift
-from model_server.inference.images import CLASSES
-from model_server.telemetry import container, exposition, gpu, network, process, tally
+from model_server.telemetry import container, gpu, network, process
 from model_server.telemetry.readings import Fixed, Reading, Readings, Sampled, together
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+disable_created_metrics()  # series that double the exposition, and that nothing here asks for
 BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
 
 
@@ -98,7 +108,8 @@ class Metrics:
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition, and its content type, in the format that an Accept header asks for."""
-        return exposition.negotiated(self.registry, accept)
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
         family = GaugeMetricFamily(name, about, labels=list(labels))
@@ -107,17 +118,15 @@ class Metrics:
 
     def counter(self, name: str, about: str, *labels: str) -> Any:
         """A new counter; one that does nothing while metrics are off."""
-        return self._kept(tally.counter(name, about, labels), labels)
+        return self._kept(Counter(name, about, labels, registry=None))
 
     def histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
         """A new histogram; one that does nothing while metrics are off."""
-        return self._kept(tally.histogram(name, about, buckets, labels), labels)
+        return self._kept(Histogram(name, about, labels, buckets=buckets, registry=None))
 
-    def _kept(self, family: tally.Family, labels: tuple[str, ...]) -> Any:
-        if not self.on:
-            return NOTHING
-        self.register(family)
-        return family if labels else family.labels()
+    def _kept(self, metric: Counter | Histogram) -> Any:
+        self.register(metric)
+        return metric if self.on else NOTHING
 
 
 class Nothing:

@@ -7,10 +7,11 @@ import gc
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Iterable
 
+from prometheus_client import Histogram
 from prometheus_client.core import Metric
-
-from model_server.telemetry import tally
 
 LAG_EVERY_S = 0.1
 
@@ -23,7 +24,7 @@ def threads() -> int:
         return threading.active_count()
 
 
-async def watch_event_loop(lag: tally.Spread, every_s: float = LAG_EVERY_S) -> None:
+async def watch_event_loop(lag: Histogram, every_s: float = LAG_EVERY_S) -> None:
     """Observe, for as long as it runs, how many seconds too late the event loop runs what is due."""
     while True:
         due = time.monotonic() + every_s
@@ -36,15 +37,17 @@ class GCPauses:
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._family = tally.histogram(
-            "python_gc_pause_seconds", "One collection, which stops every thread.",
-            (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0),
+        self._noted: deque[float] = deque(maxlen=10_000)  # since the last scrape
+        self._pauses = Histogram(
+            "python_gc_pause_seconds", "One collection, which stops every thread.", registry=None,
+            buckets=(0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0),
         )  # fmt: skip
-        self._pauses = self._family.labels()
         gc.callbacks.append(self._note)
 
-    def collect(self) -> list[Metric]:
-        return self._family.collect()
+    def collect(self) -> Iterable[Metric]:
+        while self._noted:
+            self._pauses.observe(self._noted.popleft())
+        return self._pauses.collect()
 
     def close(self) -> None:
         gc.callbacks.remove(self._note)
@@ -52,5 +55,5 @@ class GCPauses:
     def _note(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._began = time.perf_counter()
-        else:  # anywhere, even within a scrape: a tally has no lock that this thread might hold
-            self._pauses.observe(time.perf_counter() - self._began)
+        else:  # anywhere, even where this thread holds the lock of a metric: so none is touched here
+            self._noted.append(time.perf_counter() - self._began)

@@ -1,8 +1,5 @@
-"""Traces over OTLP/HTTP. A request leaves one small record; a thread makes spans of many at once and sends them.
-
-The SDK's own spans cost many times what a record does, in the middle of the request. What it is good at, it still does
-here: where to send to, with which headers, certificates and compression, when to try again.
-"""
+"""Traces by OpenTelemetry's SDK. A request has one server span, and what is done for it are its children; what is done
+for several requests at once is a trace of its own, linked to theirs. Without a collector nothing is traced."""
 
 from __future__ import annotations
 
@@ -10,22 +7,16 @@ import contextlib
 import importlib
 import os
 import random
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-import structlog
+from opentelemetry import trace as api
+from opentelemetry.context import Context
 
-from model_server import SERVICE, __version__
-from model_server.telemetry.correlation import Parent
-from model_server.telemetry.outbox import Outbox
+from model_server.telemetry.correlation import Headers, made_trace_id, parent_of, request_id
 
-WAITING = 4096  # requests whose spans wait to be sent; beyond it they are dropped and counted
-AT_ONCE = 512
-EVERY_S = 1.0  # to send takes 1.5 ms, and 3 us for each request
-INTERNAL, SERVER = 1, 2  # SpanKind
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
@@ -34,56 +25,43 @@ CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the 
 class Link(NamedTuple):
     """Another span, as a span points to it; small, so that what waits long may keep one."""
 
-    trace_id: str
-    span_id: str
-    tracer: Tracer
-
-
-# Plain tuples: a request makes five, and to make named ones takes several times as long.
-What = tuple[str, Mapping[str, Any], int]  # a span's name, attributes and number of links; equal ones are encoded alike
-Span = tuple[What, float, float, tuple[Link, ...]]  # when it began and ended, in `time.perf_counter()`'s seconds
+    context: api.SpanContext
+    tracer: api.Tracer
 
 
 class Trace:
-    """The spans of one sampled request, or of what was done for several: a root and its children. Any thread may add
-    to it until its root has ended."""
+    """The span of one sampled request, and those under it. Any thread may add to it until it has ended."""
 
-    __slots__ = ("attributes", "children", "failed", "kind", "link", "parent", "root")
+    __slots__ = ("_context", "ended", "link", "span")
 
-    def __init__(self, link: Link, parent: Parent | None = None, kind: int = SERVER):
-        self.link, self.parent, self.kind = link, parent, kind
-        self.attributes: dict[str, Any] = {}  # of the root
-        self.children: list[Span] = []
-        self.failed = False
-        self.root: Span | None = None
+    def __init__(self, span: api.Span, tracer: api.Tracer):
+        self.span, self.link, self.ended = span, Link(span.get_span_context(), tracer), False
+        self._context = api.set_span_in_context(span, Context())
 
     def child(self, name: str, began: float, ended: float, *links: Link, **attributes: Any) -> None:
-        """Add a span under the root."""
-        self.children.append(((name, attributes, len(links)), began, ended, links))
+        """Add a span under the request's. began, ended: seconds of `time.perf_counter()`."""
+        _done(self.link.tracer, name, self._context, links, began, ended, attributes)
 
 
 def annotate(**attributes: Any) -> None:
-    """Add to the attributes of the root span of the request being answered here, if it is sampled."""
+    """Add to the attributes of the span of the request being answered here, if it is sampled."""
     if trace := CURRENT.get():
-        trace.attributes.update(attributes)
+        trace.span.set_attributes(attributes)
 
 
 @contextlib.contextmanager
 def span(name: str, **attributes: Any) -> Iterator[None]:
     """What happens inside is a span of the request being answered here; nothing at all when that is not sampled."""
-    trace = CURRENT.get()
-    if trace is None:
-        yield
-        return
-    began = time.perf_counter()
+    trace, began = CURRENT.get(), time.perf_counter()
     try:
         yield
     finally:
-        trace.child(name, began, time.perf_counter(), **attributes)
+        if trace is not None:
+            trace.child(name, began, time.perf_counter(), **attributes)
 
 
 def link() -> Link | None:
-    """To the root span of the request being answered here, if it is sampled."""
+    """To the span of the request being answered here, if it is sampled."""
     trace = CURRENT.get()
     return trace.link if trace else None
 
@@ -94,81 +72,84 @@ def shared(name: str, links: Sequence[Link], began: float, ended: float, **attri
     if not links:
         return None
     tracer = links[0].tracer
-    own = Trace(Link(random.randbytes(16).hex(), random.randbytes(8).hex(), tracer), kind=INTERNAL)
-    own.root = (name, attributes, len(links)), began, ended, tuple(links)
-    tracer.put(own)
-    return own.link
+    return Link(_done(tracer, name, Context(), links, began, ended, attributes), tracer)
+
+
+def _done(
+    tracer: api.Tracer, name: str, parent: Context, links: Sequence[Link], began: float, ended: float,
+    attributes: Mapping[str, Any],
+) -> api.SpanContext:  # fmt: skip
+    made = tracer.start_span(
+        name, parent, attributes=attributes, links=[api.Link(one.context) for one in links], start_time=_unix_ns(began)
+    )
+    if "error.type" in attributes:
+        made.set_status(api.StatusCode.ERROR)
+    made.end(_unix_ns(ended))
+    return made.get_span_context()
+
+
+def _unix_ns(at: float) -> int:
+    """A moment of `time.perf_counter()` as the SDK wants it."""
+    return time.time_ns() - round((time.perf_counter() - at) * 1e9)
 
 
 class Tracer:
-    """Decides which requests are traced, and sends their spans; while it is off none is.
+    """Begins the trace of each request, and its ids, traced or not.
 
-    On when an endpoint is given, here or in OpenTelemetry's own environment variables. Raises ImportError when it is on
-    and OpenTelemetry is not installed.
+    On when an endpoint is given, here or in OpenTelemetry's own environment variables, which win over what is set here
+    wherever both say something. Raises ImportError when it is on and the SDK is not installed.
     """
 
-    def __init__(self, endpoint: str = "", ratio: float = 1.0, environ: Mapping[str, str] = os.environ):
+    def __init__(
+        self, endpoint: str = "", ratio: float = 1.0, attributes: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ):  # fmt: skip
         self.on = bool(endpoint or any(environ.get(name) for name in ENDPOINTS))
-        self.exported = self.dropped = 0  # spans
-        self._below = f"{round(ratio * (1 << 64)):016x}" if ratio < 1 else "g"  # as digits, which sort as numbers do
-        self._ended: Outbox[Trace] = Outbox(WAITING)
-        self._stopping = False
+        self._export = None
         if self.on:
-            otlp = importlib.import_module("model_server.telemetry.otlp")  # a tenth of a second, which only those pay who trace
-            self._exporter = otlp.Exporter(endpoint, {"service.name": SERVICE, "service.version": __version__})
-            self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
-            self._thread.start()
+            # A third of a second, which only those pay who trace.
+            export = importlib.import_module("model_server.telemetry.export")
+            self._export = export.Export(endpoint, ratio, attributes or {}, environ)
+            self._tracer = self._export.tracer
 
-    def begin(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
-        """The trace of a request that is answered here from now on; None when it is not sampled."""
-        if trace := self.sampled(ids, parent):
-            CURRENT.set(trace)
-        return trace
+    @property
+    def exported(self) -> int:
+        """Spans that the collector took."""
+        return self._export.exported if self._export else 0
 
-    def sampled(self, ids: Mapping[str, str], parent: Parent | None) -> Trace | None:
-        """A trace for a request, None when it is not sampled: as its caller has decided, else the given share of all,
-        the same ones as in every other service that samples by the trace id."""
-        if not self.on or not (parent.sampled if parent else ids["trace_id"][16:] < self._below):
-            return None
-        return Trace(Link(ids["trace_id"], ids["span_id"], self), parent)
+    @property
+    def dropped(self) -> int:
+        """Spans that it did not take, or that there was no room for."""
+        return self._export.dropped if self._export else 0
 
-    def end(self, trace: Trace, name: str, began: float, failed: bool = False, **attributes: Any) -> None:
-        """The root ends now."""
-        trace.root = (name, trace.attributes | attributes, 0), began, time.perf_counter(), ()
-        trace.failed = failed
-        self.put(trace)
+    def begin(self, headers: Headers) -> tuple[dict[str, str], Trace | None]:
+        """The ids of a request that is answered here from now on, and its trace; None when it is not sampled: as its
+        caller has decided, else the given share of all."""
+        parent = parent_of(headers)
+        if not self.on:
+            told = api.get_current_span(parent).get_span_context() if parent else None
+            trace_id = f"{told.trace_id if told else made_trace_id():032x}"
+            return _ids(headers, trace_id, f"{random.getrandbits(64):016x}"), None
+        span = self._tracer.start_span("request", parent or Context(), api.SpanKind.SERVER)
+        context = span.get_span_context()
+        trace = Trace(span, self._tracer) if span.is_recording() else None
+        CURRENT.set(trace)
+        return _ids(headers, f"{context.trace_id:032x}", f"{context.span_id:016x}"), trace
 
-    def put(self, trace: Trace) -> None:
-        """Have an ended trace sent. Never waits: when too many wait to be sent already, it is dropped and counted."""
-        if not self._ended.put(trace):
-            self.dropped += _spans(trace)
+    def end(self, trace: Trace, name: str, failed: bool = False, **attributes: Any) -> None:
+        """The request is answered."""
+        trace.ended = True
+        trace.span.update_name(name)
+        trace.span.set_attributes(attributes)
+        if failed:
+            trace.span.set_status(api.StatusCode.ERROR)
+        trace.span.end()
 
     def close(self, within_s: float = 1.0) -> None:
         """Send what waits; give up after `within_s` seconds."""
-        if self.on:
-            self._stopping = True
-            self._ended.wake()
-            self._thread.join(within_s)
-            self._exporter.shutdown()  # it may be waiting to try again
-
-    def _run(self) -> None:
-        while not self._stopping:
-            self._ended.wait(EVERY_S)
-            while traces := self._ended.take(AT_ONCE):
-                self._send(traces)
-
-    def _send(self, traces: list[Trace]) -> None:
-        count = sum(map(_spans, traces))
-        try:
-            taken = self._exporter.send(traces)
-        except Exception:
-            structlog.get_logger().exception("Traces cannot be sent", spans=count)
-            taken = False
-        if taken:
-            self.exported += count
-        else:
-            self.dropped += count
+        if self._export:
+            self._export.close(within_s)
 
 
-def _spans(trace: Trace) -> int:
-    return 1 + len(trace.children)
+def _ids(headers: Headers, trace_id: str, span_id: str) -> dict[str, str]:
+    return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}

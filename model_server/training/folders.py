@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from model_server.classes import CLASSES
 from model_server.errors import BadInput
-from model_server.inference.images import CLASSES, SIDE, decode
+from model_server.inference.images import SIDE, decode
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
 HOLD_OUT = 5  # where there is no folder for testing, every fifth image of each class is held out

@@ -21,7 +21,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from model_server.inference.images import CLASSES
+from model_server.classes import CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,9 @@ def _soft(edge: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m model_server.training.radiographs", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m model_server.training.radiographs", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write NORMAL/*.jpg and PNEUMONIA/*.jpg into")
     parser.add_argument("--count", type=int, default=40, help="images in all, half of each class")
     parser.add_argument("--seed", type=int, required=True)

@@ -1,11 +1,10 @@
 """Our writer gives what the client library's gives, byte for byte."""
 
 import pytest
+from model_server.telemetry.exposition import OPENMETRICS, PLAIN, negotiated, written
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
-from model_server.telemetry.exposition import OPENMETRICS, PLAIN, negotiated, written
 
 
 @pytest.fixture

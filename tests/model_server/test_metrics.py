@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
 from model_server.http.direct import ROUTES
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 TABLE = Path(__file__).parents[2] / "docs/metrics.md"
 

@@ -8,11 +8,11 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from model_server.telemetry.exposition import written
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.registry import DuplicateTimeseries
 
 from model_server.telemetry import tally
-from model_server.telemetry.exposition import written
 from model_server.telemetry.metrics import BYTES, LATENCY_S, Metrics
 
 BOUNDS = {"a_seconds": LATENCY_S, "b_bytes": BYTES, "c_delta": (-1.0, 0.0, 1e7), "d_one": (1,)}

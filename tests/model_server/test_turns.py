@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
+from model_server.inference.turns import Turns
 
 from model_server.inference import turns
-from model_server.inference.turns import Turns
 
 
 class Worker:

@@ -1,0 +1,130 @@
+"""What every request gets, whatever it asks for: its ids, a trace, a line in the metrics, never a traceback. And the
+first thing that is asked: whether there is room for it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model_server.errors import LEFT
+from model_server.http.shedding import Shedding
+from model_server.telemetry.correlation import IDS
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.tracing import Trace, Tracer
+
+PROBE_PATHS = frozenset(
+    {
+        "/metrics", "/health/live", "/health/ready", "/health/startup", "/health/deep",
+        "/v2/health/live", "/v2/health/ready",
+    }
+)  # fmt: skip
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PREDICT, INFER, INFER_VERSION = "/predict", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
+ASKS_INFERENCE = re.compile(r"/predict|/v2/models/[^/]+(/versions/[^/]+)?/infer")
+
+
+class Observed:
+    """Wraps the application. Label values are bounded: an unknown path is "other", and so is an unknown method."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, shedding: Shedding, stopping: Any):
+        """stopping: called without arguments, says whether connections are to be closed after their answers."""
+        self._app, self._metrics, self._tracer, self._shedding = app, metrics, tracer, shedding
+        self._stopping = stopping
+        self._series = functools.cache(self._found)  # as many as there are series
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        began = time.perf_counter()
+        ids, trace = self._tracer.begin(scope["headers"])
+        scope["correlation"] = ids
+        IDS.set(ids)  # each request is a task of its own, so that this is its own too
+        exchange = Exchange(scope, receive, send, self._stopping())
+        if scope["path"] in PROBE_PATHS:
+            await self._probe(exchange)
+        else:
+            await self._client(exchange, trace, began)
+
+    async def _probe(self, exchange: Exchange) -> None:
+        try:
+            await self._answered(exchange)
+        finally:
+            self._metrics.probes.labels(exchange.scope["path"], str(exchange.status)).inc()
+
+    async def _client(self, exchange: Exchange, trace: Trace | None, began: float) -> None:
+        scope, metrics, shed_at = exchange.scope, self._metrics, ""
+        metrics.in_flight += 1
+        try:
+            if self._shedding.full and scope["method"] == "POST" and (form := ASKS_INFERENCE.fullmatch(scope["path"])):
+                shed_at = PREDICT if scope["path"] == PREDICT else INFER_VERSION if form[1] else INFER
+                await self._shedding.refuse(scope, exchange.send)
+            else:
+                await self._answered(exchange)
+        finally:
+            metrics.in_flight -= 1
+            # The route, as /v2/models/{name}, whatever the name.
+            self._ended(exchange, shed_at or getattr(scope.get("route"), "path", "other"), trace, began)
+
+    async def _answered(self, exchange: Exchange) -> None:
+        try:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        except Exception:  # already answered, and raised again to be logged
+            structlog.get_logger().exception("Request failed", status=exchange.status)
+
+    def _ended(self, exchange: Exchange, endpoint: str, trace: Trace | None, began: float) -> None:
+        ids, method, status = exchange.scope["correlation"], exchange.scope["method"], exchange.status
+        method = method if method in METHODS else "other"
+        exemplar = {"trace_id": ids["trace_id"]} if trace or not self._tracer.on else None
+        requests, duration, received, sent = self._series(method, endpoint, status)
+        requests.inc()
+        duration.observe(time.perf_counter() - began, exemplar)
+        received.observe(exchange.received_bytes)
+        sent.observe(exchange.sent_bytes)
+        if trace:
+            self._tracer.end(
+                trace, f"{method} {endpoint}", status >= 500,
+                **{
+                    "http.request.method": method, "http.route": endpoint,
+                    "http.response.status_code": status, "request.id": ids["request_id"],
+                },
+            )  # fmt: skip
+
+    def _found(self, method: str, endpoint: str, status: int) -> tuple[Any, ...]:
+        metrics = self._metrics
+        return (
+            metrics.requests.labels(method, endpoint, str(status)),
+            metrics.request_duration.labels(method, endpoint),
+            metrics.request_size.labels(endpoint),
+            metrics.response_size.labels(endpoint),
+        )
+
+
+class Exchange:
+    """One request and its answer, counted as they pass."""
+
+    __slots__ = ("_closes", "_receive", "_send", "received_bytes", "scope", "sent_bytes", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, closes: bool):
+        """closes: the connection is not to be used for another request."""
+        self.scope, self._receive, self._send, self._closes = scope, receive, send, closes
+        self.status, self.received_bytes, self.sent_bytes = LEFT, 0, 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.received_bytes += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            request_id = self.scope["correlation"]["request_id"].encode()
+            closes = [(b"connection", b"close")] if self._closes else []
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id), *closes]
+        else:
+            self.sent_bytes += len(message.get("body", b""))
+        await self._send(message)

@@ -1,0 +1,80 @@
+"""The HTTP server: uvicorn with h11 in the service's own event loop, from its first answer to its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+
+import structlog
+import uvicorn
+
+from model_server.http.app import application
+from model_server.http.protocol import BoundedProtocol
+from model_server.service import Service
+from model_server.telemetry.process import watch_event_loop
+
+IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
+
+
+class Server(uvicorn.Server):
+    """Answers from the first moment and loads the model meanwhile; stops when the model cannot be loaded."""
+
+    def __init__(self, service: Service):
+        settings = service.settings
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are of clients, one a connection
+        super().__init__(
+            uvicorn.Config(
+                application(service),
+                host=settings.host,
+                port=settings.port,
+                loop="uvloop",
+                http=functools.partial(
+                    BoundedProtocol,
+                    max_head_bytes=settings.max_head_bytes,
+                    idle_within_s=min(IDLE_WITHIN_S, settings.deadline_s),
+                    refused=service.durable.guard.malformed,
+                ),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=IDLE_WITHIN_S,
+                timeout_graceful_shutdown=settings.deadline_s + 1,  # whatever was admitted is answered
+                h11_max_incomplete_event_size=settings.max_head_bytes,
+            )
+        )
+        self._service = service
+        self.exit_code = 0
+
+    async def startup(self, sockets=None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit as ended:  # how uvicorn ends when it cannot listen
+            self._cannot_start(f"cannot listen on {self.config.host}:{self.config.port}: {ended.__context__}")
+            return
+        self._loading = asyncio.create_task(self._load())
+        self._watching = asyncio.create_task(watch_event_loop(self._service.metrics.loop_lag))
+
+    async def shutdown(self, sockets=None) -> None:
+        until = time.monotonic() + self._service.settings.stop_after_s
+        while self._service.stopping and not self.force_exit and time.monotonic() < until:  # whoever sends requests
+            await asyncio.sleep(0.05)  # learns from readiness, and from `Connection: close`, that they go elsewhere
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame) -> None:
+        self._service.stopping = True
+        super().handle_exit(sig, frame)
+
+    async def _load(self) -> None:
+        try:
+            await self._service.start()
+        except Exception as error:
+            self._cannot_start(f"{type(error).__name__}: {error}")
+
+    def _cannot_start(self, reason: str) -> None:
+        structlog.get_logger().error("Service cannot start", reason=reason)
+        self.exit_code, self.should_exit = 1, True
