@@ -28,7 +28,7 @@ class Inference:
         self._service = service
 
     async def predict(self, request: Request) -> Response:
-        """POST /predict with a picture: its class, the probability of pneumonia, the model's version, the request id."""
+        """POST /predict with a picture: its class, the probability of pneumonia, the version and the request id."""
         service, said = self._service, request.headers.get("content-type", "")
         expires = self._admitted(request, SERVICE, None)
         async with service.bodies.read(request, expires) as body:

@@ -40,12 +40,12 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began = time.perf_counter()
-        ids, trace = self._tracer.begin(scope["headers"])
+        began, is_probe = time.perf_counter(), scope["path"] in PROBE_PATHS
+        ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too
         exchange = Exchange(scope, receive, send, self._stopping())
-        if scope["path"] in PROBE_PATHS:
+        if is_probe:
             await self._probe(exchange)
         else:
             await self._client(exchange, trace, began)

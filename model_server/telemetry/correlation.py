@@ -31,8 +31,8 @@ def made_trace_id() -> int:
 
 
 def parent_of(headers: Headers) -> Context | None:
-    """The caller's span as W3C's traceparent and tracestate name it; None where they name none."""
-    if not any(name == b"traceparent" for name, _ in headers):
+    """The caller's span as W3C's traceparent and tracestate name it; None where they name none, or two."""
+    if sum(name == b"traceparent" for name, _ in headers) != 1:
         return None
     context = _PROPAGATOR.extract(headers, Context(), _HEADERS)
     return context if trace.get_current_span(context).get_span_context().is_valid else None

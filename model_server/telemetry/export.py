@@ -76,11 +76,14 @@ class Counted(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.came += len(spans)
-        result = self._exporter.export(spans)
-        if result is SpanExportResult.SUCCESS:
-            self.taken += len(spans)
-        else:
-            self.refused += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:  # it raises where a span cannot be encoded
+            if result is SpanExportResult.SUCCESS:
+                self.taken += len(spans)
+            else:
+                self.refused += len(spans)
         return result
 
     def shutdown(self) -> None:

@@ -122,11 +122,11 @@ class Tracer:
         """Spans that it did not take, or that there was no room for."""
         return self._export.dropped if self._export else 0
 
-    def begin(self, headers: Headers) -> tuple[dict[str, str], Trace | None]:
+    def begin(self, headers: Headers, traced: bool = True) -> tuple[dict[str, str], Trace | None]:
         """The ids of a request that is answered here from now on, and its trace; None when it is not sampled: as its
-        caller has decided, else the given share of all."""
+        caller has decided, else the given share of all. traced: whether it may be at all."""
         parent = parent_of(headers)
-        if not self.on:
+        if not (self.on and traced):
             told = api.get_current_span(parent).get_span_context() if parent else None
             trace_id = f"{told.trace_id if told else made_trace_id():032x}"
             return _ids(headers, trace_id, f"{random.getrandbits(64):016x}"), None

@@ -149,9 +149,7 @@ def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():
 
 
 def test_there_is_none_before_the_start(serve):
-    slow_load = (
-        "import model_server.inference.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
-    )
+    slow_load = "import model_server.inference.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
     with serve(defect=slow_load, wait=False) as client:
         answer = client.until(lambda: client.get("/health/deep"))
         assert (answer.status_code, answer.json()["reason"]) == (503, "starting")
