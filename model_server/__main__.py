@@ -17,13 +17,12 @@ import uvicorn
 from model_server import __version__, settings
 from model_server.durable import CannotStart
 from model_server.http.app import application
-from model_server.http.direct import Call
 from model_server.http.protocol import BoundedProtocol
 from model_server.service import Service
 from model_server.telemetry import logs
 from model_server.telemetry.process import watch_event_loop
 
-KEEP_ALIVE_S = 75  # longer than a client's or proxy's, so that they and not we close idle connections
+IDLE_WITHIN_S = 30.0  # a connection on which no request comes is closed then
 DRAIN_S = 4
 LISTENERS = 16
 
@@ -118,9 +117,8 @@ def main() -> int:
                 BoundedProtocol,
                 max_head_bytes=options.max_head_bytes,
                 head_within_s=options.deadline_s,
+                idle_within_s=IDLE_WITHIN_S,
                 refused=service.durable.guard.malformed,
-                call=functools.partial(Call, service),
-                came=service.batcher.came,
             ),
             ws="none",
             lifespan="off",
@@ -128,7 +126,6 @@ def main() -> int:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
         ),
         service,

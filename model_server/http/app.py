@@ -80,7 +80,7 @@ class Endpoints:
     async def metrics(self, request: Request) -> Response:
         if not self._service.metrics.on:
             raise HTTPException(404)
-        exposed, content_type = self._service.metrics.expose(request.headers.get("accept", ""))
+        exposed, content_type = self._service.metrics.expose(", ".join(request.headers.getlist("accept")))
         return Response(exposed, headers={"Content-Type": content_type})
 
     async def openapi(self, request: Request) -> Response:

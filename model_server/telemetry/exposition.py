@@ -11,13 +11,15 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from model_server.telemetry.accept import wants_openmetrics
+
 REMEMBERED = 4096  # series; label values are bounded, so that there are a few hundred
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def negotiated(collector: Collector, accept: str = "") -> tuple[bytes, str]:
     """The exposition and its content type: OpenMetrics, with exemplars, for those who ask for it."""
-    if "application/openmetrics-text" in accept:
+    if wants_openmetrics(accept):
         return written(collector, openmetrics=True), OPENMETRICS
     return written(collector, openmetrics=False), PLAIN
 

@@ -46,6 +46,17 @@ def test_a_series_in_both_formats_has_one_name_and_one_form(registry):
         ("*/*", PLAIN),
         ("text/plain;version=0.0.4", PLAIN),
         ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),
+        ("Application/OpenMetrics-Text", OPENMETRICS),
+        ("text/plain, application/openmetrics-text", OPENMETRICS),
+        ("text/plain;q=0.9, application/openmetrics-text;version=1.0.0;q=0.8", PLAIN),
+        ("application/openmetrics-text;q=0.5, */*", PLAIN),
+        ("application/openmetrics-text;q=0.5, text/*;q=0.4, */*;q=0.9", OPENMETRICS),
+        ("application/openmetrics-text;q=0", PLAIN),
+        ("application/openmetrics-text ; q=0.000, text/html", PLAIN),
+        ("application/openmetrics-text;q=0.2, application/openmetrics-text;q=0.7, text/plain;q=0.6", OPENMETRICS),
+        ("application/openmetrics-text;q=2", PLAIN),
+        ("application/openmetrics-text-but-not-quite", PLAIN),
+        (",;q=,", PLAIN),
     ],
 )
 def test_openmetrics_is_for_those_who_ask(registry, accept, content_type):
@@ -59,3 +70,5 @@ def test_the_real_exposition_in_both_formats_is_well_formed(served, corpus):
     families = {family.name: family for family in text_string_to_metric_families(openmetrics.text)}
     assert any(sample.exemplar for sample in families["http_request_duration_seconds"].samples)
     assert served.get("/metrics").headers["content-type"] == PLAIN
+    repeated = [("Accept", "text/plain;q=0.5"), ("Accept", "application/openmetrics-text")]
+    assert served.get("/metrics", headers=repeated).headers["content-type"] == OPENMETRICS
