@@ -96,8 +96,7 @@ class About:
     async def metrics(self, request: Request) -> Response:
         if not self._service.metrics.on:
             raise HTTPException(404)
-        accept = ",".join(request.headers.getlist("accept"))
-        exposed, content_type = self._service.metrics.expose(accept)
+        exposed, content_type = self._service.metrics.expose(", ".join(request.headers.getlist("accept")))
         return Response(exposed, headers={"Content-Type": content_type})
 
     async def openapi(self, request: Request) -> Response:

@@ -46,49 +46,57 @@ class Bodies:
     async def read(self, request: Request, until: float) -> AsyncIterator[bytes]:
         """The whole body, come before `until` (monotonic seconds); it counts as held until the block ends.
 
-        Raises BadInput when it is too large, empty or compressed, Problem when it is late, its sender goes away, or
-        too much is held already.
+        Raises BadInput when it is too large, empty, compressed or not framed as HTTP says, Problem when it is late, its
+        sender goes away, or too much is held already.
         """
         body = self.expect(request.scope["headers"])
         try:
-            async with asyncio.timeout(until - time.monotonic()):
-                async for chunk in request.stream():
-                    body.add(chunk)
+            try:
+                async with asyncio.timeout(until - time.monotonic()):
+                    async for piece in request.stream():
+                        body.add(piece)
+            except TimeoutError:
+                raise slow() from None
+            except ClientDisconnect:
+                raise request.scope["extensions"]["connection"].fault or gone() from None
             yield body.whole()
-        except TimeoutError:
-            raise slow() from None
-        except ClientDisconnect:
-            raise gone() from None
         finally:
             body.release()
 
 
 class Body:
-    """A body on its way in. What has come counts as held until it is released."""
+    """A body on its way in. What has come counts as held until it is released; it is kept in one piece, so that it
+    takes no more memory than that, however small the pieces were in which it came."""
 
-    __slots__ = ("_bodies", "_chunks", "size")
+    __slots__ = ("_bodies", "_content")
 
     def __init__(self, bodies: Bodies):
-        self._bodies, self._chunks, self.size = bodies, [], 0
+        self._bodies = bodies
+        self._content: bytearray | bytes = bytearray()
 
-    def add(self, chunk: bytes) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return len(self._content)
+
+    def add(self, piece: bytes) -> None:
         """A piece more. Raises BadInput when the body is too large, Problem when all bodies together are."""
         bodies = self._bodies
-        self._chunks.append(chunk)
-        self.size += len(chunk)
-        bodies.held_bytes += len(chunk)
-        if self.size > bodies.max_bytes:
+        self._content += piece
+        bodies.held_bytes += len(piece)
+        if len(self._content) > bodies.max_bytes:
             raise bodies.too_large()
         if bodies.held_bytes > bodies.max_held_bytes:
             raise Problem(503, "too_many_bodies", "too many bodies are arriving at once", RETRY)
 
     def whole(self) -> bytes:
-        """All of it. Raises BadInput when there is nothing."""
-        if not self.size:
+        """All of it; nothing is added after that. Raises BadInput when there is nothing."""
+        if not self._content:
             raise BadInput(422, "empty_body", "the body is empty")
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._content = bytes(self._content)
+        return self._content
 
     def release(self) -> None:
         """It is held no more."""
-        self._bodies.held_bytes -= self.size
-        self._chunks, self.size = [], 0
+        self._bodies.held_bytes -= len(self._content)
+        self._content = b""

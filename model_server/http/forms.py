@@ -14,16 +14,21 @@ MAX_PARTS = 16
 def picture(body: bytes, content_type: str) -> bytes:
     """The body itself, or the field `image` or `file` where the body is a multipart form. Raises BadInput.
 
-    Other fields are passed over. The parser bounds the headers of a part, and the number of parts is bounded here.
+    Other fields are passed over, and so is what stands before the first part and behind the last one (RFC 2046, 5.1.1).
+    The parser bounds the headers of a part, and the number of parts is bounded here.
     """
     if not content_type[:10].lower().startswith("multipart/"):
         return body
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         raise BadInput(415, "wrong_form", "of multipart bodies, multipart/form-data is taken")
+    if not (boundary := options.get(b"boundary")):
+        raise BadInput(422, "broken_form", "the multipart form has no boundary")
     form = _Form()
     try:
-        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
+        parser = MultipartParser(boundary, form.callbacks())
+        # As a part of its own what stands before the first one is no error to the parser.
+        parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
         parser.write(body)
     except FormParserError as error:
         raise BadInput(422, "broken_form", f"the multipart form cannot be read: {error}") from None
@@ -44,7 +49,7 @@ class _Form:
     def __init__(self):
         self.pictures: list[bytearray] = []
         self.ended = False
-        self._parts, self._name, self._value, self._into = 0, b"", b"", None
+        self._parts, self._name, self._value, self._into = -1, b"", b"", None
 
     def callbacks(self) -> dict:
         return {

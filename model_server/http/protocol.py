@@ -1,219 +1,196 @@
-"""What comes before a request is one: heads that are too large, too slow or not HTTP are refused as problems too."""
+"""What uvicorn leaves open: at every state a connection is bounded in time, in bytes held and in work done at once, and
+what never became a request is refused as a problem, like all else."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import http
-import json
-import random
-import time
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import h11
+import orjson
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from model_server import errors as problems
-from model_server.errors import BadInput, Problem
-from model_server.http.alarm import Alarm
-from model_server.http.direct import Call, Target, target
+from model_server.errors import MEDIA_TYPE, TITLES, BadInput, Problem, body
+from model_server.http.framing import CLOSE, BoundedConnection, misfit
+from model_server.http.transport import StagedTransport
 
-LINGER_S = 2.0
-
-
-@functools.lru_cache(1)  # they change once a second
-def _written(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+EVENTS_AT_ONCE = 100  # of one connection, before the others have their turn: about a millisecond
+PROBES_AFTER_S = (0.1, 0.1, 0.8)  # the wait before each
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with bounds on a request's head and trailers, and on how long a connection may be silent."""
+@dataclass(slots=True, eq=False)
+class Client:
+    """Who sent a request, as far as its application may care: scope["extensions"]["connection"]."""
 
-    def __init__(
-        self, *args, max_head_bytes: int, head_within_s: float, refused: Callable[[Problem, str, str], None],
-        call: Callable[[BoundedProtocol, Target], Call], came: Callable[[], None], **kwargs,
-    ):  # fmt: skip
-        """`refused` is told of each refusal: the problem, the sender's address, the request id given. `call` makes the
-        requests for inference, which are answered here. `came` is told that a connection is there."""
-        super().__init__(*args, **kwargs)
-        self._max_head_bytes, self._head_within_s, self._tell = max_head_bytes, head_within_s, refused
-        self._call, self._came = call, came
-        self._calls: set[Call] = set()  # not answered yet: one begun, and those behind it
-        self._in_head, self._has_body, self._refused = False, False, False
-        self._draining: asyncio.Task | None = None
-        self._data_bytes = 0  # of the piece that is being read
-        self._parsed_bytes = 0  # taken in since the last thing that came of them: a head, or a piece of a body
-        self._late, self._silence = Alarm(self.loop), Alarm(self.loop)
-        self.deadline = Alarm(self.loop)  # of the request for inference that is being answered
-        self._too_large = BadInput(431, "head_too_large", f"at most {max_head_bytes} bytes of request line and headers")
-
-    def connection_made(self, transport) -> None:
-        super().connection_made(transport)
-        self._came()
-        self._await_request()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        for alarm in (self._late, self._silence, self.deadline):
-            alarm.close()
-        self._leave()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        self._has_body, self._data_bytes = False, len(data)
-        super().data_received(data)
-        if self._refused:
-            return
-        self._parsed_bytes = 0 if self._has_body else self._parsed_bytes + len(data)
-        if self._parsed_bytes > self._max_head_bytes:
-            self._refuse(self._too_large)
-        elif not self._late.on and (self._in_head or self._is_answered_early()):
-            late = self._on_late if self._in_head else self.transport.close
-            self._late.set(time.monotonic() + self._head_within_s, late)
-
-    def on_message_begin(self) -> None:
-        self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_head, self._parsed_bytes = True, 0
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._has_body = False, True
-        self._late.clear()
-        if self._parsed_bytes + self._data_bytes > self._max_head_bytes < self._head_bytes():
-            raise self._too_large  # the parser stops and calls for the answer below
-        at = target(self.url)
-        if at is None:
-            self._for_the_application()
-            return
-        before, self.cycle = self.cycle, self._call(self, at)
-        self._calls.add(self.cycle)
-        if before is None or before.response_complete:
-            self.cycle.begin()
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, None))
-
-    def on_body(self, body: bytes) -> None:
-        self._has_body = True
-        if type(self.cycle) is Call:
-            self.cycle.add(body)
-        else:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._has_body = True
-        if type(self.cycle) is not Call:
-            super().on_message_complete()
-            return
-        was_answered = self.cycle.response_complete
-        self.cycle.complete()
-        if was_answered:  # and the rest of its body has come now
-            self._late.clear()
-            if not self._silence.on:
-                self._await_request()
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self._await_request()
+    _conn: BoundedConnection
+    _cycle: RequestResponseCycle
 
     @property
-    def date(self) -> bytes:
-        """The headers that every answer has."""
-        return _written(tuple(self.server_state.default_headers))
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer any more: the client has left, or was answered."""
+        return self._cycle.disconnected or self._cycle.response_complete
 
-    def answered(self, call: Call) -> None:
-        """A request for inference is: go on, but not faster than answers are read."""
-        self._calls.discard(call)
-        if not self.flow.write_paused:
-            self.on_response_complete()
-        elif self._draining is None or self._draining.done():
-            self.flow.pause_reading()
-            self._draining = self.loop.create_task(self._drain())
+    @property
+    def fault(self) -> Problem | None:
+        """What was wrong with the body where `receive` said http.disconnect; None: the client has left."""
+        return self._conn.fault
 
-    def hang_up(self, unread: bool) -> None:
-        """Close, after an answer; while bytes are `unread` that would throw it away, so only once it can be read."""
-        if not unread:
-            self.transport.close()
+    async def receive(self) -> Message:
+        message = await self._cycle.receive() if self.fault is None else None
+        return message if self.fault is None else {"type": "http.disconnect"}
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for `idle_within_s`, or for
+    `head_within_s` once a part of one did, or after an answer that did not wait for the body. `refused` is told of
+    refusals: the problem, the address, the request id."""
+
+    def __init__(
+        self, *args, max_head_bytes: int, head_within_s: float, idle_within_s: float,
+        refused: Callable[[Problem, str, str], None], **kwargs,
+    ):  # fmt: skip
+        super().__init__(*args, **kwargs)
+        self.conn = BoundedConnection(max_head_bytes)
+        self.timeout_keep_alive = idle_within_s
+        self._head_within_s, self._tell, self._in_head = head_within_s, refused, False
+        self._app, self.app = self.app, self._serve
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(StagedTransport(transport, self.loop))
+        self._await_head(self.timeout_keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.transport.cut_off_never()
+        self.app = self._app  # else the collector would have to find this
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.fault is None and not self.transport.is_closing():
+            self.conn.receive_data(data)
+            self.handle_events()
+
+    def eof_received(self) -> bool:
+        """Whether to stay: a client that sends no more may be waiting for its answer."""
+        if not self.conn.ended:
+            self.conn.receive_data(b"")
+            self.handle_events()
+            if self._busy:
+                self.loop.call_later(PROBES_AFTER_S[0], self._probe, PROBES_AFTER_S[1:])
+        return self._busy
+
+    def handle_events(self) -> None:
+        if self.transport.is_closing():
             return
-        self._refused = True
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self.conn.budget = EVENTS_AT_ONCE
+        super().handle_events()
+        state = self.conn.their_state
+        if not self.conn.budget:
+            if not self.transport.held:
+                self.transport.held = True
+                self.transport.pause_reading()
+                self.loop.call_soon(self._go_on)
+        elif state is not h11.IDLE:
+            self._in_head = False
+            if state is h11.CLOSED and not self._busy:
+                self.transport.close()
+        elif not self._in_head and self.conn.trailing_data[0]:
+            self._in_head = True
+            self._await_head(min(self._head_within_s, self.timeout_keep_alive_task.when() - self.loop.time()))
 
-    def _for_the_application(self) -> None:
-        """Go the usual way with the request whose head is read."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # which makes much that inference needs nothing of
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)
-        super().on_headers_complete()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():  # a body that nobody reads now
+            self._await_head(min(self._head_within_s, self.timeout_keep_alive))
 
-    def _await_request(self) -> None:
-        """Close, unless something comes in time."""
-        self._silence.set(time.monotonic() + self.timeout_keep_alive, self.timeout_keep_alive_handler)
+    def _go_on(self) -> None:
+        self.transport.held = False
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
+        self.handle_events()
 
-    def _unset_keepalive_if_required(self) -> None:
-        self._silence.clear()
+    def _await_head(self, within_s: float) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(within_s, self.timeout_keep_alive_handler)
 
-    async def _drain(self) -> None:
-        await self.flow.drain()
-        self.on_response_complete()
-
-    def _start_asgi_task(self, cycle, app) -> None:
-        if type(cycle) is Call:
-            self.loop.call_soon(cycle.begin)  # not at once: thousands that are refused would begin within each other
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._refuse(BadInput(408, "slow_head", "the headers did not come in time", CLOSE))
         else:
-            super()._start_asgi_task(cycle, app)
-
-    def _is_answered_early(self) -> bool:
-        """Whether the rest of the body of a request that is answered is still to come."""
-        return type(self.cycle) is Call and self.cycle.response_complete and self.cycle.more_body
-
-    def _leave(self) -> None:
-        """Nobody is there for what is being answered, or waits to be."""
-        for call in self._calls:
-            call.left()
-        self._calls.clear()
-        if self.cycle is not None and type(self.cycle) is not Call and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            self.transport.abort()  # with what the client has not read of its last answer
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for whatever its parser refuses."""
-        if self._head_bytes() > self._max_head_bytes:
-            self._refuse(self._too_large)
+        """Called by uvicorn when h11 does not understand what came."""
+        if self._busy:
+            self.cycle.message_event.set()  # the application hears of it, and answers
+        elif self.conn.our_state is h11.IDLE:
+            self._refuse(self.conn.fault)
+        else:  # the rest of a body that nobody read
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.cut_off_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self.transport.cut_off_never()
+
+    def shutdown(self) -> None:
+        if self._busy:
+            self.cycle.keep_alive = False
         else:
-            self._refuse(BadInput(400, "not_http", "this is not an HTTP request"))
+            self.transport.close() if self.transport.get_write_buffer_size() else self.transport.abort()
 
-    def _head_bytes(self) -> int:
-        headers = self.headers or ()
-        return len(getattr(self, "url", b"")) + sum(len(name) + len(value) + 4 for name, value in headers)
+    def _should_upgrade(self) -> bool:
+        return False  # RFC 9110, 7.8: an upgrade that is not taken is ignored
 
-    def _on_late(self) -> None:
-        self._refuse(BadInput(408, "slow_head", f"the headers did not come within {self._head_within_s:g} s"))
+    def _probe(self, waits: tuple[float, ...]) -> None:
+        """Send an interim answer to a client that sends no more. One that has gone refuses it, and the next fails."""
+        waits_for_answer = self._busy and not self.transport.is_closing() and self.conn.our_state is h11.SEND_RESPONSE
+        if waits_for_answer and self.scope["http_version"] != "1.0":  # which knows no interim answers
+            interim = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self.conn.send(interim))
+            if waits:
+                self.loop.call_later(waits[0], self._probe, waits[1:])
 
-    def _refuse(self, problem: BadInput) -> None:
-        """Answer, and close once that can have been read: to close while bytes come in would throw it away.
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = Client(self.conn, self.cycle)
+        scope["extensions"] = {"connection": client}
+        try:
+            if (problem := misfit(scope)) is None:
+                await self._app(scope, client.receive, send)
+            else:
+                headers, content = self._told(problem)
+                await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+                await send({"type": "http.response.body", "body": content})
+        finally:
+            del scope["extensions"]  # which lead back to the scope
 
-        A request that is being answered on this connection ends with it.
-        """
-        self._late.clear()
-        if self._refused or self.transport.is_closing():
-            return
-        self._refused = True
-        self._leave()
-        request_id = f"{random.getrandbits(128):032x}"
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what never became a request."""
+        headers, content = self._told(problem)
+        headers += self.server_state.default_headers
+        answer = h11.Response(status_code=problem.status, headers=headers, reason=TITLES[problem.status])
+        for event in (answer, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def _told(self, problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """A refusal as headers and content; `refused` knows of it."""
+        request_id = uuid.uuid4().hex
         self._tell(problem, self.client[0] if self.client else "", request_id)
-        told = json.dumps(problems.body(problem, request_id)).encode()
-        self.transport.write(
-            f"HTTP/1.1 {problem.status} {http.HTTPStatus(problem.status).phrase}\r\n"
-            f"content-type: {problems.MEDIA_TYPE}\r\ncontent-length: {len(told)}\r\n"
-            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n".encode()
-            + told
-        )
-        self.hang_up(unread=True)
+        content = orjson.dumps(body(problem, request_id))
+        kind = {"content-type": MEDIA_TYPE, "content-length": len(content), "x-request-id": request_id}
+        return [(name.lower().encode(), str(value).encode()) for name, value in (kind | CLOSE).items()], content

@@ -33,7 +33,8 @@ class Server(uvicorn.Server):
                 http=functools.partial(
                     BoundedProtocol,
                     max_head_bytes=settings.max_head_bytes,
-                    idle_within_s=min(IDLE_WITHIN_S, settings.deadline_s),
+                    head_within_s=settings.deadline_s,
+                    idle_within_s=IDLE_WITHIN_S,
                     refused=service.durable.guard.malformed,
                 ),
                 ws="none",
@@ -42,9 +43,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=IDLE_WITHIN_S,
                 timeout_graceful_shutdown=settings.deadline_s + 1,  # whatever was admitted is answered
-                h11_max_incomplete_event_size=settings.max_head_bytes,
             )
         )
         self._service = service

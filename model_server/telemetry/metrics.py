@@ -15,12 +15,16 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PLAIN
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from model_server import __version__
 from model_server.classes import CLASSES
 from model_server.inference.drift import Drift
 from model_server.telemetry import container, gpu, network, process
+from model_server.telemetry.accept import wants_openmetrics
 from model_server.telemetry.readings import Fixed, Reading, Readings, Sampled, together
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
@@ -108,8 +112,9 @@ class Metrics:
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition, and its content type, in the format that an Accept header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        if wants_openmetrics(accept):
+            return generate_openmetrics(self.registry), OPENMETRICS
+        return generate_latest(self.registry), PLAIN
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
         family = GaugeMetricFamily(name, about, labels=list(labels))

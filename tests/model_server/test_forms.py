@@ -30,6 +30,25 @@ def test_the_field_is_exactly_what_was_sent():
     assert picture(b"not a form", "image/png") == b"not a form"
 
 
+IMAGE = part("image", b"x")
+TAKEN = {  # RFC 2046, 5.1.1
+    "text before": b"This is a form.\r\n\r\n--bb\r\n--" + b"\r\n" + form(IMAGE),
+    "empty lines before": b"\r\n\r\n" + form(IMAGE),
+    "text behind": form(IMAGE) + b"--b\r\nThe end. --b\r\n",
+    "nothing behind": form(IMAGE)[:-2],
+    "white space behind the first boundary": form(IMAGE).replace(b"--b\r\n", b"--b \t\r\n", 1),
+    "white space behind a boundary": form(part("note", b"y"), IMAGE).replace(b"\r\n--b\r\n", b"\r\n--b \t\r\n"),
+    "white space behind the last boundary": form(IMAGE)[:-2] + b" \t\r\n",
+    "several fields": form(part("note", b""), IMAGE, part("note", b"")),
+}
+
+
+@pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN)
+def test_what_stands_around_the_parts_is_passed_over(body):
+    assert picture(body, KIND) == b"x"
+    assert picture(body, KIND.upper().replace("BOUNDARY=B", 'boundary="b"')) == b"x"
+
+
 REFUSED = {
     "no field": (form(), KIND, "wrong_fields"),
     "another field": (form(part("picture", b"x")), KIND, "wrong_fields"),
@@ -42,6 +61,9 @@ REFUSED = {
     "a long boundary": (form(part("image", b"x")), "multipart/form-data; boundary=" + 300 * "b", "broken_form"),
     "no form": (form(part("image", b"x")), "multipart/mixed; boundary=b", "wrong_form"),
     "bare text": (b"hello", KIND, "broken_form"),
+    "text and an end": (b"hello\r\n--b--\r\n", KIND, "wrong_fields"),
+    "a boundary in the middle of a line": (b"hello " + form(part("image", b"x")), KIND, "wrong_fields"),
+    "an empty boundary": (form(part("image", b"x")), "multipart/form-data; boundary=", "broken_form"),
     "a thousand parts": (form(*[part("x", b"")] * 1000), KIND, "wrong_fields"),
     "an endless header": (b"--b\r\nX: " + b"x" * (1 << 20), KIND, "broken_form"),
     "endless headers": (b"--b\r\n" + b"X: x\r\n" * 100_000, KIND, "broken_form"),

@@ -1,6 +1,7 @@
 """The Open Inference Protocol, by a client that is not ours, and by requests that no client would send."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from model_server import SERVICE
+from model_server.errors import BadInput
 from model_server.http import oip
 from model_server.inference.images import decode
 
@@ -143,11 +145,22 @@ REFUSED = {
     "deep data": (asked(data=None)[:-3] + b', "data": ' + b"[" * 900 + b"]" * 900 + b"}]}", None, 400),
     "ragged data": (asked(data=[[1], [2, 3]]), None, 400),
     "texts": (asked(data=["1"] * 4096), None, 400),
+    "texts of all lengths": (asked(data=["x" * 20_000] + [""] * 20_000), None, 400),
+    "texts beside numbers": (asked(data=[0] * 4095 + ["x" * 100_000]), None, 400),
+    "objects": (asked(data=[{"": 0}] * 4096), None, 400),
+    "many values": (asked(x=[[]] * 200_000), None, 400),
+    "many members": (asked(parameters={f"{i}": 0 for i in range(140_000)}), None, 400),
+    "long keys": (asked(**{"k" * 1_000_000: 0, "data": None}), None, 400),
+    "rows of another shape": (asked(data=[[0] * 64] * 64), None, 400),
+    "rows of one number": (asked(data=[[0]] * 4096), None, 400),
+    "a nested shape": (asked(shape="SHAPE").replace(b'"SHAPE"', b"[" * 900 + b"]" * 900), None, 400),
+    "a nested name": (asked(name="NAME").replace(b'"NAME"', b"[" * 900 + b"]" * 900), None, 400),
     "truths": (asked(data=[True] * 4096), None, 400),
     "nulls": (asked(data=[None] * 4096), None, 400),
     "too few": (asked(data=[0] * 4095), None, 400),
     "no data": (asked(data=None), None, 400),
     "one number": (asked(data=5), None, 400),
+    "JSON in another encoding": (asked().decode().encode("utf-16"), None, 400),
     "a number too large": (asked(data=[10**400] * 4096), None, 400),
     "a number beyond reading": (asked().replace(b"[0, ", b"[" + b"9" * 5000 + b", ", 1), None, 400),
     "NaN": (asked(data=[float("nan")] * 4096), None, 400),
@@ -155,6 +168,16 @@ REFUSED = {
     "a shape of truths": (asked(shape=[True, 64, 64]), None, 400),
     "a huge shape": (asked(shape=[2**62, 64, 64]), None, 400),
     "parameters that are none": (asked(parameters=[1]), None, 400),
+    "a size that is a fraction": (
+        asked(data=None, parameters={"binary_data_size": 16384.0}) + bytes(16384),
+        str(len(asked(data=None, parameters={"binary_data_size": 16384.0}))),
+        400,
+    ),
+    "data twice": (
+        asked(parameters={"binary_data_size": 16384}) + bytes(16384),
+        str(len(asked(parameters={"binary_data_size": 16384}))),
+        400,
+    ),
     "a size that is no number": (asked(parameters={"binary_data_size": "x"}, data=None), None, 400),
     "an id that is no text": (b'{"id": 5, "inputs": []}', None, 400),
     "an id beyond Unicode": (b'{"id": "\\ud800", "inputs": []}', None, 400),
@@ -181,6 +204,57 @@ def test_a_wrong_request_is_a_problem_that_clients_of_the_protocol_can_read(serv
     assert answer.status_code == told["status"] == status, told
     assert told["error"] == told["detail"] and told["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+PIXELS = {"name": "pixels", "datatype": "FP32", "shape": [1, 64, 64]}
+BINARY = {"binary_data_size": 16384}
+OPTIONAL = {  # members that are null, and the same request without them
+    "an id": ({"id": None}, {}, {}),
+    "parameters": ({"parameters": None}, {"parameters": None}, {}),
+    "outputs": ({"outputs": None}, {}, {}),
+    "what an output may say": (
+        {"outputs": [{"name": "probability", "parameters": {"classification": None, "binary_data": None}}]}, {}, {},
+    ),
+    "how output is wanted": ({"parameters": {"binary_data_output": None}}, {}, {}),
+    "a size": ({}, {"parameters": {"binary_data_size": None, "shared_memory_region": None}}, {}),
+    "data beside binary data": ({}, {"data": None, "parameters": BINARY}, {"parameters": BINARY}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("around", "within", "without"), OPTIONAL.values(), ids=OPTIONAL)
+def test_an_optional_member_that_is_null_is_absent(served, tensor, around, within, without):
+    """s04: clients write them so."""
+    binary = tensor[:1].astype("<f4").tobytes() if without else b""
+    data = {} if without else {"data": tensor[:1].ravel().tolist()}
+    said = []
+    for request in ({**around, "inputs": [{**PIXELS, **data, **within}]}, {"inputs": [{**PIXELS, **data, **without}]}):
+        head = json.dumps(request).encode()
+        headers = {oip.HEADER_LENGTH: str(len(head))} if binary else {}
+        answer = served.post(INFER, content=head + binary, headers=headers)
+        assert answer.status_code == 200, answer.text
+        said.append(answer.json()["outputs"])
+    assert said[0] == said[1]
+
+
+def test_rows_as_the_shape_says_are_the_same_as_numbers_in_a_row(tensor):
+    def read(data: list) -> np.ndarray:
+        body = json.dumps({"inputs": [{**PIXELS, "shape": [2, 64, 64], "data": data}]}).encode()
+        return oip.Inference(body, None, 64, 32).read()
+
+    assert (read(tensor[:2].tolist()) == read(tensor[:2].ravel().tolist())).all()
+
+
+def test_json_takes_no_more_memory_than_its_pixels_may():
+    """s07: a text among texts took as much memory as all of them as long as it; 80 kB took 1.6 GB."""
+    bodies = [body for body, length, _ in REFUSED.values() if length is None and len(body) > 20_000]
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            with pytest.raises(BadInput):
+                oip.Inference(body, None, 64, 32).read()
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_full_queue_and_a_late_answer_are_those_of_predict(serve, tensor):

@@ -5,8 +5,11 @@ import json
 import socket
 import threading
 import time
+import tracemalloc
 
 import pytest
+
+from model_server.http.bodies import Bodies, Body
 
 HOST = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 
@@ -108,6 +111,22 @@ def test_bodies_in_arrival_are_bounded_together(serve, corpus):
             assert client.post("/predict", content=corpus[0][0]).status_code == 200  # a small one still fits
         client.until(lambda: client.metric("request_bodies_held_bytes") == 0)
         assert client.post("/predict", content=b"x" * 2_000_000).status_code == 415  # nothing is held any more
+
+
+def test_a_body_takes_no_more_memory_than_its_bytes_however_small_its_pieces():
+    """s08: pieces of two bytes took twenty times as much as was counted."""
+    bodies = Bodies(max_bytes=1 << 20, max_held_bytes=1 << 20)
+    body = Body(bodies)
+    tracemalloc.start()
+    try:
+        for _ in range(500_000):
+            body.add(b"xy")
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+    assert (body.size, bodies.held_bytes, body.whole()) == (1_000_000, 1_000_000, b"xy" * 500_000)
+    body.release()
+    assert bodies.held_bytes == 0
 
 
 def test_aborted_uploads_and_readers_that_go_leave_nothing_behind(quick, corpus):
