@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -134,12 +135,15 @@ def main() -> int:
         service,
     )
     try:
-        server.run()
+        with contextlib.suppress(SystemExit):  # a signal's, which uvicorn raises again once it has drained
+            server.run()
     finally:
         service.durable.close()
         service.tracer.close()
         structlog.get_logger().info("Service stopped")
         lines.close()
+    if service.may_hang:
+        os._exit(server.exit_code)  # all is written; Python's and CUDA's own ends may wait for that call
     return server.exit_code
 
 

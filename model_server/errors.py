@@ -53,15 +53,17 @@ def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | i
 
 
 async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-    ids = request.scope["correlation"]
-    if problem.status != 500:  # that line tells where it came from, and is written where that is known
-        problem.log(ids)
-    told = body(problem, ids["request_id"], request.scope["path"])
-    return JSONResponse(told, problem.status, problem.headers, media_type=MEDIA_TYPE)
+    problem.log(request.scope["correlation"])
+    return _answer(request, problem)
 
 
 async def on_exception(request: Request, error: Exception) -> JSONResponse:
-    return await on_problem(request, internal())
+    return _answer(request, internal())  # logged where the error ends up, with where it came from
+
+
+def _answer(request: Request, problem: Problem) -> JSONResponse:
+    told = body(problem, request.scope["correlation"]["request_id"], request.scope["path"])
+    return JSONResponse(told, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:

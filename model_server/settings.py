@@ -35,6 +35,7 @@ class Settings:
     weights: Path = _setting(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _setting("", "SHA-256 the weights must have; empty: the one on their model card")
     device: str = _setting("auto", "cpu, cuda, or auto: CUDA where there is some")
+    precision: str = _setting("fp16", "on CUDA: fp16, bf16 (a wider range, 8 times coarser) or fp32")
     max_batch: int = _setting(32, "requests inferred together at most")
     max_wait_ms: float = _setting(2.0, "longest a request waits for others to join its batch; on one core for none")
     max_queue: int = _setting(128, "requests admitted and not yet answered; one more is answered 503 at once")
@@ -46,6 +47,9 @@ class Settings:
         10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
     )
     wedged_after_s: float = _setting(5.0, "work waiting and none done for so long means not live")
+    unready_after_failures: int = _setting(3, "so many failed batches in a row mean not ready")
+    dead_after_failures: int = _setting(10, "so many in a row, of a known image too, mean not live")
+    canary_every_s: float = _setting(10.0, "an idle model is asked a known image that often; a failed one each second")
     max_body_bytes: int = _setting(16 << 20, "largest request body")
     max_held_bytes: int = _setting(256 << 20, "bytes of bodies held at once; one more is answered 503")
     max_head_bytes: int = _setting(32 << 10, "largest request line and headers; more is answered 431")
@@ -88,13 +92,13 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     settings = Settings(**vars(parser.parse_args(argv)))
     for name in (
         "max_batch", "max_queue", "torch_threads", "max_body_bytes", "max_held_bytes",
-        "max_head_bytes", "max_pixels", "max_records",
+        "max_head_bytes", "max_pixels", "max_records", "unready_after_failures", "dead_after_failures",
     ):  # fmt: skip
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(settings, name)}")
     if settings.decode_threads < -1:
         parser.error(f"--decode-threads: must be at least -1, got {settings.decode_threads}")
-    for name in ("deadline_s", "wedged_after_s", "answer_within_s", "rate_limit"):
+    for name in ("deadline_s", "wedged_after_s", "canary_every_s", "answer_within_s", "rate_limit"):
         if not 0 < getattr(settings, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')}: must be positive, got {getattr(settings, name)}")
     for name in ("max_wait_ms", "stop_after_s"):
@@ -104,6 +108,8 @@ def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         parser.error(f"--port: must be from 0 to 65535, got {settings.port}")
     if settings.device not in ("auto", "cpu", "cuda"):
         parser.error(f"--device: must be auto, cpu or cuda, got {settings.device!r}")
+    if settings.precision not in ("fp16", "bf16", "fp32"):
+        parser.error(f"--precision: must be fp16, bf16 or fp32, got {settings.precision!r}")
     if settings.log_level not in ("DEBUG", "INFO", "WARN", "ERROR", "OFF"):
         parser.error(f"--log-level: must be DEBUG, INFO, WARN, ERROR or OFF, got {settings.log_level!r}")
     for name in ("auth", "audit", "metrics"):
