@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 
@@ -40,12 +42,15 @@ def main() -> int:
         }
     )
     try:
-        server.run()
+        with contextlib.suppress(SystemExit):  # a signal's, which uvicorn raises again once it has drained
+            server.run()
     finally:
         service.durable.close()
         service.tracer.close()
         structlog.get_logger().info("Service stopped")
         lines.close()
+    if service.may_hang:
+        os._exit(server.exit_code)  # all is written; Python's and CUDA's own ends may wait for that call
     return server.exit_code
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import time
+from pathlib import Path
 
 import structlog
 
@@ -61,6 +62,11 @@ class Durable:
         self.guard = Guard(metrics, self.audit, self._keyring, settings.rate_limit)
         warn_if_open(self._keyring, settings.host)
         self._told("start")
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept; a temporary one ends with the process."""
+        return self._state.path
 
     async def begin(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves, and wait a little for the database's first answer."""

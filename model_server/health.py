@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import time
 from collections import deque
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_server.aside import Aside, Unanswered
 from model_server.classes import CLASSES
 from model_server.errors import RETRY, Problem
+from model_server.inference.failures import InferenceFailed
 from model_server.inference.images import decode
 from model_server.storage.records import Unavailable
 from model_server.telemetry.container import memory
@@ -37,6 +40,7 @@ class Deep:
 
     def __init__(self, service: Service):
         self._service, self._running = service, False
+        self._cuda = Aside("cuda")
         self._step = ""  # of the check that runs, where it has some
         self._memory: deque[tuple[float, int]] = deque(maxlen=WATCHED)
         self._checks: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -71,8 +75,10 @@ class Deep:
                 told = {"healthy": True} | await check()
         except Exception as error:  # whatever it is, it is a finding
             match error:
-                case Failed() | Unavailable():
+                case Failed() | Unavailable() | Unanswered():
                     reason = str(error)
+                case InferenceFailed():
+                    reason = f"{error.kind}: {error.__cause__}"
                 case TimeoutError():
                     reason = f"not within {self._service.settings.deadline_s:g} s"
                 case _:
@@ -113,10 +119,18 @@ class Deep:
         return told
 
     async def _gpu(self) -> dict[str, Any]:
-        """Whether the CUDA device works and has memory left; that there is none is said, and is no failure."""
-        told = await asyncio.to_thread(gpu, self._service.settings.device)
-        nvml = self._service.metrics.registry.get_sample_value("gpu_present")  # None: it has not answered
-        if told["present"] and not nvml:
+        """Whether the CUDA device that the model is on works and has memory left. That there is none is said, and is a
+        failure where there is a GPU that should have been used."""
+        service = self._service
+        nvml, device = service.gpus.present, service.model.device
+        if device == "cpu":
+            if nvml and service.settings.device != "cpu":
+                raise Failed(f"GPUs that NVML shows: {nvml}; CUDA could use none, and the model is on the CPU")
+            return {"present": False, "nvml_gpus": nvml}
+        told = await self._cuda.ask(functools.partial(gpu, device))
+        if not told["present"]:
+            raise Failed(f"the model is on {device}, and CUDA has no device any more")
+        if not nvml:
             raise Failed("CUDA has a device, and NVML does not say so")
         return told | {"nvml_gpus": nvml}
 

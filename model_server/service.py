@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import io
@@ -17,6 +18,7 @@ import structlog
 from PIL import Image
 
 from model_server import SERVICE
+from model_server.aside import Aside
 from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
@@ -31,10 +33,12 @@ from model_server.settings import Settings
 from model_server.telemetry import gpu, tracing
 from model_server.telemetry.logs import now
 from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.readings import Readings, Sampled
 from model_server.telemetry.tracing import Tracer
 
 PROOF_WITHIN_S = 30.0
 SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so long
+CANARY_LOOK_S = 1.0
 
 
 class Service:
@@ -54,6 +58,8 @@ class Service:
         self.bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
         self.feedback = Feedback()
         self.durable = Durable(settings, self.metrics, self.feedback)
+        self.gpus = gpu.Gpus(shown=(), kept=self.durable.folder / "gpu-xids.json")  # which are ours is not known yet
+        self.metrics.register(self.gpus)
         self.deep = Deep(self)
         self.model: Any = None  # a model.Model, once it is loaded: torch is not imported before
         self.stopping = False
@@ -96,12 +102,13 @@ class Service:
             await asyncio.to_thread(importlib.import_module, "model_server.inference.dicom")
         with self._component("model"):
             options = self.settings
-            self.model = model = await asyncio.to_thread(
+            made = functools.partial(
                 models.ready, options.weights, options.max_batch, options.torch_threads, options.device,
-                options.weights_sha256,
+                options.weights_sha256, options.precision,
             )  # fmt: skip
-            self.metrics.model(model.version, model.sha256, model.architecture)
-            self.metrics.readings(gpu.allocator(models.torch))
+            self.model = model = await Aside("load").ask(made)
+            self.metrics.model(model.version, model.sha256, model.architecture, model.device)
+            self._show_gpus(models.torch)
         with self._component("inference"):
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
@@ -112,14 +119,39 @@ class Service:
         gc.collect()
         gc.freeze()  # torch's 180,000 objects stay: each look through them would stop every request for 70 ms
         self._started_after = time.monotonic() - self._began
-        self._watching = asyncio.create_task(self.deep.watch())
+        self._tasks = [asyncio.create_task(task) for task in (self.deep.watch(), self._ask_canaries())]
         structlog.get_logger().info(
-            "Service started", seconds=round(self._started_after, 3), model_version=model.version, sha256=model.sha256
-        )
+            "Service started", seconds=round(self._started_after, 3), model_version=model.version, sha256=model.sha256,
+            device=model.device,
+        )  # fmt: skip
+
+    def _show_gpus(self, torch: Any) -> None:
+        """Show the readings of the GPU that the model is on; of all there are where it is on none."""
+        if self.model.device == "cpu":
+            self.gpus.show(None)
+            return
+        self.gpus.show([self.model.uuid])
+        if self.metrics.on:  # in a thread of its own: the allocator is locked while CUDA hangs
+            self.metrics.register(Sampled(Readings(gpu.allocator(torch, self.gpus))))
+
+    async def _ask_canaries(self) -> None:
+        """Ask the model a known image while nobody else asks, and after failures, for ever: so readiness knows of now,
+        and a row of failures ends or is known to be no client's doing."""
+        pixels = np.full((1, self.model.side, self.model.side), 128, np.uint8)
+        while True:
+            await asyncio.sleep(CANARY_LOOK_S)
+            if self.batcher.canary_due(self.settings.canary_every_s):
+                with contextlib.suppress(Exception):  # it is counted and logged
+                    await self.batcher.submit(lambda: pixels, canary=True)
 
     @property
     def started(self) -> bool:
         return self._started_after is not None
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether a thread may be in a call that never ends: of CUDA, or of a load."""
+        return self.model is None or self.model.device != "cpu"
 
     def check_started(self) -> None:
         """Raises Problem, 503, before the service is started."""
@@ -182,6 +214,7 @@ class Service:
             "model_loaded": self.started,
             "worker_alive": self.batcher.alive,
             "worker_progress": self.batcher.stalled_s <= self.settings.wedged_after_s,
+            "inference_works": self.batcher.failures.few,
             "queue_not_saturated": self.batcher.shed_ago_s > SATURATED_FOR_S,
             "not_stopping": not self.stopping,
             **self.durable.checks(),

@@ -61,6 +61,7 @@ ARCHITECTURES = {kind.architecture: kind for kind in (SmallCNN, DenseNet121)}
 class Model:
     """A loaded model on the CPU: `predict` and what it is."""
 
+    device = "cpu"
     network: nn.Module
     version: str
     sha256: str
@@ -74,12 +75,18 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (n, side, side) to the probability of pneumonia, float32 (n,)."""
-        return torch.sigmoid(self.network(torch.from_numpy(pixels))).numpy()
+        """uint8 (n, side, side) to the probability of pneumonia, float32 (n,); NaN where the network failed."""
+        return probability(self.network(torch.from_numpy(pixels))).numpy()
 
     def usable(self) -> bool:
         """Whether it can go on after an error."""
         return True
+
+
+def probability(log_odds: torch.Tensor) -> torch.Tensor:
+    """Of pneumonia, float32; NaN where the log odds are not finite, for an overflow must not look like certainty."""
+    log_odds = log_odds.float()
+    return torch.sigmoid(log_odds) + (log_odds - log_odds)  # an infinity less itself is no number, all else is 0
 
 
 def load(path: Path = WEIGHTS, sha256: str = "") -> Model:
@@ -115,10 +122,14 @@ def load(path: Path = WEIGHTS, sha256: str = "") -> Model:
     return Model(network.eval(), version, found, architecture, known_answers)
 
 
-def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: str = "cpu", sha256: str = ""):
+def ready(
+    path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: str = "cpu", sha256: str = "",
+    precision: str = "fp16",
+):  # fmt: skip
     """A loaded model (a Model, or a CudaModel) that has answered before, so that no request pays for a first time.
 
-    `device` is cpu, cuda, or auto: CUDA where there is some. Raises WeightsError, DeviceError.
+    `device` is cpu, cuda, or auto: CUDA where there is some; `precision` is fp16, bf16 or fp32, of CUDA alone. Raises
+    WeightsError, DeviceError.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
@@ -128,7 +139,9 @@ def ready(path: Path = WEIGHTS, max_batch: int = 1, threads: int = 1, device: st
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         from model_server.inference.cuda import CudaModel
 
-        model = CudaModel(model, max_batch)
+        if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DeviceError("--precision bf16: this GPU has it by emulation only; take fp16")
+        model = CudaModel(model, max_batch, precision)
     began = time.monotonic()
     for size in range(1, max_batch + 1):  # every size, unless the network is large: then it is no first time that hurts
         answers = model.predict(np.zeros((size, model.side, model.side), np.uint8))

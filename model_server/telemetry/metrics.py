@@ -23,7 +23,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from model_server import __version__
 from model_server.classes import CLASSES
 from model_server.inference.drift import Drift
-from model_server.telemetry import container, gpu, network, process
+from model_server.inference.failures import KINDS
+from model_server.telemetry import container, network, process
 from model_server.telemetry.accept import wants_openmetrics
 from model_server.telemetry.readings import Fixed, Reading, Readings, Sampled, together
 
@@ -71,6 +72,9 @@ class Metrics:
             "inference_queue_wait_seconds", "From admission to the start of inference.", LATENCY_S
         )
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
+        self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
+        for kind in KINDS:  # from 0, so that a rate sees the first of each
+            self.failures.labels(kind)
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
         self.in_flight = 0
         self.drift = Drift()
@@ -79,7 +83,6 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
             self.registry.register(process.GCPauses())
-            self.registry.register(gpu.Gpus())
             self.registry.register(Sampled(ProcessCollector(registry=None), Readings(_machine_readings())))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
@@ -91,11 +94,12 @@ class Metrics:
         for status in ("200", "500", "503", "504"):
             self.requests.labels("POST", endpoint, status)
 
-    def model(self, version: str, sha256: str, architecture: str) -> None:
-        """Say which model is loaded."""
+    def model(self, version: str, sha256: str, architecture: str, device: str) -> None:
+        """Say which model is loaded, and where."""
         for prediction in CLASSES:
             self.predictions.labels(version, prediction)
-        self._facts("ml_model_info", "The loaded model.", version=version, sha256=sha256, architecture=architecture)
+        told = {"version": version, "sha256": sha256, "architecture": architecture, "device": device}
+        self._facts("ml_model_info", "The loaded model.", **told)
 
     def readings(self, readings: Mapping[str, Reading]) -> None:
         """Add what is read when scraped: a name maps to (help, read) or (help, read, label names).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,8 @@ Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[st
 
 
 class Readings:
-    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out."""
+    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out, and no more
+    than them: whoever looks for what is wrong needs the others most."""
 
     def __init__(self, readings: Mapping[str, Reading]):
         self._readings = readings
@@ -25,7 +27,7 @@ class Readings:
             family = kind(name, about, labels=labels[0] if labels else ())
             try:
                 values = read()
-            except (OSError, ValueError):  # a file that is not there, or not as it should be
+            except Exception:  # a file that is not there or not as it should be, a device that failed
                 values = None
             for label_values, value in (values or {}).items() if labels else [((), values)]:
                 if value is not None:
@@ -81,4 +83,5 @@ class Sampled:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
-            self._sample()
+            with contextlib.suppress(Exception):  # what it said grows old; the next time it may say more
+                self._sample()

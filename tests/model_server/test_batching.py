@@ -13,6 +13,7 @@ from PIL import Image
 from model_server.errors import BadInput
 from model_server.inference import batching
 from model_server.inference.batching import Batcher, Expired, Saturated
+from model_server.inference.failures import KINDS, InferenceFailed, kind_of
 from model_server.inference.images import decode
 from model_server.settings import Settings
 from model_server.telemetry.metrics import Metrics
@@ -293,9 +294,170 @@ def test_a_device_that_is_broken_for_good_is_not_alive():
     async def main():
         batcher = running(Broken())
         assert batcher.alive
-        with pytest.raises(RuntimeError):
+        with pytest.raises(InferenceFailed) as failed:
             await batcher.submit(grey(1))
+        assert isinstance(failed.value.__cause__, RuntimeError)
+        assert not batcher.alive and not batcher.canary_due(0)  # nothing that is asked of it would help
+
+    asyncio.run(main())
+
+
+class Fragile(Brightness):
+    """Fails for a white image, as a network that overflows, and for all while it is `down`."""
+
+    def __init__(self, error: Exception | None = None):
+        super().__init__()
+        self.error, self.down = error, False
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        answers = super().predict(pixels)
+        if not self.down and answers.max() < 1:
+            return answers
+        if self.error:
+            raise self.error
+        return np.where(self.down | (answers == 1), np.nan, answers)
+
+
+def failures(metrics: Metrics) -> dict[str, float]:
+    """The kinds that there were."""
+    counted = {kind: metrics.registry.get_sample_value("inference_failures_total", {"kind": kind}) for kind in KINDS}
+    assert None not in counted.values()  # each from 0: a rate must see the first
+    return {kind: count for kind, count in counted.items() if count}
+
+
+@on_one_and_on_two
+def test_an_answer_that_is_no_number_fails_its_batch_with_a_reason_and_is_counted():
+    async def main():
+        metrics = Metrics()
+        batcher = Batcher(Settings(), metrics)
+        batcher.start(Fragile())
+        with pytest.raises(InferenceFailed) as failed:
+            await batcher.submit(greys(0, 255))
+        assert (failed.value.status, failed.value.reason) == (500, "inference_not_finite")
+        assert failures(metrics) == {"not_finite": 1}
+        assert metrics.registry.get_sample_value("ml_inference_duration_seconds_count") is None
+        assert (await batcher.submit(grey(0))).probabilities == [0]
+        assert batcher.depth == 0 and batcher.alive and batcher.failures.in_a_row == 0
+
+    asyncio.run(main())
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch has it."""
+
+
+class AcceleratorError(RuntimeError):
+    """As torch has it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError("CUDA error: out of memory"), "out_of_memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out_of_memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "cuda"),
+        (AcceleratorError("unspecified launch failure"), "cuda"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "cuda"),
+        (RuntimeError("The size of tensor a (3) must match"), "other"),
+        (ZeroDivisionError("division by zero"), "other"),
+    ],
+)
+def test_a_failed_batch_is_counted_by_its_kind(error, kind):
+    async def main():
+        metrics = Metrics()
+        batcher = Batcher(Settings(), metrics)
+        batcher.start(Fragile(error))
+        with pytest.raises(InferenceFailed, match="the model failed") as failed:
+            await batcher.submit(grey(255))
+        assert failed.value.reason == f"inference_{kind}" and failed.value.__cause__ is error
+        assert failures(metrics) == {kind: 1} and kind_of(error) == kind
+
+    asyncio.run(main())
+
+
+@on_one_and_on_two
+def test_failed_batches_in_a_row_are_counted_until_one_works_and_only_a_canary_among_them_ends_the_process():
+    async def main():
+        model, metrics = Fragile(), Metrics()
+        batcher = Batcher(Settings(unready_after_failures=2, dead_after_failures=4), metrics)
+        batcher.start(model)
+
+        async def fails(level: int = 255, canary: bool = False) -> None:
+            with pytest.raises(InferenceFailed):
+                await batcher.submit(grey(level), canary=canary)
+            await until(lambda: batcher.alive or batcher.failures.hopeless)  # the device has said that it goes on
+
+        await batcher.submit(grey(0))
+        assert not batcher.canary_due(3600) and batcher.canary_due(0)
+        await fails()
+        assert batcher.failures.few and batcher.canary_due(3600)
+        await fails()
+        assert not batcher.failures.few
+        await batcher.submit(grey(0), canary=True)
+        assert batcher.failures.few and not batcher.canary_due(3600)
+        for _ in range(9):  # one client's image, again and again
+            await fails()
+        assert not batcher.failures.few and batcher.alive
+        await batcher.submit(grey(0), canary=True)
+        model.down = True
+        for _ in range(3):
+            await fails(0, canary=True)
+        assert batcher.alive
+        await fails(0)
         assert not batcher.alive
+        model.down = False  # it was no error that stays
+        await batcher.submit(grey(0), canary=True)
+        assert batcher.alive and batcher.failures.few
+
+    asyncio.run(main())
+
+
+@on_one_and_on_two
+def test_a_canary_is_in_no_clients_batch_and_in_no_metric_of_them():
+    async def main():
+        model, metrics = Brightness(is_open=False), Metrics()
+        batcher = Batcher(Settings(max_batch=8), metrics)
+        batcher.start(model)
+        first = batcher.submit(grey(1))
+        await until(lambda: model.batches == [1])
+        read = [grey(1), grey(1), grey(1), grey(1)]
+        jobs = [batcher.submit(each, canary=i == 1) for i, each in enumerate(read)]
+        await until(lambda: waiting(batcher) == 4)
+        model.gate.set()
+        await asyncio.gather(first, *jobs)
+        assert model.batches == [1, 1, 1, 2]
+        value = metrics.registry.get_sample_value
+        assert value("inference_batch_size_count") == 3 and value("inference_batch_size_sum") == 4
+        await until(lambda: value("ml_inference_duration_seconds_count", {"model_version": "brightness"}) == 3)
+        assert value("inference_queue_wait_seconds_count") == value("ml_preprocessing_duration_seconds_count") == 4
+
+    asyncio.run(main())
+
+
+class Silent(Broken):
+    """Its device never says whether it can go on, until it does."""
+
+    def __init__(self):
+        super().__init__()
+        self.says = threading.Event()
+
+    def usable(self) -> bool:
+        assert self.says.wait(30)
+        return True
+
+
+def test_clients_are_answered_before_the_device_is_asked_whether_it_can_go_on():
+    async def main():
+        model = Silent()
+        batcher = running(model)
+        with pytest.raises(InferenceFailed):
+            await batcher.submit(grey(1))
+        assert not batcher.alive  # until it says otherwise
+        model.says.set()
+        await until(lambda: batcher.alive)
 
     asyncio.run(main())
 

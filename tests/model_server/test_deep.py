@@ -6,10 +6,13 @@ import json
 import re
 import resource
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
-from test_served_health import WEDGED
+from fake_nvml import tell
+from test_gpu import FAKE
+from test_served_health import SLOW_LOAD, WEDGED
 
 from model_server import health as deep
 from model_server.storage.database import Database
@@ -23,6 +26,14 @@ MEMORY = """
 import model_server.health as d
 from model_server.telemetry.container import Memory
 d.memory = lambda: Memory({used}, 100, {working_set})
+"""
+
+
+# The model seems to be on CUDA, and CUDA says of itself what is put in here.
+ON_CUDA = """
+import model_server.health as h, model_server.inference.model as m, time
+m.Model.device, m.Model.uuid = "cuda", "00000001-0000-0000-0000-000000000000"
+h.gpu = lambda device: {says}
 """
 
 
@@ -72,6 +83,61 @@ def test_a_wedged_model_ends_the_check_in_time_and_only_one_runs(serve):
                 assert set(unhealthy(answer)) == {"model", "data_path"}
         assert set(unhealthy(client.get("/health/deep"))) == {"model", "data_path"}  # and another may run now
         client.process.kill()
+
+
+@pytest.fixture
+def with_gpu(tmp_path) -> str:
+    """A defect: NVML shows a good GPU."""
+    tell(tmp_path / "nvml")
+    return FAKE.format(folder=str(Path(__file__).parent), state=str(tmp_path / "nvml"))
+
+
+def test_a_gpu_that_nvml_shows_and_the_model_is_not_on_is_found_unless_it_was_not_to_be_used(serve, with_gpu):
+    with serve(defect=with_gpu) as client:
+        client.until(lambda: client.metric("gpu_present") == 1)
+        assert client.metric("ml_model_info", device="cpu") == 1
+        found = unhealthy(client.get("/health/deep"))
+        assert found == {"gpu": "GPUs that NVML shows: 1; CUDA could use none, and the model is on the CPU"}
+        assert client.get("/health/ready").status_code == 200
+    with serve("--device", "cpu", defect=with_gpu) as client:
+        client.until(lambda: client.metric("gpu_present") == 1)
+        told = client.get("/health/deep")
+        assert told.status_code == 200 and told.json()["checks"]["gpu"]["nvml_gpus"] == 1
+
+
+def test_a_gpu_that_works_is_healthy_with_metrics_and_without(serve, with_gpu):
+    defect = with_gpu + ON_CUDA.format(says='{"present": True}')
+    for flags in ((), ("--metrics", "off")):
+        with serve(*flags, defect=defect) as client:
+            answer = client.until(lambda: (a := client.get("/health/deep")).status_code == 200 and a)
+            assert answer.json()["checks"]["gpu"]["nvml_gpus"] == 1
+            assert flags or client.metric("ml_model_info", device="cuda") == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ('{"present": False}', "the model is on cuda, and CUDA has no device any more"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_cuda_says_of_itself_is_a_finding(serve, with_gpu, says, told):
+    with serve(defect=with_gpu + ON_CUDA.format(says=says)) as client:
+        assert unhealthy(client.get("/health/deep")) == {"gpu": told}
+
+
+def test_a_device_that_never_answers_takes_one_thread_however_often_it_is_asked_and_holds_up_no_end(serve, with_gpu):
+    defect = with_gpu + ON_CUDA.format(says="time.sleep(3600)")
+    with serve("--deadline-s", "1", defect=defect) as client:
+        assert unhealthy(client.get("/health/deep")) == {"gpu": "not within 1 s"}
+        tasks = Path(f"/proc/{client.process.pid}/task")
+        threads = len(list(tasks.iterdir()))
+        for _ in range(5):
+            assert unhealthy(client.get("/health/deep")) == {"gpu": "cuda: the question before has no answer yet"}
+        assert len(list(tasks.iterdir())) < threads + 5
+        assert client.get("/health/live").status_code == 200
+        client.process.terminate()
+        assert client.process.wait(30) == 0
 
 
 def test_full_memory_is_found(serve):
@@ -149,7 +215,6 @@ def test_a_trend_needs_readings_and_is_the_growth_of_all_of_them():
 
 
 def test_there_is_none_before_the_start(serve):
-    slow_load = "import model_server.inference.model as m, time\nready = m.ready\nm.ready = lambda *a: (time.sleep(2), ready(*a))[1]"
-    with serve(defect=slow_load, wait=False) as client:
+    with serve(defect=SLOW_LOAD, wait=False) as client:
         answer = client.until(lambda: client.get("/health/deep"))
         assert (answer.status_code, answer.json()["reason"]) == (503, "starting")

@@ -127,6 +127,23 @@ def test_every_manifest_is_applied_and_no_other():
     }
 
 
+def test_on_gpu_nodes_each_replica_asks_for_a_gpu_and_starts_on_cuda_or_not_at_all():
+    """What is laid over the manifests fits what it is laid over."""
+    folder = MONITORING / "kubernetes-gpu"
+    over = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    assert [(folder / path).resolve() for path in over["resources"]] == [(MONITORING / "kubernetes").resolve()]
+    [patch] = [yaml.safe_load((folder / patch["path"]).read_text()) for patch in over["patches"]]
+    base = KUBERNETES["statefulset"]
+    assert (patch["kind"], patch["metadata"]["name"]) == (base["kind"], base["metadata"]["name"])
+    [container] = patch["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == CONTAINER["name"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    read = settings.read(CONTAINER["command"][3:], {one["name"]: one["value"] for one in container["env"]})
+    assert read.device == "cuda"
+    [image] = over["images"]
+    assert CONTAINER["image"].split(":")[0] == image["name"] and re.fullmatch(r"\d+(\.\d+)+-cuda", image["newTag"])
+
+
 def test_every_volume_mounted_is_a_volume():
     volumes = {volume["name"] for volume in STATEFUL["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == volumes | set(claims())

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import pytest
 from prometheus_client.core import GaugeMetricFamily
 
 from model_server.telemetry.readings import Readings, Sampled, together
@@ -26,9 +27,10 @@ def test_a_name_says_whether_it_counts_and_labels_come_from_the_mapping():
     }  # fmt: skip
 
 
-def test_what_cannot_be_read_is_absent_and_the_rest_is_not():
+@pytest.mark.parametrize("error", [FileNotFoundError("/proc/gone"), ValueError("x"), RuntimeError("CUDA error")])
+def test_what_cannot_be_read_is_absent_and_the_rest_is_not(error):
     def gone():
-        raise FileNotFoundError("/proc/gone")
+        raise error
 
     readings = Readings(
         {"gone": ("x", gone), "none": ("x", lambda: None), "n": ("x", lambda: {}, ("a",)), "b": ("x", int)}
@@ -83,5 +85,15 @@ def test_a_source_that_waits_holds_up_no_scrape_and_what_it_said_grows_old():
     slow.going.clear()
     until(lambda: samples(sampled) == {})  # asked a hundred times meanwhile, and it never waited
     slow.going.set()
+    until(lambda: samples(sampled))
+    sampled.close()
+
+
+def test_a_source_that_fails_is_asked_again_in_its_time():
+    slow = Slow()
+    sampled = Sampled(slow, every_s=0.01, fresh_s=0.2)
+    collect, slow.collect = slow.collect, lambda: 1 / 0
+    until(lambda: samples(sampled) == {})
+    slow.collect = collect
     until(lambda: samples(sampled))
     sampled.close()

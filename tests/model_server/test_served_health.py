@@ -28,6 +28,19 @@ def predict(*a):
     return real(*a)
 m.Model.predict, m.Model.usable = predict, lambda self: False
 """
+# While the file is there, what the network answers is no number.
+NOT_FINITE = """
+import model_server.inference.model as m, pathlib
+real = m.Model.predict
+m.Model.predict = lambda *a: real(*a) * (float("nan") if pathlib.Path({file!r}).exists() else 1)
+"""
+# CUDA's own end waits for a kernel that never ends.
+HANGS_AT_THE_END = """
+import atexit, model_server.inference.model as m, time
+m.Model.device, m.Model.uuid = "cuda", "00000001-0000-0000-0000-000000000000"
+atexit.register(time.sleep, 3600)
+"""
+LOADS_FOR_EVER = "import model_server.inference.model as m, time\nm.ready = lambda *a: time.sleep(3600)"
 SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
 
 
@@ -50,7 +63,7 @@ def test_readiness_names_its_checks_as_its_users_know_them(served):
     checks = served.get("/health/ready").json()["checks"]
     assert checks.keys() == {
         "model_loaded", "database_connected", "storage_accessible",
-        "worker_alive", "worker_progress", "queue_not_saturated", "not_stopping",
+        "worker_alive", "worker_progress", "inference_works", "queue_not_saturated", "not_stopping",
     } and all(checks.values())  # fmt: skip
 
 
@@ -146,6 +159,57 @@ def test_after_an_error_that_stays_it_is_not_live_so_that_a_restart_heals(serve,
         assert line["level"] == "ERROR" and "illegal memory access" in line["context"]["exception"]
         assert client.post("/predict", content=corpus[0][0]).status_code == 500  # answered, not left to wait
         assert client.get("/health/live").status_code == 503
+
+
+@pytest.mark.parametrize("endpoint", ["/predict", "/v2/models/pneumonia-detector/infer"])
+def test_an_answer_that_is_no_number_is_a_500_with_a_reason_and_no_prediction(serve, corpus, tmp_path, endpoint):
+    tensor = {"name": "pixels", "shape": [1, 64, 64], "datatype": "FP32", "data": list(range(256)) * 16}
+    about = {"content": corpus[0][0]} if endpoint == "/predict" else {"json": {"inputs": [tensor]}}
+    with serve(defect=NOT_FINITE.format(file=str(tmp_path / "fails"))) as client:
+        (tmp_path / "fails").touch()
+        failed = client.post(endpoint, **about, headers={"X-Request-ID": "no-number"})
+        assert (failed.status_code, failed.json()["reason"]) == (500, "inference_not_finite")
+        assert client.metric("inference_failures_total", kind="not_finite") >= 1
+        assert client.metric("ml_predictions_total") == client.metric("ml_prediction_confidence_count") == 0
+        line = client.until(lambda: next((x for x in client.log if x["request_id"] == "no-number"), None))
+        assert line["level"] == "ERROR" and line["context"]["reason"] == "inference_not_finite"
+        assert "NotFinite: 1 of 1 answers" in line["context"]["exception"]
+        (tmp_path / "fails").unlink()
+        assert client.post(endpoint, **about).status_code == 200
+
+
+def test_failures_in_a_row_are_not_ready_and_more_of_a_known_image_too_not_live(serve, corpus, tmp_path):
+    flags = ("--unready-after-failures", "2", "--dead-after-failures", "4")
+    with serve(*flags, defect=NOT_FINITE.format(file=str(tmp_path / "fails"))) as client:
+        (tmp_path / "fails").touch()
+        assert client.post("/predict", content=corpus[0][0]).status_code == 500
+        client.until(lambda: client.get("/health/live").status_code == 200)  # not while the device is asked
+        client.until(lambda: client.get("/health/ready").json()["checks"]["inference_works"] is False)  # by itself
+        assert client.get("/health/ready").status_code == 503 and client.metric("service_ready") == 0
+        client.until(lambda: client.metric("inference_failures_total", kind="not_finite") >= 4)
+        assert client.get("/health/live").status_code == client.get("/v2/health/live").status_code == 503
+
+
+def test_an_idle_service_finds_out_by_itself_that_its_model_fails_and_that_it_works_again(serve, tmp_path):
+    flags = ("--canary-every-s", "0.1", "--unready-after-failures", "1", "--dead-after-failures", "1000")
+    with serve(*flags, defect=NOT_FINITE.format(file=str(tmp_path / "fails"))) as client:
+        batches = client.metric("inference_batch_size_count")
+        (tmp_path / "fails").touch()
+        client.until(lambda: client.get("/health/ready").json()["checks"]["inference_works"] is False)
+        client.until(lambda: client.get("/health/live").status_code == 200)
+        (tmp_path / "fails").unlink()
+        client.until(lambda: client.get("/health/ready").status_code == 200)
+        assert client.metric("inference_batch_size_count") == batches and client.metric("ml_predictions_total") == 0
+
+
+@pytest.mark.parametrize(("defect", "wait"), [(HANGS_AT_THE_END, True), (LOADS_FOR_EVER, False)], ids=["CUDA", "load"])
+def test_no_end_waits_for_a_call_that_may_never_end(serve, defect, wait):
+    with serve(defect=defect, wait=wait, fresh=True) as client:
+        loading = {"status": "starting", "seconds": None}
+        client.until(lambda: client.get("/health/startup").json()["components"]["model"] == loading or wait)
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+        assert client.log[-1]["message"] == "Service stopped"
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])

@@ -185,7 +185,7 @@ STOP = "experiments/graceful-stop.yaml"
             SERVICE,
             "NvmlLost]",
             "NvmlLots]",
-            "needs.gpu[3]: no rule is called NvmlLots; did you mean NvmlLost?",
+            "needs.gpu[5]: no rule is called NvmlLots; did you mean NvmlLost?",
             id="nd",
         ),
         pytest.param(GATE, "[sham, server-crash", "[sham, sham", "sham is named 2 times", id="the same twice"),
@@ -653,7 +653,8 @@ def test_a_wrong_parameter_is_one_line_with_its_place_and_what_the_check_takes(p
 def test_an_alert_that_needs_what_the_host_lacks_is_not_applicable(project, monkeypatch, there):
     monkeypatch.setitem(watched.CAPABILITIES, "gpu", (str(project / ("gate.yaml" if there else "none")),))
     plan = planning.load(project / GATE)
-    lacking = () if there else ("GpuMemoryHigh", "GpuThrottled", "GpuErrors", "NvmlLost")
+    of_a_gpu = ("GpuMemoryHigh", "GpuThrottled", "GpuErrors", "GpuApplicationErrors", "GpuUnused", "NvmlLost")
+    lacking = () if there else of_a_gpu
     (covered,) = [check for check in plan.checks if check.kind == "alert_coverage"]
     assert covered.not_applicable == lacking
     (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
@@ -768,7 +769,8 @@ def test_a_plan_in_which_nobody_can_be_notified_is_refused_unless_the_replay_is_
     for file in (project / "model_server/monitoring/rules").iterdir():
         file.unlink()
     (project / RULES).write_text(NONE_LIVE)
-    spoil(project, SERVICE, "{gpu: [GpuMemoryHigh, GpuThrottled, GpuErrors, NvmlLost]}", "{}")
+    gpu = "{gpu: [GpuMemoryHigh, GpuThrottled, GpuErrors, GpuApplicationErrors, GpuUnused, NvmlLost]}"
+    spoil(project, SERVICE, gpu, "{}")
     spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[server-crash]")
     spoil(project, GATE, "    experiments: [sham, server-crash]\n", "")
     crash = yaml.safe_load((project / CRASH).read_text())
