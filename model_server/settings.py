@@ -56,9 +56,7 @@ class Settings(BaseSettings):
     wedged_after_s: Seconds = _set(5.0, "work waiting and none done for so long means not live")
     unready_after_failures: Count = _set(3, "so many failed batches in a row mean not ready")
     dead_after_failures: Count = _set(10, "so many in a row, of a known image too, mean not live")
-    canary_every_s: Seconds = _set(
-        10.0, "an idle model is asked a known image that often; a failed one each second"
-    )
+    canary_every_s: Seconds = _set(10.0, "an idle model is asked a known image that often; a failed one each second")
     max_body_bytes: Count = _set(16 << 20, "largest request body")
     max_held_bytes: Count = _set(256 << 20, "bytes of bodies held at once; one more is answered 503")
     max_head_bytes: Count = _set(32 << 10, "largest request line and headers; more is answered 431")
