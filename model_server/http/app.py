@@ -11,12 +11,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE
-from model_server.durable import REQUEST_ID
+from model_server.durable import NAMED_BY
 from model_server.errors import RETRY, BadInput, Problem, on_exception, on_problem
 from model_server.http import deadline, oip, openapi
 from model_server.http.direct import ROUTES
 from model_server.http.head import head_of
 from model_server.http.observe import Observed
+from model_server.inference.feedback import Shared
 from model_server.inference.images import CLASSES
 from model_server.service import Service, answered
 from model_server.storage.records import Unavailable
@@ -59,19 +60,24 @@ class Endpoints:
         self._service = service
 
     async def feedback(self, request: Request) -> Response:
-        """POST /feedback {"request_id", "label"}: the truth about an earlier prediction; whether it was right."""
+        """POST /feedback {"prediction_id" or "request_id", "label"}: the truth about an earlier prediction; whether it
+        was right."""
         ids = request.scope["correlation"]
         try:
             expires = deadline.expiry(request.headers.get(deadline.HEADER), self._service.settings.deadline_s)
             async with self._service.bodies.read(request, expires) as body:
-                request_id, truth = _feedback(body)
+                named, truth = _feedback(body)
         except BadInput as refused:
             self._service.metrics.invalid.labels(refused.reason).inc()
             raise
         try:
-            right = await self._service.durable.label(request_id, truth)
+            right = await self._service.durable.label(truth, **named)
         except KeyError:
             raise Problem(404, "no_such_prediction", "unknown, too long ago, or already labelled") from None
+        except Shared:
+            raise Problem(
+                409, "shared_request_id", "several predictions have this request id: send the prediction_id of one"
+            ) from None
         except Unavailable as error:
             raise Problem(503, "database_unavailable", str(error), RETRY) from None
         self._service.metrics.feedback.inc()
@@ -130,17 +136,18 @@ class Endpoints:
             raise
 
 
-def _feedback(body: bytes) -> tuple[str, int]:
-    """The request id and the true class. Raises BadInput."""
+def _feedback(body: bytes) -> tuple[dict[str, str], int]:
+    """How the prediction is named, and the true class. Raises BadInput."""
     try:
         told = json.loads(body)
-        request_id, truth = told["request_id"], CLASSES.index(told["label"])
-        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        truth = CLASSES.index(told["label"])
+        [(member, name)] = [(member, told[member]) for member in NAMED_BY if told.get(member) is not None]
+        if not isinstance(name, str) or not NAMED_BY[member].fullmatch(name):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
-        expected = f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}'
+        expected = f'expected {{"prediction_id": ..., "label": one of {list(CLASSES)}}}, or "request_id" in its place'
         raise BadInput(422, "bad_feedback", expected) from None
-    return request_id, truth
+    return {member: name}, truth
 
 
 def _health(answer: tuple[bool, dict]) -> Response:

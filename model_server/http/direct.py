@@ -205,11 +205,11 @@ class Call:
                 return
             token = tracing.CURRENT.set(self._trace)
             try:
-                self._service.predicted(self._ids, outcome, self._body.size)
+                names = self._service.predicted(self._ids, outcome, self._body.size)
                 self._service.durable.guard.ended(self._head, ROLE, self._principal)
             finally:
                 tracing.CURRENT.reset(token)
-            self._finish(200, *self._answers(outcome))
+            self._finish(200, *self._answers(outcome, names))
         except Exception as error:
             self._fail(error)
 
@@ -217,21 +217,22 @@ class Call:
         """Whether nobody waits for the answer any more."""
         return self.disconnected or self.response_complete
 
-    def _predicted(self, answer: Answer) -> tuple[bytes, bytes]:
-        """Of a picture, as JSON: class, probability of pneumonia, version, request id."""
-        [probability] = answer.probabilities
+    def _predicted(self, answer: Answer, names: list[str]) -> tuple[bytes, bytes]:
+        """Of a picture, as JSON: class, probability of pneumonia, version, ids of the prediction and the request."""
+        [probability], [name] = answer.probabilities, names
         told = {
             "class": CLASSES[probability > 0.5],
             "probability": round(probability, 6),
             "model_version": self._service.model.version,
+            "prediction_id": name,
             "request_id": self._ids["request_id"],
         }
         return orjson.dumps(told), IS_JSON
 
-    def _inferred(self, asked: oip.Inference, answer: Answer) -> tuple[bytes, bytes]:
+    def _inferred(self, asked: oip.Inference, answer: Answer, names: list[str]) -> tuple[bytes, bytes]:
         """Of tensors, as they asked for it."""
         version, request_id = self._service.model.version, self._ids["request_id"]
-        content, headers = asked.answer(answer.probabilities, version, request_id)
+        content, headers = asked.answer(answer.probabilities, version, request_id, names)
         return content, fields(headers)
 
     def _late(self) -> None:
