@@ -123,6 +123,37 @@ def test_renamed_while_it_runs_it_goes_on_in_a_new_file_and_all_its_pieces_are_w
     assert client.get("/health/ready").status_code == 200
 
 
+HANGING = """
+import os, pathlib, time
+write = os.write
+def held(file, data):
+    while b', "mac": "' in data and pathlib.Path({flag!r}).exists():
+        time.sleep(0.01)
+    return write(file, data)
+os.write = held
+"""
+
+
+def test_a_log_that_hangs_holds_up_no_request_and_no_probe_and_readiness_says_so(serve, tmp_path, corpus):
+    state, flag = tmp_path / "state", tmp_path / "hangs"
+    flags = ("--state-dir", str(state), "--database", "off", "--answer-within-s", "1")
+    with serve(*flags, defect=HANGING.format(flag=str(flag))) as client:
+        flag.touch()
+        for i in range(20):
+            headers = {"X-Request-ID": f"hanging-{i}"}
+            assert client.post("/predict", content=corpus[0][0], headers=headers).status_code == 200
+        ready = client.until(lambda: (a := client.get("/health/ready")).status_code == 503 and a)
+        assert ready.json()["checks"]["storage_accessible"] is False and client.get("/health/live").status_code == 200
+        assert client.metric("storage_unwritten_seconds", store="audit") > 1
+        client.until(lambda: client.metric("storage_errors_total", store="audit", operation="write") >= 1)
+        flag.unlink()
+        client.until(lambda: client.get("/health/ready").status_code == 200)
+        written(client, state, "hanging-19")
+        assert client.metric("audit_write_failures_total") == 0
+        client.until(lambda: client.metric("storage_unwritten_seconds", store="audit") == 0)
+        client.until(lambda: verified(state)[0] == 0)
+
+
 @pytest.mark.parametrize("way", ["renamed", "removed"])
 def test_what_was_begun_on_a_full_disk_is_ended_where_it_can_be(serve, tmp_path, corpus, way):
     state = tmp_path / "state"
