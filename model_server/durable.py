@@ -10,20 +10,23 @@ from pathlib import Path
 
 import structlog
 
-from model_server import __version__
 from model_server.audit import key as audit_key
-from model_server.audit.log import AuditLog, Broken
+from model_server.audit.log import AuditLog
+from model_server.audit.resume import Broken
 from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import Settings
 from model_server.storage.records import Records, Unavailable
+from model_server.storage.repeated import Repeated
 from model_server.storage.state import State
 from model_server.storage.stores import Stores
 from model_server.storage.watch import Watch
 from model_server.telemetry.metrics import Metrics
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# How a prediction is named that a label is for: no database is asked for a NUL or half a character.
+NAMED_BY = {"prediction_id": re.compile("[0-9a-f]{32}"), "request_id": re.compile("[A-Za-z0-9._:-]{1,128}")}
+KEYS_EVERY_S = 1.0  # between looks at the keys file
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started
 
 
@@ -35,7 +38,7 @@ class Durable:
     """`guard` makes the routes; `checks` are readiness' questions. Raises CannotStart."""
 
     def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
-        self._feedback = feedback
+        self._feedback, self._within_s = feedback, settings.answer_within_s
         self._stores = Stores(metrics, settings.answer_within_s)
         try:
             self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
@@ -49,9 +52,8 @@ class Durable:
         except (Broken, audit_key.BadKey, OSError) as error:
             raise CannotStart(str(error)) from None
         self._stores.local["model"] = (settings.weights,)
-        self._watch = Watch(
-            settings.weights, self._state.path, self._stores, settings.answer_within_s, also=self._refresh_keys
-        )
+        self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
+        self._looks = self._watch_keys(metrics) if self._keyring is not None else None
         self._records = None
         if settings.database != "off":
             self._records = Records(
@@ -61,7 +63,6 @@ class Durable:
             )  # fmt: skip
         self.guard = Guard(metrics, self.audit, self._keyring, settings.rate_limit)
         warn_if_open(self._keyring, settings.host)
-        self._told("start")
 
     @property
     def folder(self) -> Path:
@@ -75,19 +76,22 @@ class Durable:
             self._records.model(sha256, version, architecture)
             await asyncio.to_thread(self._records.tried.wait, FIRST_TRY_S)
 
-    def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> None:
-        """Keep a prediction for the label that may come; never waits."""
-        # An id of ours, for clients choose request ids and may choose one twice; in order of time for the index's sake.
+    def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> str:
+        """Keep a prediction for the label that may come; never waits. Gives the id that it has alone."""
+        # Clients choose request ids and may choose one twice. In order of time for the index's sake.
         prediction_id = f"{time.time_ns() << 64 | random.getrandbits(64):032x}"
-        self._feedback.remember(request_id, (prediction_id, predicted, model_version))
+        self._feedback.remember(prediction_id, request_id, predicted, model_version)
         if self._records is not None:
             self._records.prediction(prediction_id, request_id, model_version, predicted, probability)
+        return prediction_id
 
-    async def label(self, request_id: str, truth: int) -> bool:
-        """Whether that prediction was right. Raises KeyError (unknown or labelled) and Unavailable."""
-        if not REQUEST_ID.fullmatch(request_id):  # no database is asked for a NUL or half a character
-            raise KeyError(request_id)
-        return await self._feedback.label(request_id, truth, self._records)
+    async def label(self, truth: int, **named: str) -> bool:
+        """Whether the prediction was right that is named by its `prediction_id`, or by a `request_id` that it alone
+        has. Raises KeyError (unknown or labelled), Shared and Unavailable."""
+        [(by, name)] = named.items()
+        if not NAMED_BY[by].fullmatch(name):
+            raise KeyError(name)
+        return await self._feedback.label(truth, self._records, **named)
 
     async def probe(self) -> str:
         """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""
@@ -99,14 +103,16 @@ class Durable:
 
     def checks(self) -> dict[str, bool]:
         """What readiness asks; never waits."""
-        checks = {"storage_accessible": self._watch.up and (self.audit is None or self.audit.writable)}
+        audited = self.audit is None or (self.audit.writable and self.audit.unwritten_s <= self._within_s)
+        checks = {"storage_accessible": self._watch.up and audited}
         return checks | ({"database_connected": self._records.up} if self._records is not None else {})
 
     def close(self) -> None:
         """Write what is queued, each for at most two seconds."""
+        if self._looks is not None:  # which makes records, and none may follow that of the stop
+            self._looks.close()
         if self._records is not None:
             self._records.close()
-        self._told("stop")
         if self.audit is not None:
             self.audit.close()
         self._watch.close()
@@ -123,14 +129,18 @@ class Durable:
         self._stores.local["audit"] = (path,)
         return AuditLog(path, key, metrics, self._stores)
 
+    def _watch_keys(self, metrics: Metrics) -> Repeated:
+        keyring = self._keyring
+        metrics.readings(
+            {
+                "keys_age_seconds": ("Since the keys in use were last seen to be the file's.", lambda: keyring.age_s),
+                "keys_read_failures_total": ("Looks at the keys file that failed.", lambda: keyring.failures),
+            }
+        )
+        return Repeated("keys", self._refresh_keys, KEYS_EVERY_S)
+
     def _refresh_keys(self) -> None:
-        if self._keyring is None:
-            return
         with self._stores.operation("keys", "read"):
             changed = self._keyring.refresh()
         if changed and self.audit is not None:
             self.audit.record("keys", "ok", action="reload", keys=len(self._keyring))
-
-    def _told(self, action: str) -> None:
-        if self.audit is not None:
-            self.audit.record("service", "ok", resource="service", action=action, version=__version__)

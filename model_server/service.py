@@ -30,6 +30,7 @@ from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
 from model_server.inference.images import SIDE, decode
 from model_server.settings import Settings
+from model_server.storage.records import of_several
 from model_server.telemetry import gpu, tracing
 from model_server.telemetry.logs import now
 from model_server.telemetry.metrics import Metrics
@@ -167,10 +168,11 @@ class Service:
         """A picture as a batch of one, uint8 (1, side, side). Raises BadInput."""
         return decode(body, self.settings.max_pixels, self.model.side)[np.newaxis]
 
-    def predicted(self, ids: Mapping[str, str], answer: Answer, size: int) -> None:
-        """Count, log, trace and remember the predictions of a request with a body of `size` bytes: of several images
-        each by the request's id and its place, as in `4bf9:0`, `4bf9:1`."""
-        version, several = self.model.version, len(answer.probabilities) > 1
+    def predicted(self, ids: Mapping[str, str], answer: Answer, size: int) -> list[str]:
+        """Count, log, trace and remember the predictions of a request with a body of `size` bytes. Gives the id
+        of each, for the answer: `/feedback` takes it. Of several images each is stored under the request id with its
+        place, as in `4bf9:0`, `4bf9:1`."""
+        version, several, names = self.model.version, len(answer.probabilities) > 1, []
         for i, probability in enumerate(answer.probabilities):
             name = CLASSES[label := label_of(probability)]
             confidence = max(probability, 1 - probability)
@@ -183,12 +185,13 @@ class Service:
                         "prediction.result": name, "prediction.confidence": confidence,
                     }
                 )  # fmt: skip
-            request_id = f"{ids['request_id']}:{i}" if several else ids["request_id"]
-            self.durable.prediction(request_id, version, label, probability)
+            request_id = of_several(ids["request_id"], i) if several else ids["request_id"]
+            names.append(self.durable.prediction(request_id, version, label, probability))
             self._log.info(
                 "Model inference completed", **ids, model_version=version, prediction=name,
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
+        return names
 
     def startup(self) -> tuple[bool, dict[str, Any]]:
         """Whether the model has answered once, and how far each component is."""

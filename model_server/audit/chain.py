@@ -1,9 +1,13 @@
 """The form of the audit log: each line carries a MAC over itself and the line before; a head beside the file carries a
 MAC over how far it goes, so that a cut tail is seen too.
 
-A line is JSON with `seq` first and `mac` last. The MAC is over the bytes as they stand: not a blank may differ. Whoever
-has the key can forge a log, so keep it where the log is not. Whoever can write both files can put back an older pair of
-them; against that only a witness elsewhere helps, and `audit_log_records` in Prometheus is one: `verify --at-least`.
+A line is JSON with `seq` first and `mac` last. The MAC is over the bytes as they stand: not a blank may differ. The log
+may lie in several files, its pieces. The chain runs through them: the first record of each but the first names, as
+`after_mac`, the MAC of the record that the piece before ended with.
+
+Whoever has the key can forge a log, so keep it where the log is not. Whoever can write both files can put back an older
+pair of them; against that only a witness elsewhere helps, and `audit_log_records` in Prometheus is one:
+`verify --at-least`.
 """
 
 from __future__ import annotations
@@ -13,11 +17,14 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from model_server.telemetry import compact
+import orjson
 
 LINE = re.compile(rb'(\{"seq": (\d{1,18}), .*), "mac": "([0-9a-f]{64})"\}')
 START = b'{"seq": '
-TORN = "audit_recovered"  # the event that accounts for bytes a killed writer left
+MAC = re.compile("[0-9a-f]{64}")
+# Of records that the service or the log makes of itself. Never inside a value, where each quote has a backslash before
+# it; older logs have a blank after the colon.
+OWN = re.compile(rb'"event_type": ?"(service|audit_\w+)"')
 
 
 class Head(NamedTuple):
@@ -48,6 +55,29 @@ def torn(line: bytes) -> bool:
     return START.startswith(line) or line.startswith(START)
 
 
+def own(signed: bytes) -> dict[str, Any]:
+    """What a record says that the service or the log makes of itself; empty for every other. Whoever changed a line may
+    have put anything into it."""
+    if not (form := OWN.search(signed)):
+        return {}
+    says = fields(signed) | {"event_type": form[1].decode()}
+    mac = says.get("after_mac")
+    return says if mac is None or (isinstance(mac, str) and MAC.fullmatch(mac)) else {}
+
+
+def fields(signed: bytes) -> dict[str, Any]:
+    """What a record holds; empty where that is no JSON."""
+    try:
+        return json.loads(signed + b"}")
+    except (ValueError, RecursionError):
+        return {}
+
+
+def stopped(signed: bytes) -> bool:
+    """Whether a record says that the service stopped in order."""
+    return own(signed).get("action") == "stop"
+
+
 class Chain:
     """What can be done with the key."""
 
@@ -57,10 +87,10 @@ class Chain:
         self._lines = hmac.new(lines, digestmod="sha256")  # to copy for each line: half of what `hmac.digest` takes
         self.start = Head(0, self._mac("", b"start"))
 
-    def line(self, before: Head, fields: dict[str, Any]) -> tuple[bytes, Head]:
+    def line(self, before: Head, record: dict[str, Any]) -> tuple[bytes, Head]:
         """The next line, with its newline, and the head after it."""
         seq = before.seq + 1
-        signed = b'{"seq": %d, %s' % (seq, compact.dumps(fields)[1:-1])
+        signed = b'{"seq": %d, %s' % (seq, _json(record)[1:-1])
         mac = self._mac(before.mac, signed)
         return b'%s, "mac": "%s"}\n' % (signed, mac.encode()), Head(seq, mac)
 
@@ -87,3 +117,11 @@ class Chain:
         mac = self._lines.copy()
         mac.update(before.encode() + signed)
         return mac.hexdigest()
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    """Whatever it holds: one record that could not be written would stop all that come after it."""
+    try:
+        return orjson.dumps(record, default=str)
+    except TypeError:  # half a character, an integer beyond 64 bits
+        return json.dumps(record, default=str, separators=(",", ":")).encode()

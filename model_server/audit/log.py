@@ -1,62 +1,88 @@
-"""The writer of the audit log. A request leaves its record in a bounded queue; one thread seals and writes them."""
+"""The writer of the audit log. A request leaves its record in a bounded queue. One thread writes what is there, twenty
+times a second: then it survives the death of this process. Another has the disk keep it, for the case of a power cut,
+so that a slow disk does not hold up the first.
+
+The file may be renamed at any time, as logrotate does it: the log goes on in a new one, its next piece.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from model_server.audit.chain import TORN, Chain, Head, parse
-from model_server.audit.verify import head_path, verify
+from model_server import __version__
+from model_server.audit.chain import Chain, Head
+from model_server.audit.resume import Broken, End, find_end
+from model_server.audit.verify import head_path
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.moments import rfc3339
-from model_server.telemetry.outbox import Outbox
+from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
 
-LOOK_IN_S = 0.1
 AT_ONCE = 500  # records written together
 RETRY_S = 0.5
 QUEUE = 10_000
-TAIL_BYTES = 4 << 20  # read at the start to go on from; several times what can be written before a head is
 LONGEST = 300  # characters of any text that a client sent
 
-
-class Broken(Exception):
-    """The log that is there cannot be gone on with."""
+Item = tuple[dict[str, Any], tracing.Link | None]  # a record's fields, and the request that it is of
 
 
 class AuditLog:
-    """An open log. Raises Broken or OSError when it cannot be opened; later failures are counted and tried again."""
+    """An open log, from the record of the service's start to that of its stop, which `close` makes. Raises Broken or
+    OSError when it cannot be opened; later failures are counted and tried again."""
 
     def __init__(self, path: Path, key: bytes, metrics: Metrics, stores: Stores, limit: int = QUEUE):
         self._path, self._chain, self._stores = path, Chain(key), stores
-        self._outbox: Outbox[tuple[dict[str, Any], tracing.Link | None]] = Outbox(limit)
-        self._links: list[tracing.Link] = []  # to the requests whose records are sealed and not yet written
+        self._outbox: Outbox[Item] = Outbox(limit)
+        self._batch: list[Item] = []  # taken from there, and not known to be in the file
+        self._rest = b""  # of the batch's lines what is not in the file yet
         self._lost = self._lost_told = 0
         self._events = metrics.counter("audit_events_total", "Audit records made.", "event_type", "result")
         self._failures = metrics.counter(
             "audit_write_failures_total", "Audit records lost, and attempts to write that failed."
         )
-        self.writable = True
-        self._unwritten, self._stopping = b"", False
-        self._file = _open(path)
+        self._failing: set[str] = set()  # which of the two threads
+        self._stopping = self._ended = False
+        self._to_sync = threading.Event()
+        self._file, self._left = _open(path), []  # and those of earlier pieces, until they are synced and closed
+        self._size = os.fstat(self._file).st_size  # as we wrote it
         try:
-            self._head = self._resume(key)
+            end = find_end(path, key)
+            self._head = self._next = end.head  # after the last record in the file, and after the batch
+            if end.head == self._chain.start:
+                self._seal_head(end.head)  # from here on one that is missing was removed
         except BaseException:
             os.close(self._file)
             raise
-        self._written = self._head.seq
-        metrics.readings({"audit_log_records": ("Records in the audit log.", lambda: self._written)})
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
+        self._go_on(end)
+        metrics.readings({"audit_log_records": ("Records in the audit log.", lambda: self._head.seq)})
+        stores.unwritten["audit"] = lambda: self.unwritten_s
+        self._threads = (
+            threading.Thread(target=self._run, name="audit", daemon=True),
+            threading.Thread(target=self._run_sync, name="audit-sync", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last attempt to write was good, and the last to have it kept."""
+        return not self._failing
+
+    @property
+    def unwritten_s(self) -> float:
+        """For how long the oldest record waits that is not in the file: what a SIGKILL now would lose."""
+        oldest = next(iter(self._batch), None) or self._outbox.oldest()
+        return max(0.0, time.time() - oldest[0]["timestamp"]) if oldest else 0.0
 
     def record(
         self, event_type: str, result: str, *, principal: str = "", resource: str = "", action: str = "",
@@ -74,109 +100,128 @@ class AuditLog:
             self._failures.inc()
 
     def close(self, within_s: float = 2.0) -> None:
-        """Write what is queued; give up after `within_s` seconds."""
+        """Write what is queued, and last that the service stops; give up after `within_s` seconds."""
         self._stopping = True
         self._outbox.wake()
-        self._thread.join(within_s)
-        if not self._thread.is_alive():
+        until = time.monotonic() + within_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
             os.close(self._file)  # and let the lock go
-        if self._outbox or self._unwritten:
-            structlog.get_logger().error("Audit records lost at the end", count=len(self._outbox))
+        if left := len(self._outbox) + len(self._batch):
+            structlog.get_logger().error("Audit records lost at the end", count=left)
 
-    def _resume(self, key: bytes) -> Head:
-        """Where the log that is there ends; accounts for what a killed writer left. Raises Broken."""
-        beside = head_path(self._path)
-        size = self._path.stat().st_size
-        if not beside.exists() and size == 0:
-            self._seal_head(self._chain.start)
-        with self._path.open("rb") as log:
-            log.seek(max(0, size - TAIL_BYTES))
-            lines = log.readlines()
-        after = None
-        if size > TAIL_BYTES:
-            begins = next((i for i, line in enumerate(lines[1:], 1) if parse(line[:-1])), None)
-            if begins is None:
-                raise Broken(f"{self._path}: its last {TAIL_BYTES} bytes hold no record")
-            first = parse(lines[begins][:-1])
-            after, lines = Head(first.seq, first.mac), lines[begins + 1 :]
-        report = verify(lines, beside.read_bytes() if beside.exists() else None, key, after=after)
-        if report.broken:
-            raise Broken(
-                f"the audit log {self._path} cannot be gone on with: {report.broken[0][1]}; `python -m "
-                f"model_server.audit verify {self._path}` says more; move it and its .head away to begin another"
-            )
-        if record := parse(report.loose):  # killed before the newline, and nothing else is missing
-            if not self._chain.follows(report.end, record):
-                raise Broken(f"the audit log {self._path} cannot be gone on with: its last line is not ours")
-            self._unwritten = b"\n"
-            return Head(record.seq, record.mac)
-        if report.loose:
-            ended = report.loose.endswith(b"\n")
-            self._unwritten = b"" if ended else b"\n"
-            left = report.loose + self._unwritten
-            structlog.get_logger().warning("Audit log ended in part of a record", bytes=len(left))
-            self.record(TORN, "ok", torn_bytes=len(left), torn_sha256=hashlib.sha256(left).hexdigest())
-        return report.end
+    def _go_on(self, end: End) -> None:
+        """Say how the log ended before, and that the service starts."""
+        self._rest = end.glue
+        if end.rotated:
+            self._begin_piece("audit_rotated", "ok", **(end.torn or {}))
+        elif end.torn:
+            self.record("audit_recovered", "ok", **end.torn)
+        if end.torn:
+            structlog.get_logger().warning("Audit log ended in part of a record", bytes=end.torn["torn_bytes"])
+        if not end.in_order:
+            about = {"last_record_at": end.last_record_at, "loss_window_s": LOSS_WINDOW_S}
+            self.record("audit_interrupted", "failed", **about)
+            structlog.get_logger().warning("Service did not end in order, audit records may be missing", **about)
+        self._told("start", loss_window_s=LOSS_WINDOW_S)
+
+    def _told(self, action: str, **more: Any) -> None:
+        self.record("service", "ok", resource="service", action=action, version=__version__, **more)
 
     def _run(self) -> None:
         while True:
             stopping = self._stopping
-            try:
-                self._write()
-            except Exception as error:  # whatever it is, this thread must live
-                self._failures.inc()
-                self._stores.failed("audit", "write")
-                if self.writable:
-                    structlog.get_logger().error("Audit log cannot be written", reason=f"{error}")
-                self.writable = False
-                if stopping:
-                    return
-                time.sleep(RETRY_S)
-                continue
-            self.writable = True
+            good = self._tried("write", self._write)
+            if stopping and good:  # with all before it written there is room for it, and it is the last
+                self._told("stop")
+                self._tried("write", self._write)
             if stopping:
+                self._ended = True
+                self._to_sync.set()
                 return
-            self._outbox.wait(LOOK_IN_S)
+            self._outbox.wait(LOOK_IN_S) if good else time.sleep(RETRY_S)
+
+    def _run_sync(self) -> None:
+        while True:
+            self._to_sync.wait()
+            self._to_sync.clear()
+            ended = self._ended
+            good = self._tried("sync", self._sync)
+            if ended:
+                return
+            if not good:
+                time.sleep(RETRY_S)
+                self._to_sync.set()
+
+    def _tried(self, what: str, work: Callable[[], None]) -> bool:
+        """Whether the work was done; counts it where it was not."""
+        try:
+            work()
+        except Exception as error:  # whatever it is, the thread must live
+            self._failures.inc()
+            self._stores.failed("audit", "write")
+            if self.writable:
+                structlog.get_logger().error("Audit log cannot be written", reason=f"{error}")
+            self._failing.add(what)
+            return False
+        self._failing.discard(what)
+        return True
 
     def _write(self) -> None:
-        """Write what is queued. Raises OSError; what was sealed is kept and written first next time."""
+        """Write what is queued. Raises OSError; what was taken is kept and written first next time."""
         full = True  # as in `Outbox.batches`
-        while self._unfinished or (full and self._outbox):
+        while self._batch or self._lost > self._lost_told or (full and self._outbox):
             self._follow()
-            full = self._seal()
-            with self._stores.operation("audit", "write") as done:
-                done.size = len(self._unwritten)
-                while self._unwritten:  # a full disk may take a part
-                    self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
-                os.fdatasync(self._file)  # before the head: after a power cut the head must not know more than the log
-                self._seal_head(self._head)
-            self._written = self._head.seq
-            tracing.shared("audit write", self._links, done.began, time.perf_counter(), bytes=done.size)
-            self._links = []
+            if not self._batch:
+                full = self._take()
+            self._append()
 
-    @property
-    def _unfinished(self) -> bool:
-        """Whether something is sealed and not written, written and not in the head, or lost and not told."""
-        return bool(self._unwritten) or self._written < self._head.seq or self._lost > self._lost_told
-
-    def _seal(self) -> bool:
-        """Seal the next batch, unless one waits to be written; whether there may be more of them."""
-        if len(self._unwritten) >= 2:  # more than the newline that ends a killed writer's part of a record
-            return True
-        lines = [self._unwritten]
+    def _take(self) -> bool:
+        """Take the next batch; whether there may be more of them."""
         if (lost := self._lost) > self._lost_told:
-            lines.append(self._sealed(_own("audit_lost", records=lost - self._lost_told)))
+            self._batch.append((_own("audit_lost", "failed", records=lost - self._lost_told), None))
             self._lost_told = lost
         taken = self._outbox.take(AT_ONCE)
-        lines += [self._sealed(fields) for fields, _ in taken]
-        self._links += [link for _, link in taken if link]
-        self._unwritten = b"".join(lines)
+        self._batch += taken
+        self._seal()
         return len(taken) == AT_ONCE
 
-    def _sealed(self, fields: dict[str, Any]) -> bytes:
-        fields["timestamp"] = rfc3339(fields["timestamp"])
-        line, self._head = self._chain.line(self._head, fields)
-        return line
+    def _seal(self) -> None:
+        """Make the lines of the batch."""
+        lines, head = [self._rest], self._head
+        for fields, _ in self._batch:
+            line, head = self._chain.line(head, fields | {"timestamp": rfc3339(fields["timestamp"])})
+            lines.append(line)
+        self._rest, self._next = b"".join(lines), head
+
+    def _append(self) -> None:
+        """Write the batch. From then on it survives the death of this process."""
+        with self._stores.operation("audit", "write") as done:
+            done.size = len(self._rest)
+            while self._rest:
+                written = os.write(self._file, self._rest)  # a full disk may take a part
+                self._rest = self._rest[written:]
+                self._size += written
+        links = [link for _, link in self._batch if link]
+        self._head, self._batch = self._next, []
+        self._to_sync.set()
+        tracing.shared("audit write", links, done.began, time.perf_counter(), bytes=done.size)
+
+    def _sync(self) -> None:
+        """Have the disk keep what was written, and only then say in the head how far that goes: after a power cut the
+        head must not know more than the log. Raises OSError."""
+        head, file = self._head, self._file  # in this order: the records are in this file and those that were left
+        left = [*self._left]
+        with self._stores.operation("audit", "write"):
+            for old in left:
+                if os.fstat(old).st_nlink:
+                    os.fdatasync(old)
+                self._left.remove(old)
+                os.close(old)
+            if file not in left:
+                os.fdatasync(file)
+            self._seal_head(head)
 
     def _seal_head(self, head: Head) -> None:
         beside = head_path(self._path)
@@ -185,24 +230,48 @@ class AuditLog:
         scratch.replace(beside)
 
     def _follow(self) -> None:
-        """Go on at the path when the file there is no longer ours; the gap shows, for the chain goes on."""
+        """Go on in a new piece when the file at the path is not ours any more, or was truncated."""
         ours = os.fstat(self._file)
         with contextlib.suppress(FileNotFoundError):
-            there = self._path.stat()
-            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            if os.path.samestat(self._path.stat(), ours):
+                if ours.st_size < self._size:
+                    self._truncated(ours.st_size)
                 return
-        replacement = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
-        structlog.get_logger().error("Audit log was moved or removed", path=str(self._path))
+        if ours.st_nlink and self._rest:
+            self._append()  # what was begun there
+        file = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
+        self._left.append(self._file)
+        self._file, self._size = file, os.fstat(file).st_size
+        if ours.st_nlink:
+            structlog.get_logger().info("Audit log goes on in a new file", records=self._head.seq)
+            self._begin_piece("audit_rotated", "ok")
+        else:
+            structlog.get_logger().error("Audit log was removed", path=str(self._path), records=self._head.seq)
+            self._failures.inc()
+            self._begin_piece("audit_removed", "failed")
+        self._to_sync.set()  # to close the old one, which may hold the room that the new one needs
+
+    def _truncated(self, size: int) -> None:
+        structlog.get_logger().error(
+            "Audit log was truncated; it is rotated by renaming it", path=str(self._path), records=self._head.seq
+        )
         self._failures.inc()
-        os.close(self._file)
-        self._file = replacement
-        self._unwritten += self._sealed(_own("audit_reopened"))
+        self._size = size
+        self._begin_piece("audit_truncated", "failed")
+        self._rest = b"\n" + self._rest if size else self._rest  # it may end in part of a line
+
+    def _begin_piece(self, event_type: str, result: str, **more: Any) -> None:
+        """Have the batch, none of which is in the piece, begin with a record of what the log goes on after."""
+        about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S}
+        self._batch.insert(0, (_own(event_type, result, **about, **more), None))
+        self._rest = b""
+        self._seal()
 
 
-def _own(event_type: str, **more: Any) -> dict[str, Any]:
+def _own(event_type: str, result: str, **more: Any) -> dict[str, Any]:
     """A record that the log makes of itself."""
     nobody = dict.fromkeys(("principal", "resource", "action", "remote_address", "user_agent", "request_id"), "")
-    return {"timestamp": time.time(), "event_type": event_type, "result": "failed", **nobody, **more}
+    return {"timestamp": time.time(), "event_type": event_type, "result": result, **nobody, **more}
 
 
 def _open(path: Path) -> int:

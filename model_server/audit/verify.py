@@ -2,113 +2,194 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from model_server.audit.chain import TORN, Chain, Head, parse, torn
+from model_server.audit.chain import Chain, Head, Record, fields, own, parse, stopped, torn
 
-# Never inside a value, where each quote has a backslash before it; older logs have a blank after the colon.
-ACCOUNTS = re.compile(rb'"event_type": ?"%s"' % TORN.encode())
 ENOUGH = 20  # findings listed; after so many the rest says nothing new
+
+
+class Finding(NamedTuple):
+    """What was found at a line of a piece."""
+
+    line: int
+    why: str
+    file: str = ""
 
 
 @dataclass
 class Report:
-    """`broken` and `unclear` are (line number, why); intact when both are empty. `notes` are no findings."""
+    """The log is whole when both `broken` and `unclear` are empty. `interrupted` are the ends of the service that were
+    not in order, after which records may be missing that no chain can miss; `notes` are no findings."""
 
     records: int = 0
     end: Head | None = None  # after the last record
-    loose: bytes = b""  # what follows it
-    broken: list[tuple[int, str]] = field(default_factory=list)
-    unclear: list[tuple[int, str]] = field(default_factory=list)
-    notes: list[tuple[int, str]] = field(default_factory=list)
+    last: bytes = b""  # what was signed of the last record that is not the log's own
+    loose: bytes = b""  # what follows the last record
+    broken: list[Finding] = field(default_factory=list)
+    unclear: list[Finding] = field(default_factory=list)
+    interrupted: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
 
 
 def head_path(log: Path) -> Path:
     return log.with_name(log.name + ".head")
 
 
-def verify_file(log: Path, key: bytes, at_least: int = 0) -> Report:
-    """Verify a log and the head beside it. Raises OSError when the log cannot be read."""
+def verify_files(logs: Sequence[Path], key: bytes, at_least: int = 0) -> Report:
+    """Verify the pieces of a log, oldest first, and the head beside the last. A piece may be compressed: NAME.gz.
+    Raises OSError and EOFError when one cannot be read."""
     try:
-        head = head_path(log).read_bytes()
+        head = head_path(logs[-1]).read_bytes()
     except FileNotFoundError:
         head = None
-    with log.open("rb") as lines:
-        return verify(lines, head, key, at_least)
+    verifier = Verifier(head, key)
+    for log in logs:
+        with gzip.open(log) if log.suffix == ".gz" else log.open("rb") as lines:
+            verifier.piece(lines, str(log))
+    return verifier.finish(at_least)
 
 
 def verify(
     lines: Iterable[bytes], head: bytes | None, key: bytes, at_least: int = 0, after: Head | None = None
 ) -> Report:
-    """Verify a log's lines, newlines kept, against the content of its head file (None: there is none).
+    """Verify a log of one piece, or the end of one: `after` is then the record that comes before its lines."""
+    verifier = Verifier(head, key, after)
+    verifier.piece(lines)
+    return verifier.finish(at_least)
 
-    `at_least` is how many records it is known to have had, from a witness elsewhere; `after` is the record that comes
-    before the first of the lines, where they are only a log's end.
-    """
-    chain, report = Chain(key), Report()
-    at = after = after or chain.start
-    ends = {after.seq: after.mac}  # what the head may name
-    sealed = chain.read_head(head) if head is not None else None
-    loose: list[tuple[int, bytes]] = []  # what has not the form of a record, until a record accounts for it
-    number = 0
-    for number, line in enumerate(lines, 1):
-        record = parse(line[:-1]) if line.endswith(b"\n") else None
-        if record is None:
-            loose.append((number, line))
-            continue
-        if loose or ACCOUNTS.search(record.signed):
-            _settle(number, loose, record.signed if chain.follows(at, record) else None, report)
-            loose = []
-        if not chain.follows(at, record):
-            report.broken.append((number, _why(at, record.seq)))
-        at = Head(record.seq, record.mac)  # go on from what it says, so that one edit is one finding
-        report.records += 1
-        if sealed and at.seq == sealed.seq:
-            ends[at.seq] = at.mac
+
+class Verifier:
+    """Is given the pieces of a log in order, and the content of the head file beside the last (None: there is none)."""
+
+    def __init__(self, head: bytes | None, key: bytes, after: Head | None = None):
+        self._chain, self._report = Chain(key), Report()
+        self._head_is_there = head is not None
+        self._sealed = self._chain.read_head(head) if head is not None else None
+        self._begin = self._at = after  # the record before the first given, and the one before the next
+        self._named: str | None = None  # the MAC of the record that the head names, where it was found
+        self._loose: list[tuple[Finding, bytes]] = []  # no records, until a record accounts for them
+        self._end = Finding(0, "")  # the last line looked at
+        self._started, self._window_s = False, None  # whether the service was seen to run, and what it may lose
+
+    def piece(self, lines: Iterable[bytes], name: str = "") -> None:
+        """Judge the next piece: its lines, newlines kept."""
+        report = self._report
+        for number, line in enumerate(lines, 1):
+            if len(report.broken) >= ENOUGH:
+                return
+            self._end = here = Finding(number, "not a record", name)
+            record = parse(line[:-1]) if line.endswith(b"\n") else None
+            if record is None:
+                self._loose.append((here, line))
+                continue
+            says = own(record.signed)
+            if self._at is None or (number == 1 and "after_mac" in says):
+                self._joins(here, record, says)
+            follows = self._chain.follows(self._at, record)
+            if self._loose or "torn_sha256" in says:
+                self._settle(here, says if follows else {})
+            if not follows:
+                report.broken.append(here._replace(why=_why(self._at, record.seq)))
+            self._at = Head(record.seq, record.mac)  # go on from what it says, so that one edit is one finding
+            report.records += 1
+            if self._sealed and record.seq == self._sealed.seq:
+                self._named = record.mac
+            if says.get("action") == "start":
+                self._starts(here)
+            self._window_s = says.get("loss_window_s", self._window_s)
+            if not says.get("event_type", "").startswith("audit_"):
+                report.last = record.signed
+
+    def finish(self, at_least: int = 0) -> Report:
+        """What was found. `at_least` is how many records the log is known to have had, from a witness elsewhere."""
+        report, at = self._report, self._at or self._chain.start
+        begin, sealed = self._begin or self._chain.start, self._sealed
+
+        def broken(why: str) -> None:
+            report.broken.append(self._end._replace(why=why))
+
         if len(report.broken) >= ENOUGH:
             return report
-    report.end = at
-    if loose:
-        _left_over(loose, report)
-    if head is None:
-        report.broken.append((number, "the head beside the log is missing, so a cut tail could not be seen"))
-    elif sealed is None:
-        report.broken.append((number, "the head beside the log was changed, or belongs to another key"))
-    elif sealed.seq >= after.seq and sealed.seq not in ends:
-        report.broken.append((number, f"cut: the head says that record {sealed.seq} was written, the log lacks it"))
-    elif ends.get(sealed.seq, sealed.mac) != sealed.mac:
-        report.broken.append((number, f"record {sealed.seq} is not the one that the head was written after"))
-    if at.seq < at_least:
-        report.broken.append((number, f"cut: {at_least} records are known of, the log ends with record {at.seq}"))
-    return report
+        report.end = at
+        if self._loose:
+            self._left_over()
+        if sealed and sealed.seq == begin.seq:
+            self._named = begin.mac
+        if not self._head_is_there:
+            broken("the head beside the log is missing, so a cut tail could not be seen; give the next piece too")
+        elif sealed is None:
+            broken("the head beside the log was changed, or belongs to another key")
+        elif sealed.seq >= begin.seq and self._named is None:
+            broken(f"cut: the head says that record {sealed.seq} was written, the log lacks it")
+        elif self._named not in (None, sealed.mac):
+            broken(f"record {sealed.seq} is not the one that the head was written after")
+        if at.seq < at_least:
+            broken(f"cut: {at_least} records are known of, the log ends with record {at.seq}")
+        if self._started and not stopped(report.last):
+            self._interrupted(self._end, "no `stop` at the end: the service runs, or did not end in order")
+        return report
+
+    def _joins(self, here: Finding, record: Record, says: dict) -> None:
+        """The first record of every piece but the first names the record that the piece before ended with."""
+        joined = "after_mac" in says
+        before = Head(record.seq - 1, says["after_mac"]) if joined else self._chain.start
+        gone, lost = f"goes on after record {before.seq}", joined and says.get("result") == "failed"
+        if self._at is None:
+            self._begin, self._started = before, joined
+            if lost:
+                why = f"{gone}: that piece was removed or truncated while it was written, and is not given"
+                self._report.broken.append(here._replace(why=why))
+            elif joined:
+                self._report.notes.append(here._replace(why=f"{gone}, which is in a piece that is not given"))
+        elif before != self._at:
+            why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing, or not in its place"
+            self._report.broken.append(here._replace(why=why))
+        elif lost:
+            why = f"{gone}: that piece was removed or truncated while it was written, and is given whole"
+            self._report.notes.append(here._replace(why=why))
+        self._at = before
+
+    def _starts(self, here: Finding) -> None:
+        if self._report.last and not stopped(self._report.last):
+            self._interrupted(here, "no `stop` before this start: the service did not end in order")
+        self._started = True
+
+    def _interrupted(self, here: Finding, what: str) -> None:
+        last = fields(self._report.last).get("timestamp", "not in these pieces")
+        within = "moments" if self._window_s is None else f"{self._window_s} s"
+        why = f"{what}; last record: {last}; what was done in the last {within} before the end may be missing"
+        self._report.interrupted.append(here._replace(why=why))
+
+    def _settle(self, here: Finding, says: dict) -> None:
+        """Lines that are no records are in order when the record after them accounts for exactly these bytes."""
+        found = hashlib.sha256(b"".join(line for _, line in self._loose)).hexdigest()
+        if says.get("torn_sha256") == found:
+            why = "a killed writer left part of a record; the next record accounts for it"
+            self._report.notes.append(self._loose[0][0]._replace(why=why))
+        elif self._loose:
+            self._report.broken += [place for place, _ in self._loose]
+        elif "torn_sha256" in says:
+            why = "the part of a record that this record accounts for is gone"
+            self._report.broken.append(here._replace(why=why))
+        self._loose = []
+
+    def _left_over(self) -> None:
+        report, loose = self._report, self._loose
+        report.loose = b"".join(line for _, line in loose)
+        if all(torn(line) for _, line in loose):
+            why = "part of a record: its writer was killed, or somebody put this in"
+            report.unclear.append(loose[0][0]._replace(why=why))
+        else:
+            report.broken += [place for place, line in loose if not torn(line)]
 
 
 def _why(before: Head, seq: int) -> str:
     if seq == before.seq + 1:
         return f"record {seq} was changed, or the one before it was, or it was written with another key"
     return f"record {seq} stands where {before.seq + 1} belongs: a line was cut, put in or moved here"
-
-
-def _settle(number: int, loose: list[tuple[int, bytes]], signed: bytes | None, report: Report) -> None:
-    """Lines that are no records are in order when the record after them accounts for exactly these bytes."""
-    told = json.loads(signed + b"}") if signed is not None and ACCOUNTS.search(signed) else {}
-    found = hashlib.sha256(b"".join(line for _, line in loose)).hexdigest()
-    if told.get("torn_sha256") == found:
-        report.notes.append((loose[0][0], "a killed writer left part of a record; the next record accounts for it"))
-    elif loose:
-        report.broken += [(at, "not a record") for at, _ in loose]
-    elif told:
-        report.broken.append((number, "the part of a record that this record accounts for is gone"))
-
-
-def _left_over(loose: list[tuple[int, bytes]], report: Report) -> None:
-    report.loose = b"".join(line for _, line in loose)
-    if all(torn(line) for _, line in loose):
-        report.unclear.append((loose[0][0], "part of a record: its writer was killed, or somebody put this in"))
-    else:
-        report.broken += [(number, "not a record") for number, line in loose if not torn(line)]

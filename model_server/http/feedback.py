@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_server.classes import CLASSES
-from model_server.durable import REQUEST_ID
+from model_server.durable import NAMED_BY
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.http import deadline
+from model_server.inference.feedback import Shared
 from model_server.service import Service
 from model_server.storage.records import Unavailable
 
@@ -21,15 +22,18 @@ class Feedback:
         self._service = service
 
     async def feedback(self, request: Request) -> Response:
-        """POST /feedback {"request_id", "label"}: whether that prediction was right."""
+        """POST /feedback {"prediction_id" or "request_id", "label"}: whether that prediction was right."""
         service, ids = self._service, request.scope["correlation"]
         expires = deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s)
         async with service.bodies.read(request, expires) as body:
-            request_id, truth = _told(body)
+            named, truth = _told(body)
         try:
-            right = await service.durable.label(request_id, truth)
+            right = await service.durable.label(truth, **named)
         except KeyError:
             raise Problem(404, "no_such_prediction", "unknown, too long ago, or already labelled") from None
+        except Shared:
+            why = "several predictions have this request id: send the prediction_id of one"
+            raise Problem(409, "shared_request_id", why) from None
         except Unavailable as error:
             raise Problem(503, "database_unavailable", str(error), RETRY) from None
         service.metrics.feedback.inc()
@@ -37,14 +41,15 @@ class Feedback:
         return Response(answer, media_type="application/json")
 
 
-def _told(body: bytes) -> tuple[str, int]:
-    """The request id and the true class. Raises BadInput."""
+def _told(body: bytes) -> tuple[dict[str, str], int]:
+    """How the prediction is named, and the true class. Raises BadInput."""
     try:
         told = orjson.loads(body)
-        request_id, truth = told["request_id"], CLASSES.index(told["label"])
-        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        truth = CLASSES.index(told["label"])
+        [(member, name)] = [(member, told[member]) for member in NAMED_BY if told.get(member) is not None]
+        if not isinstance(name, str) or not NAMED_BY[member].fullmatch(name):
             raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        expected = f'expected {{"request_id": ..., "label": one of {list(CLASSES)}}}'
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        expected = f'expected {{"prediction_id": ..., "label": one of {list(CLASSES)}}}, or "request_id" in its place'
         raise BadInput(422, "bad_feedback", expected) from None
-    return request_id, truth
+    return {member: name}, truth

@@ -28,16 +28,18 @@ class Inference:
         self._service = service
 
     async def predict(self, request: Request) -> Response:
-        """POST /predict with a picture: its class, the probability of pneumonia, the version and the request id."""
+        """POST /predict with a picture: its class, the probability of pneumonia, and ids."""
         service, said = self._service, request.headers.get("content-type", "")
         expires = self._admitted(request, SERVICE, None)
         async with service.bodies.read(request, expires) as body:
-            answer = await self._inferred(request, lambda: service.decoded(picture(body, said)), expires, len(body))
+            read = lambda: service.decoded(picture(body, said))  # noqa: E731
+            answer, [name] = await self._inferred(request, read, expires, len(body))
         [probability] = answer.probabilities
         told = {
             "class": CLASSES[label_of(probability)],
             "probability": round(probability, 6),
             "model_version": service.model.version,
+            "prediction_id": name,
             "request_id": request.scope["correlation"]["request_id"],
         }
         return Response(orjson.dumps(told), media_type="application/json")
@@ -49,9 +51,9 @@ class Inference:
         async with service.bodies.read(request, expires) as body:
             length = request.headers.get(oip.HEADER_LENGTH)
             asked = oip.Inference(body, length, service.model.side, service.settings.max_batch)
-            answer = await self._inferred(request, asked.read, expires, len(body))
+            answer, names = await self._inferred(request, asked.read, expires, len(body))
         request_id = request.scope["correlation"]["request_id"]
-        content, headers = asked.answer(answer.probabilities, service.model.version, request_id)
+        content, headers = asked.answer(answer.probabilities, service.model.version, request_id, names)
         return Response(content, headers=headers)
 
     def _admitted(self, request: Request, name: str, version: str | None) -> float:
@@ -61,8 +63,10 @@ class Inference:
         service.check_model(name, version)
         return deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s)
 
-    async def _inferred(self, request: Request, read: Callable[[], np.ndarray], expires: float, size: int) -> Answer:
-        """The answer to a request with a body of so many bytes. Raises Problem."""
+    async def _inferred(
+        self, request: Request, read: Callable[[], np.ndarray], expires: float, size: int
+    ) -> tuple[Answer, list[str]]:
+        """The answer to a request with a body of so many bytes, and the ids of its predictions. Raises Problem."""
         service, connection = self._service, request.scope.get("extensions", {}).get("connection")
         try:
             async with asyncio.timeout(expires - time.monotonic()):
@@ -74,5 +78,4 @@ class Inference:
                 raise Problem(LEFT, "left", "the client went away before there was an answer") from None
             service.metrics.expired.inc()
             raise Problem(504, "deadline", "no answer within the time allowed", RETRY) from None
-        service.predicted(request.scope["correlation"], answer, size)
-        return answer
+        return answer, service.predicted(request.scope["correlation"], answer, size)

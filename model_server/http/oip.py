@@ -56,10 +56,13 @@ class Inference:
         self._binary = self._wants_binary(told)
         return self._pixels(_only(told.get("inputs"), "inputs", INPUT), binary)
 
-    def answer(self, probabilities: list[float], version: str, request_id: str) -> tuple[bytes, dict[str, str]]:
-        """Body and headers."""
+    def answer(
+        self, probabilities: list[float], version: str, request_id: str, names: list[str]
+    ) -> tuple[bytes, dict[str, str]]:
+        """Body and headers. `names` are the ids of the predictions; a parameter is no list, so they are one text."""
         output = {"name": OUTPUT, "datatype": DATATYPE, "shape": [len(probabilities)]}
         told = {"model_name": SERVICE, "model_version": version, "id": self._id or request_id, "outputs": [output]}
+        told["parameters"] = {"prediction_ids": ",".join(names)}
         if not self._binary:
             output["data"] = probabilities
             return orjson.dumps(told), {"Content-Type": "application/json"}

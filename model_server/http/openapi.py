@@ -17,7 +17,7 @@ REFUSALS = {
     404: "No such thing",
     405: "Not by this method",
     408: "The body did not come in time",
-    409: "Another one is running",
+    409: "Another one is running, or the request id is that of several predictions",
     413: "More bytes or pixels than are taken",
     415: "Not a kind of content that is taken",
     422: "A kind that is taken, but this one cannot be used",
@@ -153,14 +153,25 @@ def _predict() -> dict[str, Any]:
         "predict",
         "The class of one radiograph. PNG, JPEG or DICOM: the bytes say which, whatever the content type says",
         {kind: {"schema": BYTES} for kind in kinds} | {"multipart/form-data": {"schema": form}},
-        _json(_object(**{"class": CLASS}, probability=PROBABILITY, model_version=TEXT, request_id=TEXT)),
+        _json(
+            _object(
+                **{"class": CLASS}, probability=PROBABILITY, model_version=TEXT, prediction_id=TEXT, request_id=TEXT
+            )
+        ),
         400, 408, 413, 415, 422, 503, 504,
     )  # fmt: skip
 
 
 def _feedback() -> dict[str, Any]:
-    sent = _object(request_id={"type": "string", "maxLength": 128}, label=CLASS)
-    about = "The true class of an earlier prediction, by the request id of its answer; each counts once"
+    names = {
+        "prediction_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "request_id": {"type": "string", "maxLength": 128},
+    }
+    sent = _object(label=CLASS)
+    sent |= {"properties": sent["properties"] | names, "oneOf": [{"required": [name]} for name in names]}
+    about = (
+        "The true class of an earlier prediction, by the id of it in its answer, or of its request; each counts once"
+    )
     return _post(
         "feedback",
         about,
@@ -169,6 +180,7 @@ def _feedback() -> dict[str, Any]:
         400,
         404,
         408,
+        409,
         413,
         415,
         422,

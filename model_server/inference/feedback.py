@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from model_server.storage.records import Records
+from model_server.storage.records import Records, Unavailable, of_several
+
+if TYPE_CHECKING:
+    from model_server.storage.database import Found
 
 POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
 
@@ -19,6 +22,10 @@ class Answered(NamedTuple):
     model_version: str
 
 
+class Shared(Exception):
+    """Several predictions have this request id."""
+
+
 class Feedback:
     """Scores each prediction that a label comes in for: recent ones from memory, older ones from the database.
 
@@ -27,7 +34,8 @@ class Feedback:
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
-        self._recent: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # what `Answered` is made of
+        self._recent: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # by id: request id, predicted, version
+        self._by_request: dict[str, list[str]] = {}  # request id: the ids of its recent predictions, oldest first
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
         self._version: str | None = None
         self._before: list[tuple[int, int]] = []
@@ -42,22 +50,28 @@ class Feedback:
         have come to this process already."""
         self._before = [(predicted, truth) for name, predicted, truth in labelled if name not in self._scores]
 
-    def remember(self, request_id: str, answered: tuple[str, int, str]) -> None:
-        """Keep a prediction's id, result and model for the label that may come; for few of them one does."""
-        self._recent[request_id] = answered
+    def remember(self, prediction_id: str, request_id: str, predicted: int, model_version: str) -> None:
+        """Keep what was predicted for the label that may come; for few of them one does."""
+        self._recent[prediction_id] = request_id, predicted, model_version
+        self._by_request.setdefault(request_id, []).append(prediction_id)
         if len(self._recent) > self._remembered:
-            self._recent.popitem(last=False)
+            oldest, (request_id, *_) = self._recent.popitem(last=False)
+            names = self._by_request[request_id]
+            names.remove(oldest)
+            if not names:
+                del self._by_request[request_id]
 
-    async def label(self, request_id: str, truth: int, records: Records | None) -> bool:
-        """Whether the prediction was right. Each counts once; KeyError: unknown or labelled. Raises Unavailable."""
-        recent = self._recent.pop(request_id, None)
-        answered = Answered(*recent) if recent else None
-        if answered is None and records is not None:
-            found = await records.find(request_id)
-            if found is not None and not found.labelled:
-                answered = Answered(found.prediction_id, found.predicted, found.model_version)
-        if answered is None or answered.prediction_id in self._labelled:
-            raise KeyError(request_id)
+    async def label(
+        self, truth: int, records: Records | None, *, prediction_id: str = "", request_id: str = ""
+    ) -> bool:
+        """Whether the prediction was right; it is named by its own id, or by a request id that no other has. Each
+        counts once. Raises KeyError (unknown or labelled), Shared, and Unavailable."""
+        if prediction_id:
+            answered = self._known(prediction_id) or await self._stored(prediction_id, records)
+        else:
+            answered = await self._only_of(request_id, records)
+        if answered.prediction_id in self._labelled:
+            raise KeyError(answered.prediction_id)
         self._labelled[answered.prediction_id] = None
         if len(self._labelled) > self._remembered:
             self._labelled.popitem(last=False)
@@ -68,6 +82,35 @@ class Feedback:
         if records is not None:
             records.feedback(answered.prediction_id, answered.model_version, answered.predicted, truth)
         return answered.predicted == truth
+
+    def _known(self, prediction_id: str) -> Answered | None:
+        recent = self._recent.get(prediction_id)
+        return Answered(prediction_id, *recent[1:]) if recent else None
+
+    async def _stored(self, prediction_id: str, records: Records | None) -> Answered:
+        found = await records.find(prediction_id) if records is not None else None
+        if found is None or found.labelled:
+            raise KeyError(prediction_id)
+        return Answered(found.prediction_id, found.predicted, found.model_version)
+
+    async def _only_of(self, request_id: str, records: Records | None) -> Answered:
+        """The one prediction of a request id. While the database is away: the one of those that are remembered."""
+        recent = self._by_request.get(request_id, ())
+        if len(recent) > 1 or of_several(request_id, 0) in self._by_request:
+            raise Shared(request_id)
+        found: Sequence[Found] = ()
+        if records is not None:
+            try:
+                found = await records.of_request(request_id)
+            except Unavailable:
+                if not recent:
+                    raise
+        if len({*recent, *(one.prediction_id for one in found)}) > 1 or any(f.request_id != request_id for f in found):
+            raise Shared(request_id)
+        if any(one.labelled for one in found) or not (found or recent):
+            raise KeyError(request_id)
+        known = self._known(recent[0]) if recent else None
+        return known or Answered(found[0].prediction_id, found[0].predicted, found[0].model_version)
 
     @property
     def accuracy(self) -> float | None:

@@ -116,7 +116,7 @@ class Guard:
         """Let the owner of a key use a role. Raises a Problem: 403 or 429."""
         if key is None:
             return
-        if wait_s := self._allowance.wait_s(key.id, key.per_s or self._per_s, time.monotonic()):
+        if wait_s := self._allowance.wait_s(key.id, key.per_s or self._per_s):
             self._limited.inc()
             retry = {"Retry-After": str(math.ceil(wait_s))}
             raise Problem(429, "rate_limited", "more requests a second than this key may send", retry)

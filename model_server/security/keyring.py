@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,19 @@ def save(path: Path, keys: list[Key]) -> None:
 
 
 class Keyring:
-    """The keys of a file as it is now. Raises BadKeys at first; when the file goes bad later, the keys stay."""
+    """The keys of a file as it is now. Raises BadKeys at first; when the file goes bad later, the keys stay, and
+    `failures` counts the looks at it that failed."""
 
     def __init__(self, path: Path):
-        self._path, self._said = path, ""
+        self._path, self._said, self.failures = path, "", 0
         self._seen = self._version()  # before it is read, so that no change is missed
         self._keys = {key.id: key for key in load(path)}
+        self._good_at = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """For how many seconds nobody has seen that the keys are those of the file."""
+        return time.monotonic() - self._good_at
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -131,16 +139,18 @@ class Keyring:
     def refresh(self) -> bool:
         """Read the file again if it is another one; whether the keys were replaced. May wait for the disk."""
         version = self._version()
-        if version == self._seen:
+        if version is not None and version == self._seen:
+            self._good_at = time.monotonic()
             return False
         try:
             self._keys = {key.id: key for key in load(self._path)}
         except BadKeys as error:
+            self.failures += 1
             if str(error) != self._said:
                 structlog.get_logger().error("Keys file is bad; the keys stay as they were", reason=str(error))
             self._said = str(error)
             return False
-        self._seen, self._said = version, ""
+        self._seen, self._said, self._good_at = version, "", time.monotonic()
         structlog.get_logger().info("Keys read again", count=len(self._keys))
         return True
 

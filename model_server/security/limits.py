@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import time
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+LONGEST_S = 1e9
+
 
 class Allowance:
-    """A token bucket for each name: `per_s` on average, a second's worth at once."""
+    """So many requests a second for each name, or one in so many seconds. It keeps two numbers for each name, and a
+    clock that is set back locks nobody out for longer than a window: what counts is the window of the time it is."""
 
     def __init__(self) -> None:
-        self._buckets: dict[str, tuple[float, float]] = {}  # name: tokens left, at
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def wait_s(self, name: str, per_s: float, now: float) -> float:
-        """0, and one token is taken; else for how many seconds there will be none."""
-        most = max(1.0, per_s)
-        left, at = self._buckets.get(name, (most, now))
-        left = min(most, left + (now - at) * per_s)
-        wait = 0.0 if left >= 1 else (1 - left) / per_s
-        self._buckets[name] = (left if wait else left - 1, now)
-        return wait
+    def wait_s(self, name: str, per_s: float) -> float:
+        """0, and the request is counted; else in how many seconds one may be let in again."""
+        limit = _limit(per_s)
+        if self._limiter.hit(limit, name):
+            return 0.0
+        # At the very begin of a window the library says that its end is now.
+        return max(self._limiter.get_window_stats(limit, name).reset_time - time.time(), 0.001)
+
+
+@functools.lru_cache(1024)
+def _limit(per_s: float) -> RateLimitItem:
+    """Whole requests in whole seconds, and never more than `per_s` of them."""
+    if per_s >= 1:
+        return RateLimitItemPerSecond(int(per_s))
+    return RateLimitItemPerSecond(1, math.ceil(min(1 / per_s, LONGEST_S)))

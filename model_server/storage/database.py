@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from model_server.storage import schema
-from model_server.telemetry.moments import rfc3339
 
 CONNECT_S = 3
 STATEMENT_S = 5
 UPGRADE_LOCK = 0x70_6E_65_75  # any number, the same for all servers
 Failure = (SQLAlchemyError, CommandError)
 BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
-TOGETHER = 25  # rows in a statement, where there are so many
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-Row = tuple[str, tuple[Any, ...]]  # a table's name, and a value for each of its columns; times in Unix seconds
+Row = tuple[str, dict[str, Any]]  # a table's name, and a value for each of its columns
 
 
 class Gone(SQLAlchemyError):
@@ -37,6 +36,7 @@ class Found(NamedTuple):
     """A prediction that was stored."""
 
     prediction_id: str
+    request_id: str
     predicted: int
     model_version: str
     labelled: bool
@@ -59,8 +59,11 @@ class Database:
         # Bytes of the rows that were read and written: their values. What the database makes of them - pages, indexes,
         # journal - it does not say.
         self.moved = {"read": 0, "write": 0}
-        tables = (schema.predictions, schema.feedback, schema.models)
-        self._inserts = {table.name: _Insert(table, self._engine.dialect) for table in tables}
+        # Sent again after a commit whose answer was lost, a row must not count twice.
+        self._insert = INSERTS[self._engine.dialect.name]
+        self._inserts = {
+            table.name: self._insert(table).on_conflict_do_nothing() for table in schema.metadata.tables.values()
+        }
 
     @property
     def _is_sqlite(self) -> bool:
@@ -75,16 +78,25 @@ class Database:
     def pool_size(self) -> int:
         return self._engine.pool.size()
 
-    def upgrade(self, to: str = "head") -> None:
-        """Move the schema to ours, from nothing or from an older one; all of it or none."""
+    def upgrade(self, to: str = "head") -> str:
+        """Move the schema to ours, from nothing or from an older one; all of it or none.
+
+        A newer release's, which is there after a rollback, is left as it is, and its revision is given, else "". It
+        raises where that one lacks what we need."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        ours = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         with self._engine.begin() as connection:
             if not self._is_sqlite:  # servers that start together wait for each other; SQLite's BEGIN already did
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
-            config.attributes["connection"] = connection
-            command.upgrade(config, to)
+            newer = ", ".join({*MigrationContext.configure(connection).get_current_heads()} - ours)
+            if not newer:
+                config.attributes["connection"] = connection
+                command.upgrade(config, to)
+            elif unmet := _unmet(connection):
+                raise CommandError(f"the schema {newer} is not known to this release, which cannot use it: {unmet}")
         self._inode = self._inode_now()
+        return newer
 
     def ping(self) -> None:
         self._same_file()
@@ -93,66 +105,56 @@ class Database:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows, all or none. One that is there already is left as it is."""
-        tables: dict[str, list[tuple[Any, ...]]] = {}
+        tables: dict[str, list[dict[str, Any]]] = {}
         for table, row in rows:
             tables.setdefault(table, []).append(row)
         self._same_file()
         with self._engine.begin() as connection:
-            self._insert(connection, tables)
-        self.moved["write"] += sum(_size(row) for _, row in rows)
+            for table, together in tables.items():
+                connection.execute(self._inserts[table], together)
+        self.moved["write"] += sum(_size(row.values()) for _, row in rows)
 
-    def find(self, request_id: str) -> Found | None:
-        """The latest prediction that was answered under this request id."""
-        with self._engine.connect() as connection:
-            found = self._found(connection, request_id)
-        self.moved["read"] += _size(found or ())
-        return found
+    def find(self, prediction_id: str) -> Found | None:
+        """The prediction of this id."""
+        return next(iter(self._found(schema.predictions.c.id == prediction_id)), None)
+
+    def of_requests(self, request_ids: Sequence[str]) -> list[Found]:
+        """Predictions that were answered under one of these request ids; of many only two."""
+        return self._found(schema.predictions.c.request_id.in_(request_ids))
 
     def probe(self, model: Row) -> str:
         """Store a prediction and its label as for a request, find them, and take both back: nobody else sees them and
         nothing stays. What is committed, since only that is stored, is the row of the model that serves, which is there
         already. The step that failed and why; "" when none did."""
-        step, name = "insert", f"{time.time_ns():032x}"
-        _, (sha256, version, architecture, at) = model
-        rows = {"predictions": [(name, name, at, version, 0, 0.0)], "feedback": [(name, at, version, 0, 0)]}
-        first_served = datetime.datetime.fromtimestamp(at, datetime.UTC)
+        step, name, now = "insert", f"{time.time_ns():032x}", datetime.datetime.now(datetime.UTC)
+        _, serves = model
+        version = serves["version"]
+        about = {"at": now, "model_version": version, "predicted": 0}
         served = (
-            INSERTS[self._engine.dialect.name](schema.models)
-            .values(sha256=sha256, version=version, architecture=architecture, first_served=first_served)
-            .on_conflict_do_update(index_elements=[*schema.models.primary_key], set_={"architecture": architecture})
+            self._insert(schema.models)
+            .values(serves)
+            .on_conflict_do_update(
+                index_elements=[*schema.models.primary_key], set_={"architecture": serves["architecture"]}
+            )
         )
         try:
             self._same_file()
             with self._engine.begin() as connection:
                 taken_back = connection.begin_nested()
-                self._insert(connection, rows)
+                connection.execute(
+                    self._inserts["predictions"], [{"id": name, "request_id": name, "probability": 0.0, **about}]
+                )
+                connection.execute(self._inserts["feedback"], [{"prediction_id": name, "truth": 0, **about}])
                 step = "read back"
-                found = self._found(connection, name)
+                found = connection.execute(_predictions(schema.predictions.c.id == name)).all()
                 taken_back.rollback()
-                if found != Found(name, 0, version, labelled=True):
+                if found != [(name, name, 0, version, True)]:
                     return f"read back: {found} is not what was inserted"
                 step = "commit"
                 connection.execute(served)
         except Failure as error:
             return f"{step}: {type(error).__name__}: {error}".splitlines()[0]
         return ""
-
-    def _insert(self, connection: sa.Connection, tables: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
-        for table, rows in tables.items():
-            for sql, values in self._inserts[table].statements(rows):
-                connection.exec_driver_sql(sql, values)
-
-    def _found(self, connection: sa.Connection, request_id: str) -> Found | None:
-        p, f = schema.predictions.c, schema.feedback.c
-        query = (
-            sa.select(p.id, p.predicted, p.model_version, f.prediction_id.is_not(None))
-            .outerjoin_from(schema.predictions, schema.feedback, f.prediction_id == p.id)
-            .where(p.request_id == request_id)
-            .order_by(p.at.desc())
-            .limit(1)
-        )
-        row = connection.execute(query).first()
-        return row and Found(row[0], row[1], row[2], bool(row[3]))
 
     def labelled(self, model_version: str, most: int) -> list[tuple[str, int, int]]:
         """The latest `most` labels for what a model said, oldest first: (prediction id, predicted, truth)."""
@@ -175,6 +177,16 @@ class Database:
         with self._engine.connect() as connection:
             return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
 
+    def forget(self) -> None:
+        """Drop the connection, to begin anew."""
+        self._engine.dispose()
+
+    def _found(self, which: sa.ColumnElement[bool]) -> list[Found]:
+        with self._engine.connect() as connection:
+            found = [Found(*row[:4], bool(row[4])) for row in connection.execute(_predictions(which)).all()]
+        self.moved["read"] += sum(map(_size, found))
+        return found
+
     def _same_file(self) -> None:
         """Raises when an SQLite file was removed or replaced: what is written to it then would be gone with it."""
         if self._inode_now() != self._inode:
@@ -186,33 +198,31 @@ class Database:
         except FileNotFoundError:
             return None
 
-    def forget(self) -> None:
-        """Drop the connection, to begin anew."""
-        self._engine.dispose()
+
+def _predictions(which: sa.ColumnElement[bool]) -> sa.Select:
+    """Two of the predictions that are asked for, as `Found` has them."""
+    p, f = schema.predictions.c, schema.feedback.c
+    return (
+        sa.select(p.id, p.request_id, p.predicted, p.model_version, f.prediction_id.is_not(None))
+        .outerjoin_from(schema.predictions, schema.feedback, f.prediction_id == p.id)
+        .where(which)
+        .limit(2)
+    )
 
 
-class _Insert:
-    """INSERTs of one row and of `TOGETHER`, compiled once by SQLAlchemy and executed by the driver itself. SQLAlchemy
-    took 8 us to bring it a row. Many rows in a statement take SQLite two thirds of the time that they take one by one,
-    PostgreSQL's driver a third."""
-
-    def __init__(self, table: sa.Table, dialect: sa.Dialect):
-        names = dict.fromkeys(table.columns.keys())
-        # Sent again after a commit whose answer was lost, a row must not count twice.
-        insert = INSERTS[dialect.name](table).on_conflict_do_nothing()
-        self._one, self._many = (str(insert.values([names] * rows).compile(dialect=dialect)) for rows in (1, TOGETHER))
-        self._at = [isinstance(column.type, sa.DateTime) for column in table.columns].index(True)
-        self._time = TIMES[dialect.name]
-
-    def statements(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-        """What writes these rows: SQL and the values to execute it with, once for each."""
-        at, time = self._at, self._time
-        rows = [(*row[:at], time(row[at]), *row[at + 1 :]) for row in rows]
-        few = len(rows) % TOGETHER
-        if few:
-            yield self._one, rows[:few]
-        if several := [chain.from_iterable(rows[i : i + TOGETHER]) for i in range(few, len(rows), TOGETHER)]:
-            yield self._many, [*map(tuple, several)]
+def _unmet(connection: sa.Connection) -> str:
+    """What this release needs of the tables that are there and does not find; "" when it finds all."""
+    there = sa.inspect(connection)
+    for table in schema.metadata.tables.values():
+        if not there.has_table(table.name):
+            return f"there is no table {table.name}"
+        columns = {column["name"]: column for column in there.get_columns(table.name)}
+        if missing := {*table.columns.keys()} - {*columns}:
+            return f"{table.name} has no column {min(missing)}"
+        for name in {*columns} - {*table.columns.keys()}:
+            if not any(columns[name].get(by) for by in ("nullable", "default", "identity", "computed")):
+                return f"{table.name}.{name} has to be given a value in every row"
+    return ""
 
 
 def _size(values: Iterable[Any]) -> int:
@@ -220,20 +230,11 @@ def _size(values: Iterable[Any]) -> int:
     return sum([len(value) if value.__class__ is str else 8 for value in values])
 
 
-def _sqlite_time(at: float) -> str:
-    """A time as SQLAlchemy's DateTime keeps it in SQLite."""
-    return rfc3339(at)[:-1].replace("T", " ")
-
-
-TIMES: dict[str, Callable[[float], str]] = {"sqlite": _sqlite_time, "postgresql": rfc3339}
-
-
 def _ways(url: sa.URL) -> dict[str, Any]:
     """How to connect so that a dead, slow or locked database gives an error within seconds."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": STATEMENT_S}}
     return {
-        "paramstyle": "format",  # values by their place, as SQLite takes them too
         "connect_args": {
             "connect_timeout": CONNECT_S,
             "options": f"-c statement_timeout={1000 * STATEMENT_S} -c lock_timeout={1000 * STATEMENT_S}",

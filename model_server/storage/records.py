@@ -7,6 +7,7 @@ database is there. While it is not, records gather up to a bound; predictions go
 from __future__ import annotations
 
 import asyncio
+import datetime
 import importlib
 import threading
 import time
@@ -19,16 +20,16 @@ import structlog
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.outbox import Outbox
+from model_server.telemetry.outbox import LOOK_IN_S, Outbox
 
 if TYPE_CHECKING:
     from model_server.storage.database import Database, Found, Row
 
-LOOK_IN_S = 0.1
 AT_ONCE = 500  # records in a transaction
 PING_S = 1.0  # between questions to an idle database
 AGAIN_S = 1.0  # between tries while it is down
 ANSWER_WITHIN_S = 3.0
+QUESTIONS = 1000  # that wait at most
 SIZE_EVERY_S = 30.0
 
 
@@ -81,6 +82,7 @@ class Records:
                 "database_pool_size": ("Connections the pool may hold.", self._of_pool("pool_size")),
             }
         )
+        stores.unwritten["database"] = lambda: self.unwritten_s
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
         self._thread.start()
 
@@ -90,12 +92,18 @@ class Records:
         return self._connected and time.monotonic() - self._answered <= self._within_s + PING_S
 
     @property
+    def unwritten_s(self) -> float:
+        """For how long the oldest record waits that is not in the database: what a SIGKILL now would lose."""
+        oldest = next(iter(self._batch), None) or (self._outbox.oldest() or (None,))[0]
+        return max(0.0, (_now() - _made_at(oldest)).total_seconds()) if oldest else 0.0
+
+    @property
     def kind(self) -> str:
         return "sqlite" if self._url.startswith("sqlite") else "postgresql"
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves."""
-        values = (sha256, version, architecture, time.time())
+        values = {"sha256": sha256, "version": version, "architecture": architecture, "first_served": _now()}
         self._put("models", values)
         self._model = ("models", values)
         self._outbox.wake()
@@ -104,15 +112,33 @@ class Records:
         self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
     ) -> None:
         """Put a prediction on its way; never waits."""
-        self._put("predictions", (prediction_id, request_id, time.time(), model_version, predicted, probability))
+        self._put(
+            "predictions",
+            {
+                "id": prediction_id, "request_id": request_id, "at": _now(), "model_version": model_version,
+                "predicted": predicted, "probability": probability,
+            },
+        )  # fmt: skip
 
     def feedback(self, prediction_id: str, model_version: str, predicted: int, truth: int) -> None:
-        self._put("feedback", (prediction_id, time.time(), model_version, predicted, truth))
+        self._put(
+            "feedback",
+            {
+                "prediction_id": prediction_id, "at": _now(), "model_version": model_version,
+                "predicted": predicted, "truth": truth,
+            },
+        )  # fmt: skip
 
-    async def find(self, request_id: str) -> Found | None:
-        """The latest prediction under this request id, those on their way included. Raises Unavailable."""
+    async def find(self, prediction_id: str) -> Found | None:
+        """The prediction of this id, though it may be on its way. Raises Unavailable."""
         with tracing.span("database read"):
-            return await self._ask("read", lambda database: database.find(request_id))
+            return await self._ask("read", lambda database: database.find(prediction_id))
+
+    async def of_request(self, request_id: str) -> list[Found]:
+        """The predictions of a request id, those on their way included; of many only two. Raises Unavailable."""
+        ids = (request_id, of_several(request_id, 0))
+        with tracing.span("database read"):
+            return await self._ask("read", lambda database: database.of_requests(ids))
 
     async def probe(self) -> str:
         """What fails of storing as for a request, behind all that is on its way; "" when nothing does."""
@@ -129,17 +155,16 @@ class Records:
         if left := len(self._outbox) + len(self._batch):
             structlog.get_logger().error("Database records lost at the end", count=left)
 
-    def _put(self, table: str, values: tuple[Any, ...]) -> None:
+    def _put(self, table: str, values: dict[str, Any]) -> None:
         if not self._outbox.put(((table, values), tracing.link())):
             self._lost.inc()
 
     async def _ask(self, operation: str, work: Callable[[Database], Any]) -> Any:
         """Have work done behind all that is on its way to the database. Raises Unavailable."""
-        if not self.up:
+        if not self.up or len(self._questions) >= QUESTIONS:
             raise Unavailable("the database does not answer")
         future = asyncio.get_running_loop().create_future()
         self._questions.append(Question(operation, work, future.get_loop(), future))
-        self._outbox.wake()
         try:
             return await asyncio.wait_for(future, ANSWER_WITHIN_S)
         except TimeoutError:
@@ -181,17 +206,18 @@ class Records:
             self._database = database.Database(self._url)
             if self._database.files:
                 self._stores.local["database"] = self._database.files
-        if not self._connected:
-            self._timed("read", self._database.upgrade)
+        if not self._connected and (newer := self._timed("read", self._database.upgrade)):
+            structlog.get_logger().warning("Database has the schema of a newer release", revision=newer)
         model = self._model  # first: a label that came before is then among those written
         self._write(database)
         if model is not None and not self._window_told:
-            _, (_, version, *_) = model
+            version = model[1]["version"]
             self._on_window(self._timed("read", lambda: self._database.labelled(version, self._window)))
             self._window_told = True
         self._connected = True
-        while self._questions:
-            self._write(database)  # what came before the question
+        if asked := len(self._questions):
+            self._write(database)  # what came before them
+        for _ in range(asked):
             operation, work, loop, future = self._questions[0]
             outcome = self._timed(operation, lambda work=work: work(self._database))
             self._questions.popleft()
@@ -249,6 +275,19 @@ class Records:
         while self._questions:
             question = self._questions.popleft()
             _resolve(question.loop, question.outcome, Unavailable("the database does not answer"))
+
+
+def of_several(request_id: str, place: int) -> str:
+    """The request id that a prediction is stored under whose request had several images: theirs and its place."""
+    return f"{request_id}:{place}"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _made_at(row: Row) -> datetime.datetime:
+    return next(value for value in row[1].values() if isinstance(value, datetime.datetime))
 
 
 def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future, outcome: Any) -> None:

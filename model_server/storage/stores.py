@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 
+from model_server.storage.repeated import Repeated
 from model_server.telemetry.metrics import Metrics
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -51,14 +51,16 @@ class Stores:
         self.local: dict[str, tuple[Path, ...]] = {}
         self.sizes: dict[str, int] = {}  # as last seen by those who may wait for it; a scrape may not
         self.free: dict[str, int] = {}
+        self.unwritten: dict[str, Callable[[], float]] = {}  # store: for how many seconds its oldest record waits
         for name, about, values in (
             ("storage_free_bytes", "Bytes free on the disk of a local store.", self.free),
             ("storage_size_bytes", "Bytes that a store takes.", self.sizes),
         ):
             metrics.readings({name: (about, lambda values=values: {(s,): v for s, v in [*values.items()]}, ("store",))})
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="stores", daemon=True)
-        self._thread.start()
+        waiting = "For how long the oldest record waits to be written; 0 when none does."
+        read = lambda: {(store,): wait_s() for store, wait_s in [*self.unwritten.items()]}  # noqa: E731
+        metrics.readings({"storage_unwritten_seconds": (waiting, read, ("store",))})
+        self._looks = Repeated("stores", self._judge_all, EVERY_S)
 
     @contextlib.contextmanager
     def operation(self, store: str, name: str) -> Iterator[Operation]:
@@ -87,13 +89,11 @@ class Stores:
             self.sizes[store] = sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join(1.0)
+        self._looks.close()
 
-    def _run(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            for operation in [*self._under_way]:
-                self._judge(operation, time.perf_counter() - operation.began)
+    def _judge_all(self) -> None:
+        for operation in [*self._under_way]:
+            self._judge(operation, time.perf_counter() - operation.began)
 
     def _judge(self, operation: Operation, silent_s: float) -> None:
         """Log an operation that takes too long, once; count it, once for each time that it may take."""

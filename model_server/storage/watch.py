@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
+from model_server.storage.repeated import Repeated
 from model_server.storage.stores import Stores
 
 EVERY_S = 1.0
@@ -19,33 +18,22 @@ READ_BYTES = 65536  # of the model each time: enough to see that its storage ans
 class Watch:
     """`up` says whether the weights could be read and the state folder written, and not too long ago."""
 
-    def __init__(
-        self, weights: Path, state: Path, stores: Stores, within_s: float, also: Callable[[], None] = lambda: None
-    ):
-        """`also` is called each time; it may wait for disks and handles its own errors."""
-        self._weights, self._state, self._stores, self._also = weights, state, stores, also
+    def __init__(self, weights: Path, state: Path, stores: Stores, within_s: float):
+        self._weights, self._state, self._stores = weights, state, stores
         self._within_s = within_s
-        self._good, self._seen = False, time.monotonic()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
+        self._wrong: str | None = None  # "": nothing; None: not looked yet
+        self._seen = time.monotonic()
+        self._looks = Repeated("watch", self._look, EVERY_S)
 
     @property
     def up(self) -> bool:
-        return self._good and time.monotonic() - self._seen <= self._within_s + EVERY_S
+        return self._wrong == "" and time.monotonic() - self._seen <= self._within_s + EVERY_S
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join(1.0)
+        self._looks.close()
 
-    def _run(self) -> None:
-        was = self._look("")
-        while not self._stop.wait(EVERY_S):
-            was = self._look(was)
-
-    def _look(self, was: str) -> str:
-        """Look once; gives what is wrong, and logs it when it is not what `was` wrong before."""
-        wrong = ""
+    def _look(self) -> None:
+        was, wrong = self._wrong, ""
         for store, operation, try_it in (("model", "read", self._read_model), ("state", "write", self._write_state)):
             try:
                 with self._stores.operation(store, operation) as done:
@@ -53,13 +41,11 @@ class Watch:
             except OSError as error:
                 self._stores.failed(store, operation)
                 wrong = wrong or str(error)
-        self._good, self._seen = not wrong, time.monotonic()
+        self._wrong, self._seen = wrong, time.monotonic()
         if wrong and wrong != was:
             structlog.get_logger().error("Storage does not work", reason=wrong)
         elif was and not wrong:
             structlog.get_logger().info("Storage works again")
-        self._also()
-        return wrong
 
     def _read_model(self) -> int:
         with self._weights.open("rb") as file:

@@ -9,6 +9,10 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+LOOK_IN_S = 0.05  # between two looks of a thread whose items a SIGKILL is to spare
+# What a SIGKILL may take with it of what such a thread keeps: what came since its last look, and while it wrote.
+LOSS_WINDOW_S = 2 * LOOK_IN_S
+
 
 class Outbox(Generic[Item]):
     """A bounded queue for one taker. `put` is a few hundred nanoseconds and takes no lock: the taker looks in now and
@@ -25,6 +29,13 @@ class Outbox(Generic[Item]):
             return False
         self._items.append(item)
         return True
+
+    def oldest(self) -> Item | None:
+        """What waits for longest; None when nothing waits. Any thread may ask."""
+        try:
+            return self._items[0]
+        except IndexError:
+            return None
 
     def take(self, most: int) -> list[Item]:
         """Up to `most` of the oldest items; at once, and empty when there are none."""

@@ -31,9 +31,10 @@ def log(state) -> list[dict]:
     return [json.loads(line) for line in lines if line.endswith(b"}")]
 
 
-def verified(state, *flags: str) -> tuple[int, str]:
+def verified(state, *flags: str, files=("audit.jsonl",)) -> tuple[int, str]:
+    files = [str(state / file) for file in files]
     done = subprocess.run(
-        [sys.executable, "-m", "model_server.audit", "verify", str(state / "audit.jsonl"), *flags],
+        [sys.executable, "-m", "model_server.audit", "verify", *files, *flags],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return done.returncode, done.stdout
@@ -103,6 +104,91 @@ def test_a_full_disk_stops_no_request_is_counted_and_leaves_a_whole_log(audited,
     client.until(lambda: verified(state)[0] == 0)
 
 
+def test_renamed_while_it_runs_it_goes_on_in_a_new_file_and_all_its_pieces_are_whole(audited, state, corpus):
+    client, files = audited, ("audit.jsonl.1", "audit.jsonl")
+    client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "before-1"})
+    written(client, state, "before-1")
+    failed = client.metric("audit_write_failures_total")
+    (state / files[1]).rename(state / files[0])
+    client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "after-1"})
+    client.until(lambda: (state / files[1]).exists())
+    written(client, state, "after-1")
+    assert log(state)[0]["event_type"] == "audit_rotated"
+    client.until(lambda: verified(state, files=files)[0] == 0)
+    known = str(int(client.metric("audit_log_records")))
+    assert verified(state, "--at-least", known, files=files)[0] == 0 and verified(state)[0] == 0
+    assert "which is in a piece that is not given" in verified(state)[1]
+    assert verified(state, files=files[:1])[0] == 1 and verified(state, files=files[::-1])[0] == 1
+    assert client.metric("audit_write_failures_total") == failed
+    assert client.get("/health/ready").status_code == 200
+
+
+HANGING = """
+import os, pathlib, time
+write = os.write
+def held(file, data):
+    while b', "mac": "' in data and pathlib.Path({flag!r}).exists():
+        time.sleep(0.01)
+    return write(file, data)
+os.write = held
+"""
+
+
+def test_a_log_that_hangs_holds_up_no_request_and_no_probe_and_readiness_says_so(serve, tmp_path, corpus):
+    state, flag = tmp_path / "state", tmp_path / "hangs"
+    flags = ("--state-dir", str(state), "--database", "off", "--answer-within-s", "1")
+    with serve(*flags, defect=HANGING.format(flag=str(flag))) as client:
+        flag.touch()
+        for i in range(20):
+            headers = {"X-Request-ID": f"hanging-{i}"}
+            assert client.post("/predict", content=corpus[0][0], headers=headers).status_code == 200
+        ready = client.until(lambda: (a := client.get("/health/ready")).status_code == 503 and a)
+        assert ready.json()["checks"]["storage_accessible"] is False and client.get("/health/live").status_code == 200
+        assert client.metric("storage_unwritten_seconds", store="audit") > 1
+        client.until(lambda: client.metric("storage_errors_total", store="audit", operation="write") >= 1)
+        flag.unlink()
+        client.until(lambda: client.get("/health/ready").status_code == 200)
+        written(client, state, "hanging-19")
+        assert client.metric("audit_write_failures_total") == 0
+        client.until(lambda: client.metric("storage_unwritten_seconds", store="audit") == 0)
+        client.until(lambda: verified(state)[0] == 0)
+
+
+@pytest.mark.parametrize("way", ["renamed", "removed"])
+def test_what_was_begun_on_a_full_disk_is_ended_where_it_can_be(serve, tmp_path, corpus, way):
+    state = tmp_path / "state"
+    path, old = state / "audit.jsonl", state / "audit.jsonl.1"
+    with serve("--state-dir", str(state), "--database", "off") as client:
+
+        def predict(name: str) -> None:
+            answer = client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": name})
+            assert answer.status_code == 200
+
+        for i in range(10):
+            predict(f"fits-{i}")
+        written(client, state, "fits-9")
+        client.until(lambda: verified(state)[0] == 0)
+        before, size = path.read_bytes(), path.stat().st_size
+        hard = resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (size + 100, hard))  # in the middle of a line
+        predict("begun")
+        client.until(lambda: path.stat().st_size == size + 100)
+        path.rename(old) if way == "renamed" else path.unlink()
+        predict("later")
+        if way == "renamed":  # what was begun there has to be ended there
+            resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        client.until(path.exists)
+        written(client, state, "later")
+        resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        client.until(lambda: client.get("/health/ready").status_code == 200)
+        if way == "removed":
+            assert verified(state)[0] == 1
+            old.write_bytes(before)  # what was whole in it
+        client.until(lambda: verified(state, files=(old.name, path.name))[0] == 0)
+        assert log(state)[0]["event_type"] == {"renamed": "audit_rotated", "removed": "audit_removed"}[way]
+        assert (b'"begun"' in path.read_bytes()) == (way == "removed")
+
+
 @pytest.mark.parametrize(
     ("environ", "flags", "said"),
     [
@@ -120,7 +206,9 @@ def test_a_bad_key_is_a_clear_end(serve, monkeypatch, environ, flags, said):
 def test_killed_in_the_middle_of_a_line_it_goes_on_and_says_so(audited, state, serve):
     audited.process.kill()
     audited.process.wait()
-    assert verified(state)[0] == 0
+    code, said = verified(state)
+    assert code == 0 and "no `stop` at the end" in said and "in the last 0.1 s before the end may be missing" in said
+    last = next(record for record in reversed(log(state)) if not record["event_type"].startswith("audit_"))
     with (state / "audit.jsonl").open("ab") as file:
         file.write(b'{"seq": %d, "timestamp": "2026-' % (log(state)[-1]["seq"] + 1))
     code, said = verified(state)
@@ -129,7 +217,10 @@ def test_killed_in_the_middle_of_a_line_it_goes_on_and_says_so(audited, state, s
         client.until(lambda: verified(state)[0] == 0)
         assert "a killed writer left part of a record" in verified(state)[1]
         assert any(line["message"] == "Audit log ended in part of a record" for line in client.log)
-        assert any(record["event_type"] == "audit_recovered" for record in log(state)[-3:])
+        recovered, interrupted, start = log(state)[-3:]
+        assert (recovered["event_type"], start["action"]) == ("audit_recovered", "start")
+        assert (interrupted["event_type"], interrupted["last_record_at"]) == ("audit_interrupted", last["timestamp"])
+        assert "no `stop` before this start" in verified(state)[1]
         client.process.terminate()
         assert client.process.wait(30) == 0
     assert verified(state)[0] == 0 and log(state)[-1]["action"] == "stop"

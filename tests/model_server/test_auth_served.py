@@ -209,11 +209,11 @@ def test_a_revoked_key_and_a_new_one_count_without_a_restart(guarded, keys, corp
 
 
 def test_beyond_its_rate_a_key_is_told_when_to_come_again_and_others_are_not_held_up(guarded, keys, corpus):
-    fast, slow = keys.add("fast", "--role", "predict"), keys.add("slow", "--role", "predict", "--rate", "0.01")
+    fast, slow = keys.add("fast", "--role", "predict"), keys.add("slow", "--role", "predict", "--rate", "0.0001")
     guarded.until(lambda: opens(guarded, slow, corpus[0][0]))
     answer = guarded.post(PREDICT, content=corpus[0][0], headers={"X-API-Key": slow})
     assert answer.status_code == 429 and answer.json()["reason"] == "rate_limited"
-    assert 1 <= int(answer.headers["retry-after"]) <= 100
+    assert 1 <= int(answer.headers["retry-after"]) <= 10_000
     assert opens(guarded, fast, corpus[0][0]) and guarded.metric("rate_limited_total") == 1
 
 

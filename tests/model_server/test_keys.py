@@ -111,12 +111,35 @@ def test_a_file_that_goes_bad_leaves_the_keys_and_one_that_is_mended_is_read(fil
     token = run("add", "a", "--role", "predict")[1]
     ring, good = Keyring(file), file.read_text()
     file.write_text("{")
-    assert not ring.refresh() and ring.find(token, time.time())
+    assert not ring.refresh() and ring.find(token, time.time()) and ring.failures == 1
     file.unlink()
-    assert not ring.refresh() and ring.find(token, time.time())
+    assert not ring.refresh() and ring.find(token, time.time()) and ring.failures == 2
     file.write_text(good)
     run("revoke", "a")
     assert ring.refresh() and refused(ring, token) == "revoked" and not ring.refresh()
+    assert ring.failures == 2
+
+
+def test_the_age_of_the_keys_is_since_they_were_last_seen_to_be_the_files(file, run, monkeypatch):
+    run("add", "a", "--role", "predict")
+    clock = [1000.0]
+    monkeypatch.setattr("model_server.security.keyring.time.monotonic", lambda: clock[0])
+    ring, good = Keyring(file), file.read_text()
+
+    def later() -> float:
+        clock[0] += 10
+        ring.refresh()
+        return ring.age_s
+
+    assert [later(), later()] == [0, 0]
+    file.write_text("{")
+    assert [later(), later()] == [10, 20]
+    file.unlink()
+    assert later() == 30
+    file.write_text(good)
+    assert [later(), later()] == [0, 0]
+    clock[0] += 5  # whoever looks hangs
+    assert ring.age_s == 5
 
 
 def test_of_changes_made_at_once_none_is_lost(file):
@@ -129,11 +152,54 @@ def test_of_changes_made_at_once_none_is_lost(file):
     assert sorted(key.name for key in load(file)) == ["n0", "n1", "n2", "n3"] and list(file.parent.iterdir()) == [file]
 
 
-def test_an_allowance_is_a_seconds_worth_at_once_and_then_the_rate():
+@pytest.fixture
+def clock(monkeypatch):
+    """What the time is, in a list of one."""
+    clock = [2000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    return clock
+
+
+def test_an_allowance_is_a_seconds_worth_at_once_and_on_average_the_rate(clock):
     allowance = Allowance()
-    assert [allowance.wait_s("a", 3, 0.0) for _ in range(4)] == [0, 0, 0, pytest.approx(1 / 3)]
-    assert allowance.wait_s("b", 3, 0.0) == 0  # each its own
-    assert allowance.wait_s("a", 3, 0.2) == pytest.approx(1 / 3 - 0.2)
-    assert allowance.wait_s("a", 3, 0.34) == 0 and allowance.wait_s("a", 3, 0.34) > 0
-    assert [allowance.wait_s("a", 3, 100.0) for _ in range(4)][:3] == [0, 0, 0]
-    assert allowance.wait_s("slow", 0.5, 0.0) == 0 and allowance.wait_s("slow", 0.5, 0.0) == pytest.approx(2)
+
+    def let_in(name: str, per_s: float, tries: int = 10) -> int:
+        return [allowance.wait_s(name, per_s) for _ in range(tries)].count(0)
+
+    assert let_in("a", 3) == 3 and let_in("b", 3) == 3  # each its own
+    assert 0 < allowance.wait_s("a", 3) <= 1
+    clock[0] += 1.5  # half of the second before still counts
+    assert let_in("a", 3) == 2
+    clock[0] += 100
+    assert let_in("a", 3) == 3 and let_in("a", 1e6, 1000) == 1000
+    total = 0
+    for _ in range(100):
+        clock[0] += 0.1
+        total += let_in("steady", 20)
+    assert 180 <= total <= 220
+
+
+@pytest.mark.parametrize(("per_s", "whole", "in_s"), [(2.9, 2, 1), (1, 1, 1), (0.5, 1, 2), (0.01, 1, 100), (0.3, 1, 4)])
+def test_a_rate_is_of_whole_requests_in_whole_seconds_and_never_more(clock, per_s, whole, in_s):
+    allowance = Allowance()
+    clock[0] = 100_000.0 + in_s / 4
+    waits = [allowance.wait_s("a", per_s) for _ in range(whole + 1)]
+    assert waits[:whole] == [0] * whole and 0 < waits[whole] <= in_s
+    clock[0] += 0.7 * in_s  # still in this window
+    assert allowance.wait_s("a", per_s) > 0
+    clock[0] += 2 * in_s
+    assert allowance.wait_s("a", per_s) == 0
+
+
+@pytest.mark.parametrize("per_s", [5e-324, 1e-9, 1e9])
+def test_the_least_and_the_greatest_rate_are_rates(clock, per_s):
+    allowance = Allowance()
+    assert allowance.wait_s("a", per_s) == 0
+    assert (allowance.wait_s("a", per_s) > 0) == (per_s < 1)
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out(clock):
+    allowance = Allowance()
+    assert [allowance.wait_s("a", 2) == 0 for _ in range(3)] == [True, True, False]
+    clock[0] -= 1000
+    assert [allowance.wait_s("a", 2) == 0 for _ in range(3)] == [True, True, False]

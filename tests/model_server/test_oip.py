@@ -68,11 +68,17 @@ def test_predictions_are_counted_and_each_can_get_its_true_label(served, tensor)
     body = {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [2, 64, 64], "data": tensor[:2].tolist()}]}
     answer = served.post(INFER, json=body, headers={"X-Request-ID": "several"})
     assert answer.json()["id"] == "several" and len(answer.json()["outputs"][0]["data"]) == 2
+    names = answer.json()["parameters"]["prediction_ids"].split(",")
+    assert len({*names}) == 2
     assert served.metric("ml_prediction_confidence_count") == before + 2
     endpoint = "/v2/models/{name}/infer"
     assert served.metric("http_requests_total", method="POST", endpoint=endpoint, status="200") >= 1
-    for i in range(2):
-        assert served.post("/feedback", json={"request_id": f"several:{i}", "label": "NORMAL"}).status_code == 200
+    whole = served.post("/feedback", json={"request_id": "several", "label": "NORMAL"})
+    assert (whole.status_code, whole.json()["reason"]) == (409, "shared_request_id")
+    for named in ({"prediction_id": names[0]}, {"request_id": "several:1"}):
+        assert served.post("/feedback", json=named | {"label": "NORMAL"}).status_code == 200
+    for named in ({"prediction_id": names[1]}, {"request_id": "several:0"}):
+        assert served.post("/feedback", json=named | {"label": "NORMAL"}).status_code == 404  # each counts once
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -1,6 +1,6 @@
 """The queue between requests and the threads that write."""
 
-from model_server.telemetry.outbox import Outbox
+from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
 
 
 def test_what_comes_while_the_last_batch_is_written_waits_for_the_next_look():
@@ -16,4 +16,9 @@ def test_what_comes_while_the_last_batch_is_written_waits_for_the_next_look():
 
 def test_beyond_its_bound_nothing_is_taken():
     outbox = Outbox(2)
-    assert [outbox.put(i) for i in range(3)] == [True, True, False] and outbox.take(5) == [0, 1]
+    assert outbox.oldest() is None and [outbox.put(i) for i in range(3)] == [True, True, False]
+    assert outbox.oldest() == 0 and outbox.take(5) == [0, 1] and outbox.oldest() is None
+
+
+def test_a_look_takes_half_of_what_may_be_lost_so_that_a_write_has_the_other():
+    assert LOSS_WINDOW_S == 2 * LOOK_IN_S == 0.1

@@ -1,12 +1,16 @@
 """The real server and its database: labels count after a restart, and predictions go on whatever the database does."""
 
 import json
+import re
 import sqlite3
 
 import pytest
+import sqlalchemy as sa
 from real_server import serving
+from test_database import NEWER, changed
 
 from model_server.settings import WEIGHTS
+from model_server.storage.database import Database
 from model_server.training.radiographs import CLASSES
 
 
@@ -52,6 +56,51 @@ def test_a_label_that_comes_after_a_restart_counts_and_so_do_those_before_it(ser
         assert client.metric("storage_bytes_total", store="database", operation="write") > 40
         assert client.metric("storage_bytes_total", store="database", operation="read") > 40
         assert client.metric("storage_free_bytes", store="model") > 0
+
+
+def test_each_prediction_has_an_id_of_its_own_and_a_request_id_of_several_names_none(serve, corpus, url):
+    def feedback(client, **body):
+        answer = client.post("/feedback", json=body)
+        return answer.status_code, answer.json().get("reason", "")
+
+    with serve("--database", url) as client:
+        sent = {"content": corpus[0][0], "headers": {"X-Request-ID": "again"}}
+        answers = [client.post("/predict", **sent).json() for _ in range(3)]
+        said, names = answers[0]["class"], [answer["prediction_id"] for answer in answers]
+        assert len({*names}) == 3 and all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+        assert feedback(client, request_id="again", label=said) == (409, "shared_request_id")
+        assert feedback(client, prediction_id=names[1], request_id=None, label=said) == (200, "")
+        assert feedback(client, prediction_id=names[1], label=said) == (404, "no_such_prediction")
+        for body in ({}, {"prediction_id": names[0], "request_id": "again"}, {"prediction_id": "again"}):
+            assert feedback(client, label=said, **body) == (422, "bad_feedback")
+        assert client.metric("ml_feedback_total") == 1
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+    with serve("--database", url) as client:
+        assert feedback(client, request_id="again", label=said) == (409, "shared_request_id")
+        assert feedback(client, prediction_id=names[1], label=said) == (404, "no_such_prediction")
+        assert feedback(client, prediction_id=names[2], label=said) == (200, "")
+
+
+def test_a_release_that_is_rolled_back_is_ready_on_the_schema_of_the_one_after_it(serve, corpus, url):
+    with serve("--database", url) as client:
+        predict(client, corpus[0][0], "before")
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+    database = Database(url)
+    changed(database, *NEWER)
+    with serve("--database", url) as client:
+        client.until(lambda: failing(client) == [])
+        assert predict(client, corpus[0][0], "after") and client.metric("database_up") == 1
+        assert [label(client, name, "NORMAL").status_code for name in ("before", "after")] == [200, 200]
+        client.until(lambda: queued(client) == 0)
+        assert client.get("/health/deep").json()["checks"]["data_path"]["healthy"]
+        [said] = [line for line in client.log if line["message"] == "Database has the schema of a newer release"]
+        assert (said["level"], said["context"]["revision"]) == ("WARN", "9999")
+        assert client.metric("database_records_lost_total") == 0
+    with database._engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+    database.forget()
 
 
 def another_version(folder) -> str:

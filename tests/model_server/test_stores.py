@@ -43,3 +43,13 @@ def test_an_operation_that_hangs_is_counted_while_it_does_and_logged_once():
         ("Storage hangs", "audit", "write", "error"), ("Storage hangs no more", "audit", "write", "info"),
     ]  # fmt: skip
     stores.close()
+
+
+def test_for_how_long_the_oldest_record_of_a_store_waits_is_read_when_it_is_asked_for():
+    metrics = Metrics()
+    stores, waits = Stores(metrics), [0.0]
+    stores.unwritten["audit"] = lambda: waits[0]
+    for waits[0] in (0.0, 2.5):
+        assert metrics.registry.get_sample_value("storage_unwritten_seconds", {"store": "audit"}) == waits[0]
+    assert metrics.registry.get_sample_value("storage_unwritten_seconds", {"store": "database"}) is None
+    stores.close()
