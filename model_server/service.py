@@ -26,7 +26,7 @@ from model_server.http.shedding import Shedding
 from model_server.inference import drift
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
-from model_server.inference.images import CLASSES, SIDE, decode
+from model_server.inference.images import CLASSES, decode
 from model_server.settings import Settings
 from model_server.telemetry import gpu, tracing
 from model_server.telemetry.logs import now
@@ -105,7 +105,7 @@ class Service:
         with self._component("inference"):
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
-                await self.batcher.submit(lambda: self.decoded(_grey_png()))
+                await self.batcher.submit(lambda: self.decoded(_gradient_png()))
         self.metrics.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
         with self._component("database"):
             await self.durable.begin(model.sha256, model.version, model.architecture)
@@ -213,7 +213,7 @@ def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     return 200 if good else 503, body | {"timestamp": now()}
 
 
-def _grey_png() -> bytes:
+def _gradient_png() -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.full((SIDE, SIDE), 128, np.uint8)).save(out, "PNG")
+    Image.linear_gradient("L").save(out, "PNG")  # a picture of one grey would be refused
     return out.getvalue()

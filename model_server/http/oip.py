@@ -14,6 +14,7 @@ import numpy as np
 
 from model_server import SERVICE, __version__
 from model_server.errors import BadInput
+from model_server.inference.images import check_content
 
 INPUT, OUTPUT, DATATYPE = "pixels", "probability", "FP32"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -38,7 +39,8 @@ def model(version: str, side: int) -> dict[str, Any]:
 
 
 class Inference:
-    """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput, 400."""
+    """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput: 400, or
+    422 for an image without content."""
 
     def __init__(self, body: bytes, header_length: str | None, side: int, max_images: int):
         self._body, self._header_length, self._side, self._max_images = body, header_length, side, max_images
@@ -106,7 +108,10 @@ class Inference:
         values = self._values(tensor, binary, size)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
             raise _bad(f"{INPUT} are grey levels from 0 to 255")
-        return np.rint(values).astype(np.uint8).reshape(count, side, side)
+        images = np.rint(values).astype(np.uint8).reshape(count, side, side)
+        for image in images:
+            check_content(image)
+        return images
 
     def _values(self, tensor: dict[str, Any], binary: bytes, size: int) -> np.ndarray:
         """`size` numbers, from the JSON or from behind it."""
