@@ -28,7 +28,7 @@ from model_server.http.shedding import Shedding
 from model_server.inference import drift
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
-from model_server.inference.images import SIDE, decode
+from model_server.inference.images import decode
 from model_server.settings import Settings
 from model_server.storage.records import of_several
 from model_server.telemetry import gpu, tracing
@@ -113,7 +113,7 @@ class Service:
         with self._component("inference"):
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
-                await self.batcher.submit(lambda: self.decoded(_grey_png()))
+                await self.batcher.submit(lambda: self.decoded(_gradient_png()))
         self.metrics.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
         with self._component("database"):
             await self.durable.begin(model.sha256, model.version, model.architecture)
@@ -244,7 +244,7 @@ def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     return 200 if good else 503, body | {"timestamp": now()}
 
 
-def _grey_png() -> bytes:
+def _gradient_png() -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.full((SIDE, SIDE), 128, np.uint8)).save(out, "PNG")
+    Image.linear_gradient("L").save(out, "PNG")  # a picture of one grey would be refused
     return out.getvalue()

@@ -16,6 +16,7 @@ import orjson
 
 from model_server import SERVICE, __version__
 from model_server.errors import BadInput
+from model_server.inference.images import check_content
 
 INPUT, OUTPUT, DATATYPE = "pixels", "probability", "FP32"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -41,7 +42,8 @@ def model(version: str, side: int) -> dict[str, Any]:
 
 
 class Inference:
-    """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput, 400."""
+    """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput: 400, or
+    422 for an image without content."""
 
     def __init__(self, body: bytes, header_length: str | None, side: int, max_images: int):
         self._body, self._header_length, self._side, self._max_images = body, header_length, side, max_images
@@ -115,7 +117,10 @@ class Inference:
         values = self._values(tensor, binary, shape)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
             raise _bad(f"{INPUT} are grey levels from 0 to 255")
-        return np.rint(values).astype(np.uint8).reshape(shape)
+        images = np.rint(values).astype(np.uint8).reshape(shape)
+        for image in images:
+            check_content(image)
+        return images
 
     def _values(self, tensor: dict[str, Any], binary: memoryview, shape: list[int]) -> np.ndarray:
         """The numbers of a tensor of that shape, from the JSON or from behind it."""

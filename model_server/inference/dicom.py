@@ -1,5 +1,9 @@
 """Radiographs in DICOM: the pixels as a viewer would show them, in eight bits.
 
+What a stored value is shown as, pydicom's own functions say; they are asked about each value that can be stored, 65,536
+at most, instead of each pixel. What they do not know, or what a file says in a way that contradicts itself, is refused
+by its name: no picture is shown as if that were not there.
+
 Nothing the file says in words is ever repeated, neither in answers nor in logs: it may name the patient.
 """
 
@@ -8,30 +12,62 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 from pydicom import config
-from pydicom.dataelem import RawDataElement
+from pydicom.charset import default_encoding
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.filereader import dcmread, read_dataset, read_preamble
+from pydicom.filereader import data_element_generator, dcmread, read_dataset, read_preamble, read_sequence
 from pydicom.multival import MultiValue
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from model_server.errors import BadInput
-from model_server.inference.images import grey_jpeg
+from model_server.inference import jpeg
+from model_server.inference.images import LEAST_CONTRAST, bound
 
+GREYS, ORIENTATION = "greys_not_understood", "orientation_not_understood"
+NUMBERS = {  # what a detector gives, without its sign
+    "RescaleSlope": (1e-6, 1e6), "RescaleIntercept": (0, 1e9), "WindowCenter": (0, 1e9), "WindowWidth": (1e-6, 1e9),
+}  # fmt: skip
+NEEDS = {
+    "RescaleSlope": "RescaleIntercept", "RescaleIntercept": "RescaleSlope", "WindowCenter": "WindowWidth",
+    "WindowWidth": "WindowCenter", "PixelPaddingRangeLimit": "PixelPaddingValue",
+}  # fmt: skip
+USUAL = {  # what they say in a radiograph that is shown as it is stored
+    "PresentationIntentType": (GREYS, "FOR PRESENTATION"),
+    "PixelPresentation": (GREYS, "MONOCHROME"),
+    "ImageLaterality": (ORIENTATION, "B", "U"),
+    "ImageHorizontalFlip": (ORIENTATION, "N"),
+    "ImageRotation": (ORIENTATION, "0"),
+}
+DETECTOR = ("FieldOfViewHorizontalFlip", "FieldOfViewRotation")  # done before it was stored
+NEVER = (
+    "PresentationLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "MaskSubtractionSequence", "ShutterShape",
+)  # fmt: skip
 TAGS = [
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction",
-    "PixelData",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
+    "VOILUTSequence", "VOILUTFunction", "PresentationLUTShape", "PatientOrientation",
+    *NUMBERS, *USUAL, *DETECTOR, *NEVER,
 ]  # fmt: skip
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 MAX_READS = 20_000  # a radiograph's file has some hundred elements; a million empty ones would take seconds
+MAX_READ_BYTES = 1 << 19  # of what stands before the pixels and is not skipped: tables of greys and sequences
 MAX_VALUE_BYTES = 256
+FRONTAL = ("LF", "LH", "RF", "RH", "FL", "FR", "HL", "HR")  # where the patient's left, right, head, feet may lie
+PIXELS, UNDEFINED = 0x7FE00010, 0xFFFFFFFF
+STRAY = 1000  # where nothing says what is black and white, one pixel of so many may be beyond them
+FAR = 1e30
+# To pydicom a character set is worth a search on the disk for each name in it; the pixels have none, so it sees another
+# element in its place.
+CHARACTER_SET = {b"\x08\0\x05\0": b"\x09\0\x05\0", b"\0\x08\0\x05": b"\0\x09\0\x05"}
 
 # What pydicom says of a malformed file quotes it.
 logging.getLogger("pydicom").disabled = True
@@ -39,69 +75,119 @@ warnings.filterwarnings("ignore", module="pydicom")
 config.settings.reading_validation_mode = config.IGNORE
 
 
-def grey(body: bytes, max_pixels: int, side: int) -> Image.Image:
-    """The one frame of a DICOM file: rescaled, windowed, bright = dense, mode L. Raises BadInput.
+def grey(body: bytes, max_pixels: int) -> Image.Image:
+    """The one frame of a DICOM file: rescaled, windowed, upright, bright = dense, mode L. Raises BadInput.
 
-    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed or JPEG baseline. The first window is used, and
-    where there is none, the whole range. `side` is how small a JPEG may become while it is decoded.
+    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed or JPEG baseline. Of several tables or windows the
+    first is used, a table before a window; where there is none, the range that the pixels are in.
     """
     try:
-        return _grey(body, max_pixels, side)
+        said, stored = read(body, max_pixels)
+        table = _shown(said, stored)
+        index = stored.view(f"u{stored.itemsize}")
+        shown = np.empty(stored.shape, np.uint8)
+        for top in range(0, len(shown), 256):  # an index of the whole would take eight bytes a pixel
+            shown[top : top + 256] = table[index[top : top + 256]]
+        return _upright(Image.fromarray(shown), said)
     except BadInput:
         raise
     except Exception as error:  # pydicom raises many kinds on hostile files; each is the sender's fault
         raise _broken(f"cannot be read ({type(error).__name__})") from None
 
 
-class _Bounded(io.BytesIO):
-    """Ends a parser that reads too often: in DICOM every element, however empty, is at least one read."""
-
-    reads = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise BadInput(422, "broken_image", "the DICOM file has too many elements")
-        return super().read(size)
-
-
-def _grey(body: bytes, max_pixels: int, side: int) -> Image.Image:
+def read(body: bytes, max_pixels: int) -> tuple[Dataset, np.ndarray]:
+    """What the file says of its pixels, and the values stored (high, wide), in this machine's byte order: those of
+    pydicom's pixel_array. Raises BadInput, and of a malformed file anything else too."""
     syntax = _transfer_syntax(body)
     if syntax not in (*PLAIN, JPEGBaseline8Bit):
         raise BadInput(415, "dicom_compression", "of DICOM, uncompressed and JPEG baseline pixels are taken")
-    said = dcmread(_Bounded(body), defer_size=MAX_VALUE_BYTES, specific_tags=list(TAGS))
-    wide, high = _number(said, "Columns"), _number(said, "Rows")
-    if _number(said, "NumberOfFrames", 1) > 1:
-        raise BadInput(422, "several_frames", "the DICOM file has several frames; send one")
-    if wide < 1 or high < 1:
-        raise _broken("has no rows or no columns")
-    if wide * high > max_pixels:
-        raise BadInput(413, "too_many_pixels", f"{wide:g} x {high:g} pixels; at most {max_pixels} in all are taken")
-    photometric = str(_value(said, "PhotometricInterpretation")).strip()
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or _number(said, "SamplesPerPixel", 1) != 1:
-        raise BadInput(415, "dicom_colour", "of DICOM, MONOCHROME1 and MONOCHROME2 are taken")
-    element = said.get_item("PixelData", keep_deferred=True)
-    if not isinstance(element, RawDataElement):
+    file = _Bounded(body, MAX_READ_BYTES)
+    said = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+    for element in list(said.elements()):
+        if not element.value:
+            del said[element.tag]  # which to pydicom is there, and None
+    wide, high = _check_form(said, max_pixels)
+    after = _Bounded(body, float("inf"))
+    after.seek(file.tell())
+    element = next(data_element_generator(after, *said.original_encoding), None)
+    if not isinstance(element, RawDataElement) or element.tag != PIXELS or not element.value:
         raise _broken("has no pixels")
     if syntax == JPEGBaseline8Bit:
-        stored = _jpeg(body, element, int(wide), int(high), side)
-    else:
-        stored = _plain(body, element, int(wide), int(high), said)
-    shown = _table(stored, said)[stored.view(f"u{stored.itemsize}")]
-    return Image.fromarray(255 - shown if photometric == "MONOCHROME1" else shown)
+        return said, _jpeg(said, element.value, wide, high)
+    wanted = wide * high * said.BitsAllocated // 8
+    if element.length == UNDEFINED or len(element.value) < wanted:
+        raise _broken("is cut short: it has fewer pixels than rows and columns say")
+    if len(element.value) >= wanted + wanted // high:
+        raise _broken("has more rows than it says")
+    said[element.tag] = element
+    stored, _ = get_decoder(syntax).as_array(said, index=0, raw=True)
+    return said, stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+class _Bounded(io.BytesIO):
+    """Ends a parser that reads too often or too much: in DICOM every element, however empty, is at least one read."""
+
+    def __init__(self, body: bytes, most_bytes: float):
+        super().__init__(body)
+        self._reads, self._bytes = MAX_READS, most_bytes
+
+    def read(self, size: int | None = -1) -> bytes:
+        value = super().read(size)
+        self._reads -= 1
+        self._bytes -= len(value)
+        if min(self._reads, self._bytes) < 0:
+            raise _broken("has too many elements")
+        return CHARACTER_SET.get(value[:4], value[:4]) + value[4:] if size == 8 else value
 
 
 def _transfer_syntax(body: bytes) -> str:
     """Read before the rest, because the rest of a deflated file would be inflated without bound."""
-    file = _Bounded(body)
+    file = _Bounded(body, MAX_READ_BYTES)
     read_preamble(file, force=False)
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
     return str(_value(meta, "TransferSyntaxUID"))
 
 
+def _check_form(said: Dataset, max_pixels: int) -> tuple[int, int]:
+    """Columns and rows of a picture of which all that decides its greys is known, and numbers are numbers."""
+    if _number(said, "NumberOfFrames", 1) > 1:
+        raise BadInput(422, "several_frames", "the DICOM file has several frames; send one")
+    wide, high = _number(said, "Columns"), _number(said, "Rows")
+    if not (1 <= wide <= 65535 and 1 <= high <= 65535 and wide == int(wide) and high == int(high)):
+        raise _broken("has no number of rows or of columns")
+    bound(int(wide), int(high), max_pixels)
+    photometric, samples = _words(said, "PhotometricInterpretation"), _number(said, "SamplesPerPixel", 1)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
+        raise BadInput(415, "dicom_colour", "of DICOM, MONOCHROME1 and MONOCHROME2 are taken")
+    allocated, signed = _number(said, "BitsAllocated"), _number(said, "PixelRepresentation")
+    if allocated not in (8, 16) or signed not in (0, 1):
+        raise BadInput(415, "dicom_depth", "of DICOM, 8 and 16 bits allocated are taken")
+    bits = _number(said, "BitsStored")
+    if not 1 <= bits <= allocated:
+        raise _broken("stores more bits than it has")
+    if _number(said, "HighBit", bits - 1) != bits - 1:
+        raise BadInput(415, "dicom_depth", "of DICOM, pixels in the lower bits are taken: HighBit is another")
+    for keyword, (least, most) in NUMBERS.items():
+        if keyword in said and not least <= abs(_number(said, keyword)) <= most:
+            raise _broken(f"has a {keyword} that no detector gives")
+    for one, other in NEEDS.items():
+        if one in said and other not in said:
+            raise _unknown(GREYS, f"{one} without {other}")
+    for keyword in NEVER:
+        if keyword in said:
+            raise _unknown(GREYS, keyword)
+    for keyword, (reason, *usual) in USUAL.items():
+        if keyword in said and _words(said, keyword) not in usual:
+            raise _unknown(reason, keyword)
+    meant = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}  # each says the same in other words
+    if "PresentationLUTShape" in said and meant.get(_words(said, "PresentationLUTShape")) != photometric:
+        raise _unknown(GREYS, "PresentationLUTShape")
+    return int(wide), int(high)
+
+
 def _value(said: Dataset, keyword: str) -> Any:
     """The first value of an element, None when it is absent or empty."""
-    element = said.get_item(keyword, keep_deferred=True)
+    element = said.get_item(keyword)
     if element is None:
         return None
     if isinstance(element, RawDataElement) and element.length > MAX_VALUE_BYTES:
@@ -112,60 +198,142 @@ def _value(said: Dataset, keyword: str) -> Any:
     return None if value == "" else value
 
 
-def _number(said: Dataset, keyword: str, default: float = 0) -> float:
+def _number(said: Dataset, keyword: str, default: float | None = None) -> float:
     value = _value(said, keyword)
+    if value is None and default is None:
+        raise _broken(f"has no {keyword}")
     number = default if value is None else float(value)
     if not np.isfinite(number):
         raise _broken(f"has a {keyword} that is no number")
     return number
 
 
-def _plain(body: bytes, element: RawDataElement, wide: int, high: int, said: Dataset) -> np.ndarray:
-    """Stored values (high, wide), in eight or sixteen bits, signed or not, in this machine's byte order."""
-    allocated, signed = _number(said, "BitsAllocated"), _number(said, "PixelRepresentation")
-    if allocated not in (8, 16) or signed not in (0, 1):
-        raise BadInput(415, "dicom_depth", "of DICOM, 8 and 16 bits allocated are taken")
-    stored_bits = _number(said, "BitsStored", allocated)
-    if not 1 <= stored_bits <= allocated:
-        raise _broken("stores more bits than it has")
-    kind = np.dtype(f"{'<' if element.is_little_endian else '>'}{'i' if signed else 'u'}{int(allocated) // 8}")
-    if min(element.length, len(body) - element.value_tell) < wide * high * kind.itemsize:
-        raise _broken("is cut short: it has fewer pixels than rows and columns say")
-    pixels = np.frombuffer(body, kind, wide * high, element.value_tell).reshape(high, wide)
-    pixels = pixels.astype(kind.newbyteorder("="), copy=False)
-    spare = int(allocated - stored_bits)
-    return (pixels << spare) >> spare if spare else pixels  # what lies above the stored bits is not the pixel's
+def _words(said: Dataset, keyword: str) -> str:
+    return str(_value(said, keyword)).strip()
 
 
-def _jpeg(body: bytes, element: RawDataElement, wide: int, high: int, side: int) -> np.ndarray:
-    """As above, of the JPEG inside: at least `side` pixels a side of it."""
-    fragments = _Bounded(body)
-    fragments.seek(element.value_tell)
-    frame = get_frame(fragments, 0, number_of_frames=1)
-    if simplejpeg.decode_jpeg_header(frame)[:3] != (high, wide, "Gray"):
+def _jpeg(said: Dataset, value: bytes, wide: int, high: int) -> np.ndarray:
+    """The pixels of the JPEG inside."""
+    if (said.BitsAllocated, said.BitsStored, said.PixelRepresentation) != (8, 8, 0):
+        raise BadInput(415, "dicom_depth", "of JPEGs in DICOM, those of 8 bits without a sign are taken")
+    frame = get_frame(_Bounded(value, float("inf")), 0, number_of_frames=1)
+    if not frame.startswith(jpeg.START):
+        raise _broken("holds no JPEG")
+    inside = jpeg.read(frame)
+    if (inside.wide, inside.high, inside.components) != (wide, high, 1):
         raise _broken("holds another picture than it says")
-    return grey_jpeg(frame, wide, high, side)
+    return np.asarray(jpeg.decode(frame, inside))
 
 
-def _table(stored: np.ndarray, said: Dataset) -> np.ndarray:
-    """What grey each stored value is shown as, uint8, by its bits: 256 or 65,536 values instead of every pixel."""
-    values = np.arange(1 << 8 * stored.itemsize, dtype=f"u{stored.itemsize}").view(stored.dtype).astype(np.float64)
-    slope, intercept = _number(said, "RescaleSlope", 1), _number(said, "RescaleIntercept", 0)
-    values = values * slope + intercept
-    centre, width = _value(said, "WindowCenter"), _number(said, "WindowWidth")
-    if centre is None or width <= 0:
-        ends = np.array([stored.min(), stored.max()], np.float64) * slope + intercept
-        low, high = ends.min(), ends.max()
-        shares = (values - low) / max(high - low, 1e-9)
+def _shown(said: Dataset, stored: np.ndarray) -> np.ndarray:
+    """What grey each value is shown as, uint8, by the bits that it is stored as."""
+    bits = 8 * stored.itemsize
+    held = np.arange(1 << bits, dtype=f"u{stored.itemsize}").view(stored.dtype).astype(np.int64)
+    padding = _padding(said, held)
+    if _table(said, "ModalityLUTSequence") is not None and "RescaleSlope" in said:
+        raise _unknown(GREYS, "ModalityLUTSequence beside RescaleSlope")
+    values = _asked(apply_modality_lut, held, said, "ModalityLUTSequence")
+    if (table := _table(said, "VOILUTSequence")) is not None:
+        shares = _looked_up(said, table, values)
+    elif "WindowCenter" in said:  # far below and far above it are the ends of what it gives
+        given = _asked(apply_voi_lut, np.concatenate([[-FAR], values, [FAR]]), said, "WindowWidth or VOILUTFunction")
+        shares = (given[1:-1] - given[0]) / (given[-1] - given[0])
     else:
-        centre, function = _number(said, "WindowCenter"), str(_value(said, "VOILUTFunction") or "LINEAR").strip()
-        if function == "SIGMOID":
-            shares = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -60, 60)))
-        elif function == "LINEAR_EXACT":
-            shares = (values - centre) / width + 0.5
-        else:  # LINEAR, as PS3.3 C.11.2.1.2 writes it
-            shares = (values - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5
-    return np.uint8(np.rint(255 * np.clip(shares, 0, 1)))
+        low, high = _range(stored, padding, values)
+        shares = (values - low) / max(high - low, 1e-9)
+    greys = np.uint8(np.rint(255 * np.clip(shares, 0, 1)))
+    if said.PhotometricInterpretation == "MONOCHROME1":
+        greys = 255 - greys
+    greys[padding] = 0  # is no part of the patient, and not to be shown
+    return greys
+
+
+def _asked(apply: Callable[[np.ndarray, Dataset], np.ndarray], values: np.ndarray, said: Dataset, keyword: str) -> Any:
+    """What pydicom makes of the values. Raises BadInput, naming the element that decides it, where it cannot."""
+    try:
+        with np.errstate(all="ignore"):
+            return apply(values, said)
+    except Exception:
+        raise _unknown(GREYS, keyword) from None
+
+
+def _table(said: Dataset, keyword: str) -> Dataset | None:
+    """The first table of a sequence."""
+    element = said.get_item(keyword)
+    if element is None:
+        return None
+    if isinstance(element, RawDataElement):  # pydicom would read it without bound
+        if element.VR not in (None, "SQ"):
+            raise _unknown(GREYS, keyword)
+        file, length = _Bounded(element.value, MAX_READ_BYTES), len(element.value)
+        items = read_sequence(file, element.is_implicit_VR, element.is_little_endian, length, default_encoding)
+        said[element.tag] = DataElement(element.tag, "SQ", items)
+    items = said[keyword].value
+    if not items or "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
+        raise _unknown(GREYS, keyword)
+    return items[0]
+
+
+def _looked_up(said: Dataset, table: Dataset, values: np.ndarray) -> np.ndarray:
+    """The share of white that a table gives each value."""
+    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+    entries = entries or 65536
+    if bits == 8 and entries > 256:  # pydicom would take it modulo 256
+        raise _unknown(GREYS, "VOILUTSequence")
+    values = np.clip(values, first, first + entries - 1)
+    return _asked(apply_voi_lut, values, said, "VOILUTSequence") / (2**bits - 1)
+
+
+def _padding(said: Dataset, held: np.ndarray) -> np.ndarray:
+    """Which values stand for no pixel."""
+    if "PixelPaddingValue" not in said:
+        return np.zeros(len(held), bool)
+    ends = [_number(said, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if keyword in said]
+    allocated, signed = said.BitsAllocated, said.PixelRepresentation
+    ends = [end - (1 << allocated) if signed and end >= 1 << (allocated - 1) else end for end in ends]
+    least = -(1 << (said.BitsStored - 1)) if signed else 0
+    if not least <= min(ends) <= max(ends) < least + (1 << said.BitsStored):
+        raise _unknown(GREYS, "PixelPaddingValue")
+    return (held >= min(ends)) & (held <= max(ends))
+
+
+def _range(stored: np.ndarray, padding: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white where the file does not say: the ends of the range that the pixels are in, but
+    for stray ones."""
+    step = max(1, round((stored.size / 1_000_000) ** 0.5))
+    some = stored[::step, ::step].ravel()
+    some = np.sort(some[~padding[some.view(f"u{some.itemsize}")]])
+    stray = len(some) // STRAY
+    if not len(some) or int(some[-1 - stray]) - int(some[stray]) < LEAST_CONTRAST:
+        held = f"from {some[stray]} to {some[-1 - stray]}" if len(some) else "all padding"
+        raise BadInput(422, "no_content", f"the DICOM file's pixels are {held}, and it has no window")
+    ends = values[some[[stray, -1 - stray]].view(f"u{some.itemsize}")]
+    return float(ends.min()), float(ends.max())
+
+
+def _upright(shown: Image.Image, said: Dataset) -> Image.Image:
+    """With the patient's left at the right, and the feet below."""
+    if "PatientOrientation" not in said:
+        for keyword in DETECTOR:
+            if keyword in said and _words(said, keyword).strip("0.") not in ("", "NO"):
+                raise _unknown(ORIENTATION, f"{keyword} without PatientOrientation")
+        return shown
+    _value(said, "PatientOrientation")  # its length is bounded there
+    ends = said.PatientOrientation
+    right, down = ends if isinstance(ends, MultiValue) and len(ends) == 2 else ("", "")  # what lies there
+    if set(right + down) - set("LRHFAP") or right[:1] + down[:1] not in FRONTAL:
+        raise _unknown(ORIENTATION, "PatientOrientation")
+    if right[0] in "HF":
+        shown, right, down = shown.transpose(Image.Transpose.TRANSPOSE), down, right
+    if right[0] == "R":
+        shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if down[0] == "H":
+        shown = shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return shown
+
+
+def _unknown(reason: str, what: str) -> BadInput:
+    return BadInput(415, reason, f"the DICOM file's {what} says what is not understood, or not taken")
 
 
 def _broken(how: str) -> BadInput:

@@ -1,12 +1,16 @@
 """DICOM files as detectors and archives write them, and as attackers do."""
 
+import encodings
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
@@ -18,16 +22,18 @@ from pydicom.uid import (
 )
 
 from model_server.errors import BadInput
-from model_server.inference.images import decode
+from model_server.inference import dicom as dicom_files
+from model_server.inference.images import MAX_PIXELS, decode
 from model_server.training.radiographs import CLASSES, radiographs
 
 PATIENT = "Doe^Jane"
 
 
 def dicom(
-    pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, stored_bits: int = 0, data: bytes | None = None, **members
-) -> bytes:
-    """A file with the pixels given; `members` are set last, so that they can also be wrong."""
+    pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, stored_bits: int = 0, data: bytes | None = None,
+    pixel_vr: str = "", empty: Sequence[str] = (), **members,
+) -> bytes:  # fmt: skip
+    """A file with the pixels given; `members` are set last, so that they can also be wrong, and then those `empty`."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -43,12 +49,14 @@ def dicom(
     said.BitsStored = stored_bits or said.BitsAllocated
     said.HighBit, said.PixelRepresentation = said.BitsStored - 1, int(pixels.dtype.kind == "i")
     said.PixelData = data if data is not None else pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    said["PixelData"].VR = "OW" if pixels.itemsize == 2 else "OB"
+    said["PixelData"].VR = pixel_vr or ("OW" if pixels.itemsize == 2 else "OB")
     for name, value in members.items():
         if value is None:
             delattr(said, name)
         else:
             setattr(said, name, value)
+    for name in empty:
+        setattr(said, name, None)
     out = io.BytesIO()
     said.save_as(out, enforce_file_format=True)
     return out.getvalue()
@@ -78,7 +86,6 @@ RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64).round().astype(np.uint8)
         pytest.param(
             RAMP, {"WindowCenter": ["128", "40"], "WindowWidth": ["256", "80"]}, id="the first of two windows"
         ),
-        pytest.param(RAMP, {"WindowCenter": "128", "WindowWidth": "0"}, id="a window of nothing is none"),
     ],
 )
 def test_pixels_are_what_a_viewer_would_show(pixels, members, syntax):
@@ -104,6 +111,9 @@ def test_jpeg_inside_is_read_small_and_in_full_range():
     assert shown.shape == (64, 64) and np.corrcoef(shown.ravel(), plain.ravel())[0, 1] > 0.99
 
 
+SIGNED_JPEG = dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"]), PixelRepresentation=1)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
@@ -118,11 +128,14 @@ def test_jpeg_inside_is_read_small_and_in_full_range():
         pytest.param(dicom(RAMP, Rows=20000, Columns=20000), 413, "too_many_pixels", id="20000 x 20000"),
         pytest.param(dicom(RAMP, Rows=65), 422, "broken_image", id="one row too few"),
         pytest.param(dicom(RAMP, Rows=0), 422, "broken_image", id="no rows"),
+        pytest.param(dicom(RAMP, Rows=60), 422, "broken_image", id="more rows than it says"),
+        pytest.param(dicom(RAMP.astype(np.uint16), HighBit=11), 415, "dicom_depth", id="in the middle bits"),
         pytest.param(dicom(RAMP, PixelData=None), 422, "broken_image", id="no pixels"),
         pytest.param(dicom(RAMP)[:-100], 422, "broken_image", id="cut short in its pixels"),
         pytest.param(dicom(RAMP)[:300], 422, "broken_image", id="cut short in its head"),
         pytest.param(bytes(128) + b"DICM", 415, "dicom_compression", id="nothing but the mark"),
         pytest.param(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"no jpeg"])), 422, "broken_image", id="no JPEG"),
+        pytest.param(SIGNED_JPEG, 415, "dicom_depth", id="a JPEG with a sign"),
         pytest.param(
             dicom(np.zeros((9, 9), np.uint8), JPEGBaseline8Bit, data=encapsulate([next(radiographs(1, 1)).jpeg()])),
             422,
@@ -213,3 +226,265 @@ def test_a_dataset_is_no_dicom_file():
     with pytest.raises(BadInput) as refused:
         decode(out.getvalue() + bytes(500))
     assert refused.value.status == 415
+
+
+def read_back(body: bytes) -> Dataset:
+    return dcmread(io.BytesIO(body))
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("stored_bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("garbage", [0, 0xF000], ids=["clean", "with bits above the stored ones"])
+def test_stored_values_are_those_of_pydicoms_pixel_array(syntax, stored_bits, signed, garbage):
+    kind = np.int16 if signed else np.uint16
+    pixels = (RAMP.astype(np.uint16) << (stored_bits - 8) | (0 if stored_bits > 12 else garbage)).view(kind)
+    body = dicom(pixels, syntax, stored_bits)
+    seen, expected = dicom_files.read(body, MAX_PIXELS)[1], read_back(body).pixel_array
+    assert seen.dtype == expected.dtype.newbyteorder("=") and (seen == expected).all()
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+@pytest.mark.parametrize("columns", [64, 63])
+def test_eight_bits_are_those_of_pydicoms_pixel_array_however_they_are_packed(syntax, vr, columns):
+    pixels = np.ascontiguousarray(RAMP[:63, :columns])
+    data = pixels.tobytes() + bytes(pixels.size % 2)
+    if (syntax, vr) == (ExplicitVRBigEndian, "OW"):
+        data = np.frombuffer(data, "<u2").astype(">u2").tobytes()
+    body = dicom(pixels, syntax, data=data, pixel_vr=vr)
+    seen = dicom_files.read(body, MAX_PIXELS)[1]
+    assert (seen == read_back(body).pixel_array).all() and (seen == pixels).all()
+
+
+def test_a_jpeg_inside_is_that_of_pydicoms_pixel_array():
+    image = next(radiographs(1, 11, 300))
+    body = dicom(image.pixels, JPEGBaseline8Bit, data=encapsulate([image.jpeg(90)]))
+    assert (dicom_files.read(body, MAX_PIXELS)[1] == read_back(body).pixel_array).all()
+
+
+def lut(descriptor: tuple[int, int, int], values: np.ndarray, order: str = "<") -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if descriptor[1] < 0 else "US", list(descriptor))
+    item.add_new("LUTData", "OW", values.astype(f"{order}u2").tobytes())
+    return [item]
+
+
+ROOTS = np.sqrt(np.arange(4096) / 4095)
+TWELVE, SIGNED = RAMP.astype(np.uint16) * 16, RAMP.astype(np.int16) * 16 - 2048
+WINDOW = {"WindowCenter": "1500", "WindowWidth": "2000"}
+GREYS = {  # pixels, the elements, and the range of what pydicom makes of them
+    "LINEAR": (TWELVE, WINDOW, (0, 4095)),
+    "LINEAR_EXACT": (TWELVE, WINDOW | {"VOILUTFunction": "LINEAR_EXACT"}, (0, 4095)),
+    "SIGMOID": (TWELVE, WINDOW | {"VOILUTFunction": "SIGMOID"}, (0, 4095)),
+    "a window wider than all": (TWELVE, {"WindowCenter": "2048", "WindowWidth": "20000"}, (0, 4095)),
+    "several windows": (TWELVE, {"WindowCenter": ["1500", "9"], "WindowWidth": ["2000", "9"]}, (0, 4095)),
+    "signed": (SIGNED, {"WindowCenter": "-300", "WindowWidth": "900"}, (-2048, 2047)),
+    "rescaled": (TWELVE, WINDOW | {"RescaleSlope": "0.5", "RescaleIntercept": "-9"}, (-9, 2038.5)),
+    "rescaled upside down": (TWELVE, WINDOW | {"RescaleSlope": "-1", "RescaleIntercept": "4095"}, (4095, 0)),
+    "a VOI LUT": (TWELVE, {"VOILUTSequence": lut((4096, 0, 16), 65535 * ROOTS)}, (0, 65535)),
+    "a VOI LUT of 12 bits": (TWELVE, {"VOILUTSequence": lut((4096, 0, 12), 4095 * ROOTS)}, (0, 4095)),
+    "a VOI LUT of a part": (TWELVE, {"VOILUTSequence": lut((1000, 500, 16), np.arange(1000) * 65)}, (0, 65535)),
+    "a VOI LUT from below zero": (SIGNED, {"VOILUTSequence": lut((4096, -2048, 16), 65535 * ROOTS)}, (0, 65535)),
+    "a VOI LUT before a window": (TWELVE, WINDOW | {"VOILUTSequence": lut((4096, 0, 16), 65535 * ROOTS)}, (0, 65535)),
+    "a modality LUT and a window": (
+        TWELVE,
+        {"ModalityLUTSequence": lut((4096, 0, 16), 65535 * ROOTS), "WindowCenter": "32768", "WindowWidth": "50000"},
+        (0, 65535),
+    ),
+    "a modality LUT and a VOI LUT": (
+        TWELVE,
+        {
+            "ModalityLUTSequence": lut((4096, 0, 16), np.arange(4096)[::-1]),
+            "VOILUTSequence": lut((4096, 0, 16), 65535 * ROOTS),
+        },
+        (0, 65535),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREYS)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_greys_are_what_pydicom_makes_of_them(name, syntax, photometric):
+    pixels, members, (black, white) = GREYS[name]
+    body = dicom(pixels, syntax, 12, **members, PhotometricInterpretation=photometric)
+    said = read_back(body)
+    shown = apply_voi_lut(apply_modality_lut(said.pixel_array, said), said).astype(float)
+    expected = 255 * ((shown - black) / (white - black)).clip(0, 1)
+    expected = 255 - expected if photometric == "MONOCHROME1" else expected
+    assert np.abs(decode(body) - expected).max() <= 1
+
+
+def test_a_table_in_the_other_byte_order_is_the_same():
+    here, there = (
+        dicom(TWELVE, syntax, 12, VOILUTSequence=lut((4096, 0, 16), 65535 * ROOTS, order))
+        for syntax, order in ((ExplicitVRLittleEndian, "<"), (ExplicitVRBigEndian, ">"))
+    )
+    assert (decode(here) == decode(there)).all()
+
+
+def test_padding_is_black_and_decides_no_range():
+    for value, limit, photometric in (
+        (65535, None, "MONOCHROME2"),
+        (0, None, "MONOCHROME1"),
+        (9000, 9100, "MONOCHROME2"),
+    ):
+        inverted = photometric == "MONOCHROME1"
+        pixels = (255 - RAMP if inverted else RAMP).astype(np.uint16) * 16 + 100
+        pixels[:, :8] = value if limit is None else np.arange(value, value + 8)
+        more = {} if limit is None else {"PixelPaddingRangeLimit": limit}
+        body = dicom(pixels, PixelPaddingValue=value, PhotometricInterpretation=photometric, **more)
+        shown = decode(body).astype(int)
+        assert (shown[:, :8] == 0).all() and np.abs(shown[:, 8:] - RAMP[:, 8:]).max() <= 3
+
+
+def test_padding_below_zero_is_found_whichever_way_it_is_written():
+    pixels = RAMP.astype(np.int16) * 8
+    pixels[:, :8] = -2000
+    body = dicom(pixels, PixelPaddingValue=-2000)
+    assert b"SS\x02\0\x30\xf8" in body
+    for one in (body, body.replace(b"SS\x02\0\x30\xf8", b"US\x02\0\x30\xf8")):
+        shown = decode(one).astype(int)
+        assert (shown[:, :8] == 0).all() and np.abs(shown[:, 8:] - RAMP[:, 8:]).max() <= 3
+
+
+def test_no_single_pixel_decides_the_range_where_there_is_no_window():
+    pixels = TWELVE.copy()
+    pixels[3, 3:6] = 65535
+    shown = decode(dicom(pixels)).astype(int)
+    assert (shown[3, 3:6] == 255).all()
+    shown[3, 3:6] = RAMP[3, 3:6]
+    assert np.abs(shown - RAMP).max() <= 1
+
+
+UPRIGHT = next(radiographs(1, 11, 64)).pixels
+WAYS = {  # what lies at the right and below, and how the upright picture is then stored
+    ("L", "F"): UPRIGHT, ("R", "F"): UPRIGHT[:, ::-1], ("L", "H"): UPRIGHT[::-1], ("R", "H"): UPRIGHT[::-1, ::-1],
+    ("F", "L"): UPRIGHT.T, ("F", "R"): UPRIGHT[:, ::-1].T, ("H", "L"): UPRIGHT[::-1].T,
+    ("H", "R"): UPRIGHT[::-1, ::-1].T, ("LF", "FR"): UPRIGHT,
+}  # fmt: skip
+FULL = {"WindowCenter": "128", "WindowWidth": "256"}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_picture_is_turned_as_the_patient_lies(way):
+    body = dicom(np.ascontiguousarray(WAYS[way]), PatientOrientation=list(way), **FULL)
+    assert np.abs(decode(body).astype(int) - UPRIGHT).max() <= 1
+
+
+NOTHING = [Dataset()]
+NOT_UNDERSTOOD = {
+    "from the side": {"PatientOrientation": ["A", "F"]},
+    "one direction": {"PatientOrientation": "L"},
+    "directions that are none": {"PatientOrientation": ["X", "Y"]},
+    "left and right": {"PatientOrientation": ["L", "R"]},
+    "one side": {"ImageLaterality": "L"},
+    "to be turned": {"ImageRotation": 90},
+    "to be mirrored": {"ImageHorizontalFlip": "Y"},
+    "mirrored, and nothing says where the patient's left is": {"FieldOfViewHorizontalFlip": "YES"},
+    "turned, and nothing says where the head is": {"FieldOfViewRotation": "90"},
+    "for processing": {"PresentationIntentType": "FOR PROCESSING"},
+    "in colours beside": {"PixelPresentation": "MIXED"},
+    "a shape that contradicts": {"PresentationLUTShape": "INVERSE"},
+    "a shape of its own": {"PresentationLUTShape": "LIN OD"},
+    "a presentation LUT": {"PresentationLUTSequence": lut((256, 0, 8), np.arange(256))},
+    "functional groups": {"SharedFunctionalGroupsSequence": NOTHING},
+    "a mask": {"MaskSubtractionSequence": NOTHING},
+    "a shutter": {"ShutterShape": "RECTANGULAR"},
+    "a slope without intercept": {"RescaleSlope": "2"},
+    "an intercept without slope": {"RescaleIntercept": "2"},
+    "a centre without width": {"WindowCenter": "128"},
+    "a width without centre": {"WindowWidth": "128"},
+    "another window function": FULL | {"VOILUTFunction": "GAMMA"},
+    "a window too narrow": {"WindowCenter": "128", "WindowWidth": "0.5"},
+    "a slope beside a modality LUT": {
+        "ModalityLUTSequence": lut((256, 0, 16), np.arange(256)), "RescaleSlope": "1", "RescaleIntercept": "0",
+    },
+    "a modality LUT of 12 bits": {"ModalityLUTSequence": lut((256, 0, 12), np.arange(256))},
+    "a table cut short": {"VOILUTSequence": lut((4096, 0, 16), np.arange(4000))},
+    "a table of 9 bits": {"VOILUTSequence": lut((256, 0, 9), np.arange(256))},
+    "a table of 8 bits that pydicom would take modulo 256": {"VOILUTSequence": lut((512, 0, 8), np.arange(512) // 2)},
+    "a table without data": {"VOILUTSequence": NOTHING},
+    "padding beyond what can be stored": {"PixelPaddingValue": 300},
+    "a range of padding without its begin": {"PixelPaddingRangeLimit": 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("members", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD)
+def test_what_decides_greys_or_orientation_and_is_not_understood_is_refused_by_its_name(members):
+    with pytest.raises(BadInput) as refused:
+        decode(dicom(RAMP, **members))
+    assert refused.value.status == 415
+    assert refused.value.reason in ("greys_not_understood", "orientation_not_understood")
+    assert any(name in refused.value.detail for name in members)
+
+
+USUAL = {
+    "a frontal picture as it is stored": {
+        "PatientOrientation": ["L", "F"], "ImageLaterality": "U", "PresentationIntentType": "FOR PRESENTATION",
+        "PresentationLUTShape": "IDENTITY", "FieldOfViewHorizontalFlip": "YES", "FieldOfViewRotation": "90",
+        "PixelPresentation": "MONOCHROME", "ImageRotation": 0, "ImageHorizontalFlip": "N",
+    },
+    "inverted, in other words": {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+    "what says nothing": {
+        "PatientOrientation": [], "ImageLaterality": "", "VOILUTSequence": [], "PixelPaddingValue": None,
+        "WindowCenter": "128", "WindowWidth": "256", "RescaleSlope": None, "VOILUTFunction": "",
+    },
+    "no turn of the detector": {"FieldOfViewHorizontalFlip": "NO", "FieldOfViewRotation": "0.0"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("members", USUAL.values(), ids=USUAL)
+def test_what_says_the_usual_changes_nothing(members):
+    given = {name: value for name, value in members.items() if value is not None}
+    empty = [name for name, value in members.items() if value is None]
+    body = dicom(RAMP, empty=empty, **FULL | given)
+    shown = decode(body).astype(int)
+    expected = 255 - RAMP if members.get("PhotometricInterpretation") else RAMP
+    assert np.abs(shown - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RescaleSlope", "0"), ("RescaleSlope", "1e-30"), ("RescaleSlope", "1e300"), ("RescaleIntercept", "-1e30"),
+        ("WindowWidth", "0"), ("WindowWidth", "1e-9"), ("WindowCenter", "1e99"),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_detector_gives_are_refused_by_their_name(name, value):
+    whole = {"RescaleSlope": "1", "RescaleIntercept": "0", **FULL}
+    with pytest.raises(BadInput, match=name) as refused:
+        decode(dicom(RAMP, **whole | {name: value}))
+    assert (refused.value.status, refused.value.reason) == (422, "broken_image")
+
+
+def test_a_picture_of_hardly_any_greys_is_not_stretched():
+    with pytest.raises(BadInput) as refused:
+        decode(dicom(RAMP.astype(np.uint16) // 20 + 3000))
+    assert (refused.value.status, refused.value.reason) == (422, "no_content")
+
+
+def test_names_of_character_sets_are_not_looked_up():
+    """To look one up costs a search on the disk, and stays in memory."""
+    names = b"\\".join(b"q%dq" % i for i in range(5000))
+    element = b"\x08\0\x05\0" + len(names).to_bytes(4, "little") + names
+    begin, end = b"\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff", b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    nested = b"\x08\0\x40\x11" + begin + element + end  # in an item of ReferencedImageSequence
+    body = dicom(RAMP, ImplicitVRLittleEndian, **FULL)
+    first, patient = body.index(b"\x08\0\x16\0"), body.index(b"\x10\0\x10\0")
+    whole = body[:first] + element + body[first:patient] + nested + body[patient:]
+    assert np.abs(decode(whole).astype(int) - RAMP).max() <= 1
+    assert not [name for name in encodings._cache if name.startswith("q") and name.endswith("q")]
+
+
+@pytest.mark.parametrize("keyword", [0x00283010, 0x00283000], ids=["VOI LUT", "modality LUT"])
+def test_the_items_of_a_sequence_are_bounded(keyword):
+    body = bytearray(dicom(RAMP))
+    at = body.index(b"\xe0\x7f\x10\0OB")
+    items = b"\xfe\xff\0\xe0\0\0\0\0" * 60_000
+    head = keyword.to_bytes(4, "big")
+    tag = bytes((head[1], head[0], head[3], head[2])) + b"SQ\0\0" + len(items).to_bytes(4, "little")
+    with pytest.raises(BadInput) as refused:
+        decode(bytes(body[:at]) + tag + items + bytes(body[at:]))
+    assert refused.value.status == 422

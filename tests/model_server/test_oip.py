@@ -279,3 +279,23 @@ def test_a_full_queue_and_a_late_answer_are_those_of_predict(serve, tensor):
                 client.infer(SERVICE, given_in, headers={"X-Request-Timeout-Ms": "50"})
             assert late.value.status() == "504"
         assert server.metric("requests_shed_total") == said.count("503")
+
+
+CONTENTLESS = {
+    "zeros": np.zeros((1, 64, 64)),
+    "one grey": np.full((1, 64, 64), 90.0),
+    "from 0 to 1": np.linspace(0, 1, 4096).reshape(1, 64, 64),
+    "from 0 to 15": np.linspace(0, 15, 4096).reshape(1, 64, 64),
+    "a few pixels": np.eye(1, 4096, 70).reshape(1, 64, 64) * 255,
+}
+
+
+@pytest.mark.parametrize("values", CONTENTLESS.values(), ids=CONTENTLESS)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a good one"])
+def test_a_tensor_without_content_gets_no_class_but_the_range_that_it_is_in(client, served, tensor, values, beside):
+    before = served.metric("ml_prediction_confidence_count")
+    wrong = np.concatenate([tensor[:1], values] if beside else [values]).astype(np.float32)
+    with pytest.raises(InferenceServerException, match=r"from \d+ to \d+") as refused:
+        client.infer(SERVICE, [given(wrong, True)])
+    assert refused.value.status() == "422"
+    assert served.metric("ml_prediction_confidence_count") == before

@@ -7,9 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
-from model_server.inference.images import decode
+from model_server.errors import BadInput
+from model_server.inference.images import check_content, decode
 from model_server.training.radiographs import radiographs
 
 
@@ -27,14 +29,17 @@ def png_head(wide: int, high: int, *more: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, 0, 0, 0, 0)) + b"".join(more)
 
 
-GREY = Image.new("L", (100, 100), 90)
-JPEG, PNG = picture("JPEG", GREY), picture("PNG", GREY)
+SHADES = Image.linear_gradient("L").resize((100, 100))
+JPEG, PNG = picture("JPEG", SHADES), picture("PNG", SHADES)
 BOMB = png_head(6000, 6000, chunk(b"IDAT", zlib.compress(bytes(6001 * 6000), 9)), chunk(b"IEND", b""))
 
-PROGRESSIVE = picture("JPEG", GREY, progressive=True)
+PROGRESSIVE = picture("JPEG", SHADES, progressive=True)
 NOISE = picture("JPEG", Image.effect_noise((300, 300), 90))
 HOLED = NOISE[: len(NOISE) // 3] + bytes(len(NOISE) // 3) + NOISE[2 * len(NOISE) // 3 :]
 MANY_SCANS = PROGRESSIVE[:-2] + PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] * 1000 + PROGRESSIVE[-2:]
+ODD = SHADES.point(lambda grey: grey | 1)
+SPECK = np.zeros((100, 100), np.uint8)
+SPECK[40:44, 40:44] = 255
 
 REFUSED = {
     "20000 x 20000": (png_head(20000, 20000, chunk(b"IDAT", b"x")), 413, "too_many_pixels"),
@@ -48,21 +53,21 @@ REFUSED = {
         "broken_image",
     ),
     "an animated PNG": (
-        picture("PNG", GREY, save_all=True, append_images=[Image.new("L", (100, 100), i) for i in (1, 2)]),
+        picture("PNG", SHADES, save_all=True, append_images=[Image.new("L", (100, 100), i) for i in (1, 2)]),
         422,
         "several_frames",
     ),
     "two pictures in a JPEG": (
-        picture("MPO", GREY.convert("RGB"), save_all=True, append_images=[Image.new("RGB", (100, 100))]),
+        picture("MPO", SHADES.convert("RGB"), save_all=True, append_images=[Image.new("RGB", (100, 100))]),
         422,
         "several_frames",
     ),
     "an animated GIF": (
-        picture("GIF", GREY, save_all=True, append_images=[Image.new("L", (100, 100), 5)]),
+        picture("GIF", SHADES, save_all=True, append_images=[Image.new("L", (100, 100), 5)]),
         415,
         "not_an_image",
     ),
-    "a TIFF": (picture("TIFF", GREY), 415, "not_an_image"),
+    "a TIFF": (picture("TIFF", SHADES), 415, "not_an_image"),
     "a JPEG of a thousand scans": (MANY_SCANS, 413, "too_many_scans"),
     "half a JPEG": (JPEG[: len(JPEG) // 2], 422, "broken_image"),
     "half a JPEG that says it ends there": (JPEG[: len(JPEG) // 2] + b"\xff\xd9", 422, "broken_image"),
@@ -70,6 +75,18 @@ REFUSED = {
     "two bytes of a JPEG": (JPEG[:2], 415, "not_an_image"),
     "JSON": (b'{"image": "aGVsbG8="}', 415, "not_an_image"),
     "text": (b"x", 415, "not_an_image"),
+    "36 million pixels in 36 kB": (BOMB, 422, "no_content"),
+    "one pixel": (picture("PNG", Image.new("L", (1, 1))), 422, "no_content"),
+    "one row": (picture("PNG", Image.linear_gradient("L").resize((5000, 1))), 422, "no_content"),
+    "one grey": (picture("JPEG", Image.new("L", (100, 100), 90)), 422, "no_content"),
+    "a speck": (picture("PNG", Image.fromarray(SPECK)), 422, "no_content"),
+    "values from 0 to 1": (picture("PNG", SHADES.point(lambda grey: grey // 128)), 422, "no_content"),
+    "see-through": (picture("PNG", Image.merge("LA", (SHADES, SHADES))), 422, "greys_not_understood"),
+    "colour, see-through": (
+        picture("PNG", Image.merge("RGBA", (SHADES, SHADES, SHADES, SHADES))),
+        422,
+        "greys_not_understood",
+    ),
 }
 
 
@@ -83,16 +100,13 @@ def test_refused_with_the_reason(served, body, status, reason):
 
 
 TAKEN = {
-    "36 million pixels in 36 kB": BOMB,
-    "one pixel": picture("PNG", Image.new("L", (1, 1))),
-    "one row": picture("PNG", Image.new("L", (5000, 1))),
     "sixteen bits": picture("PNG", Image.fromarray(np.arange(10000, dtype=np.uint16).reshape(100, 100))),
-    "inverted colours": picture("JPEG", Image.new("CMYK", (100, 100))),
-    "a palette with a hole": picture("PNG", GREY.convert("P"), transparency=0),
-    "see-through": picture("PNG", Image.new("LA", (100, 100), (90, 10))),
-    "colour, see-through": picture("PNG", Image.new("RGBA", (100, 100))),
+    "inverted colours": picture("JPEG", SHADES.convert("CMYK")),
+    "a palette with a hole that no pixel has": picture("PNG", ODD.convert("P"), transparency=0),
+    "opaque": picture("PNG", SHADES.convert("LA")),
+    "colour, opaque": picture("PNG", SHADES.convert("RGBA")),
     "a progressive JPEG": PROGRESSIVE,
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN)
@@ -111,36 +125,140 @@ def test_a_compressed_body_is_refused_as_such(served):
     assert (answer.status_code, answer.json()["reason"]) == (415, "encoded_body")
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"quality": 20, "subsampling": 2}], ids=str)
-@pytest.mark.parametrize("size", [(1, 1), (64, 64), (127, 300), (511, 513), (640, 1000)], ids=str)
-def test_a_jpeg_is_decoded_to_what_pillow_makes_of_it(mode, form, size):
-    body = picture("JPEG", Image.effect_noise(size, 60).convert(mode), **form)
-    image = Image.open(io.BytesIO(body))
-    image.draft("L", (64, 64))
-    # Pillow scales colours of its own accord only to what it then turns grey itself.
-    expected = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX))
-    assert np.abs(decode(body).astype(int) - expected).max() <= 1
+RADIOGRAPH = Image.fromarray(next(radiographs(1, 13)).pixels)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("held", range(1, 9))
 def test_an_image_is_seen_upright_however_the_camera_was_held(form, held):
-    upright = Image.fromarray(next(radiographs(1, 13)).pixels)
+    notes = Image.Exif()
+    notes[0x0112] = held
+    seen = decode(picture(form, turned(held), exif=notes)).astype(int)
+    assert np.abs(seen - decode(picture(form, RADIOGRAPH)).astype(int)).mean() < 2
+
+
+def turned(held: int) -> Image.Image:
+    """The radiograph as a camera stores it that is held so."""
     turns = (
         None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
         Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270,
     )  # fmt: skip
-    turned = upright if held == 1 else upright.transpose(turns[held - 1])
+    return RADIOGRAPH if held == 1 else RADIOGRAPH.transpose(turns[held - 1])
+
+
+def xmp(how: str) -> bytes:
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {how}</rdf:Description></x:xmpmeta>'.encode()
+
+
+AS_ELEMENT = xmp("><tiff:Orientation>6</tiff:Orientation>")
+AS_ATTRIBUTE = xmp('tiff:Orientation="6">')
+SINGLE_QUOTES = xmp("tiff:Orientation='6'>")
+
+
+def noted(form: str, where: str) -> bytes:
+    """A radiograph on its side, with a note of that in one of the places where Pillow looks for it."""
+    if form == "JPEG":
+        return picture("JPEG", turned(6), xmp={"element": AS_ELEMENT, "attribute": AS_ATTRIBUTE}[where])
+    notes, about = Image.Exif(), PngInfo()
+    notes[0x0112] = 6
+    if where == "raw profile":
+        hexed = notes.tobytes().hex()
+        about.add_text("Raw profile type exif", f"\nexif\n{len(hexed) // 2:8}\n{hexed}\n", zip=True)
+    else:
+        about.add_itxt("XML:com.adobe.xmp", {"element": AS_ELEMENT, "attribute": AS_ATTRIBUTE}[where].decode())
+    return picture("PNG", turned(6), pnginfo=about)
+
+
+@pytest.mark.parametrize(
+    ("form", "where"),
+    [("JPEG", "element"), ("JPEG", "attribute"), ("PNG", "element"), ("PNG", "attribute"), ("PNG", "raw profile")],
+)
+def test_wherever_the_note_of_the_orientation_stands_it_is_heeded(form, where):
+    seen = decode(noted(form, where)).astype(int)
+    assert np.abs(seen - decode(picture(form, RADIOGRAPH)).astype(int)).mean() < 2
+
+
+def test_a_note_behind_the_pixels_is_heeded_too():
+    body, notes = picture("PNG", turned(6)), Image.Exif()
+    notes[0x0112] = 6
+    end = body.rindex(b"IEND") - 4
+    seen = decode(body[:end] + chunk(b"eXIf", notes.tobytes()[6:]) + body[end:]).astype(int)
+    assert np.abs(seen - decode(picture("PNG", RADIOGRAPH)).astype(int)).mean() < 2
+
+
+def with_orientation(value: int) -> bytes:
     notes = Image.Exif()
-    notes[0x0112] = held
-    seen = decode(picture(form, turned, exif=notes)).astype(int)
-    assert np.abs(seen - decode(picture(form, upright)).astype(int)).mean() < 2
+    notes[0x0112] = value
+    return picture("JPEG", SHADES, exif=notes)
 
 
-def test_notes_that_nobody_can_read_are_none():
-    broken = JPEG[:2] + b"\xff\xe1\x00\x10Exif\0\0" + b"x" * 8 + JPEG[2:]
-    assert (decode(broken) == decode(JPEG)).all()
+def text_chunk(key: str, value: str) -> bytes:
+    about = PngInfo()
+    about.add_text(key, value)
+    return picture("PNG", SHADES, pnginfo=about)
+
+
+UNREADABLE = {
+    "EXIF that nobody can read": JPEG[:2] + b"\xff\xe1\x00\x10Exif\0\0" + b"x" * 8 + JPEG[2:],
+    "an orientation of 0": with_orientation(0),
+    "an orientation of 9": with_orientation(9),
+    "XMP in another form": picture("JPEG", SHADES, xmp=SINGLE_QUOTES),
+    "XMP in UTF-16": picture("JPEG", SHADES, xmp=AS_ELEMENT.decode().encode("utf-16")),
+    "a profile that Pillow does not read": text_chunk("Raw profile type APP1", "\nexif\n 4\n00000000\n"),
+    "a profile that is none": text_chunk("Raw profile type exif", "\nexif\n 4\nno hexadecimal\n"),
+    "endless EXIF": picture("PNG", SHADES, exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(1 << 20)),
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_note_of_the_orientation_that_is_not_understood_is_a_refusal(body):
+    with pytest.raises(BadInput) as refused:
+        decode(body)
+    assert (refused.value.status, refused.value.reason) == (422, "orientation_not_understood")
+
+
+def test_notes_that_say_nothing_of_the_orientation_change_nothing():
+    notes = Image.Exif()
+    notes[0x010F] = "maker"
+    body = picture("JPEG", SHADES, exif=notes, xmp=xmp(">"), comment=b"of nobody")
+    assert (decode(body) == decode(JPEG)).all()
+
+
+def profile(gamma: float) -> bytes:
+    """sRGB with another curve: the same tags, each a gamma."""
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    count = struct.unpack_from(">I", plain, 128)[0]
+    curve = b"curv\0\0\0\0\0\0\0\x01" + struct.pack(">H", round(gamma * 256)) + b"\0\0"
+    table, out = b"", bytearray(plain)
+    for i in range(count):
+        kind, at, size = struct.unpack_from(">4sII", plain, 132 + 12 * i)
+        at, size = (len(plain), len(curve)) if kind in (b"rTRC", b"gTRC", b"bTRC") else (at, size)
+        table += struct.pack(">4sII", kind, at, size)
+    out[132 : 132 + len(table)] = table
+    out += curve
+    out[:4] = struct.pack(">I", len(out))
+    return bytes(out)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_colour_profile_is_heeded(form):
+    colour = RADIOGRAPH.convert("RGB")
+    plain = decode(picture(form, colour)).astype(int)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.abs(decode(picture(form, colour, icc_profile=srgb)).astype(int) - plain).max() <= 3
+    linear = decode(picture(form, colour, icc_profile=profile(1.0))).astype(int)  # half the light is grey level 188
+    some = (plain > 60) & (plain < 200)
+    expected = 255 * (1.055 * (plain / 255) ** (1 / 2.4) - 0.055)
+    assert np.abs(linear - expected)[some].mean() < 4 and (linear - plain)[some].mean() > 30
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("what", ["nonsense", "of other colours"])
+def test_a_colour_profile_that_does_not_fit_is_a_refusal(form, what):
+    given = b"no profile" * 20 if what == "nonsense" else profile(1.0)  # of colours, and the picture is grey
+    with pytest.raises(BadInput) as refused:
+        decode(picture(form, RADIOGRAPH, icc_profile=given))
+    assert (refused.value.status, refused.value.reason) == (415, "greys_not_understood")
 
 
 def test_twelve_bits_in_sixteen_keep_their_detail():
@@ -148,6 +266,28 @@ def test_twelve_bits_in_sixteen_keep_their_detail():
     plain = decode(picture("PNG", Image.fromarray(image.pixels))).astype(int)
     twelve = decode(picture("PNG", Image.fromarray(image.pixels.astype(np.uint16) * 16))).astype(int)
     assert np.abs(plain - twelve).max() <= 1
+
+
+def contents() -> dict[str, tuple[np.ndarray, bool]]:
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
+    speck = np.full((64, 64), 7, np.uint8)
+    speck[3, :20] = 255
+    return {
+        "a ramp": (ramp, True), "dark": (ramp // 4, True), "bright": (ramp // 4 + 190, True),
+        "one grey": (np.full((64, 64), 128, np.uint8), False), "0 and 1": (ramp // 4 % 2, False),
+        "0 to 15": (ramp // 17, False), "a few pixels": (speck, False),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", contents())
+def test_an_image_without_content_is_refused_with_the_range_that_it_is_in(name):
+    pixels, is_taken = contents()[name]
+    if is_taken:
+        check_content(pixels)
+        return
+    with pytest.raises(BadInput, match=r"from \d+ to \d+") as refused:
+        check_content(pixels)
+    assert (refused.value.status, refused.value.reason) == (422, "no_content")
 
 
 def test_random_bytes_and_changed_pictures_are_answered_or_refused(served):

@@ -1,0 +1,214 @@
+"""PNGs: their chunks, their pixels, of which none is made up, and the greys of sixteen bits.
+
+Where the compressed data ends early, Pillow leaves the rows that are missing black and says nothing, and it checks no
+sum of the data; so the chunks are walked and the rows are counted before it decodes them.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from model_server.errors import BadInput
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 10_000  # 16 MB in the smallest pieces that are usual
+PIECE = 1 << 16
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+HEADER = struct.Struct(">IIBBBBB")
+CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, GREY_ALPHA: 2, COLOUR_ALPHA: 4}
+CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+BEFORE_DATA = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"sBIT")  # what decides the greys, once each
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+USUAL_GAMMA = 1 / 2.2
+LUMA = (0.299, 0.587, 0.114)
+DEPTHS = (8, 10, 12, 14)  # bits that detectors write into 16
+STRAY = 1000  # of so many pixels one may be brighter: it is dead, or a scratch
+
+Image.MAX_IMAGE_PIXELS = None  # bounded by whoever asks, with an answer that says so
+
+
+class Png(NamedTuple):
+    """What a PNG says first."""
+
+    wide: int
+    high: int
+    bits: int
+    colour: int
+    interlaced: int
+
+
+def read(body: bytes) -> Png:
+    """The header of what begins with SIGNATURE. Raises BadInput where there is none that anybody could read."""
+    whole = body[8:16] == b"\0\0\0\x0dIHDR" and len(body) >= 29
+    wide, high, bits, colour, packed, filtered, interlaced = HEADER.unpack(body[16:29]) if whole else [0] * 7
+    known = bits in (1, 2, 4, 8, 16) and colour in CHANNELS and not packed and not filtered and interlaced < 2
+    if not (wide and high and known):
+        raise BadInput(415, "not_an_image", "the body begins like a PNG, but no header says what is in it")
+    return Png(wide, high, bits, colour, interlaced)
+
+
+def decode(body: bytes, said: Png) -> Image.Image:
+    """The picture in grey, or in its colours where it has a profile of them. Raises BadInput where something is missing
+    or not understood."""
+    chunks, data = _chunks(body)
+    _check_greys(said, chunks)
+    _check_rows(said, data)
+    try:
+        if said.bits == 16:
+            return _deep(body, said, chunks.get(b"sBIT", b""))
+        image = _opened(body, said)
+        if said.colour == PALETTE and image.getextrema()[1] >= len(chunks[b"PLTE"]) // 3:
+            raise _broken("uses a colour that its palette lacks")
+        if image.has_transparency_data:
+            alpha = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+            _check_opaque(alpha.getchannel("A").getextrema()[0] == 255)
+        return image.convert("RGB" if "icc_profile" in image.info and said.colour not in (GREY, GREY_ALPHA) else "L")
+    except BadInput:
+        raise
+    except UnidentifiedImageError:
+        raise BadInput(415, "not_an_image", "the PNG has a depth or colours that do not exist") from None
+    except Exception as error:  # Pillow raises many kinds on hostile files; each is the sender's fault
+        raise _broken(f"cannot be decoded: {error}") from None
+
+
+def eight_bits(pixels: np.ndarray, significant: int = 0) -> np.ndarray:
+    """The upper eight of the bits in use of uint16, as uint8.
+
+    A PNG's samples fill their sixteen bits, but detectors' exports often leave the upper ones empty and do not say so.
+    So those bits are in use that all but stray pixels fit into: no single one decides. `significant` is what the file
+    says; 0 where it says nothing.
+    """
+    depths = (significant,) if significant else DEPTHS
+    stray = pixels.size // STRAY
+    bits = next((b for b in depths if b < 16 and np.count_nonzero(pixels >= 1 << b) <= stray), 16)
+    bits = max(8, bits)
+    return (np.minimum(pixels, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8)
+
+
+def _chunks(body: bytes) -> tuple[dict[bytes, bytes], list[memoryview]]:
+    """What each kind of chunk holds that may be there once, and the compressed data."""
+    view, at = memoryview(body), len(SIGNATURE)
+    once: dict[bytes, bytes] = {}
+    data: list[memoryview] = []
+    for _ in range(MAX_CHUNKS):
+        kind, start = body[at + 4 : at + 8], at + 8
+        end = start + int.from_bytes(body[at : at + 4])
+        if end + 4 > len(body):
+            raise _broken("is cut short")
+        if not kind.isalpha() or (kind[:1].isupper() and kind not in CRITICAL):
+            raise BadInput(415, "not_an_image", "the PNG has a chunk that decides how to read it and that nobody knows")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(body[end : end + 4]):
+            raise _broken("is damaged: a checksum is wrong")
+        if kind == b"IEND":
+            return once, data
+        if kind in (b"acTL", b"fcTL", b"fdAT"):
+            raise BadInput(422, "several_frames", "the PNG is an animation; send one picture")
+        if kind == b"IDAT":
+            data.append(view[start:end])
+        elif kind in BEFORE_DATA and (kind in once or data):
+            raise _broken(f"has a {kind.decode()} that is its second, or stands behind its pixels")
+        elif kind in BEFORE_DATA or kind == b"cICP":
+            once[kind] = body[start:end]
+        at = end + 4
+    raise BadInput(413, "too_many_parts", f"the PNG has more than {MAX_CHUNKS} chunks")
+
+
+def _check_greys(said: Png, chunks: dict[bytes, bytes]) -> None:
+    """That what decides the greys is understood."""
+    if said.colour == PALETTE and b"PLTE" not in chunks:
+        raise _broken("has no palette")
+    if b"tRNS" in chunks and said.colour != PALETTE:
+        _check_opaque(False)
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
+    managed = b"iCCP" in chunks or b"sRGB" in chunks
+    if b"cICP" in chunks or (b"gAMA" in chunks and not managed and abs(gamma / USUAL_GAMMA - 1) > 0.05):
+        which = "a cICP" if b"cICP" in chunks else f"a gamma of {gamma:g}"
+        raise BadInput(415, "greys_not_understood", f"the PNG has {which}; a gamma of {USUAL_GAMMA:.5f} is taken")
+
+
+def _check_opaque(opaque: bool) -> None:
+    if not opaque:
+        raise BadInput(422, "greys_not_understood", "the PNG is see-through, and nothing says what lies behind it")
+
+
+def _check_rows(said: Png, data: list[memoryview]) -> None:
+    """That the compressed data is whole, and has as many bytes as the rows."""
+    wanted = sum(_row_bytes(said))
+    inflater, inflated = zlib.decompressobj(), 0
+    try:
+        for piece in _pieces(data):
+            while piece and not inflater.eof and inflated <= wanted:
+                inflated += len(inflater.decompress(piece, 16 * PIECE))
+                piece = inflater.unconsumed_tail
+        if inflated <= wanted and not inflater.eof:
+            inflated += len(inflater.flush())
+    except zlib.error:
+        raise _broken("is damaged: its pixels cannot be inflated") from None
+    if inflated != wanted or not inflater.eof:
+        raise _broken(f"has {'more' if inflated > wanted else 'fewer'} pixels than it says")
+
+
+def _pieces(data: list[memoryview]) -> Iterator[memoryview]:
+    """Small ones: what is left of one is copied each time it is looked at."""
+    for chunk in data:
+        for at in range(0, len(chunk), PIECE):
+            yield chunk[at : at + PIECE]
+
+
+def _row_bytes(said: Png) -> Iterator[int]:
+    """Bytes of all rows, with the filter before each; of each pass where they come interlaced."""
+    for x, y, across, down in ADAM7 if said.interlaced else ((0, 0, 1, 1),):
+        wide, high = -(-(said.wide - x) // across), -(-(said.high - y) // down)
+        if wide > 0 and high > 0:
+            yield high * (1 + -(-wide * said.bits * CHANNELS[said.colour] // 8))
+
+
+def _opened(body: bytes, said: Png, raw_mode: str = "") -> Image.Image:
+    """Decoded by Pillow; `raw_mode` says which bytes of each pixel it keeps."""
+    image = Image.open(io.BytesIO(body), formats=("PNG",))
+    if image.info.get("interlace", 0) != said.interlaced:  # a text of that name, which Pillow would heed
+        raise _broken("says of itself in a text how it is interlaced")
+    if raw_mode:
+        image.tile = [image.tile[0]._replace(args=raw_mode)]
+    image.load()
+    return image
+
+
+def _deep(body: bytes, said: Png, significant: bytes) -> Image.Image:
+    """Grey of a picture of sixteen bits. Pillow keeps the upper eight of colours alone; asked for a byte order that is
+    not a PNG's, it keeps the lower eight."""
+    bits = max(significant[: 3 if said.colour in (COLOUR, COLOUR_ALPHA) else 1], default=0)
+    if bits > 16:
+        raise _broken("says that it has more bits than it has")
+    if said.colour == GREY:
+        image = _opened(body, said)
+        pixels = np.asarray(image)
+    elif said.colour == GREY_ALPHA:
+        image = _opened(body, said, "RGBA")  # the four bytes of each pixel as they stand
+        raw = np.asarray(image)
+        _check_opaque(raw[:, :, 2:].min() == 255)
+        pixels = raw[:, :, 0].astype(np.uint16) << 8 | raw[:, :, 1]
+    else:
+        mode = "RGB" if said.colour == COLOUR else "RGBA"
+        grey = np.zeros((said.high, said.wide), np.float32)
+        for worth, order in ((256, "B"), (1, "L")):
+            image = _opened(body, said, f"{mode};16{order}")
+            raw = np.asarray(image)
+            _check_opaque(mode == "RGB" or raw[:, :, 3].min() == 255)
+            for channel, share in enumerate(LUMA):
+                grey += np.float32(worth * share) * raw[:, :, channel]
+        pixels = np.rint(grey, out=grey).astype(np.uint16)
+    shown = Image.fromarray(eight_bits(pixels, bits))
+    shown.info = image.info
+    return shown
+
+
+def _broken(how: str) -> BadInput:
+    return BadInput(422, "broken_image", f"the PNG {how}")

@@ -1,0 +1,235 @@
+"""PNGs of every depth and colour, sixteen bits that are not all in use, and what is refused or bounded."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from model_server.errors import BadInput
+from model_server.inference.images import decode
+from model_server.inference.png import ADAM7, eight_bits
+
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+SHADES = np.linspace(0, 255, 64 * 64).reshape(64, 64).round().astype(int)
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def header(bits: int, colour: int, interlaced: int = 0, side: int = 64) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, bits, colour, 0, 0, interlaced))
+
+
+def rows(samples: np.ndarray, bits: int, interlaced: int = 0) -> bytes:
+    """The bytes of samples (high, wide, channels), without filters."""
+    found = b""
+    for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        for row in samples[y::down, x::across]:
+            if bits == 16:
+                found += b"\0" + row.astype(">u2").tobytes()
+            else:
+                each = (row.reshape(-1, 1) >> np.arange(bits)[::-1]) & 1
+                found += b"\0" + np.packbits(each.ravel().astype(np.uint8)).tobytes()
+    return found
+
+
+def png(samples: np.ndarray, bits: int, colour: int, *before: bytes, interlaced: int = 0) -> bytes:
+    data = chunk(b"IDAT", zlib.compress(rows(samples, bits, interlaced)))
+    return assembled(header(bits, colour, interlaced), *before, data, chunk(b"IEND"))
+
+
+def assembled(*chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def channels(*planes: np.ndarray) -> np.ndarray:
+    return np.stack(planes, axis=-1).astype(int)
+
+
+def palette(bits: int) -> bytes:
+    """From white to black: the index is not the grey."""
+    return chunk(b"PLTE", bytes(255 - round(255 * i / (2**bits - 1)) for i in range(2**bits) for _ in range(3)))
+
+
+def refused(body: bytes, **options) -> tuple[int, str]:
+    with pytest.raises(BadInput) as problem:
+        decode(body, **options)
+    return problem.value.status, problem.value.reason
+
+
+@pytest.mark.parametrize("interlaced", [0, 1], ids=["in one pass", "interlaced"])
+@pytest.mark.parametrize("colour", [GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_every_depth_and_colour_is_decoded_to_its_greys(bits, colour, interlaced):
+    if bits < 8 and colour not in (GREY, PALETTE):
+        pytest.skip("there is no such PNG")
+    if (bits, colour) == (16, PALETTE):
+        assert refused(png(channels(SHADES), bits, colour, palette(8)))[0] in (415, 422)
+        return
+    most = 2**bits - 1
+    samples = (SHADES * most / 255).round().astype(int)
+    shown = samples * 255 / most
+    opaque = np.full((64, 64), most)
+    body = {
+        GREY: lambda: png(channels(samples), bits, colour, interlaced=interlaced),
+        COLOUR: lambda: png(channels(samples, samples, samples), bits, colour, interlaced=interlaced),
+        PALETTE: lambda: png(channels(most - samples), bits, colour, palette(bits), interlaced=interlaced),
+        GREY_ALPHA: lambda: png(channels(samples, opaque), bits, colour, interlaced=interlaced),
+        COLOUR_ALPHA: lambda: png(channels(samples, samples, samples, opaque), bits, colour, interlaced=interlaced),
+    }[colour]()
+    assert np.abs(decode(body) - shown).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colours_become_grey_by_their_brightness(bits):
+    planes = SHADES, 255 - SHADES, SHADES // 2
+    body = png(channels(*planes) * (257 if bits == 16 else 1), bits, COLOUR)
+    assert np.abs(decode(body) - (0.299 * planes[0] + 0.587 * planes[1] + 0.114 * planes[2])).max() <= 1
+
+
+DEEP = {
+    "grey": (GREY, lambda grey: channels(grey)),
+    "colour": (COLOUR, lambda grey: channels(grey, grey, grey)),
+    "grey, opaque": (GREY_ALPHA, lambda grey: channels(grey, np.full((64, 64), 65535))),
+    "colour, opaque": (COLOUR_ALPHA, lambda grey: channels(grey, grey, grey, np.full((64, 64), 65535))),
+}
+
+
+@pytest.mark.parametrize(("colour", "made"), DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_of_sixteen_bits_the_upper_eight_of_those_in_use_are_taken(bits, colour, made):
+    deep = SHADES << (bits - 8)
+    assert np.abs(decode(png(made(deep), 16, colour)) - SHADES).max() <= 1
+
+
+@pytest.mark.parametrize(("colour", "made"), DEEP.values(), ids=DEEP)
+def test_no_single_pixel_decides_which_bits_are_in_use(colour, made):
+    deep = SHADES << 4
+    deep[5, 5:8] = 65535
+    seen = decode(png(made(deep), 16, colour)).astype(int)
+    assert (seen[5, 5:8] == 255).all()
+    seen[5, 5:8] = SHADES[5, 5:8]
+    assert np.abs(seen - SHADES).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "significant", "shown"),
+    [
+        pytest.param(SHADES * 257, 12, SHADES, id="that fill all, as the specification has it"),
+        pytest.param(SHADES << 4, 12, SHADES, id="that fill the lower ones"),
+        pytest.param(SHADES << 2, 12, SHADES >> 2, id="of a dark picture"),
+        pytest.param(SHADES << 4, 16, SHADES >> 4, id="all"),
+        pytest.param(SHADES << 2, 0, SHADES, id="not said"),
+    ],
+)
+def test_what_a_file_says_of_its_bits_decides(samples, significant, shown):
+    assert np.abs(eight_bits(samples.astype(np.uint16), significant).astype(int) - shown).max() <= 1
+
+
+def test_the_bits_that_a_file_says_it_uses_are_those_of_its_colours():
+    dark = SHADES << 2
+    said = chunk(b"sBIT", bytes([12, 12, 12, 16]))
+    body = png(channels(dark, dark, dark, np.full((64, 64), 65535)), 16, COLOUR_ALPHA, said)
+    assert np.abs(decode(body).astype(int) - (SHADES >> 2)).max() <= 1
+
+
+PLAIN = channels(SHADES)
+ALL_ROWS = rows(PLAIN, 8)
+DATA, END = chunk(b"IDAT", zlib.compress(ALL_ROWS)), chunk(b"IEND")
+HEAD = header(8, GREY)
+LINEAR = chunk(b"gAMA", struct.pack(">I", 100_000))
+ADLER_LESS = chunk(b"IDAT", zlib.compress(ALL_ROWS)[:-4])
+RGBA = channels(SHADES, SHADES, SHADES, np.where(SHADES == 7, 254, 255))
+INDEXED = header(8, PALETTE)
+
+NOT_TAKEN = {
+    "fewer rows": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS[: -3 * 65])), END), 422, "broken_image"),
+    "one byte fewer": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS[:-1])), END), 422, "broken_image"),
+    "more rows": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS + ALL_ROWS)), END), 422, "broken_image"),
+    "rows of an interlaced one": (assembled(header(8, GREY, 1), DATA, END), 422, "broken_image"),
+    "data without its sum": (assembled(HEAD, ADLER_LESS, END), 422, "broken_image"),
+    "data that is none": (assembled(HEAD, chunk(b"IDAT", b"nonsense"), END), 422, "broken_image"),
+    "a changed byte in its data": (
+        assembled(HEAD, DATA[:40] + bytes([DATA[40] ^ 1]) + DATA[41:], END),
+        422,
+        "broken_image",
+    ),
+    "no end": (assembled(HEAD, DATA), 422, "broken_image"),
+    "a chunk longer than the file": (assembled(HEAD, b"\xff\xff\xff\xffIDAT"), 422, "broken_image"),
+    "two headers": (assembled(HEAD, HEAD, DATA, END), 422, "broken_image"),
+    "a critical chunk that nobody knows": (assembled(HEAD, chunk(b"CgBI", b"1234"), DATA, END), 415, "not_an_image"),
+    "a depth that does not exist": (assembled(header(4, COLOUR), DATA, END), 422, "broken_image"),
+    "bits that do not exist": (assembled(header(3, GREY), DATA, END), 415, "not_an_image"),
+    "colours that do not exist": (assembled(header(8, 5), DATA, END), 415, "not_an_image"),
+    "an unknown interlacing": (assembled(header(8, GREY, 2), DATA, END), 415, "not_an_image"),
+    "no palette": (assembled(INDEXED, DATA, END), 422, "broken_image"),
+    "a palette behind the pixels": (assembled(INDEXED, DATA, palette(8), END), 422, "broken_image"),
+    "a short palette": (assembled(INDEXED, palette(4), DATA, END), 422, "broken_image"),
+    "a palette of which a used colour is see-through": (
+        assembled(INDEXED, palette(8), chunk(b"tRNS", b"\xff" * 9 + b"\x80"), DATA, END),
+        422,
+        "greys_not_understood",
+    ),
+    "a grey that is see-through": (assembled(HEAD, chunk(b"tRNS", b"\0\7"), DATA, END), 422, "greys_not_understood"),
+    "a colour nearly opaque": (png(RGBA, 8, COLOUR_ALPHA), 422, "greys_not_understood"),
+    "sixteen bits nearly opaque": (
+        png(channels(SHADES * 257, np.full((64, 64), 65534)), 16, GREY_ALPHA),
+        422,
+        "greys_not_understood",
+    ),
+    "sixteen bits of colour nearly opaque": (png(RGBA * 257, 16, COLOUR_ALPHA), 422, "greys_not_understood"),
+    "a gamma of 1": (assembled(HEAD, LINEAR, DATA, END), 415, "greys_not_understood"),
+    "another kind of colours": (assembled(HEAD, chunk(b"cICP", bytes(4)), DATA, END), 415, "greys_not_understood"),
+    "more bits than it has": (
+        png(channels(SHADES * 257), 16, GREY, chunk(b"sBIT", b"\x11")),
+        422,
+        "broken_image",
+    ),
+    "a text that Pillow takes for its interlacing": (
+        assembled(HEAD, chunk(b"tEXt", b"interlace\0yes"), DATA, END),
+        422,
+        "broken_image",
+    ),
+    "a frame of an animation": (assembled(HEAD, chunk(b"fcTL", bytes(26)), DATA, END), 422, "several_frames"),
+    "a comment that inflates": (
+        assembled(HEAD, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20 << 20), 9)), DATA, END),
+        422,
+        "broken_image",
+    ),
+    "a million empty chunks": (assembled(HEAD, chunk(b"raNd") * 1_000_000, DATA, END), 413, "too_many_parts"),
+    "a million empty pieces of data": (assembled(HEAD, chunk(b"IDAT") * 1_000_000, DATA, END), 413, "too_many_parts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status", "reason"), NOT_TAKEN.values(), ids=NOT_TAKEN)
+def test_what_is_missing_or_not_understood_is_refused(body, status, reason):
+    assert refused(body) == (status, reason)
+
+
+def test_of_sixteen_bits_of_colour_half_as_many_pixels_are_taken():
+    deep = png(channels(SHADES * 257, SHADES * 257, SHADES * 257), 16, COLOUR)
+    assert refused(deep, max_pixels=8191) == (413, "too_many_pixels")
+    assert decode(deep, max_pixels=8192).shape == (64, 64)
+    assert decode(png(channels(SHADES * 257), 16, GREY), max_pixels=4096).shape == (64, 64)
+
+
+TAKEN = {
+    "data in pieces, some of them empty": (
+        HEAD, *(chunk(b"IDAT", zlib.compress(ALL_ROWS)[i : i + 1]) for i in range(len(zlib.compress(ALL_ROWS)))),
+        chunk(b"IDAT"), END,
+    ),
+    "bytes behind the end": (HEAD, DATA, END, b"and more"),
+    "the usual gamma": (HEAD, chunk(b"gAMA", struct.pack(">I", 45455)), DATA, END),
+    "another gamma, which sRGB overrides": (HEAD, LINEAR, chunk(b"sRGB", b"\0"), DATA, END),
+    "chunks of applications": (HEAD, *[chunk(b"raNd", b"x")] * 100, chunk(b"tEXt", b"a\0b"), DATA, END),
+    "a palette's holes that no pixel has": (
+        INDEXED, palette(8), chunk(b"tRNS", b"\xff" * 256), chunk(b"IDAT", zlib.compress(rows(255 - PLAIN, 8))), END,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("chunks", TAKEN.values(), ids=TAKEN)
+def test_what_is_unusual_and_understood_is_taken(chunks):
+    assert (decode(assembled(*chunks)) == SHADES).all()
