@@ -1,9 +1,9 @@
 """Writes what follows from something else: `python -m model_server.monitoring.generate`.
 
-slos.yaml     -> rules/slos.yaml                     the burn-rate rules
-dashboards.py -> dashboards/*.json                   Grafana
-RUNBOOK       -> rules/*.yaml                        where each alert's runbook_url leads; the rest of them stays
-rules/*.yaml  -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
+slos.yaml        -> rules/slos.yaml                     the burn-rate rules
+dashboards.yaml  -> dashboards/*.json                   Grafana
+RUNBOOK          -> rules/*.yaml                        where each alert's runbook_url leads; the rest of them stays
+rules/*.yaml     -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def files(here: Path = HERE) -> dict[Path, str]:
     rules["slos.yaml"] = burn.rules(yaml.safe_load((here / "slos.yaml").read_text()))
     rules = {name: re.sub(r"(runbook_url: )[^\s#]*#", rf"\g<1>{RUNBOOK}#", text) for name, text in rules.items()}
     generated = {Path(f"rules/{name}"): text for name, text in rules.items()}
-    generated |= {Path(f"dashboards/{name}.json"): text for name, text in dashboards.all_as_json().items()}
+    boards = dashboards.all_as_json(here / "dashboards.yaml")
+    generated |= {Path(f"dashboards/{name}.json"): text for name, text in boards.items()}
     return generated | {Path("kubernetes/prometheus-rules.yaml"): _prometheus_rules(rules)}
 
 
