@@ -92,6 +92,7 @@ class About:
 
     def __init__(self, service: Service):
         self._service = service
+        self._openapi = orjson.dumps(openapi.document())  # once: it takes milliseconds to read
 
     async def metrics(self, request: Request) -> Response:
         if not self._service.metrics.on:
@@ -100,7 +101,7 @@ class About:
         return Response(exposed, headers={"Content-Type": content_type})
 
     async def openapi(self, request: Request) -> Response:
-        return as_json(openapi.document())
+        return Response(self._openapi, media_type="application/json")
 
     async def live(self, request: Request) -> Response:
         return _health(self._service.live())

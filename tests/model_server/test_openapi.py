@@ -5,8 +5,13 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from model_server.http import direct, openapi
+from model_server import SERVICE, __version__
+from model_server.classes import CLASSES
+from model_server.durable import NAMED_BY
+from model_server.errors import MEDIA_TYPE
+from model_server.http import oip, openapi
 from model_server.http.app import application
+from model_server.http.deadline import HEADER as TIMEOUT
 from model_server.service import Service
 from model_server.settings import Settings
 
@@ -24,6 +29,28 @@ def test_a_broken_document_is_told_apart():
         schemathesis.openapi.from_dict(broken).validate()
 
 
+def test_it_says_what_the_code_says():
+    document = openapi.document()
+    schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
+    asked = schemas["InferenceRequest"]["properties"]
+    told = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    tensor, output = (asked[name]["items"]["properties"] for name in ("inputs", "outputs"))
+    assert (document["info"]["title"], document["info"]["version"]) == (SERVICE, __version__)
+    assert told["properties"]["class"]["enum"] == list(CLASSES)
+    assert parameters["Timeout"]["name"] == TIMEOUT and asked["id"]["maxLength"] == oip.MAX_ID
+    assert (tensor["name"]["const"], tensor["datatype"]["const"]) == (oip.INPUT, oip.DATATYPE)
+    assert output["name"]["const"] == oip.OUTPUT
+    for status, refusal in document["components"]["responses"].items():
+        assert list(refusal["content"]) == [MEDIA_TYPE], status
+    for suffix in ("", "/versions/{version}"):
+        [name, *_] = document["paths"][f"/v2/models/{{name}}{suffix}"]["parameters"]
+        assert name["schema"] == {"const": SERVICE}
+        infer = document["paths"][f"/v2/models/{{name}}{suffix}/infer"]["post"]
+        assert oip.HEADER_LENGTH in [parameter.get("name") for parameter in infer["parameters"]]
+    label = document["paths"]["/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert label["label"]["enum"] == list(CLASSES) and {*label} - {"label"} == {*NAMED_BY}
+
+
 def test_it_has_every_route_and_no_other():
     service = Service(Settings(auth="off", audit="off", database="off"))
     app = application(service)._app
@@ -31,7 +58,7 @@ def test_it_has_every_route_and_no_other():
     routes = {(route.path, method.lower()) for route in app.routes for method in route.methods - {"HEAD"}}
     document = openapi.document()["paths"]
     told = {(path, method) for path, item in document.items() for method in item if method != "parameters"}
-    assert told == routes | {(route, "post") for route in direct.ROUTES}
+    assert told == routes
 
 
 def test_answers_are_as_described(served, corpus):
