@@ -38,9 +38,8 @@ class Shedding:
 
     async def refuse(self, scope: Scope, send: Send) -> None:
         """Answer a request that finds no room."""
-        self._batcher.saturated()
         self.log()
-        told = body(full(self._batcher.refusal()), scope["correlation"]["request_id"], scope["path"])
+        told = body(full(self._batcher.saturated()), scope["correlation"]["request_id"], scope["path"])
         content = orjson.dumps(told)
         length = (b"content-length", b"%d" % len(content))
         await send({"type": "http.response.start", "status": 503, "headers": [*HEADERS, length]})

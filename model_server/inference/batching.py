@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ import structlog
 from model_server.inference.failures import Failures, InferenceFailed, finite
 from model_server.settings import Settings
 from model_server.telemetry import tracing
+from model_server.telemetry.container import cores
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
@@ -60,26 +62,26 @@ class Answer(NamedTuple):
     inference_s: float  # of the whole batch
 
 
-Settled = Callable[[Answer | Exception], None]  # told what became of a job, on the event loop
-
-
+@dataclass(slots=True, eq=False)
 class Job:
     """The images of one request on their way."""
 
-    __slots__ = (
-        "admitted", "began", "canary", "decoded", "expires", "gone", "pixels", "read", "ready", "settled", "trace",
-    )  # fmt: skip
+    read: Callable[[], np.ndarray] | None
+    outcome: asyncio.Future[Answer]
+    client: Client | None
+    admitted: float
+    expires: float
+    trace: Trace | None
+    canary: bool
+    pixels: np.ndarray | None = None
+    ready: float | None = None  # since when it waits for inference
+    decoded: float = 0.0  # when its pixels were there
+    began: float = 0.0  # when its batch began
 
-    def __init__(
-        self, read: Callable[[], np.ndarray], settled: Settled, gone: Callable[[], bool], admitted: float,
-        expires: float, trace: Trace | None, canary: bool,
-    ):  # fmt: skip
-        self.read: Callable[[], np.ndarray] | None = read
-        self.settled, self.gone, self.admitted, self.expires = settled, gone, admitted, expires
-        self.pixels: np.ndarray | None = None
-        self.ready: float | None = None  # since when it waits for inference
-        self.trace, self.canary = trace, canary
-        self.decoded = self.began = 0.0  # when its pixels were there, and when its batch began
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.outcome.cancelled() or (self.client is not None and self.client.gone)
 
     def gave_up(self) -> None:
         """Leave in its trace what it waited for in vain, unless that has ended."""
@@ -92,11 +94,6 @@ class Job:
         self.trace.child("queue_wait", self.decoded, self.began or now, queue="inference")
         if self.began:
             self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _yield_to_event_loop() -> None:
@@ -146,64 +143,33 @@ class Batcher:
         """Begin to work. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
-        self._threads = [
-            threading.Thread(target=self._infer, name="inference", daemon=True),
-            *(
-                threading.Thread(target=self._decode, name=f"decode-{i}", daemon=True)
-                for i in range(self._decode_threads)
-            ),
-        ]
+        work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
+        self._threads = [threading.Thread(target=do, name=name, daemon=True) for name, do in work.items()]
         for thread in self._threads:
             thread.start()
-
-    def admit(
-        self, read: Callable[[], np.ndarray], settled: Settled, gone: Callable[[], bool], expires: float,
-        trace: Trace | None = None, canary: bool = False,
-    ) -> Job:  # fmt: skip
-        """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
-        a batch of them; `settled` is told an Answer or what `read` raised. What has not reached the model when whoever
-        asked is `gone`, or when `expires` (monotonic seconds) is over, never does: Expired. A `canary` is no client's:
-        it makes a batch of its own, and counts in no metric but those of failures. Raises Saturated when the queue is
-        full.
-        """
-        if self.full:
-            self.saturated()
-            raise self.refusal()
-        job = Job(read, settled, gone, self._clock(), expires, trace, canary)
-        self._pending[job] = None
-        self._unread.put(job)
-        return job
 
     def submit(
         self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Client | None = None,
         canary: bool = False,
     ) -> asyncio.Future[Answer]:  # fmt: skip
-        """`admit`, for those who wait: the future gives the answer or raises; cancelled, it abandons the job, and so
-        does the client when it goes away."""
-        future: asyncio.Future[Answer] = self._loop.create_future()
+        """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
+        a batch of them; the future gives the answer, or raises what `read` raised. What has not reached the model when
+        the future is cancelled, when the client goes away, or when `expires` (monotonic seconds) is over, never does:
+        Expired. A `canary` is no client's: it makes a batch of its own, and counts in no metric but those of failures.
+        Raises Saturated when the queue is full.
+        """
+        if self.full:
+            raise self.saturated()
+        job = Job(read, self._loop.create_future(), client, self._clock(), expires, tracing.CURRENT.get(), canary)
+        job.outcome.add_done_callback(lambda outcome: job.gave_up() if outcome.cancelled() else None)
+        self._pending[job] = None
+        self._unread.put(job)
+        return job.outcome
 
-        def settled(outcome: Answer | Exception) -> None:
-            if future.done():  # who asked has gone
-                return
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        def gone() -> bool:
-            return future.cancelled() or (client is not None and client.gone)
-
-        job = self.admit(read, settled, gone, expires, tracing.CURRENT.get(), canary)
-        future.add_done_callback(lambda done: job.gave_up() if done.cancelled() else None)
-        return future
-
-    def saturated(self) -> None:
-        """Note that a request is refused."""
+    def saturated(self) -> Saturated:
+        """Note that a request is refused; gives what it is told."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
-
-    def refusal(self) -> Saturated:
-        """What a request is told that finds the queue full."""
         return Saturated(f"{self.limit} requests are waiting")
 
     @property
@@ -358,7 +324,7 @@ class Batcher:
 
     def _dropped(self, job: Job) -> bool:
         """Whether nobody waits for a job any more; it is then settled and counted."""
-        if not job.gone() and self._clock() < job.expires:
+        if not job.gone and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
         job.gave_up()
@@ -373,4 +339,9 @@ class Batcher:
     def _settled(self, outcomes: list[tuple[Job, Answer | Exception]]) -> None:
         for job, outcome in outcomes:
             del self._pending[job]
-            job.settled(outcome)
+            if job.outcome.done():  # who asked has gone
+                continue
+            if isinstance(outcome, Exception):
+                job.outcome.set_exception(outcome)
+            else:
+                job.outcome.set_result(outcome)

@@ -71,7 +71,7 @@ def cpu(root: Path = ROOT) -> Cpu:
             limited.append(_quota_v2(folder) if version == 2 else _quota_v1(folder))
         except (OSError, ValueError, KeyError):  # not visible from here, or no quota
             continue
-    return min(limited, key=lambda found: found.cores, default=Cpu(time.process_time(), _cores(), None))
+    return min(limited, key=lambda found: found.cores, default=Cpu(time.process_time(), cores(), None))
 
 
 def _quota_v2(folder: Path) -> Cpu:
@@ -109,7 +109,8 @@ def _cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
             yield version, root / mount / place
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Those that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

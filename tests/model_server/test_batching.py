@@ -19,7 +19,7 @@ from model_server.telemetry.metrics import Metrics
 
 @pytest.fixture(autouse=True)
 def on_cores(request, monkeypatch) -> int:
-    """How many cores the service seems to have: on one, the event loop and the inference thread take turns."""
+    """How many cores the service seems to have: on one, the inference thread decodes too."""
     cores = getattr(request, "param", 2)
     monkeypatch.setattr(batching, "cores", lambda: cores)
     return cores
@@ -30,7 +30,7 @@ on_one_and_on_two = pytest.mark.parametrize("on_cores", [1, 2], indirect=True, i
 
 def waiting(batcher: Batcher) -> int:
     """Jobs that wait for the network."""
-    return batcher._decoded.qsize() + batcher._unread.qsize() * (batcher._turns is not None)
+    return batcher._decoded.qsize() + (0 if batcher._decode_threads else batcher._unread.qsize())
 
 
 class Brightness:

@@ -11,10 +11,10 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import strategies as st
-from model_server.http.observe import PROBE_PATHS
 from schemathesis import GenerationMode
 
 from model_server.http.deadline import HEADER as TIMEOUT
+from model_server.http.middleware import PROBE_PATHS
 from model_server.training.radiographs import radiographs
 
 REQUESTS = int(os.environ.get("FUZZED_REQUESTS", "200"))
