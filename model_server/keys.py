@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import datetime
 import fcntl
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from model_server.security.keyring import BadKeys, Key
 from model_server.settings import PREFIX, Settings
 
 DEFAULT = Settings.model_fields["keys"].default
-UNITS_S = {"m": 60, "h": 3600, "d": 86400}
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,36 +41,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     revoke.add_argument("key", help="its id, or the name whose keys are all revoked")
     options = parser.parse_args(argv)
     try:
-        return _done(options)
+        _done(options)
     except BadKeys as error:
         print(f"keys: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"keys: {options.keys}: {error.strerror}", file=sys.stderr)
-    return 1
+        return 1
+    return 0
 
 
-def _done(options: argparse.Namespace) -> int:
-    now = time.time()
+def _done(options: argparse.Namespace) -> None:
     if options.verb == "list":
         for key in keyring.load(options.keys):
-            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {_standing(key, now)}")
-        return 0
+            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {_standing(key)}")
+        return
     with _alone(options.keys):
         if options.verb == "add":
             keys = keyring.load(options.keys) if options.keys.exists() else []
             roles = tuple(dict.fromkeys(options.role))
-            token, key = keyring.make(options.name, roles, options.expires, options.rate, now)
+            token, key = keyring.make(options.name, roles, options.expires, options.rate)
             keyring.save(options.keys, [*keys, key])
             print(token)
-            return 0
+            return
         keys = keyring.load(options.keys)
         ended = [key for key in keys if options.key in (key.id, key.name) and not key.revoked]
         if not ended:
             raise BadKeys(f"{options.keys} has no key {options.key} that is not revoked")
-        revoked = keyring.stamp(now)
-        keyring.save(options.keys, [dataclasses.replace(k, revoked=revoked) if k in ended else k for k in keys])
+        revoked = {"revoked": keyring.now()}
+        keyring.save(options.keys, [key.model_copy(update=revoked) if key in ended else key for key in keys])
         print("revoked " + ", ".join(key.id for key in ended))
-    return 0
 
 
 @contextlib.contextmanager
@@ -86,12 +84,12 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _standing(key: Key, now: float) -> str:
+def _standing(key: Key) -> str:
     if key.revoked:
-        return f"revoked {key.revoked}"
-    if key.expired(now):
-        return f"expired {key.expires}"
-    return f"until {key.expires}" if key.expires else "no end"
+        return f"revoked {key.revoked.isoformat()}"
+    if key.expires:
+        return f"{'expired' if key.expired(keyring.now().timestamp()) else 'until'} {key.expires.isoformat()}"
+    return "no end"
 
 
 def _name(text: str) -> str:
@@ -100,20 +98,19 @@ def _name(text: str) -> str:
     return text
 
 
-def _expiry(text: str) -> str:
+def _expiry(text: str) -> datetime.datetime:
     if form := re.fullmatch(r"(\d{1,6})([mhd])", text):
-        at = time.time() + int(form[1]) * UNITS_S[form[2]]
+        at = keyring.now() + datetime.timedelta(**{UNITS[form[2]]: int(form[1])})
     else:
         try:
-            moment = datetime.datetime.fromisoformat(text)
+            at = datetime.datetime.fromisoformat(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text}: neither 90d, 12h, 30m nor an ISO 8601 time") from None
-        if moment.tzinfo is None:
+        if at.tzinfo is None:
             raise argparse.ArgumentTypeError(f"{text} names no time zone; 2030-01-31T00:00:00Z does")
-        at = moment.timestamp()
-    if at <= time.time():
+    if at <= keyring.now():
         raise argparse.ArgumentTypeError(f"{text} is over already")
-    return keyring.stamp(at)
+    return at
 
 
 def _rate(text: str) -> float:

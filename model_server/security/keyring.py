@@ -9,20 +9,20 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
-import json
 import os
 import re
 import secrets
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 import structlog
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-ROLES = ("predict", "feedback", "admin")
+Role = Literal["predict", "feedback", "admin"]
+ROLES = get_args(Role)
 TOKEN = re.compile(r"pd_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+NAME = re.compile(r"^[A-Za-z0-9._@-]{1,64}$")
 
 
 class BadKeys(ValueError):
@@ -37,24 +37,28 @@ class Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Key:
-    """One line of the keys file; times are RFC 3339, None is never."""
+class Key(BaseModel):
+    """One entry of the keys file; times are RFC 3339, None is never."""
 
-    id: str
-    name: str
-    roles: tuple[str, ...]
-    sha256: str
-    created: str
-    expires: str | None = None
-    revoked: str | None = None
-    per_s: float | None = None
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_expires_at", _seconds(self.expires) if self.expires else float("inf"))
+    id: str = Field(pattern="^[0-9a-f]{8}$")
+    name: str = Field(pattern=NAME.pattern)
+    roles: tuple[Role, ...] = Field(min_length=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    created: AwareDatetime
+    expires: AwareDatetime | None = None
+    revoked: AwareDatetime | None = None
+    per_s: float | None = Field(None, gt=0, lt=1e9)
 
     def expired(self, now: float) -> bool:
-        return now >= self._expires_at
+        return self.expires is not None and now >= self.expires.timestamp()
+
+
+class KeysFile(BaseModel):
+    """What the file holds."""
+
+    keys: list[Key]
 
 
 def hashed(token: str) -> str:
@@ -63,29 +67,36 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def make(name: str, roles: tuple[str, ...], expires: str | None, per_s: float | None, now: float) -> tuple[str, Key]:
+def make(
+    name: str, roles: tuple[str, ...], expires: datetime.datetime | None = None, per_s: float | None = None
+) -> tuple[str, Key]:
     """A new key: what its owner sends, shown once, and what the file keeps."""
     key_id = secrets.token_hex(4)
     token = f"pd_{key_id}_{secrets.token_urlsafe(32)}"
-    return token, Key(key_id, name, roles, hashed(token), stamp(now), expires, None, per_s)
+    key = Key(id=key_id, name=name, roles=roles, sha256=hashed(token), created=now(), expires=expires, per_s=per_s)
+    return token, key
 
 
-def stamp(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
+def now() -> datetime.datetime:
+    """The time in whole seconds, as the file has it."""
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
 def load(path: Path) -> list[Key]:
     """Every key of a file, checked. Raises BadKeys with the file, the key and what is wrong."""
     try:
-        content = json.loads(path.read_bytes())
-        entries = list(content["keys"])
+        keys = KeysFile.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:
         raise BadKeys(f"no keys file {path}") from None
     except OSError as error:
         raise BadKeys(f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False)
+        match first["loc"]:
+            case ("keys", int(number), *inside):
+                member = ".".join(map(str, inside)) or "entry"
+                raise BadKeys(f"{path}: key {number + 1}: {member}: {first['msg']}") from None
         raise BadKeys(f'{path}: not a keys file; it is JSON: {{"keys": [...]}}') from None
-    keys = [_key(entry, f"{path}: key {number}") for number, entry in enumerate(entries, 1)]
     ids = [key.id for key in keys]
     if twice := {key_id for key_id in ids if ids.count(key_id) > 1}:
         raise BadKeys(f"{path}: the id {min(twice)} is there twice")
@@ -97,8 +108,7 @@ def save(path: Path, keys: list[Key]) -> None:
     scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w") as out:
-        json.dump({"keys": [asdict(key) for key in keys]}, out, indent=1)
-        out.write("\n")
+        out.write(KeysFile(keys=keys).model_dump_json(indent=1) + "\n")
         out.flush()
         os.fsync(out.fileno())
     scratch.replace(path)
@@ -160,45 +170,3 @@ class Keyring:
         except OSError:
             return None
         return about.st_ino, about.st_size, about.st_mtime_ns
-
-
-def _key(entry: Any, place: str) -> Key:
-    if not isinstance(entry, dict) or not {"id", "name", "roles", "sha256", "created"} <= entry.keys():
-        raise BadKeys(f"{place}: it needs id, name, roles, sha256 and created")
-    if unknown := entry.keys() - Key.__dataclass_fields__.keys():
-        raise BadKeys(f"{place}: {min(unknown)} is not known")
-    wrong = next((name for name, good in _FORMS.items() if name in entry and not good(entry[name])), None)
-    if wrong:
-        raise BadKeys(f"{place}: {wrong} cannot be {json.dumps(entry[wrong])[:80]}")
-    return Key(**entry | {"roles": tuple(entry["roles"])})
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        _seconds(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _seconds(moment: str) -> float:
-    at = datetime.datetime.fromisoformat(moment)
-    if at.tzinfo is None:
-        raise ValueError(f"{moment} names no time zone")
-    return at.timestamp()
-
-
-def _matches(pattern: str) -> Any:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-
-_FORMS = {
-    "id": _matches("[0-9a-f]{8}"),
-    "name": _matches(NAME.pattern),
-    "roles": lambda value: isinstance(value, list) and value and set(map(str, value)) <= set(ROLES),
-    "sha256": _matches("[0-9a-f]{64}"),
-    "created": _is_time,
-    "expires": lambda value: value is None or _is_time(value),
-    "revoked": lambda value: value is None or _is_time(value),
-    "per_s": lambda value: value is None or (type(value) in (int, float) and 0 < value < 1e9),
-}
