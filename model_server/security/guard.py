@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +20,6 @@ from model_server.audit.log import AuditLog
 from model_server.errors import Problem
 from model_server.security.keyring import Key, Keyring, Refused
 from model_server.security.limits import Allowance
-from model_server.telemetry.correlation import Headers, header
 from model_server.telemetry.metrics import Metrics
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -32,6 +32,7 @@ REFUSALS = {
     "expired": "this key has expired",
     "revoked": "this key was revoked",
 }
+RESULTS = {401: "unauthenticated", 403: "denied", 429: "limited"}
 NOBODY = "anonymous"
 
 
@@ -51,35 +52,23 @@ class Guard:
         """A route for callers with this role; None: for everybody, and unrecorded."""
         if role is None:
             return Route(path, endpoint, methods=methods)
-        self.protects(path)
+        self._denied.labels(path)
 
         async def guarded(request: Request) -> Response:
-            scope, principal, why = request.scope, NOBODY, None
+            principal, why = NOBODY, None
             try:
-                key = self.caller(scope["headers"])
-                principal = name_of(key)
-                self.allow(key, role, path)
+                if self._keyring is not None:
+                    key = self._caller(self._keyring, request)
+                    principal = key.name
+                    self._allow(key, role, path)
                 return await endpoint(request)
             except BaseException as error:
                 why = error
                 raise
             finally:
-                self.ended(scope, role, principal, why)
+                self._ended(request.scope, EVENTS[role], principal, why)
 
         return Route(path, guarded, methods=methods)
-
-    def protects(self, resource: str) -> None:
-        """Say from the start that nobody was denied it."""
-        self._denied.labels(resource)
-
-    def ended(self, scope: Scope, role: str, principal: str, why: BaseException | None = None) -> None:
-        """Record how the use of a role ended: well, or by an error."""
-        if why is None:
-            self._record(scope, EVENTS[role], "ok", principal)
-        elif not isinstance(why, Problem):
-            self._record(scope, EVENTS[role], "failed", principal)
-        elif (result := _result(why.status)) != "shed":
-            self._record(scope, EVENTS[role], result, principal, status=why.status, reason=why.reason)
 
     def unrouted(self, scope: Scope, error: HTTPException) -> None:
         """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
@@ -101,21 +90,17 @@ class Guard:
                 status=problem.status, reason=problem.reason,
             )  # fmt: skip
 
-    def caller(self, headers: Headers) -> Key | None:
-        """The key of a request; None without a keyring. Raises a Problem, 401."""
-        if self._keyring is None:
-            return None
+    def _caller(self, keyring: Keyring, request: Request) -> Key:
+        """Whose key a request carries. Raises a Problem, 401."""
         try:
-            return self._keyring.find(_sent(headers), time.time())
+            return keyring.find(_sent(request.headers), time.time())
         except Refused as refused:
             self._failures.labels(refused.reason).inc()
             challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
             raise Problem(401, refused.reason, REFUSALS[refused.reason], {"WWW-Authenticate": challenge}) from None
 
-    def allow(self, key: Key | None, role: str, resource: str) -> None:
+    def _allow(self, key: Key, role: str, resource: str) -> None:
         """Let the owner of a key use a role. Raises a Problem: 403 or 429."""
-        if key is None:
-            return
         if wait_s := self._allowance.wait_s(key.id, key.per_s or self._per_s):
             self._limited.inc()
             retry = {"Retry-After": str(math.ceil(wait_s))}
@@ -124,44 +109,41 @@ class Guard:
             self._denied.labels(resource).inc()
             raise Problem(403, "under_privileged", f"this key has not the role {role}")
 
+    def _ended(self, scope: Scope, event_type: str, principal: str, why: BaseException | None) -> None:
+        """Record how the use of a role ended: well, or by an error."""
+        match why:
+            case None:
+                self._record(scope, event_type, "ok", principal)
+            case Problem(status=503):
+                pass  # nothing was done, and an overload must not become a flood of records
+            case Problem(status=status, reason=reason):
+                result = RESULTS.get(status, "refused" if status < 500 else "failed")
+                self._record(scope, event_type, result, principal, status=status, reason=reason)
+            case _:
+                self._record(scope, event_type, "failed", principal)
+
     def _record(self, scope: Scope, event_type: str, result: str, principal: str, **why: object) -> None:
         if self._audit is not None:
             self._audit.record(
                 event_type, result,
                 principal=principal, resource=scope["path"], action=scope["method"],
                 remote_address=scope["client"][0] if scope["client"] else "",
-                user_agent=header(scope["headers"], b"user-agent") or "",
+                user_agent=Headers(scope=scope).get("user-agent", ""),
                 request_id=scope["correlation"]["request_id"], **why,
             )  # fmt: skip
 
 
-def name_of(key: Key | None) -> str:
-    """The principal in the audit log."""
-    return key.name if key else NOBODY
-
-
 def _sent(headers: Headers) -> str:
     """The one key that a request carries. Raises Refused."""
-    sent = []
-    for name, raw in headers:
-        if name == b"x-api-key":
-            sent.append(raw.decode("latin-1"))
-        elif name == b"authorization":
-            value = raw.decode("latin-1")
-            form = BEARER.fullmatch(value) if len(value) < 200 else None
-            sent.append(form[1] if form else "")
+    sent = headers.getlist("x-api-key")
+    for value in headers.getlist("authorization"):
+        form = BEARER.fullmatch(value) if len(value) < 200 else None
+        sent.append(form[1] if form else "")
     if not sent:
         raise Refused("missing")
     if len(set(sent)) > 1 or not sent[0].isascii():
         raise Refused("malformed")
     return sent[0]
-
-
-def _result(status: int) -> str:
-    """What the audit log says of an answer that is not a success."""
-    if status == 503:
-        return "shed"  # nothing was done, and an overload must not become a flood of records
-    return {401: "unauthenticated", 403: "denied", 429: "limited"}.get(status, "refused" if status < 500 else "failed")
 
 
 def warn_if_open(keyring: Keyring | None, host: str) -> None:
