@@ -17,7 +17,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-import orjson
+from model_server.telemetry.encoding import dumps
 
 LINE = re.compile(rb'(\{"seq": (\d{1,18}), .*), "mac": "([0-9a-f]{64})"\}')
 START = b'{"seq": '
@@ -90,7 +90,7 @@ class Chain:
     def line(self, before: Head, record: dict[str, Any]) -> tuple[bytes, Head]:
         """The next line, with its newline, and the head after it."""
         seq = before.seq + 1
-        signed = b'{"seq": %d, %s' % (seq, _json(record)[1:-1])
+        signed = b'{"seq": %d, %s' % (seq, dumps(record)[1:-1])
         mac = self._mac(before.mac, signed)
         return b'%s, "mac": "%s"}\n' % (signed, mac.encode()), Head(seq, mac)
 
@@ -117,11 +117,3 @@ class Chain:
         mac = self._lines.copy()
         mac.update(before.encode() + signed)
         return mac.hexdigest()
-
-
-def _json(record: dict[str, Any]) -> bytes:
-    """Whatever it holds: one record that could not be written would stop all that come after it."""
-    try:
-        return orjson.dumps(record, default=str)
-    except TypeError:  # half a character, an integer beyond 64 bits
-        return json.dumps(record, default=str, separators=(",", ":")).encode()

@@ -24,8 +24,8 @@ from model_server.audit.resume import Broken, End, find_end
 from model_server.audit.verify import head_path
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
+from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.moments import rfc3339
 from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
 
 AT_ONCE = 500  # records written together

@@ -18,15 +18,15 @@ from model_server.telemetry.correlation import IDS
 
 
 class Kept:
-    """Takes entries as `Lines` does, and keeps them as lines."""
+    """Takes lines as `Lines` does, and keeps what they say."""
 
     def __init__(self):
         self.lines = []
 
-    def put(self, entry):
-        self.lines.append(json.loads(logs.shape(entry)))
+    def put(self, level, line):
+        self.lines.append(json.loads(line))
 
-    debug = info = warning = error = critical = exception = put
+    debug = info = warning = error = critical = put
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def kept():
         logging.getLogger(name).propagate = True
 
 
-def entry(n: int = 0) -> logs.Entry:
-    return logs.Entry(0.0, "INFO", {"event": "x" * 900, "n": n})
+def line(n: int = 0) -> bytes:
+    return json.dumps({"message": "x" * 900, "n": n}).encode() + b"\n"
 
 
 def test_a_line_has_the_guides_fields_and_the_rest_as_context(kept):
@@ -101,7 +101,7 @@ def test_a_reader_that_stalls_costs_lines_and_never_time():
     reading, writing = os.pipe()
     lines = logs.Lines(writing, limit=100)
     for _ in range(2000):
-        lines.put(entry())  # two megabytes into a pipe that holds 64 KiB
+        lines.put("INFO", line())  # two megabytes into a pipe that holds 64 KiB
     assert lines.lost > 1000 and lines.made["INFO"] == 2000
     os.close(reading)
     lines.close()
@@ -112,14 +112,14 @@ def test_each_line_is_written_or_counted_as_lost():
     reading, writing = os.pipe()
     lines = logs.Lines(writing, limit=1000)
     for n in range(200):
-        lines.put(entry(n))
+        lines.put("INFO", line(n))
     got = os.read(reading, 30_000)
     os.close(reading)  # in the middle of a line
     lines.close()
     os.close(writing)
     whole = got.count(b"\n")
     assert 0 < whole < 200 and lines.lost <= 200 - whole  # what lay in the pipe was written, and is nobody's to count
-    assert lines.lost > 0 and [json.loads(x)["context"]["n"] for x in got.splitlines()[:whole]] == list(range(whole))
+    assert lines.lost > 0 and [json.loads(x)["n"] for x in got.splitlines()[:whole]] == list(range(whole))
 
 
 def test_a_server_whose_log_nobody_reads_goes_on_and_counts_what_it_drops(serve, corpus):
