@@ -1,4 +1,5 @@
-"""How much memory and CPU this container uses and may use: from cgroup v2 or v1, else from the process."""
+"""What this container uses and may use of memory and CPU (from cgroup v2 or v1, else from the process), and what goes
+over its network."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import psutil
 
 ROOT = Path("/")
+OTHERS = ("veth", "cali", "lxc", "tap", "docker", "br-", "virbr")  # interfaces of other containers
 
 
 class Memory(NamedTuple):
@@ -72,6 +76,12 @@ def cpu(root: Path = ROOT) -> Cpu:
         except (OSError, ValueError, KeyError):  # not visible from here, or no quota
             continue
     return min(limited, key=lambda found: found.cores, default=Cpu(time.process_time(), cores(), None))
+
+
+def traffic() -> dict[str, Any]:
+    """psutil's counters (`bytes_recv`, `bytes_sent`) of each network interface that this process can see, but for those
+    of other containers, which come and go without bound."""
+    return {name: seen for name, seen in psutil.net_io_counters(pernic=True).items() if not name.startswith(OTHERS)}
 
 
 def _quota_v2(folder: Path) -> Cpu:

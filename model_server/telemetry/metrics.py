@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -14,7 +15,6 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PLAIN
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
@@ -24,9 +24,9 @@ from model_server import __version__
 from model_server.classes import CLASSES
 from model_server.inference.drift import Drift
 from model_server.inference.failures import KINDS
-from model_server.telemetry import container, network, process
+from model_server.telemetry import container, process
 from model_server.telemetry.accept import wants_openmetrics
-from model_server.telemetry.readings import Fixed, Reading, Readings, Sampled, together
+from model_server.telemetry.readings import Reading, Readings, Sampled, together
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -121,9 +121,7 @@ class Metrics:
         return generate_latest(self.registry), PLAIN
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
-        family = GaugeMetricFamily(name, about, labels=list(labels))
-        family.add_metric(list(labels.values()), 1)
-        self.register(Fixed(family))
+        self.readings({name: (about, lambda: {tuple(labels.values()): 1}, tuple(labels))})
 
     def counter(self, name: str, about: str, *labels: str) -> Any:
         """A new counter; one that does nothing while metrics are off."""
@@ -153,13 +151,13 @@ NOTHING = Nothing()
 
 
 def _machine_readings() -> dict[str, Reading]:
-    memory, cpu, interfaces = together(container.memory), together(container.cpu), together(network.traffic)
+    memory, cpu, interfaces = together(container.memory), together(container.cpu), together(container.traffic)
 
     def traffic(way: str) -> Callable[[], dict[tuple[str], int]]:
         return lambda: {(name,): getattr(seen, way) for name, seen in interfaces().items()}
 
     return {
-        "process_threads": ("Threads of this process.", process.threads),
+        "process_threads": ("Threads of this process.", psutil.Process().num_threads),
         "container_memory_usage_bytes": ("Memory in use.", lambda: memory().used_bytes),
         "container_memory_working_set_bytes": (
             "Memory in use, without page cache that nobody has used lately.",
@@ -172,6 +170,6 @@ def _machine_readings() -> dict[str, Reading]:
             "Time kept from running by the quota.",
             lambda: cpu().throttled_s,
         ),
-        "network_receive_bytes_total": ("Bytes received.", traffic("received_bytes"), ("interface",)),
-        "network_transmit_bytes_total": ("Bytes sent.", traffic("sent_bytes"), ("interface",)),
+        "network_receive_bytes_total": ("Bytes received.", traffic("bytes_recv"), ("interface",)),
+        "network_transmit_bytes_total": ("Bytes sent.", traffic("bytes_sent"), ("interface",)),
     }

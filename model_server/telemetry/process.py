@@ -1,11 +1,9 @@
-"""What can hold the whole process up: its threads, its garbage collector, its event loop."""
+"""What can hold the whole process up: its garbage collector, its event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -14,14 +12,6 @@ from prometheus_client import Histogram
 from prometheus_client.core import Metric
 
 LAG_EVERY_S = 0.1
-
-
-def threads() -> int:
-    """Threads of this process, those of libraries among them."""
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return threading.active_count()
 
 
 async def watch_event_loop(lag: Histogram, every_s: float = LAG_EVERY_S) -> None:

@@ -49,16 +49,6 @@ def together(read: Callable[[], Any], within_s: float = 0.1) -> Callable[[], Any
     return latest
 
 
-class Fixed:
-    """A metric that never changes."""
-
-    def __init__(self, family: Metric):
-        self._family = family
-
-    def collect(self) -> list[Metric]:
-        return [self._family]
-
-
 class Sampled:
     """What other collectors give, asked once every `every_s` by a thread of its own, so that no scrape waits for files
     or for whoever has the interpreter. Older than `fresh_s` it is left out."""

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from model_server.http.direct import ROUTES
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from model_server.http.middleware import INFER, INFER_VERSION, PREDICT
 
 TABLE = Path(__file__).parents[2] / "docs/metrics.md"
 
@@ -72,7 +73,7 @@ def test_metrics_that_are_off_are_not_there(serve, corpus):
         assert client.log_path.read_text() == ""
 
 
-@pytest.mark.parametrize("endpoint", [*ROUTES, "/feedback"])
+@pytest.mark.parametrize("endpoint", [PREDICT, INFER, INFER_VERSION, "/feedback"])
 @pytest.mark.parametrize("status", ["200", "500", "503", "504"])
 def test_failures_are_shown_from_the_start_so_that_a_rate_sees_the_first(served, endpoint, status):
     assert served.metric("http_requests_total", endpoint=endpoint, status=status, method="POST") is not None
