@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
@@ -19,33 +19,22 @@ class Aside:
     """Asks one question at a time: one that hangs takes one thread, however often others are tried."""
 
     def __init__(self, name: str):
-        self._name, self._waiting = name, False
+        self._name = name
+        self._last: Future | None = None
 
     async def ask(self, question: Callable[[], Answer]) -> Answer:
         """What it gives; raises what it raises, and Unanswered while the question before has no answer."""
-        if self._waiting:
+        if self._last is not None and not self._last.done():
             raise Unanswered(f"{self._name}: the question before has no answer yet")
-        self._waiting = True
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-
-        def settle(given: Answer | None, error: Exception | None) -> None:
-            self._waiting = False
-            if answer.done():  # who asked waits no more
-                return
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(given)
+        answer: Future[Answer] = Future()
+        answer.set_running_or_notify_cancel()  # from now on it has to come, though nobody may wait for it any more
+        self._last = answer
 
         def run() -> None:
-            given, failed = None, None
             try:
-                given = question()
+                answer.set_result(question())
             except Exception as error:
-                failed = error
-            with contextlib.suppress(RuntimeError):  # the loop has closed
-                loop.call_soon_threadsafe(settle, given, failed)
+                answer.set_exception(error)
 
         threading.Thread(target=run, name=self._name, daemon=True).start()
-        return await answer
+        return await asyncio.wrap_future(answer)

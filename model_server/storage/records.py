@@ -7,12 +7,14 @@ database is there. While it is not, records gather up to a bound; predictions go
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import importlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -42,8 +44,7 @@ class Question(NamedTuple):
 
     operation: str
     work: Callable[[Database], Any]
-    loop: asyncio.AbstractEventLoop
-    outcome: asyncio.Future
+    outcome: Future
 
 
 class Records:
@@ -163,10 +164,10 @@ class Records:
         """Have work done behind all that is on its way to the database. Raises Unavailable."""
         if not self.up or len(self._questions) >= QUESTIONS:
             raise Unavailable("the database does not answer")
-        future = asyncio.get_running_loop().create_future()
-        self._questions.append(Question(operation, work, future.get_loop(), future))
+        question = Question(operation, work, Future())
+        self._questions.append(question)
         try:
-            return await asyncio.wait_for(future, ANSWER_WITHIN_S)
+            return await asyncio.wait_for(asyncio.wrap_future(question.outcome), ANSWER_WITHIN_S)
         except TimeoutError:
             raise Unavailable(f"the database gave no answer within {ANSWER_WITHIN_S:g} s") from None
 
@@ -218,10 +219,11 @@ class Records:
         if asked := len(self._questions):
             self._write(database)  # what came before them
         for _ in range(asked):
-            operation, work, loop, future = self._questions[0]
-            outcome = self._timed(operation, lambda work=work: work(self._database))
+            question = self._questions[0]
+            outcome = self._timed(question.operation, lambda work=question.work: work(self._database))
             self._questions.popleft()
-            _resolve(loop, future, outcome)
+            with contextlib.suppress(InvalidStateError):  # who asked has gone
+                question.outcome.set_result(outcome)
         if time.monotonic() - self._answered > PING_S:
             self._timed("read", self._database.ping)
         if time.monotonic() - self._sized > SIZE_EVERY_S:
@@ -273,8 +275,8 @@ class Records:
 
     def _refuse_questions(self) -> None:
         while self._questions:
-            question = self._questions.popleft()
-            _resolve(question.loop, question.outcome, Unavailable("the database does not answer"))
+            with contextlib.suppress(InvalidStateError):
+                self._questions.popleft().outcome.set_exception(Unavailable("the database does not answer"))
 
 
 def of_several(request_id: str, place: int) -> str:
@@ -288,11 +290,3 @@ def _now() -> datetime.datetime:
 
 def _made_at(row: Row) -> datetime.datetime:
     return next(value for value in row[1].values() if isinstance(value, datetime.datetime))
-
-
-def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future, outcome: Any) -> None:
-    def settle() -> None:
-        if not future.done():  # who asked may have gone
-            future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
-
-    loop.call_soon_threadsafe(settle)
