@@ -166,10 +166,7 @@ def _machine_readings() -> dict[str, Reading]:
         "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: memory().limit_bytes),
         "container_cpu_usage_seconds_total": ("CPU time used.", lambda: cpu().used_s),
         "container_cpu_quota_cores": ("Cores allowed.", lambda: cpu().cores),
-        "container_cpu_throttled_seconds_total": (
-            "Time kept from running by the quota.",
-            lambda: cpu().throttled_s,
-        ),
+        "container_cpu_throttled_seconds_total": ("Time kept from running by the quota.", lambda: cpu().throttled_s),
         "network_receive_bytes_total": ("Bytes received.", traffic("bytes_recv"), ("interface",)),
         "network_transmit_bytes_total": ("Bytes sent.", traffic("bytes_sent"), ("interface",)),
     }
