@@ -30,17 +30,10 @@ def main() -> int:
         lines.close()
         return 1
     server = Server(service)
-    service.metrics.readings(
-        {
-            "log_lines_total": (
-                "Log lines made.",
-                lambda: {(level,): n for level, n in lines.made.items()},
-                ("level",),
-            ),
-            "log_lines_dropped_total": ("Log lines that could not be written.", lambda: lines.lost),
-            "http_connections_open": ("Open connections.", lambda: len(server.server_state.connections)),
-        }
-    )
+    reading = service.metrics.reading
+    reading("log_lines_total", "Log lines made.", lambda: {(level,): n for level, n in lines.made.items()}, "level")
+    reading("log_lines_dropped_total", "Log lines that could not be written.", lambda: lines.lost)
+    reading("http_connections_open", "Open connections.", lambda: len(server.server_state.connections))
     try:
         with contextlib.suppress(SystemExit):  # a signal's, which uvicorn raises again once it has drained
             server.run()

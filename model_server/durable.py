@@ -131,12 +131,9 @@ class Durable:
 
     def _watch_keys(self, metrics: Metrics) -> Repeated:
         keyring = self._keyring
-        metrics.readings(
-            {
-                "keys_age_seconds": ("Since the keys in use were last seen to be the file's.", lambda: keyring.age_s),
-                "keys_read_failures_total": ("Looks at the keys file that failed.", lambda: keyring.failures),
-            }
-        )
+        age = "Since the keys in use were last seen to be the file's."
+        metrics.reading("keys_age_seconds", age, lambda: keyring.age_s)
+        metrics.reading("keys_read_failures_total", "Looks at the keys file that failed.", lambda: keyring.failures)
         return Repeated("keys", self._refresh_keys, KEYS_EVERY_S)
 
     def _refresh_keys(self) -> None:

@@ -69,30 +69,20 @@ class Service:
             name: {"status": "waiting", "seconds": None} for name in ("runtime", "model", "inference", "database")
         }
         self._started_after: float | None = None
-        self.metrics.readings(
-            {
-                "service_ready": (
-                    "1 when /health/ready would say 200.",
-                    lambda: int(all(self.ready_checks().values())),
-                ),
-                "inference_queue_depth": ("Requests admitted and not yet answered.", lambda: self.batcher.depth),
-                "inference_queue_limit": ("Requests admitted at most.", lambda: settings.max_queue),
-                "request_bodies_held_bytes": (
-                    "Bytes of bodies whose requests are not answered yet.",
-                    lambda: self.bodies.held_bytes,
-                ),
-                "inference_stalled_seconds": (
-                    "For how long work waits and none is done.",
-                    lambda: self.batcher.stalled_s,
-                ),
-                "ml_model_accuracy": ("Accuracy over recent labelled feedback.", lambda: self.feedback.accuracy),
-                "ml_model_precision": ("Precision over recent labelled feedback.", lambda: self.feedback.precision),
-                "ml_model_recall": ("Recall over recent labelled feedback.", lambda: self.feedback.recall),
-                "ml_model_load_seconds": ("Loading the model.", lambda: self._components["model"]["seconds"]),
-                "trace_spans_exported_total": ("Spans the collector took.", lambda: self.tracer.exported),
-                "trace_spans_dropped_total": ("Spans lost.", lambda: self.tracer.dropped),
-            }
-        )
+        reading = self.metrics.reading
+        reading("service_ready", "1 when /health/ready would say 200.", lambda: int(all(self.ready_checks().values())))
+        reading("inference_queue_depth", "Requests admitted and not yet answered.", lambda: self.batcher.depth)
+        reading("inference_queue_limit", "Requests admitted at most.", lambda: settings.max_queue)
+        held = "Bytes of bodies whose requests are not answered yet."
+        reading("request_bodies_held_bytes", held, lambda: self.bodies.held_bytes)
+        stalled = "For how long work waits and none is done."
+        reading("inference_stalled_seconds", stalled, lambda: self.batcher.stalled_s)
+        reading("ml_model_accuracy", "Accuracy over recent labelled feedback.", lambda: self.feedback.accuracy)
+        reading("ml_model_precision", "Precision over recent labelled feedback.", lambda: self.feedback.precision)
+        reading("ml_model_recall", "Recall over recent labelled feedback.", lambda: self.feedback.recall)
+        reading("ml_model_load_seconds", "Loading the model.", lambda: self._components["model"]["seconds"])
+        reading("trace_spans_exported_total", "Spans the collector took.", lambda: self.tracer.exported)
+        reading("trace_spans_dropped_total", "Spans lost.", lambda: self.tracer.dropped)
 
     async def start(self) -> None:
         """Raises what went wrong; the service is then not started."""

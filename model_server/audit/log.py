@@ -64,7 +64,7 @@ class AuditLog:
             os.close(self._file)
             raise
         self._go_on(end)
-        metrics.readings({"audit_log_records": ("Records in the audit log.", lambda: self._head.seq)})
+        metrics.reading("audit_log_records", "Records in the audit log.", lambda: self._head.seq)
         stores.unwritten["audit"] = lambda: self.unwritten_s
         self._threads = (
             threading.Thread(target=self._run, name="audit", daemon=True),

@@ -69,20 +69,12 @@ class Records:
         self._answered, self._sized = time.monotonic(), float("-inf")
         self.tried = threading.Event()  # set once the database has answered or failed for the first time
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
-        metrics.readings(
-            {
-                "database_up": (  # absent until it is known: a start is no outage
-                    "1 when the database answers.",
-                    lambda: int(self.up) if self.tried.is_set() else None,
-                ),
-                "database_records_queued": (
-                    "Records waiting to be written.",
-                    lambda: len(self._outbox) + len(self._batch),
-                ),
-                "database_pool_in_use": ("Connections taken out of the pool.", self._of_pool("in_use")),
-                "database_pool_size": ("Connections the pool may hold.", self._of_pool("pool_size")),
-            }
-        )
+        up = "1 when the database answers."  # absent until it is known: a start is no outage
+        metrics.reading("database_up", up, lambda: int(self.up) if self.tried.is_set() else None)
+        waiting = "Records waiting to be written."
+        metrics.reading("database_records_queued", waiting, lambda: len(self._outbox) + len(self._batch))
+        metrics.reading("database_pool_in_use", "Connections taken out of the pool.", self._of_pool("in_use"))
+        metrics.reading("database_pool_size", "Connections the pool may hold.", self._of_pool("pool_size"))
         stores.unwritten["database"] = lambda: self.unwritten_s
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
         self._thread.start()
@@ -105,7 +97,7 @@ class Records:
     def model(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves."""
         values = {"sha256": sha256, "version": version, "architecture": architecture, "first_served": _now()}
-        self._put("models", values)
+        self._put("models", **values)
         self._model = ("models", values)
         self._outbox.wake()
 
@@ -114,20 +106,14 @@ class Records:
     ) -> None:
         """Put a prediction on its way; never waits."""
         self._put(
-            "predictions",
-            {
-                "id": prediction_id, "request_id": request_id, "at": _now(), "model_version": model_version,
-                "predicted": predicted, "probability": probability,
-            },
+            "predictions", id=prediction_id, request_id=request_id, at=_now(), model_version=model_version,
+            predicted=predicted, probability=probability,
         )  # fmt: skip
 
     def feedback(self, prediction_id: str, model_version: str, predicted: int, truth: int) -> None:
         self._put(
-            "feedback",
-            {
-                "prediction_id": prediction_id, "at": _now(), "model_version": model_version,
-                "predicted": predicted, "truth": truth,
-            },
+            "feedback", prediction_id=prediction_id, at=_now(), model_version=model_version, predicted=predicted,
+            truth=truth,
         )  # fmt: skip
 
     async def find(self, prediction_id: str) -> Found | None:
@@ -156,7 +142,7 @@ class Records:
         if left := len(self._outbox) + len(self._batch):
             structlog.get_logger().error("Database records lost at the end", count=left)
 
-    def _put(self, table: str, values: dict[str, Any]) -> None:
+    def _put(self, table: str, **values: Any) -> None:
         if not self._outbox.put(((table, values), tracing.link())):
             self._lost.inc()
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -52,14 +53,10 @@ class Stores:
         self.sizes: dict[str, int] = {}  # as last seen by those who may wait for it; a scrape may not
         self.free: dict[str, int] = {}
         self.unwritten: dict[str, Callable[[], float]] = {}  # store: for how many seconds its oldest record waits
-        for name, about, values in (
-            ("storage_free_bytes", "Bytes free on the disk of a local store.", self.free),
-            ("storage_size_bytes", "Bytes that a store takes.", self.sizes),
-        ):
-            metrics.readings({name: (about, lambda values=values: {(s,): v for s, v in [*values.items()]}, ("store",))})
+        metrics.reading("storage_free_bytes", "Bytes free on the disk of a local store.", _each(self.free), "store")
+        metrics.reading("storage_size_bytes", "Bytes that a store takes.", _each(self.sizes), "store")
         waiting = "For how long the oldest record waits to be written; 0 when none does."
-        read = lambda: {(store,): wait_s() for store, wait_s in [*self.unwritten.items()]}  # noqa: E731
-        metrics.readings({"storage_unwritten_seconds": (waiting, read, ("store",))})
+        metrics.reading("storage_unwritten_seconds", waiting, _each(self.unwritten), "store")
         self._looks = Repeated("stores", self._judge_all, EVERY_S)
 
     @contextlib.contextmanager
@@ -105,3 +102,8 @@ class Stores:
             structlog.get_logger().error(
                 "Storage hangs", store=operation.store, operation=operation.name, seconds=round(silent_s, 1)
             )
+
+
+def _each(stores: Mapping[str, Any]) -> Callable[[], dict[tuple[str], float]]:
+    """A reading of a figure of each store, or of what gives it."""
+    return lambda: {(store,): told() if callable(told) else told for store, told in [*stores.items()]}

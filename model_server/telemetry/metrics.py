@@ -86,7 +86,7 @@ class Metrics:
             self.registry.register(Sampled(ProcessCollector(registry=None), Readings(_machine_readings())))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
-        self.readings({"http_requests_in_flight": ("Clients' requests being answered.", lambda: self.in_flight)})
+        self.reading("http_requests_in_flight", "Clients' requests being answered.", lambda: self.in_flight)
 
     def serves(self, endpoint: str) -> None:
         """Show from the start that nothing was asked of an endpoint and nothing failed, so that a rate sees the first
@@ -101,13 +101,11 @@ class Metrics:
         told = {"version": version, "sha256": sha256, "architecture": architecture, "device": device}
         self._facts("ml_model_info", "The loaded model.", **told)
 
-    def readings(self, readings: Mapping[str, Reading]) -> None:
-        """Add what is read when scraped: a name maps to (help, read) or (help, read, label names).
-
-        `read` gives the value, or None where there is none, and the series is absent; with label names, a mapping from
-        label values to value. A name that ends in `_total` is a counter's, any other a gauge's.
-        """
-        self.register(Readings(readings))
+    def reading(self, name: str, about: str, read: Callable[[], Any], *labels: str) -> None:
+        """Add what is read when scraped. `read` gives the value, or None where there is none, and the series is absent;
+        with labels, a mapping from their values to the value. A name that ends in `_total` is a counter's, any other a
+        gauge's."""
+        self.register(Readings({name: (about, read, labels)}))
 
     def register(self, collector: Any) -> None:
         """Add a collector of the client library's kind."""
@@ -121,7 +119,7 @@ class Metrics:
         return generate_latest(self.registry), PLAIN
 
     def _facts(self, name: str, about: str, **labels: str) -> None:
-        self.readings({name: (about, lambda: {tuple(labels.values()): 1}, tuple(labels))})
+        self.reading(name, about, lambda: {tuple(labels.values()): 1}, *labels)
 
     def counter(self, name: str, about: str, *labels: str) -> Any:
         """A new counter; one that does nothing while metrics are off."""

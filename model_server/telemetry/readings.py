@@ -22,9 +22,10 @@ class Readings:
         self._readings = readings
 
     def collect(self) -> Iterator[Metric]:
-        for name, (about, read, *labels) in self._readings.items():
+        for name, (about, read, *more) in self._readings.items():
+            labels = more[0] if more else ()
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=labels[0] if labels else ())
+            family = kind(name, about, labels=labels)
             try:
                 values = read()
             except Exception:  # a file that is not there or not as it should be, a device that failed
