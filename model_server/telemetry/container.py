@@ -34,7 +34,7 @@ def memory(root: Path = ROOT) -> Memory:
     The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own limit
     on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not ours.
     """
-    machine = _kilobytes(root / "proc/meminfo", "MemTotal:")
+    machine = psutil.virtual_memory().total
     limited = []
     for version, folder in _cgroups(root, "memory"):
         usage, limit = (
@@ -50,11 +50,10 @@ def memory(root: Path = ROOT) -> Memory:
         allowed, used, folder = min(limited, key=lambda found: found[0])
         return Memory(used, allowed, max(0, used - _inactive(folder)))  # the kernel takes long to add these up
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    process = psutil.Process().memory_info()
     if address_space != resource.RLIM_INFINITY:
-        used = _kilobytes(root / "proc/self/status", "VmSize:")
-        return Memory(used, address_space, used)
-    used = _kilobytes(root / "proc/self/status", "VmRSS:")
-    return Memory(used, machine, used)
+        return Memory(process.vms, address_space, process.vms)
+    return Memory(process.rss, machine, process.rss)
 
 
 def _inactive(folder: Path) -> int:
@@ -126,10 +125,3 @@ def cores() -> int:
 
 def _numbers(path: Path) -> dict[str, int]:
     return {key: int(value) for key, value in (line.split() for line in path.read_text().splitlines())}
-
-
-def _kilobytes(path: Path, key: str) -> int:
-    for line in path.read_text().splitlines():
-        if line.startswith(key):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"{path} has no {key}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
@@ -27,8 +27,7 @@ class Export:
     def __init__(self, endpoint: str, ratio: float, attributes: Mapping[str, str], environ: Mapping[str, str]):
         said = {"service.name": SERVICE, "service.version": __version__, **attributes}
         resource = Resource.create().merge(Resource(said)).merge(OTELResourceDetector().detect())
-        own = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces") if endpoint else OTLPSpanExporter()
-        self._exporter = Counted(own)
+        self._exporter = Counted(f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
         self._processor = Bounded(
             self._exporter,
             max_queue_size=None if environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else WAITING + AT_ONCE,
@@ -67,30 +66,22 @@ class InOrderOfTime(RandomIdGenerator):
         return True  # the 56 bits that samplers look at
 
 
-class Counted(SpanExporter):
+class Counted(OTLPSpanExporter):
     """An exporter that says how many spans came to it, and how many the collector took."""
 
-    def __init__(self, exporter: SpanExporter):
-        self._exporter = exporter
-        self.came = self.taken = self.refused = 0
+    came = taken = refused = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.came += len(spans)
         result = SpanExportResult.FAILURE
         try:
-            result = self._exporter.export(spans)
+            result = super().export(spans)
         finally:  # it raises where a span cannot be encoded
             if result is SpanExportResult.SUCCESS:
                 self.taken += len(spans)
             else:
                 self.refused += len(spans)
         return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
 
 
 class Bounded(BatchSpanProcessor):

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from model_server.telemetry.container import cpu, memory
@@ -13,8 +14,6 @@ UNLIMITED = "9223372036854771712"
 
 def world(root: Path, cgroup: str, **files: str) -> Path:
     (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text("MemTotal:       1048576 kB\n")
-    (root / "proc/self/status").write_text("VmSize:\t 2048 kB\nVmRSS:\t 1024 kB\n")
     (root / "proc/self/cgroup").write_text(cgroup)
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -87,20 +86,30 @@ def world(root: Path, cgroup: str, **files: str) -> Path:
             (7 * MB, 64 * MB, 7 * MB),
             id="version 1 in a container that sees only its own, without statistics",
         ),
+    ],
+)
+def test_the_tightest_memory_limit_counts(tmp_path, cgroup, files, expected):
+    assert memory(world(tmp_path, cgroup, **files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files"),
+    [
+        pytest.param("", {}, id="no cgroup at all"),
         pytest.param(
             "4:memory:/a\n",
             {
                 "sys/fs/cgroup/memory/a/memory.limit_in_bytes": UNLIMITED,
                 "sys/fs/cgroup/memory/a/memory.usage_in_bytes": str(900 * MB),
             },
-            (MB, 1024 * MB, MB),
-            id="no limit: the process, against the machine",
+            id="no limit",
         ),
-        pytest.param("", {}, (MB, 1024 * MB, MB), id="no cgroup at all"),
     ],
 )
-def test_the_tightest_memory_limit_counts(tmp_path, cgroup, files, expected):
-    assert memory(world(tmp_path, cgroup, **files)) == expected
+def test_without_a_limit_the_process_counts_against_the_machine(tmp_path, cgroup, files):
+    used, limit, working_set = memory(world(tmp_path, cgroup, **files))
+    assert used == working_set == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+    assert limit == psutil.virtual_memory().total
 
 
 V2 = "sys/fs/cgroup/a/b/"
