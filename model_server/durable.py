@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import time
 from pathlib import Path
 
@@ -24,8 +23,6 @@ from model_server.storage.stores import Stores
 from model_server.storage.watch import Watch
 from model_server.telemetry.metrics import Metrics
 
-# How a prediction is named that a label is for: no database is asked for a NUL or half a character.
-NAMED_BY = {"prediction_id": re.compile("[0-9a-f]{32}"), "request_id": re.compile("[A-Za-z0-9._:-]{1,128}")}
 KEYS_EVERY_S = 1.0  # between looks at the keys file
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started
 
@@ -88,9 +85,6 @@ class Durable:
     async def label(self, truth: int, **named: str) -> bool:
         """Whether the prediction was right that is named by its `prediction_id`, or by a `request_id` that it alone
         has. Raises KeyError (unknown or labelled), Shared and Unavailable."""
-        [(by, name)] = named.items()
-        if not NAMED_BY[by].fullmatch(name):
-            raise KeyError(name)
         return await self._feedback.label(truth, self._records, **named)
 
     async def probe(self) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from model_server.classes import CLASSES
-from model_server.durable import NAMED_BY
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.http import deadline
 from model_server.inference.feedback import Shared
 from model_server.service import Service
 from model_server.storage.records import Unavailable
+
+# How a prediction is named that a label is for: no database is asked for a NUL or half a character.
+NAMED_BY = {"prediction_id": re.compile("[0-9a-f]{32}"), "request_id": re.compile("[A-Za-z0-9._:-]{1,128}")}
 
 
 class Feedback:

@@ -15,9 +15,10 @@ POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
 
 
 class Answered(NamedTuple):
-    """A prediction that was made."""
+    """A prediction that was made, as `Found` in the database."""
 
     prediction_id: str
+    request_id: str
     predicted: int
     model_version: str
 
@@ -34,7 +35,7 @@ class Feedback:
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
-        self._recent: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # by id: request id, predicted, version
+        self._recent: OrderedDict[str, Answered] = OrderedDict()  # by id
         self._by_request: dict[str, list[str]] = {}  # request id: the ids of its recent predictions, oldest first
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
         self._version: str | None = None
@@ -52,14 +53,14 @@ class Feedback:
 
     def remember(self, prediction_id: str, request_id: str, predicted: int, model_version: str) -> None:
         """Keep what was predicted for the label that may come; for few of them one does."""
-        self._recent[prediction_id] = request_id, predicted, model_version
+        self._recent[prediction_id] = Answered(prediction_id, request_id, predicted, model_version)
         self._by_request.setdefault(request_id, []).append(prediction_id)
         if len(self._recent) > self._remembered:
-            oldest, (request_id, *_) = self._recent.popitem(last=False)
-            names = self._by_request[request_id]
-            names.remove(oldest)
+            _, oldest = self._recent.popitem(last=False)
+            names = self._by_request[oldest.request_id]
+            names.remove(oldest.prediction_id)
             if not names:
-                del self._by_request[request_id]
+                del self._by_request[oldest.request_id]
 
     async def label(
         self, truth: int, records: Records | None, *, prediction_id: str = "", request_id: str = ""
@@ -67,7 +68,7 @@ class Feedback:
         """Whether the prediction was right; it is named by its own id, or by a request id that no other has. Each
         counts once. Raises KeyError (unknown or labelled), Shared, and Unavailable."""
         if prediction_id:
-            answered = self._known(prediction_id) or await self._stored(prediction_id, records)
+            answered = self._recent.get(prediction_id) or await self._stored(prediction_id, records)
         else:
             answered = await self._only_of(request_id, records)
         if answered.prediction_id in self._labelled:
@@ -83,17 +84,13 @@ class Feedback:
             records.feedback(answered.prediction_id, answered.model_version, answered.predicted, truth)
         return answered.predicted == truth
 
-    def _known(self, prediction_id: str) -> Answered | None:
-        recent = self._recent.get(prediction_id)
-        return Answered(prediction_id, *recent[1:]) if recent else None
-
-    async def _stored(self, prediction_id: str, records: Records | None) -> Answered:
+    async def _stored(self, prediction_id: str, records: Records | None) -> Found:
         found = await records.find(prediction_id) if records is not None else None
         if found is None or found.labelled:
             raise KeyError(prediction_id)
-        return Answered(found.prediction_id, found.predicted, found.model_version)
+        return found
 
-    async def _only_of(self, request_id: str, records: Records | None) -> Answered:
+    async def _only_of(self, request_id: str, records: Records | None) -> Answered | Found:
         """The one prediction of a request id. While the database is away: the one of those that are remembered."""
         recent = self._by_request.get(request_id, ())
         if len(recent) > 1 or of_several(request_id, 0) in self._by_request:
@@ -109,8 +106,7 @@ class Feedback:
             raise Shared(request_id)
         if any(one.labelled for one in found) or not (found or recent):
             raise KeyError(request_id)
-        known = self._known(recent[0]) if recent else None
-        return known or Answered(found[0].prediction_id, found[0].predicted, found[0].model_version)
+        return self._recent[recent[0]] if recent else found[0]
 
     @property
     def accuracy(self) -> float | None:

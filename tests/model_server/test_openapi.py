@@ -7,11 +7,11 @@ import schemathesis
 
 from model_server import SERVICE, __version__
 from model_server.classes import CLASSES
-from model_server.durable import NAMED_BY
 from model_server.errors import MEDIA_TYPE
 from model_server.http import oip, openapi
 from model_server.http.app import application
 from model_server.http.deadline import HEADER as TIMEOUT
+from model_server.http.feedback import NAMED_BY
 from model_server.service import Service
 from model_server.settings import Settings
 
