@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from pathlib import Path
 
 import structlog
@@ -21,6 +19,7 @@ from model_server.storage.repeated import Repeated
 from model_server.storage.state import State
 from model_server.storage.stores import Stores
 from model_server.storage.watch import Watch
+from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
 
 KEYS_EVERY_S = 1.0  # between looks at the keys file
@@ -75,8 +74,8 @@ class Durable:
 
     def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> str:
         """Keep a prediction for the label that may come; never waits. Gives the id that it has alone."""
-        # Clients choose request ids and may choose one twice. In order of time for the index's sake.
-        prediction_id = f"{time.time_ns() << 64 | random.getrandbits(64):032x}"
+        # Clients choose request ids, and may choose one twice.
+        prediction_id = f"{made_trace_id():032x}"
         self._feedback.remember(prediction_id, request_id, predicted, model_version)
         if self._records is not None:
             self._records.prediction(prediction_id, request_id, model_version, predicted, probability)

@@ -153,9 +153,8 @@ class Deep:
     async def _infer(self, body: bytes) -> list[float]:
         """Through the queue, as any request."""
         service = self._service
-        read = lambda: decode(body, service.settings.max_pixels, service.model.side)[np.newaxis]  # noqa: E731
         expires = time.monotonic() + service.settings.deadline_s
-        return (await service.batcher.submit(read, expires)).probabilities
+        return (await service.batcher.submit(lambda: service.decoded(body), expires)).probabilities
 
 
 def slope(memory: deque[tuple[float, int]]) -> float | None:

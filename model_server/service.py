@@ -168,7 +168,7 @@ class Service:
             confidence = max(probability, 1 - probability)
             self.metrics.predictions.labels(version, name).inc()
             self.metrics.confidence.observe(confidence)
-            if i == 0 and tracing.CURRENT.get():
+            if i == 0:
                 tracing.annotate(
                     **{
                         "image.size": size, "model.version": version,
