@@ -32,6 +32,8 @@ AT_ONCE = 500  # records written together
 RETRY_S = 0.5
 QUEUE = 10_000
 LONGEST = 300  # characters of any text that a client sent
+FIELDS = "timestamp event_type principal resource action result remote_address user_agent request_id"  # of every record
+EMPTY = dict.fromkeys(FIELDS.split(), "")
 
 Item = tuple[dict[str, Any], tracing.Link | None]  # a record's fields, and the request that it is of
 
@@ -84,18 +86,11 @@ class AuditLog:
         oldest = next(iter(self._batch), None) or self._outbox.oldest()
         return max(0.0, time.time() - oldest[0]["timestamp"]) if oldest else 0.0
 
-    def record(
-        self, event_type: str, result: str, *, principal: str = "", resource: str = "", action: str = "",
-        remote_address: str = "", user_agent: str = "", request_id: str = "", **more: Any,
-    ) -> None:  # fmt: skip
-        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words."""
+    def record(self, event_type: str, result: str, **fields: Any) -> None:
+        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words; `fields` are
+        the rest of FIELDS, and whatever else there is to say."""
         self._events.labels(event_type, result).inc()
-        fields = {
-            "timestamp": time.time(), "event_type": event_type, "principal": principal, "resource": resource[:LONGEST],
-            "action": action[:LONGEST], "result": result, "remote_address": remote_address,
-            "user_agent": user_agent[:LONGEST], "request_id": request_id, **more,
-        }  # fmt: skip
-        if not self._outbox.put((fields, tracing.link())):
+        if not self._outbox.put((_made(event_type, result, **fields), tracing.link())):
             self._lost += 1
             self._failures.inc()
 
@@ -180,7 +175,7 @@ class AuditLog:
     def _take(self) -> bool:
         """Take the next batch; whether there may be more of them."""
         if (lost := self._lost) > self._lost_told:
-            self._batch.append((_own("audit_lost", "failed", records=lost - self._lost_told), None))
+            self._batch.append((_made("audit_lost", "failed", records=lost - self._lost_told), None))
             self._lost_told = lost
         taken = self._outbox.take(AT_ONCE)
         self._batch += taken
@@ -263,15 +258,15 @@ class AuditLog:
     def _begin_piece(self, event_type: str, result: str, **more: Any) -> None:
         """Have the batch, none of which is in the piece, begin with a record of what the log goes on after."""
         about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S}
-        self._batch.insert(0, (_own(event_type, result, **about, **more), None))
+        self._batch.insert(0, (_made(event_type, result, **about, **more), None))
         self._rest = b""
         self._seal()
 
 
-def _own(event_type: str, result: str, **more: Any) -> dict[str, Any]:
-    """A record that the log makes of itself."""
-    nobody = dict.fromkeys(("principal", "resource", "action", "remote_address", "user_agent", "request_id"), "")
-    return {"timestamp": time.time(), "event_type": event_type, "result": result, **nobody, **more}
+def _made(event_type: str, result: str, **fields: Any) -> dict[str, Any]:
+    """A record as it waits, its time in Unix seconds."""
+    made = EMPTY | {"timestamp": time.time(), "event_type": event_type, "result": result} | fields
+    return made | {name: made[name][:LONGEST] for name in ("resource", "action", "user_agent")}
 
 
 def _open(path: Path) -> int:
