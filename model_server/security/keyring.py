@@ -22,7 +22,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 Role = Literal["predict", "feedback", "admin"]
 ROLES = get_args(Role)
 TOKEN = re.compile(r"pd_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-NAME = re.compile(r"^[A-Za-z0-9._@-]{1,64}$")
 
 
 class BadKeys(ValueError):
@@ -40,10 +39,10 @@ class Refused(Exception):
 class Key(BaseModel):
     """One entry of the keys file; times are RFC 3339, None is never."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     id: str = Field(pattern="^[0-9a-f]{8}$")
-    name: str = Field(pattern=NAME.pattern)
+    name: str = Field(pattern="^[A-Za-z0-9._@-]{1,64}$")
     roles: tuple[Role, ...] = Field(min_length=1)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     created: AwareDatetime

@@ -65,13 +65,15 @@ def test_a_key_that_is_wrong_expired_or_revoked_opens_nothing(file, run):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["add", "a b", "--role", "predict"], "1 to 64 letters"),
+        (["add", "a b", "--role", "predict"], "name: String should match"),
         (["add", "a"], "--role"),
         (["add", "a", "--role", "root"], "root"),
         (["add", "a", "--role", "predict", "--expires", "soon"], "neither 90d"),
         (["add", "a", "--role", "predict", "--expires", "2030-01-01"], "no time zone"),
         (["add", "a", "--role", "predict", "--expires", "2020-01-01T00:00:00Z"], "is over already"),
-        (["add", "a", "--role", "predict", "--rate", "-1"], "requests a second"),
+        (["add", "a", "--role", "predict", "--rate", "-1"], "per_s: Input should be greater than 0"),
+        (["add", "a", "--role", "predict", "--rate", "nan"], "per_s: "),
+        (["add", "a", "--role", "predict", "--rate", "fast"], "--rate"),
         (["revoke"], "key"),
     ],
 )
@@ -98,6 +100,7 @@ GOOD = {"id": "0" * 8, "name": "a", "roles": ["predict"], "sha256": "0" * 64, "c
         ({"keys": [GOOD | {"expires": 5}]}, "key 1: expires: "),
         ({"keys": [GOOD | {"revoked": "yesterday"}]}, "key 1: revoked: "),
         ({"keys": [GOOD | {"per_s": True}]}, "key 1: per_s: "),
+        ({"keys": [GOOD | {"per_s": float("nan")}]}, "key 1: per_s: "),
         ({"keys": [GOOD | {"name": "a\n"}]}, "key 1: name: "),
         ({"keys": [5]}, "key 1: entry: "),
         ({"keys": [GOOD | {"per_s": 0}]}, "key 1: per_s: "),
