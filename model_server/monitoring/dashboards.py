@@ -114,6 +114,27 @@ DASHBOARDS = {
                     "Answers by status", [(f"sum by (status) ({_rate('http_requests_total')})", "{{status}}")], "reqps"
                 ),
             ],
+            "Deployments": [
+                Panel(
+                    "Deployments",
+                    [(f"count by (deployment) ({_of('deployment_info')})", "{{deployment}}")],
+                    kind="stat",
+                    about="Several: a release is on its way, or one is a canary.",
+                ),
+                Panel("Requests", [(_of("deployment:http_requests:rate5m"), "{{deployment}}")], "reqps"),
+                Panel("Requests that fail", [(_of("deployment:http_errors:ratio5m"), "{{deployment}}")], "percentunit"),
+                Panel(
+                    "p95 of predictions",
+                    [(_of("deployment:http_request_duration_seconds:p95_5m"), "{{deployment}}")],
+                    "s",
+                ),
+                Panel(
+                    "Share of pneumonia",
+                    [(_of("deployment:ml_predictions:positive_ratio1h"), "{{deployment}}")],
+                    "percentunit",
+                ),
+                Panel("Accuracy", [(_of("deployment:ml_model_accuracy:mean"), "{{deployment}}")], "percentunit"),
+            ],
         },
     ),
     "performance": Dashboard(
