@@ -21,7 +21,7 @@ def main() -> int:
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: sys.exit(0))
     options = settings.read()
-    lines = logs.configure(options.log_level)
+    lines = logs.configure(options.log_level, deployment=options.deployment)
     structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
     try:
         service = Service(options)

@@ -120,7 +120,7 @@ class Durable:
                 "The audit log's key lies beside the log; who can write there can forge it", path=str(self._state.path)
             )
         self._stores.local["audit"] = (path,)
-        return AuditLog(path, key, metrics, self._stores)
+        return AuditLog(path, key, metrics, self._stores, deployment=settings.deployment)
 
     def _watch_keys(self, metrics: Metrics) -> Repeated:
         keyring = self._keyring

@@ -23,8 +23,6 @@ from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.health import Deep
-from model_server.http.bodies import Bodies
-from model_server.http.shedding import Shedding
 from model_server.inference import drift
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
@@ -55,8 +53,6 @@ class Service:
         about = {"deployment.environment.name": settings.environment, "deployment": settings.deployment}
         self.tracer = Tracer(settings.otlp_endpoint, settings.trace_ratio, about)
         self.batcher = Batcher(settings, self.metrics)
-        self.shedding = Shedding(self.batcher)
-        self.bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
         self.feedback = Feedback()
         self.durable = Durable(settings, self.metrics, self.feedback)
         self.gpus = gpu.Gpus(shown=(), kept=self.durable.folder / "gpu-xids.json")  # which are ours is not known yet
@@ -73,8 +69,6 @@ class Service:
         reading("service_ready", "1 when /health/ready would say 200.", lambda: int(all(self.ready_checks().values())))
         reading("inference_queue_depth", "Requests admitted and not yet answered.", lambda: self.batcher.depth)
         reading("inference_queue_limit", "Requests admitted at most.", lambda: settings.max_queue)
-        held = "Bytes of bodies whose requests are not answered yet."
-        reading("request_bodies_held_bytes", held, lambda: self.bodies.held_bytes)
         stalled = "For how long work waits and none is done."
         reading("inference_stalled_seconds", stalled, lambda: self.batcher.stalled_s)
         reading("ml_model_accuracy", "Accuracy over recent labelled feedback.", lambda: self.feedback.accuracy)
@@ -104,7 +98,7 @@ class Service:
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
                 await self.batcher.submit(lambda: self.decoded(_gradient_png()))
-        self.metrics.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
+        self.batcher.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
         with self._component("database"):
             await self.durable.begin(model.sha256, model.version, model.architecture)
         gc.collect()

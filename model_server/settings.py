@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     answer_within_s: Seconds = _set(5.0, "a database or disk that is silent for longer makes the service not ready")
     commit: str = _set("unknown", "the commit this was built from, for build_info")
     environment: str = _set("local", "where this runs, for deployment_info")
-    deployment: str = _set("none", "the deployment that brought it there: a label of metrics, log lines and traces")
+    deployment: str = _set("none", "tells deployments side by side apart: in deployment_info, log lines and traces")
     metrics: OnOff = _set("on", "on or off; without metrics, /metrics is 404")
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR", "OFF"] = _set("INFO", "DEBUG, INFO, WARN, ERROR or OFF")
     otlp_endpoint: str = _set(

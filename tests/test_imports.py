@@ -68,15 +68,41 @@ GEVENT = {  # gevent by itself patches nothing; who imports locust has the whole
 RUN_PROMTOOL = {"harness.rules.promtool", "harness.rules.rulefile"}
 BEFORE_INSTALL = "harness.stack.tools"
 
+# within model_server each imports those before it only
+SERVICE_FLOORS = (
+    "classes", "errors", "settings", "aside", "telemetry", "storage", "audit", "security", "inference", "durable",
+    "health", "service", "http", "__main__",
+)  # fmt: skip
+OF_THE_SERVICE = {
+    "__init__": set(),
+    **{name: set(SERVICE_FLOORS[:i]) for i, name in enumerate(SERVICE_FLOORS)},
+    # commands and what only they need, which nobody else imports
+    "keys": {"settings", "security"},
+    "training": {"classes", "errors", "inference"},
+    "train": {"settings", "inference", "health", "training"},
+    "monitoring": {"telemetry"},
+}
+NO_MODULES = {"SERVICE", "__version__"}  # names of the package itself
+
 
 def violations(sources: Mapping[str, str]) -> list[str]:
     """Every breach in a set of modules (dotted name: source), each one line with module and line number."""
-    return [
-        f"{module}:{node.lineno}: {breach}"
-        for module, source in sources.items()
-        for node in ast.walk(ast.parse(source))
-        for breach in (*_import_breaches(module, node), *_print_breaches(module, node))
-    ]
+    found = []
+    for module, source in sources.items():
+        tree = ast.parse(source)
+        typed = _for_types(tree)
+        for node in ast.walk(tree):
+            breaches = [*_import_breaches(module, node), *_print_breaches(module, node)]
+            if node not in typed:
+                breaches += _service_breaches(module, node)
+            found += [f"{module}:{node.lineno}: {breach}" for breach in breaches]
+    return found
+
+
+def _for_types(tree: ast.AST) -> set[ast.AST]:
+    """What runs for those alone who check types."""
+    guarded = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    return {inside for block in guarded for statement in block.body for inside in ast.walk(statement)}
 
 
 def _imported(module: str, node: ast.AST) -> Iterator[str]:
@@ -119,6 +145,20 @@ def _import_breaches(module: str, node: ast.AST) -> Iterator[str]:
             yield f"{layer} imports {theirs}; it knows no clock, network or process"
         if module == BEFORE_INSTALL and not (_standard(theirs) or target == "errors"):
             yield f"{module} runs before anything is installed, and imports {name}"
+
+
+def _service_breaches(module: str, node: ast.AST) -> Iterator[str]:
+    ours, _, rest = module.partition(".")
+    floor = rest.partition(".")[0]
+    for name in _imported(module, node) if ours == "model_server" else ():
+        theirs, _, inner = name.partition(".")
+        target = inner.partition(".")[0]
+        if theirs != "model_server" or target in NO_MODULES:
+            continue
+        if floor not in OF_THE_SERVICE:
+            yield f"{floor} is not in the table"
+        elif target != floor and target not in OF_THE_SERVICE[floor]:
+            yield f"{floor} may not import {name}"
 
 
 def _pure(name: str, layer: str) -> bool:
@@ -212,7 +252,36 @@ BREACHES = {
         "from model_server import radiographs",
         "harness imports model_server",
     ),
-    "the harness in the service": ("model_server.x", "from harness.errors import HarnessError", "model_server imports"),
+    "the harness in the service": (
+        "model_server.settings",
+        "from harness.errors import HarnessError",
+        "model_server imports",
+    ),
+    "telemetry reaches for inference": (
+        "model_server.telemetry.x",
+        "from model_server.inference.drift import Drift",
+        "telemetry may not import model_server.inference.drift",
+    ),
+    "the service reaches for HTTP": (
+        "model_server.service",
+        "from model_server.http import bodies",
+        "service may not import model_server.http.bodies",
+    ),
+    "the database reaches for the audit log": (
+        "model_server.storage.x",
+        "def f():\n  import model_server.audit.log",
+        "x:2: storage may not import model_server.audit.log",
+    ),
+    "a command is imported": (
+        "model_server.inference.x",
+        "from model_server import train",
+        "inference may not import model_server.train",
+    ),
+    "a floor of the service that nobody agreed on": (
+        "model_server.utils",
+        "from model_server import errors",
+        "utils is not in the table",
+    ),
     "a scenario reaches into the stack": (
         "scenarios.x",
         "from harness.stack import process",
@@ -249,6 +318,12 @@ ALLOWED = {
     "promtool is run": ("harness.rules.promtool", "import subprocess"),
     "a report writes where it is told": ("harness.report.x", "def f(out):\n  print(1, file=out)"),
     "a child's main exits": ("harness.chaos.runner", "import sys\nsys.exit(print(1))"),
+    "the service names itself": ("model_server.errors", "from model_server import SERVICE, __version__"),
+    "audit writes where storage does": ("model_server.audit.x", "from model_server.storage.stores import Stores"),
+    "a name for those who check types": (
+        "model_server.health",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from model_server.service import Service",
+    ),
     "a scenario uses locust, load and the standard library": (
         "scenarios.x",
         "import os, locust\nimport harness.load.locust",

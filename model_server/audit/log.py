@@ -42,8 +42,10 @@ class AuditLog:
     """An open log, from the record of the service's start to that of its stop, which `close` makes. Raises Broken or
     OSError when it cannot be opened; later failures are counted and tried again."""
 
-    def __init__(self, path: Path, key: bytes, metrics: Metrics, stores: Stores, limit: int = QUEUE):
-        self._path, self._chain, self._stores = path, Chain(key), stores
+    def __init__(
+        self, path: Path, key: bytes, metrics: Metrics, stores: Stores, limit: int = QUEUE, deployment: str = "none",
+    ):  # fmt: skip
+        self._path, self._chain, self._stores, self._deployment = path, Chain(key), stores, deployment
         self._outbox: Outbox[Item] = Outbox(limit)
         self._batch: list[Item] = []  # taken from there, and not known to be in the file
         self._rest = b""  # of the batch's lines what is not in the file yet
@@ -119,7 +121,7 @@ class AuditLog:
             about = {"last_record_at": end.last_record_at, "loss_window_s": LOSS_WINDOW_S}
             self.record("audit_interrupted", "failed", **about)
             structlog.get_logger().warning("Service did not end in order, audit records may be missing", **about)
-        self._told("start", loss_window_s=LOSS_WINDOW_S)
+        self._told("start", loss_window_s=LOSS_WINDOW_S, deployment=self._deployment)
 
     def _told(self, action: str, **more: Any) -> None:
         self.record("service", "ok", resource="service", action=action, version=__version__, **more)

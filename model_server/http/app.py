@@ -12,18 +12,26 @@ from starlette.types import ASGIApp
 from model_server import SERVICE
 from model_server.errors import MEDIA_TYPE, BadInput, Problem, body, internal
 from model_server.http import oip, openapi
+from model_server.http.bodies import Bodies
 from model_server.http.feedback import Feedback
 from model_server.http.inference import Inference
 from model_server.http.middleware import INFER, INFER_VERSION, PREDICT, Observed
+from model_server.http.shedding import Shedding
 from model_server.service import Service, answered
 
 
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
-    about, asks, told, refusals = About(service), Inference(service), Feedback(service), Refusals(service)
+    settings, metrics = service.settings, service.metrics
+    bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
+    held = "Bytes of bodies whose requests are not answered yet."
+    metrics.reading("request_bodies_held_bytes", held, lambda: bodies.held_bytes)
+    shedding = Shedding(service.batcher)
+    about, refusals = About(service), Refusals(service, shedding)
+    asks, told = Inference(service, bodies), Feedback(service, bodies)
     route, counted = service.durable.guard.route, (PREDICT, INFER, INFER_VERSION, "/feedback")
     for path in counted:
-        service.metrics.serves(path)
+        metrics.serves(path)
     app = Starlette(
         routes=[
             route(PREDICT, asks.predict, "predict", methods=["POST"]),
@@ -48,7 +56,7 @@ def application(service: Service) -> ASGIApp:
         exception_handlers={Problem: refusals.problem, HTTPException: refusals.unrouted, Exception: refusals.defect},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
-    return Observed(app, service.metrics, service.tracer, service.shedding, lambda: service.stopping)
+    return Observed(app, metrics, service.tracer, shedding, lambda: service.stopping)
 
 
 def as_json(content: object, status: int = 200) -> Response:
@@ -58,14 +66,14 @@ def as_json(content: object, status: int = 200) -> Response:
 class Refusals:
     """Errors as answers, each counted and logged once."""
 
-    def __init__(self, service: Service):
-        self._service = service
+    def __init__(self, service: Service, shedding: Shedding):
+        self._service, self._shedding = service, shedding
 
     async def problem(self, request: Request, problem: Problem) -> Response:
         if isinstance(problem, BadInput):
             self._service.metrics.invalid.labels(problem.reason).inc()
         if problem.status == 503:
-            self._service.shedding.log(problem.reason)
+            self._shedding.log(problem.reason)
         else:
             problem.log(request.scope["correlation"])
         return self._answer(request, problem)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from model_server.classes import CLASSES
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.http import deadline
+from model_server.http.bodies import Bodies
 from model_server.inference.feedback import Shared
 from model_server.service import Service
 from model_server.storage.records import Unavailable
@@ -22,14 +23,14 @@ NAMED_BY = {"prediction_id": re.compile("[0-9a-f]{32}"), "request_id": re.compil
 class Feedback:
     """The endpoint of one service."""
 
-    def __init__(self, service: Service):
-        self._service = service
+    def __init__(self, service: Service, bodies: Bodies):
+        self._service, self._bodies = service, bodies
 
     async def feedback(self, request: Request) -> Response:
         """POST /feedback {"prediction_id" or "request_id", "label"}: whether that prediction was right."""
         service, ids = self._service, request.scope["correlation"]
         expires = deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s)
-        async with service.bodies.read(request, expires) as body:
+        async with self._bodies.read(request, expires) as body:
             named, truth = _told(body)
         try:
             right = await service.durable.label(truth, **named)

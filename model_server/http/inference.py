@@ -15,6 +15,7 @@ from model_server import SERVICE
 from model_server.classes import CLASSES, label_of
 from model_server.errors import LEFT, RETRY, Problem
 from model_server.http import deadline, oip
+from model_server.http.bodies import Bodies
 from model_server.http.forms import picture
 from model_server.http.shedding import full
 from model_server.inference.batching import Answer, Expired, Saturated
@@ -24,14 +25,14 @@ from model_server.service import Service
 class Inference:
     """The endpoints of one service."""
 
-    def __init__(self, service: Service):
-        self._service = service
+    def __init__(self, service: Service, bodies: Bodies):
+        self._service, self._bodies = service, bodies
 
     async def predict(self, request: Request) -> Response:
         """POST /predict with a picture: its class, the probability of pneumonia, and ids."""
         service, said = self._service, request.headers.get("content-type", "")
         expires = self._admitted(request, SERVICE, None)
-        async with service.bodies.read(request, expires) as body:
+        async with self._bodies.read(request, expires) as body:
             read = lambda: service.decoded(picture(body, said))  # noqa: E731
             answer, [name] = await self._inferred(request, read, expires, len(body))
         [probability] = answer.probabilities
@@ -48,7 +49,7 @@ class Inference:
         """POST /v2/models/{name}/infer with tensors: the probabilities, as they asked for them."""
         service = self._service
         expires = self._admitted(request, request.path_params["name"], request.path_params.get("version"))
-        async with service.bodies.read(request, expires) as body:
+        async with self._bodies.read(request, expires) as body:
             length = request.headers.get(oip.HEADER_LENGTH)
             asked = oip.Inference(body, length, service.model.side, service.settings.max_batch)
             answer, names = await self._inferred(request, asked.read, expires, len(body))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -31,8 +32,10 @@ ASKS_INFERENCE = re.compile(r"/predict|/v2/models/[^/]+(/versions/[^/]+)?/infer"
 class Observed:
     """Wraps the application. Label values are bounded: an unknown path is "other", and so is an unknown method."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, shedding: Shedding, stopping: Any):
-        """stopping: called without arguments, says whether connections are to be closed after their answers."""
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, tracer: Tracer, shedding: Shedding, stopping: Callable[[], bool],
+    ):  # fmt: skip
+        """stopping: whether connections are to be closed after their answers."""
         self._app, self._metrics, self._tracer, self._shedding = app, metrics, tracer, shedding
         self._stopping = stopping
         self._series = functools.cache(self._found)  # as many as there are series
@@ -44,7 +47,7 @@ class Observed:
         ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too
-        exchange = Exchange(scope, receive, send, self._stopping())
+        exchange = Exchange(scope, receive, send, self._stopping)
         if is_probe:
             await self._probe(exchange)
         else:
@@ -109,8 +112,8 @@ class Exchange:
 
     __slots__ = ("_closes", "_receive", "_send", "received_bytes", "scope", "sent_bytes", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, closes: bool):
-        """closes: the connection is not to be used for another request."""
+    def __init__(self, scope: Scope, receive: Receive, send: Send, closes: Callable[[], bool]):
+        """closes: whether the connection is to be used for no other request, asked when the answer begins."""
         self.scope, self._receive, self._send, self._closes = scope, receive, send, closes
         self.status, self.received_bytes, self.sent_bytes = LEFT, 0, 0
 
@@ -123,7 +126,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             request_id = self.scope["correlation"]["request_id"].encode()
-            closes = [(b"connection", b"close")] if self._closes else []
+            closes = [(b"connection", b"close")] if self._closes() else []
             message["headers"] = [*message["headers"], (b"x-request-id", request_id), *closes]
         else:
             self.sent_bytes += len(message.get("body", b""))

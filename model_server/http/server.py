@@ -48,6 +48,7 @@ class Server(uvicorn.Server):
         )
         self._service = service
         self.exit_code = 0
+        self._answers_until = float("-inf")  # monotonic seconds, once it is asked to stop
 
     async def startup(self, sockets=None) -> None:
         try:
@@ -58,13 +59,15 @@ class Server(uvicorn.Server):
         self._loading = asyncio.create_task(self._load())
         self._watching = asyncio.create_task(watch_event_loop(self._service.metrics.loop_lag))
 
-    async def shutdown(self, sockets=None) -> None:
-        until = time.monotonic() + self._service.settings.stop_after_s
-        while self._service.stopping and not self.force_exit and time.monotonic() < until:  # whoever sends requests
-            await asyncio.sleep(0.05)  # learns from readiness, and from `Connection: close`, that they go elsewhere
-        await super().shutdown(sockets)
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to begin the end. Not before those who send requests had time to learn, from readiness and from
+        `Connection: close`, that they go elsewhere; but at once when asked a second time, by SIGINT."""
+        ends = await super().on_tick(counter)
+        return ends and (self.force_exit or time.monotonic() >= self._answers_until)
 
     def handle_exit(self, sig: int, frame) -> None:
+        if not self._service.stopping:
+            self._answers_until = time.monotonic() + self._service.settings.stop_after_s
         self._service.stopping = True
         super().handle_exit(sig, frame)
 

@@ -57,6 +57,8 @@ class Failures:
 
     def __init__(self, counter: Any, unready_after: int, dead_after: int):
         self._counter, self._unready_after, self._dead_after = counter, unready_after, dead_after
+        for kind in KINDS:  # from 0, so that a rate sees the first of each
+            counter.labels(kind)
         self.in_a_row = 0
         self._canary_failed = False
 

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 import warnings
+from functools import partial
 from typing import Any
 
 import structlog
@@ -87,15 +88,19 @@ class Forward(logging.Handler):
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **context)
 
 
-def configure(level: str = "INFO", lines: Lines | None = None) -> Lines:
-    """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end.
+def configure(level: str = "INFO", lines: Lines | None = None, deployment: str = "none") -> Lines:
+    """Send structlog's and the standard library's logs to `lines` as JSON, each with the deployment that it is of;
+    gives the lines, to be closed at the end.
 
     Who logs with every request does it after this with a logger kept, `structlog.get_logger().bind()`: to make one each
     time costs twice the line.
     """
     lines = lines or Lines()
     structlog.configure(
-        processors=[structlog.processors.ExceptionRenderer(lambda raised: origin(raised[1])), _as_line],
+        processors=[
+            structlog.processors.ExceptionRenderer(lambda raised: origin(raised[1])),
+            partial(_as_line, deployment),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
@@ -108,14 +113,16 @@ def configure(level: str = "INFO", lines: Lines | None = None) -> Lines:
     return lines
 
 
-def _as_line(_logger: Any, method: str, event: dict[str, Any]) -> tuple[tuple[str, bytes], dict[str, Any]]:
+def _as_line(
+    deployment: str, _logger: Any, method: str, event: dict[str, Any]
+) -> tuple[tuple[str, bytes], dict[str, Any]]:
     """The arguments of `Lines.put`: the fixed fields first, everything else under `context`."""
     ids, level = IDS.get() or {}, NAMES[method]
     line = {"timestamp": now(), "level": level, "service": SERVICE, "version": __version__}
     for key in CORRELATION:
         line[key] = event.pop(key, ids.get(key))
     line["message"] = event.pop("event")
-    line["context"] = event
+    line["context"] = {"deployment": deployment, **event}
     return (level, dumps(line) + b"\n"), {}
 
 

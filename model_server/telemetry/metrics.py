@@ -22,8 +22,6 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from model_server import __version__
 from model_server.classes import CLASSES
-from model_server.inference.drift import Drift
-from model_server.inference.failures import KINDS
 from model_server.telemetry import container, process
 from model_server.telemetry.accept import wants_openmetrics
 from model_server.telemetry.readings import Reading, Readings, Sampled, together
@@ -73,12 +71,8 @@ class Metrics:
         )
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
-        for kind in KINDS:  # from 0, so that a rate sees the first of each
-            self.failures.labels(kind)
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
         self.in_flight = 0
-        self.drift = Drift()
-        self.register(self.drift)
         if on:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)

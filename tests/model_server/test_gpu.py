@@ -74,7 +74,7 @@ def test_each_reading_is_there_while_nvml_gives_it_and_absent_while_it_does_not(
         client.until(lambda: client.metric("gpu_xid_errors_total", gpu="0", xid="79") == 1)
         line = client.until(lambda: next((x for x in client.log if x["message"] == "GPU reported an error"), None))
         assert line["level"] == "ERROR"
-        assert line["context"] == {"gpu": "0", "uuid": uuid(1), "xid": 79, "fault": "hardware"}
+        assert line["context"] == {"deployment": "none", "gpu": "0", "uuid": uuid(1), "xid": 79, "fault": "hardware"}
 
 
 class Reader:

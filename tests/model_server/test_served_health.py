@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import signal
 import socket
-import time
 
 import httpx
 import pytest
@@ -222,17 +221,6 @@ def test_asked_to_stop_it_answers_what_it_has_and_exits_0(serve, corpus, many, s
         answered = [f.result() for f in pending]
         assert any(a is not None and a.status_code == 200 for a in answered)
         assert client.log[-1]["message"] == "Service stopped"
-
-
-def test_asked_to_stop_it_first_says_that_it_is_not_ready_and_goes_on_answering_for_a_set_time(serve, corpus):
-    with serve("--stop-after-s", "1.5") as client:
-        asked = time.monotonic()
-        client.process.terminate()
-        client.until(lambda: client.get("/health/ready").status_code == 503)
-        assert client.get("/health/ready").json()["checks"]["not_stopping"] is False
-        assert client.get("/health/live").status_code == 200
-        assert client.post("/predict", content=corpus[0][0]).status_code == 200
-        assert client.process.wait(15) == 0 and time.monotonic() - asked >= 1.5
 
 
 def test_an_address_that_it_cannot_listen_on_is_a_clear_end(serve, served):
