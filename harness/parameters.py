@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from harness.units import parse_duration, parse_share, parse_size
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]  # seconds
 Size = Annotated[float, BeforeValidator(parse_size)]  # bytes
 Share = Annotated[float, BeforeValidator(parse_share)]  # from 0 to 1
+
+
+def no_nul(text: str) -> str:
+    """The same text, which may become an argument or a variable of a process. Raises ValueError."""
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Environment = dict[EnvName, Annotated[str, AfterValidator(no_nul)]]
 
 
 class Strict(BaseModel):

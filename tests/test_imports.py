@@ -212,6 +212,18 @@ def test_experiments_name_only_harness_chaos():
     assert found and {m: p for m, p in found.items() if not m.startswith("harness.chaos.")} == {}
 
 
+def test_what_is_put_into_a_services_process_needs_nothing_of_ours_and_nothing_installed():
+    files = list((ROOT / "experiments/inside").glob("*.py"))
+    own = {file.stem for file in files}
+    found = {
+        name.partition(".")[0]
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in _imported(file.stem, node)
+    }
+    assert files and {name for name in found - own if not _standard(name)} == set()
+
+
 BREACHES = {
     "errors imports something": ("harness.errors", "import harness.verdict", "errors may not import harness.verdict"),
     "a check reaches for the plan": (

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.checks.evidence import restarts
 from harness.history import ROW, History, Outcome, Series, Window
 
 COUNTED_WITHIN_S = 0.05  # after the client had its answer
@@ -91,7 +92,7 @@ def targets(history: History) -> list[Target]:
     job = history.setting("job")
     took = {s.labels.get("instance"): s for s in history.named("scrape_duration_seconds")}
     started = {s.labels.get("instance"): s for s in history.named(START_TIME)}
-    started = {name: s for name, s in started.items() if _believed(started, s, len(history.of("probe", "restart")))}
+    started = {name: s for name, s in started.items() if _believed(started, s, len(restarts(history)))}
     probed = any(e.source == "probe" for e in history.events)
     found = []
     for up in history.named("up", **({"job": job} if job else {})):
@@ -186,7 +187,7 @@ def _changed(started: np.ndarray) -> np.ndarray:
 
 def _ended_between(history: History, at: np.ndarray) -> np.ndarray:
     """Whether a process of the service ended between each two scrapes, by what the run saw or did."""
-    moments = [e.at for e in history.of("probe", "restart")]
+    moments = [e.at for e in restarts(history)]
     moments += [e.at for e in history.of("fault") if e.detail.get("edge") == "start" and e.detail.get("component")]
     between = np.zeros(max(0, len(at) - 1), bool)
     place = np.searchsorted(at, moments) - 1

@@ -168,7 +168,20 @@ def undisturbed(history: History, window: Window) -> bool:
     """Whether nothing was done to the service in a phase but that it was asked, and none of its processes ended."""
     faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
     hit = any(e.detail.get("component") and not e.detail.get("sham") for e in faults)
-    return not hit and not history.of("probe", "restart", window)
+    return not hit and not restarts(history, window)
+
+
+def restarts(history: History, within: Window | None = None) -> list[Event]:
+    """Each time a process of the service was replaced, in order: by the kubelet, or as planned, which is an event of
+    the stack. That of a dependency is none of them."""
+    replicas = {p.component for p in history.probes}
+    planned = [e for e in history.of("stack", "restart", within) if e.detail.get("component") in replicas]
+    return sorted([*history.of("probe", "restart", within), *planned], key=lambda e: e.at)
+
+
+def restarted(event: Event) -> str:
+    """Which component one of them was about."""
+    return str(event.detail.get("process") or event.detail.get("component") or "")
 
 
 def served(rows: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.checks.check import Check, Group, NoEvidence
-from harness.checks.evidence import phase
+from harness.checks.evidence import phase, restarts
 from harness.checks.parameters import Parameters
 from harness.checks.view import STEADY, View
 from harness.history import WHOLE, History, Resources, Window
@@ -100,13 +100,13 @@ class Growth(Group):
 class GrowthOf(Check):
     """One quantity grows by no more than a bound for each request that a process has answered, beyond its warm-up.
 
-    Seen from the begin of the steady load to the first fault, as long as one process lives, in the second half of the
-    requests of that time: what a warm-up takes becomes less and less, what a leak takes does not. The requests are
-    divided into blocks of the same number. The lowest level in each, which is that after a collection of garbage, is
-    taken as a random walk with drift, for what was once taken stays: the slope is the mean of its steps, and its
-    interval Student's, of the steps (Hyndman and Athanasopoulos, Forecasting, 5.2: drift method), widened by what
-    allocators and pools take at a time. So samples whose errors are correlated do not make it narrow. A count
-    that rises in one large step (STEPS) and stays is FAIL, too.
+    Seen from the begin of the steady load to the first fault or planned restart, as long as one process lives, in the
+    second half of the requests of that time: what a warm-up takes becomes less and less, what a leak takes does not.
+    The requests are divided into blocks of the same number. The lowest level in each, which is that after a collection
+    of garbage, is taken as a random walk with drift, for what was once taken stays: the slope is the mean of its steps,
+    and its interval Student's, of the steps (Hyndman and Athanasopoulos, Forecasting, 5.2: drift method), widened by
+    what allocators and pools take at a time. So samples whose errors are correlated do not make it narrow. A count that
+    rises in one large step (STEPS) and stays is FAIL, too.
     """
 
     quantity: str
@@ -286,10 +286,13 @@ class LeftBehind(Check):
 
 
 def _undisturbed(history: History, steady: Window) -> Window:
-    """From the begin of a phase to the first fault that is one, or else to the end of the last phase."""
+    """From the begin of a phase to the first fault that is one, or to the first planned restart, for another process is
+    not as warm; or else to the end of the last phase."""
     ends = [e.at for e in history.of("run", "phase") if e.detail.get("edge") == "end" and e.at >= steady.end]
-    faults = [e.at for e in _faults(history, Window(steady.start, math.inf))]
-    return Window(steady.start, min([max(ends), *faults]))
+    since = Window(steady.start, math.inf)
+    faults = [e.at for e in _faults(history, since)]
+    planned = [e.at for e in restarts(history, since) if e.source == "stack"]
+    return Window(steady.start, min([max(ends), *faults, *planned]))
 
 
 def _faults(history: History, window: Window) -> Iterator[Any]:

@@ -27,6 +27,7 @@ class Injected(Check):
 
     experiment: str
     place: str = ""
+    starts: bool = False  # the service is to be started for it as its contract says
     kind: ClassVar[str] = "injected"
 
     class Parameters(Parameters):
@@ -36,7 +37,9 @@ class Injected(Check):
     def from_plan(cls, parameters: Any, view: View) -> tuple[Injected, ...]:
         """One for the experiment that is named, or for each."""
         name = cls.Parameters.read(parameters, view)["experiment"]
-        return tuple(cls(experiment) for experiment in ([name] if name else view.phases[1:]))
+        starts = {experiment for experiment, contract in view.contracts if contract.start is not None}
+        names = [name] if name else view.phases[1:]
+        return tuple(cls(experiment, starts=experiment in starts) for experiment in names)
 
     @property
     def subject(self) -> str:
@@ -111,6 +114,8 @@ class Injected(Check):
         yield from (_failed(a, "rollbacks") for a in done if a.get("status") != "succeeded")
         if not self._ledgers(history):
             yield "the ledger was not read after it"
+        if (end := self._planned_start(history, "end")) is not None and end.outcome != "ok":
+            yield f"the service was not started again as before: {end.detail.get('problem')}"
 
     def _faults(self, history: History) -> Iterator[str]:
         """What the fault events do not show, or what came before the fault."""
@@ -137,7 +142,13 @@ class Injected(Check):
                 yield f"{start.name} is not recorded as undone{how}"
 
     def _before(self, history: History) -> Iterator[str]:
-        """What of earlier experiments was still there when it began, the last time where it was repeated."""
+        """That the service was not started for it, and what of earlier experiments was still there when it began, the
+        last time where it was repeated."""
+        begin = self._planned_start(history, "begin")
+        if begin is not None and begin.outcome != "ok":
+            yield f"the service was not started as its contract says: {begin.detail.get('problem')}"
+        elif begin is None and self.starts:
+            yield "that the service was started as its contract says is not recorded"
         for name in ("baseline", "alertmanager"):
             mine = [e for e in history.of("run", name) if e.detail.get("experiment") == self.experiment]
             if mine and mine[-1].outcome != "ok":
@@ -149,6 +160,11 @@ class Injected(Check):
                     "baseline": f"{still} when it began, for longer than `settle`",
                     "alertmanager": "Alertmanager could not be replaced by a fresh one, so groups of before lived on",
                 }[name]
+
+    def _planned_start(self, history: History, edge: str) -> Event | None:
+        """The last planned start for this experiment, or the last one after it."""
+        mine = [e for e in history.of("run", "planned-start") if e.detail.get("experiment") == self.experiment]
+        return next((e for e in reversed(mine) if e.detail.get("edge") == edge), None)
 
     def _of_others(self, history: History) -> Iterator[str]:
         """Faults that began before it and were still on in it."""

@@ -11,6 +11,7 @@ import numpy as np
 from harness import verdict
 from harness.checks.check import NoEvidence
 from harness.checks.counted import of_status
+from harness.checks.evidence import restarted, restarts
 from harness.history import SLOW_CLIENT, WHOLE, History, Outcome
 from harness.signals import Signal
 from harness.units import count, duration, listed
@@ -47,10 +48,11 @@ class Truth:
 
 
 def kills(history: History) -> list[Kill]:
-    """When each replica was killed, from the first fault on that was done to that process."""
+    """When each replica was killed, from the first fault on that was done to that process. One that did not end in its
+    grace period was killed, too, also where it was to be started otherwise."""
     found, before = [], {}
-    for e in history.of("probe", "restart"):
-        component, code = e.detail.get("process", ""), e.detail.get("code")
+    for e in restarts(history):
+        component, code = restarted(e), e.detail.get("code")
         starts = [
             f.at
             for f in history.of("fault")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.checks.effect import effect
+from harness.checks.evidence import restarted, restarts
 from harness.checks.view import STEADY
 from harness.history import GOLDEN, History, Outcome, Window
 from harness.units import count, duration, listed
@@ -183,7 +184,7 @@ def changed_since(history: History, answers: Answers, different: np.ndarray) -> 
     before, after = concerned & ~golden & (rows["done"] < first), concerned & ~golden & (rows["intended"] >= first)
     if not before.any() or not after.any() or np.count_nonzero(different & after) < 0.99 * np.count_nonzero(after):
         return ""
-    what = [(e.at, f"the restart of {e.detail.get('process')}") for e in history.of("probe", "restart")]
+    what = [(e.at, f"the restart of {restarted(e)}") for e in restarts(history)]
     what += [
         (e.at, f"the fault {e.name} of {e.detail.get('experiment')} began")
         for e in history.of("fault")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from harness.alert import Alert, selector
-from harness.parameters import Duration, Share, Strict
+from harness.parameters import Duration, Environment, Share, Strict
 from harness.telemetry import Telemetry
 from harness.units import listed, nearest
 
@@ -22,6 +22,7 @@ DEPLOYMENT = frozenset(  # labels that a discovery adds to targets, by their usu
         "kubernetes_pod_name",
     }
 )  # fmt: skip
+OURS = "HARNESS_"  # what variables of the environment begin with that a stack marks its processes by
 DELIVERY_S = 60.0  # production seconds from the rule to its receiver, where a contract does not bound them itself
 
 
@@ -81,6 +82,19 @@ class ClientExpectation(Strict):
     recovered_within: Duration  # from the fault on, until they are served again
 
 
+class StartExpectation(Strict):
+    """How the service is started for an experiment, and for no other: with more in the environment of its replicas."""
+
+    environment: Environment = Field(min_length=1)  # of PYTHONPATH: what comes before the service's own
+
+    @field_validator("environment")
+    @classmethod
+    def _is_not_ours(cls, given: dict[str, str]) -> dict[str, str]:
+        if ours := [name for name in given if name.startswith(OURS)]:
+            raise ValueError(f"{ours[0]} is one that the harness sets itself; drop it")
+        return given
+
+
 class Contract(Strict):
     """All that an experiment promises. Without probes and clients it would decide too little, so both are asked for."""
 
@@ -89,6 +103,7 @@ class Contract(Strict):
     probes: dict[str, ProbeExpectation] = Field(min_length=1)
     clients: ClientExpectation
     stops: dict[str, StopExpectation] = Field(default_factory=dict)
+    start: StartExpectation | None = None  # None: as service.yaml says
 
 
 @dataclass(frozen=True)

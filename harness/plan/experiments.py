@@ -7,15 +7,15 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
-from harness.plan.yamlfile import YamlFile, dotted, read, validated
+from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
@@ -23,15 +23,19 @@ from harness.units import listed, nearest
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
+PYTHON_PATH = "PYTHONPATH"
+INSIDE = "inside"  # the action that needs a module in the service's processes
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A Chaos Toolkit file and its contract."""
+    """A Chaos Toolkit file and its contract. environment: what the service has more of while it lasts, as its processes
+    get it."""
 
     name: str
     path: Path
     contract: Contract
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -91,9 +95,10 @@ def read_experiment(
     problems: list[str],
     service: ServiceSpec | None = None,
     routing: Routing | None = None,
+    home: Path = Path(),
 ) -> Experiment | None:
     """One file, valid for Chaos Toolkit, its contract true to the rules and routes; or None with every problem
-    appended. service: None where it could not be read."""
+    appended. service: None where it could not be read. home: the folder of gate.yaml."""
     probed = service.replica_names if service else ()
     file = read(path, problems)
     if file is None:
@@ -142,7 +147,26 @@ def read_experiment(
     if missing := [component for component in probed if component not in contract.probes]:
         say = "say restart: never, readiness: any of one that may do as it likes"
         problems.append(f"{file.place((*here, 'probes'))}: probes: says nothing of {listed(missing)}; {say}")
-    return Experiment(path.stem, path.resolve(), contract)
+    environment = dict(contract.start.environment) if contract.start else {}
+    if PYTHON_PATH in environment:
+        folders = [home.resolve() / entry for entry in environment[PYTHON_PATH].split(os.pathsep) if entry]
+        environment[PYTHON_PATH] = os.pathsep.join(map(str, folders))
+        for folder in (folder for folder in folders if not os.path.isdir(folder)):
+            place = file.place((*here, "start", "environment", PYTHON_PATH))
+            problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
+    if contract.start is None:
+        problems += _nothing_inside(file, here)
+    return Experiment(path.stem, path.resolve(), contract, environment)
+
+
+def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
+    """The actions that break a process from inside, of an experiment that has no module started in it."""
+    for i, activity in enumerate(file.data.get("method") or ()):
+        provider = activity.get("provider") or {}
+        if (provider.get("module"), provider.get("func")) == (ACTIONS, INSIDE):
+            how = f"start: {{environment: {{{PYTHON_PATH}: experiments/inside}}}}"
+            at = ("method", i, "provider", "func")
+            yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
 
 
 def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:

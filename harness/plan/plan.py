@@ -136,7 +136,7 @@ def load(
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {error}")
     service = watched.service if watched else None
     routing = watched.routing if watched else None
-    experiments = [e for e in (read_experiment(p, facts, problems, service, routing) for p in wanted) if e]
+    experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -202,7 +202,7 @@ def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
         read_watched(home / raw["service"], problems)
     for name in raw.get("experiments") or () if isinstance(raw.get("experiments"), list) else ():
         if os.path.exists(path := file_of(home, str(name))):
-            read_experiment(path, (), problems)
+            read_experiment(path, (), problems, home=home)
 
 
 def _gate(file: YamlFile, profile: str | None, problems: list[str]) -> GateFile | None:

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.plan.experiments import Experiment
 from harness.plan.plan import Plan
 from harness.plan.yamlfile import read
 
-IN_WORDS = {"title", "description", "tags", "extensions"}  # of an experiment, which change nothing that it does
+# Of an experiment, what changes nothing that it does; but for `start` of its contract (_start).
+IN_WORDS = {"title", "description", "tags", "extensions"}
 CHIPS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -26,12 +28,17 @@ def digest(plan: Plan) -> str:
         "time_scale": plan.gate.time_scale,
         "load": plan.gate.load.model_dump(mode="json", by_alias=True, exclude={"may_fire"}),
         "scenario": plan.scenario.read_text(errors="replace"),
-        "experiments": {e.name: _method(e.path) for e in plan.experiments},
+        "experiments": {e.name: _method(e.path) | _start(e) for e in plan.experiments},
     }
     return hashlib.sha256(json.dumps(does, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _method(path: Path) -> Any:
+def _start(experiment: Experiment) -> dict[str, Any]:
+    """How the service is started for an experiment, which is part of what that does, as its contract writes it."""
+    return {} if (start := experiment.contract.start) is None else {"start": start.model_dump()}
+
+
+def _method(path: Path) -> dict[str, Any]:
     file = read(path, [])
     data = file.data if file and isinstance(file.data, dict) else {}
     return {key: value for key, value in data.items() if key not in IN_WORDS}

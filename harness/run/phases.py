@@ -26,7 +26,7 @@ from harness.recordfile import records
 from harness.run.asked import ask_queries
 from harness.run.resources import sampled
 from harness.run.session import Session
-from harness.stack import generator
+from harness.stack import generator, planned
 from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
@@ -40,6 +40,8 @@ BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so tha
 ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
 RENEWED_WITHIN_S = 10.0
+HEEDED_WITHIN_S = 5.0  # whoever holds a stack looks for requests twice a second
+SHOWS_S = 1800.0  # production seconds: for so long a planned start shows in the short window of a slow burn rate
 
 
 @contextmanager
@@ -126,14 +128,15 @@ def steady(session: Session, stage: str, begun: float | None = None) -> None:
     _ask(session, STEADY)
 
 
-def await_calm(session: Session, stage: str, wanted: Iterable[str] = (), **about: str) -> None:
+def await_calm(
+    session: Session, stage: str, wanted: Iterable[str] = (), allowed: Iterable[str] = (), **about: str
+) -> None:
     """Until nothing fires or pends but what the load is meant to raise, or the settling time is over. wanted: the
-    alerts that are about to be proven, which must not fire before, whatever the load may raise."""
-    wanted = set(wanted)
-    calm = session.wait(
-        f"{stage}: waiting for calm", lambda: _unrest(session, wanted) == set(), session.plan.gate.settle
-    )
-    left = [] if calm else sorted(_unrest(session, wanted) or ())
+    alerts that are about to be proven, which must not fire before, whatever the load may raise. allowed: what may."""
+    wanted, allowed = set(wanted), set(allowed)
+    at_most_s = session.plan.gate.settle + max(0.0, session.settles_at - time.monotonic())
+    calm = session.wait(f"{stage}: waiting for calm", lambda: _unrest(session, wanted, allowed) == set(), at_most_s)
+    left = [] if calm else sorted(_unrest(session, wanted, allowed) or ())
     session.log.event("run", "baseline", "ok" if calm else "unknown", alerts=left, **(about or {"phase": STEADY}))
 
 
@@ -152,12 +155,66 @@ def renew_alertmanager(session: Session, stage: str, experiment: str) -> None:
     session.log.event("run", "alertmanager", "ok" if renewed else "unknown", took=took, experiment=experiment)
 
 
+@contextmanager
+def started(session: Session, experiment: Experiment, stage: str) -> Iterator[None]:
+    """The service started as an experiment's contract asks until the end of the block, then as service.yaml says. That
+    it did not get ready is an event: what follows is then no experiment. Where the block ends by an exception, the
+    stack comes down, or whoever holds it takes back what we asked for."""
+    if not experiment.environment:
+        yield
+        return
+    _start(session, experiment.name, "begin", experiment.environment, f"{stage}: starting the service for it")
+    yield
+    _start(session, experiment.name, "end", {}, f"{stage}: starting the service as before")
+
+
+def _start(session: Session, experiment: str, edge: str, added: Mapping[str, str], stage: str) -> None:
+    """A planned start of the service, by us or by whoever holds the stack; the event says how it went."""
+    began = time.monotonic()
+    if session.live is not None:
+        session.view.show(stage)
+        problem = ""
+        try:
+            session.live.restart(added)
+        except StackError as error:
+            problem = str(error)
+    else:
+        problem = _ask_start(session, added, stage)
+    about = {"experiment": experiment, "edge": edge, "added": sorted(added), "problem": problem}
+    session.log.event("run", "planned-start", "fail" if problem else "ok", took=time.monotonic() - began, **about)
+    session.settles_at = time.monotonic() + SHOWS_S / session.plan.gate.time_scale
+
+
+def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
+    """Why whoever holds the stack did not start the service; empty where it is in traffic."""
+    run, found = session.stack.run, []
+    planned.ask(run, added)
+
+    def done() -> bool:
+        found[:] = [planned.asked(run)]
+        return found[0] is None or bool(found[0].problem)
+
+    within_s = session.stack.grace_s + session.plan.service.start.ready_within + HEEDED_WITHIN_S
+    heeded = session.wait(stage, done, within_s)
+    planned.withdraw(run)
+    if not heeded:
+        return f"whoever holds the stack did not start it anew within {within_s:g} s"
+    return found[0].problem if found[0] else ""
+
+
 def perform(session: Session, experiment: Experiment, stage: str) -> None:
-    """One experiment from calm to calm: its phase in the history begins before Chaos Toolkit starts and ends when
-    alerts have resolved, or when its contract's bounds and the settling time are over."""
+    """One experiment from calm to calm, with the service started as its contract asks."""
+    with started(session, experiment, stage):
+        _perform(session, experiment, stage)
+
+
+def _perform(session: Session, experiment: Experiment, stage: str) -> None:
+    """Its phase in the history begins before Chaos Toolkit starts and ends when alerts have resolved, or when its
+    contract's bounds and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
     wanted = [want.alert for want in experiment.contract.alerts]
-    await_calm(session, stage, wanted, experiment=experiment.name)
+    allowed = experiment.contract.may_fire if experiment.environment else ()  # a planned start may raise it, too
+    await_calm(session, stage, wanted, allowed, experiment=experiment.name)
     renew_alertmanager(session, stage, experiment.name)
     if session.live is not None:
         session.live.service.forget_backoff()  # each experiment stands for an incident of its own
@@ -254,11 +311,11 @@ def _calm(session: Session) -> bool:
     return _unrest(session) == set()
 
 
-def _unrest(session: Session, wanted: Set[str] = frozenset()) -> set[str] | None:
-    """What fires or pends but what always does and what the load itself may raise, in Prometheus or in Alertmanager;
-    None where they do not say. wanted: must not, even if the load may raise it."""
+def _unrest(session: Session, wanted: Set[str] = frozenset(), allowed: Set[str] = frozenset()) -> set[str] | None:
+    """What fires or pends but what always does, what the load itself may raise and what is allowed, in Prometheus or in
+    Alertmanager; None where they do not say. wanted: must not, even if the load may raise it."""
     stack, plan = session.stack, session.plan
-    expected = {selector(text)[0] for text in (*plan.always_firing, *plan.gate.load.may_fire)} - wanted
+    expected = {selector(text)[0] for text in (*plan.always_firing, *plan.gate.load.may_fire, *allowed)} - wanted
     try:
         return {*alerts.active(stack.prometheus_url), *alerts.routed(stack.alertmanager_url)} - expected
     except httpx.HTTPError:

@@ -31,6 +31,7 @@ class Session:
     view: View
     live: Live | None = None
     load: Child | None = None
+    settles_at: float = 0.0  # monotonic: until then alerts may fire that the latest planned start has raised
     _patience_s: float = field(init=False)  # what is left of it
 
     def __post_init__(self) -> None:

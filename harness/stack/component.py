@@ -6,10 +6,18 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.stack.process import NOBODY, Child, Pid, end_members, members, origin, started_ticks
+
+INSIDE = "HARNESS_INSIDE"  # the variable that names `inside_control` to a process whose environment was added to
+
+
+def inside_control(run: Path, name: str) -> Path:
+    """The file that says what is to break inside the processes of a component, for a module that an experiment has put
+    on their path."""
+    return run.resolve() / "requests" / f"inside-{name}"
 
 
 def stop_notice(run: Path, name: str) -> Path:
@@ -24,15 +32,17 @@ class Component:
     It lives as long as its main process, the one that was started, as a container does. What that one leaves behind is
     ended with it: it would hold the port that the next generation needs.
 
-    Whoever looks at several of its fields, or changes them, holds `lock`.
+    Whoever looks at several of its fields, or changes them, holds `lock`. `spawn` is given what `added` says: what the
+    environment of the next generation has beside its own.
     """
 
-    def __init__(self, name: str, run: Path, spawn: Callable[[], Child]):
+    def __init__(self, name: str, run: Path, spawn: Callable[[Mapping[str, str]], Child]):
         self.name = name
         self.lock = threading.RLock()
         self.child: Child | None = None
         self.generation = 0
         self.since = 0.0  # monotonic: when this generation was started
+        self.added: Mapping[str, str] = {}
         self._run, self._spawn = run, spawn
         self._main, self._mark = NOBODY, name
 
@@ -40,7 +50,7 @@ class Component:
         """Start the next generation. Raises StackError."""
         with self.lock:
             stop_notice(self._run, self.name).unlink(missing_ok=True)
-            self.child = self._spawn()
+            self.child = self._spawn(self.added)
             self.generation += 1
             self.since = time.monotonic()
             pid_file = self._run / "pids" / self.name
@@ -53,6 +63,12 @@ class Component:
 
     def alive(self) -> bool:
         return self.child is not None and self.child.alive()
+
+    def announce_stop(self) -> None:
+        """Say that it is asked to end: its next start takes that back."""
+        notice = stop_notice(self._run, self.name)
+        notice.parent.mkdir(exist_ok=True)
+        notice.touch()
 
     @property
     def is_stopping(self) -> bool:

@@ -32,10 +32,10 @@ class Replica:
 
     def wait_ready(self, within_s: float, until: float) -> None:
         """Return when it is in traffic. Raises ProcessDied if it ends first, StackError if the time is up."""
-        while not self.supervisor.in_traffic:
+        while (asked := self.component.restart_request.exists()) or not self.supervisor.in_traffic:
             self.check()
             child = self.component.child
-            if child is not None and self.supervisor.restarts == 0:
+            if child is not None and self.supervisor.restarts == 0 and not asked:
                 child.check()
             if time.monotonic() > until:
                 log = child.log if child else ""
@@ -47,15 +47,15 @@ class Replica:
 
 
 class Service:
-    """All replicas. `spawn(name)` starts the process of one; `in_rotation(name, bool)` is called when one goes in or
-    out of traffic. grace_s: of a restart, where the probe has none of its own. `execute(name)` gives what runs the
-    commands of its probes; without it they fail."""
+    """All replicas. `spawn(name, added)` starts the process of one, with that added to its environment;
+    `in_rotation(name, bool)` is called when one goes in or out of traffic. grace_s: of a restart, where the probe has
+    none of its own. `execute(name)` gives what runs the commands of its probes; without it they fail."""
 
     def __init__(
         self,
         ports: Mapping[str, int],
         probes: Mapping[str, Probe],
-        spawn: Callable[[str], Child],
+        spawn: Callable[[str, Mapping[str, str]], Child],
         run: Path,
         emit: Callable[..., None],
         in_rotation: Callable[[str, bool], None] = lambda name, on: None,
@@ -63,7 +63,8 @@ class Service:
         grace_s: float = 30.0,
         execute: Callable[[str], Execute] = lambda name: None,
     ):
-        self.replicas = []
+        self.replicas: list[Replica] = []
+        self._grace_s = grace_s
         for name, port in ports.items():
             component = Component(name, run, partial(spawn, name))
             supervisor = Supervisor(component, emit, partial(in_rotation, name), grace_s)
@@ -81,6 +82,16 @@ class Service:
         until = time.monotonic() + within_s
         for replica in self.replicas:
             replica.wait_ready(within_s, until)
+
+    def restart(self, added: Mapping[str, str], within_s: float) -> None:
+        """Start every replica anew, as a new release does, with this added to its environment from then on. Returns
+        when all are in traffic again; no back-off is left of it. Raises StackError where one takes longer."""
+        for replica in self.replicas:
+            replica.supervisor.restart(added)
+        until = time.monotonic() + self._grace_s + within_s
+        for replica in self.replicas:
+            replica.wait_ready(within_s, until)
+        self.forget_backoff()
 
     def check(self) -> None:
         """Raise StackError if a prober or a supervisor has stopped working."""

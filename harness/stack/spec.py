@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from harness.parameters import Duration, Strict
+from harness.parameters import Duration, Environment, EnvName, Strict, no_nul
 from harness.telemetry import Telemetry
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
@@ -42,7 +42,7 @@ def _holds(texts: Iterable[str], name: str) -> bool:
 
 
 def _command(text: str) -> str:
-    _no_nul(text)
+    no_nul(text)
     try:
         if shlex.split(text):
             return text
@@ -71,12 +71,6 @@ def _address(text: str) -> str:
 def _fixed(text: str) -> str:
     if text.endswith("}"):
         raise ValueError("must be host:port, the port a number")
-    return text
-
-
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not hold the character NUL")
     return text
 
 
@@ -120,8 +114,6 @@ File = Annotated[str, AfterValidator(_absolute)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Address = Annotated[str, AfterValidator(_address)]  # host:port
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Environment = dict[EnvName, Annotated[str, AfterValidator(_no_nul)]]
 
 
 class SecretSource(Strict):
@@ -327,7 +319,7 @@ class TcpSocket(Strict):
 class Exec(Strict):
     """A command that a probe runs, in the folder and environment of the component, without a shell."""
 
-    command: list[Annotated[str, AfterValidator(_no_nul)]] = Field(min_length=1)
+    command: list[Annotated[str, AfterValidator(no_nul)]] = Field(min_length=1)
 
 
 class Probe(Strict):

@@ -9,7 +9,8 @@ After kuberuntime (doBackOff):
   for 10 min after the back-off last grew begins a new series.
 - A container ends with its main process; what that leaves behind is killed.
 
-Beside that it restarts its component when a file asks for it (`Component.restart_request`): that is no decision of a
+Beside that it restarts its component when a file asks for it (`Component.restart_request`), as a new release does:
+SIGTERM, the grace period of the pod, SIGKILL, and meanwhile no liveness or startup probe. That is no decision of a
 probe, so it is an event of the stack and has no back-off.
 """
 
@@ -17,14 +18,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from harness.stack.component import Component
 from harness.stack.spec import Probe
 
 RELIST_S = 1.0
 POLL_S = 0.1  # how often a request to restart is looked for
-REQUEST_GRACE_S = 5.0
 BACKOFF_S, BACKOFF_MAX_S = 10.0, 300.0
 STABLE_S = 2 * BACKOFF_MAX_S
 
@@ -91,6 +91,16 @@ class Supervisor:
         if decision == "ready" and self._requested is not None and self.component.generation > self._requested:
             self._requested = None
             self.component.restart_request.unlink(missing_ok=True)
+
+    def restart(self, added: Mapping[str, str]) -> None:
+        """Ask for a restart, whatever was asked for before, with this added to the environment from then on. The
+        request goes when it is ready again."""
+        request = self.component.restart_request
+        with self.component.lock:
+            self.component.added = dict(added)
+            self._requested = None
+            request.parent.mkdir(exist_ok=True)
+            request.touch()
 
     def forget_backoff(self) -> None:
         """Treat the next crash as the first: each experiment stands for an incident of its own."""
@@ -161,11 +171,13 @@ class Supervisor:
 
     def _restart_as_requested(self) -> None:
         self._requested = self.component.generation
+        self.component.announce_stop()
         self._traffic(False)
-        self.component.end(REQUEST_GRACE_S)
+        self.component.end(self.grace_s)
         self._ended = time.monotonic()
         self.restarts += 1
-        self.emit("stack", "restart", component=self.component.name, cause="request")
+        code = self.component.child.popen.returncode
+        self.emit("stack", "restart", component=self.component.name, cause="request", code=code)
         self._start_again()
 
     def _start_again(self) -> None:
@@ -176,7 +188,8 @@ class Supervisor:
 
     def _start(self) -> None:
         self.component.start()
-        self.emit("stack", "start", component=self.component.name, generation=self.component.generation)
+        added = {"added": sorted(self.component.added)} if self.component.added else {}
+        self.emit("stack", "start", component=self.component.name, generation=self.component.generation, **added)
 
     def _traffic(self, on: bool) -> None:
         with self.component.lock:

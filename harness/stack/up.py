@@ -22,10 +22,11 @@ from harness.masking import hidden
 from harness.signals import FOLDER, RECEIVED
 from harness.stack import alertmanager, amtool, ledger, prometheus, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
-from harness.stack.component import Component
+from harness.stack.component import INSIDE, Component, inside_control
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.ledger import PRIVATE
+from harness.stack.planned import Holder
 from harness.stack.prober import Execute
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
 from harness.stack.ready import not_ready, wait_until
@@ -84,6 +85,16 @@ class Live:
     children: list[Child] = field(default_factory=list)
     dependencies: list[Dependency] = field(default_factory=list)
     notifier: Notifier | None = None  # from when it is up
+    ready_within_s: float = 60.0  # of a replica, from its start on
+    _holder: Holder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._holder = Holder(self.stack.run, self.restart)
+
+    def restart(self, added: Mapping[str, str]) -> None:
+        """Start the service anew, with this added to its environment from then on. Returns when it is in traffic.
+        Raises StackError where it does not get there."""
+        self.service.restart(added, self.ready_within_s)
 
     def check(self) -> None:
         """Raise if a process that must not end has ended. A server or a dependency that ends is part of the run. And do
@@ -91,6 +102,7 @@ class Live:
         if self.stack.renewal.exists():
             self.notifier.renew()
             self.stack.renewal.unlink(missing_ok=True)
+        self._holder.heed()
         self.service.check()
         for dependency in self.dependencies:
             if dependency.failure is not None:
@@ -128,16 +140,19 @@ class Assembly:
         name: str,
         start: Start,
         values: Mapping[str, object],
+        added: Mapping[str, str],
         niceness: int = 0,
         command: Sequence[str] | None = None,
     ) -> Child:
-        """Start a process that service.yaml describes, or another command in its environment."""
+        """Start a process that service.yaml describes, or another command in its environment. added: to that, as a
+        contract says."""
+        environment = {**self._path(), **{key: filled(text, values) for key, text in start.environment.items()}}
         return spawn(
             name,
             [filled(part, values) for part in command or shlex.split(start.command)],
             self.run,
             cwd=self.plan.workdir,
-            env={**self._path(), **{key: filled(text, values) for key, text in start.environment.items()}},
+            env=with_added(environment, added, inside_control(self.run, name)),
             niceness=niceness,
         )
 
@@ -339,12 +354,12 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         metrics = scraped(plan.service, ports, name)
         return {**assembly.values, "port": ports[name], "metrics_port": metrics, "replica": name}
 
-    def start(name: str) -> Child:
-        return assembly.component(name, plan.service.traced_start, own(name), SERVER_NICENESS)
+    def start(name: str, added: Mapping[str, str]) -> Child:
+        return assembly.component(name, plan.service.traced_start, own(name), added, SERVER_NICENESS)
 
     def execute(replica: str) -> Execute:
         values = own(replica)
-        return lambda name, command: assembly.component(name, plan.service.start, values, SERVER_NICENESS, command)
+        return lambda name, command: assembly.component(name, plan.service.start, values, {}, SERVER_NICENESS, command)
 
     def in_rotation(name: str, on: bool) -> None:
         if door is not None:
@@ -358,7 +373,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     service.start()
     here.write()
     assembly.exits.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
-    return Live(here, service, assembly.children, dependencies)
+    return Live(here, service, assembly.children, dependencies, ready_within_s=plan.service.start.ready_within)
 
 
 def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, emit: Callable[..., None]) -> None:
@@ -428,6 +443,16 @@ def _get_json(url: str) -> Any:
     response = httpx.get(url, timeout=2, trust_env=False, verify=False)
     response.raise_for_status()
     return response.json()
+
+
+def with_added(environment: Mapping[str, str], added: Mapping[str, str], control: Path) -> dict[str, str]:
+    """An environment with what a contract adds to it, and with the file that a module of that follows. Such modules are
+    found first, and the component's own as before."""
+    if not added:
+        return dict(environment)
+    own = environment.get("PYTHONPATH", os.environ.get("PYTHONPATH"))
+    path = [entry for entry in (added.get("PYTHONPATH"), own) if entry]
+    return {**environment, **added, INSIDE: str(control)} | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
 
 
 def scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:

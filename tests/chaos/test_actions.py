@@ -38,6 +38,11 @@ def experiment(func, **arguments):
 @pytest.mark.parametrize(
     ("kind", "signature"),
     [
+        (
+            "inside",
+            "(*, fault: str, witness_query: str, arguments: dict[str, typing.Any] = {}, component: str = 'server', "
+            "lease_s: float = 60) -> str",
+        ),
         ("kill", "(*, component: str = 'server', again_for_s: float = 0, lease_s: float = 60) -> str"),
         ("pause", "(*, component: str = 'server', lease_s: float = 60) -> str"),
         ("sham", "(*, component: str = 'server', lease_s: float = 60) -> str"),

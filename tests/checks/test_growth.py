@@ -4,7 +4,8 @@ from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, ro
 
 from harness.checks import Growth, GrowthOf, LeftBehind
 from harness.checks.view import Contract, View
-from harness.history import Resources, Series
+from harness.eventlog import Event
+from harness.history import ProbeAnswer, Resources, Series
 
 MEMORY, ASKED = GrowthOf("memory", 1000), GrowthOf("memory", 1000, asked=True)
 DESCRIPTORS, CONNECTIONS, THREADS, SERIES = (
@@ -75,6 +76,17 @@ def uneven(by):
 
 EXPERIMENT = (phase("overload", 60, 90), fault("overload", 65, 75, kind="surge"))
 AFTER = LeftBehind("overload")
+
+
+PLANNED = Event(40, "stack", "restart", detail={"component": "server", "cause": "request", "code": 0})
+PROBED = [ProbeAnswer(1, "readiness", True, 200, 0.01, decision="ready")]
+
+
+def warmed_up():
+    """Series of a process, of another one for 20 s, and its label for each request."""
+    at = np.arange(0, FOR_S, 0.25)
+    levels = np.where(at < 40, 353, 353 + 40 * (at - 40)).tolist()
+    return [Series({"__name__": "scrape_samples_scraped", "job": "svc", "instance": "a:1"}, at.tolist(), levels)]
 
 
 def through(before, after, pid_after=7):
@@ -167,6 +179,14 @@ CASES = [
     ("threads that stay", THREADS, run(sampled()), PASS, "threads grow by 0 a request"),
     ("a label with the request's id", SERIES, run([], series=scraped(1)), FAIL, "series grow by 1 a"),
     ("series that stay", SERIES, run([], series=scraped()), PASS, "353 over"),
+    (
+        "after a planned restart nothing counts",
+        SERIES,
+        run([], PLANNED, series=warmed_up(), probes=PROBED),
+        PASS,
+        "353",
+    ),
+    ("without one it does", SERIES, run([], series=warmed_up(), probes=PROBED), FAIL, "series grow by"),
     ("without scrapes nobody knows", SERIES, run(sampled()), INCONCLUSIVE, "series of the service: not recorded"),
     ("the disk is a figure", GrowthOf("disk", None), run(sampled(disk=2e3)), PASS, "disk grows by 2 kB a request"),
     ("the disk over its bound", GrowthOf("disk", 1e3), run(sampled(disk=2e3)), FAIL, "bound 1 kB): 8.4 MB to 15.2 MB"),

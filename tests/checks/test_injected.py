@@ -10,6 +10,7 @@ from harness.checks import Injected
 from harness.eventlog import Event
 
 INJECTED = Injected("hang")
+STARTS = Injected("hang", starts=True)
 DONE = {"status": "succeeded", "activity": {"name": "pause the server"}}
 MET = {"steady_state_met": True, "probes": [{"activity": {"name": "goodput"}, "tolerance_met": True, "output": True}]}
 UNMET = {
@@ -33,6 +34,11 @@ def saw(*events, **other):
     return history(*(events or (FAULT, LEDGER)), journals={"hang": journal})
 
 
+def planned(edge, problem="", at=5):
+    about = {"edge": edge, "added": ["A"] if edge == "begin" else [], "problem": problem}
+    return before("planned-start", "fail" if problem else "ok", at, **about)
+
+
 def states(**other):
     return {"steady_states": JOURNAL["steady_states"] | other}
 
@@ -41,6 +47,7 @@ def before(name, outcome="unknown", at=5, **about):
     return Event(at, "run", name, outcome, detail={"experiment": "hang", **about})
 
 
+END = planned("end", at=50)
 LEFT = Event(40, "run", "ledger", detail={"experiment": "hang", "left": ["pause of server"]})
 REFUSED = {"experiment": "hang", "id": "f1", "edge": "start-failed", "problem": "it was gone"}
 CASES = [
@@ -124,6 +131,41 @@ CASES = [
         saw(before("alertmanager"), FAULT, LEDGER),
         INCONCLUSIVE,
         "Alertmanager could not be replaced by a fresh one",
+    ),
+    (
+        "the service was started for it, and as before after it",
+        STARTS,
+        saw(planned("begin"), FAULT, LEDGER, END),
+        PASS,
+        "1 fault witnessed",
+    ),
+    (
+        "a service that was not started for it, and nobody knows why",
+        STARTS,
+        saw(),
+        INCONCLUSIVE,
+        "that the service was started as its contract says is not recorded",
+    ),
+    (
+        "one that did not get ready",
+        STARTS,
+        saw(planned("begin", "server was not ready within 60 s"), FAULT, LEDGER, END),
+        INCONCLUSIVE,
+        "the service was not started as its contract says: server was not ready within 60 s",
+    ),
+    (
+        "of a repeated experiment the last start counts",
+        STARTS,
+        saw(*(planned(edge, "late", at=1) for edge in ("begin", "end")), planned("begin"), FAULT, LEDGER, END),
+        PASS,
+        "1 fault witnessed",
+    ),
+    (
+        "one that did not get ready as it was before",
+        STARTS,
+        saw(planned("begin"), FAULT, LEDGER, planned("end", "server was not ready within 60 s", at=50)),
+        INCONCLUSIVE,
+        "the service was not started again as before: server was not ready",
     ),
     (
         "a steady state that did not come back",

@@ -12,8 +12,8 @@ CHECK = Starts(budget_s=10.0)
 LIVENESS = Starts(probe="liveness", budget_s=30.0)
 
 
-def begun(at, component="server"):
-    return Event(at, "stack", "start", detail={"component": component, "generation": 1})
+def begun(at, component="server", **more):
+    return Event(at, "stack", "start", detail={"component": component, "generation": 1, **more})
 
 
 def asked(*ok_at, probe="startup", no=(), component="server"):
@@ -99,6 +99,27 @@ CASES = [
         history(EVENTS, begun(0), probes=asked(no=(0, 1))),
         INCONCLUSIVE,
         "no start to its end of server is recorded",
+    ),
+    (
+        "one that an experiment has otherwise is not as production has it, and the one after it is",
+        CHECK,
+        history(EVENTS, begun(0), begun(30, added=["PYTHONPATH"]), begun(50), probes=asked(2, 39.5, 54)),
+        PASS,
+        "2 starts, the longest 4 s",
+    ),
+    (
+        "nor is one that is killed as it starts",
+        CHECK,
+        history(
+            EVENTS,
+            begun(0),
+            begun(30, added=["X"]),
+            restart(41, "startup"),
+            begun(41, added=["X"]),
+            probes=asked(2, no=(35, 40, 45)),
+        ),
+        PASS,
+        "1 start, the longest 2 s",
     ),
     ("of an older run", CHECK, history(EVENTS, probes=asked(2)), INCONCLUSIVE, "no start of server is recorded"),
     (

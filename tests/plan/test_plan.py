@@ -804,3 +804,65 @@ def test_a_template_that_is_a_pipe_is_not_opened(project):
     (project / ROUTES).write_text((project / ROUTES).read_text() + "\ntemplates: [pipe.tmpl]\n")
     with pytest.raises(PlanError, match=r"templates\[0\]: model_server/monitoring/pipe.tmpl: is a named pipe"):
         preflight(planning.load(project / GATE), find())
+
+
+STALL = "experiments/loop-stalled.yaml"
+FOLDER = "PYTHONPATH: experiments/inside"
+WITHOUT = f"start: {{environment: {{{FOLDER}}}}}"
+STARTS = {
+    "as it is": (FOLDER, FOLDER, ""),
+    "two folders": (FOLDER, "PYTHONPATH: 'experiments/inside:scenarios'", ""),
+    "anything else": (FOLDER, "MODEL_SERVER_MAX_QUEUE: '8'", ""),
+    "a number": (FOLDER, "MODEL_SERVER_MAX_QUEUE: 8", "MODEL_SERVER_MAX_QUEUE: must be text: put it in"),
+    "no such folder": (FOLDER, "PYTHONPATH: experiments/insid", "PYTHONPATH: no folder experiments/insid"),
+    "a file": (FOLDER, "PYTHONPATH: gate.yaml", "PYTHONPATH: no folder gate.yaml"),
+    "a folder that no file system can have": (FOLDER, f"PYTHONPATH: {300 * 'x'}", "PYTHONPATH: no folder xxx"),
+    "no name": (FOLDER, "'a b': c", "start.environment.a b"),
+    "nothing": (FOLDER, "", "start.environment: dictionary should have at least 1 item"),
+    "one of ours": (FOLDER, "HARNESS_RUN: x", "HARNESS_RUN is one that the harness sets itself; drop it"),
+    "NUL": (FOLDER, 'A: "s3cret\\0"', "start.environment.A: must not hold the character NUL"),
+    "an unknown key": ("{environment:", "{enviroment:", "start.enviroment: unknown key; did you mean environment?"),
+    "another fault of this kind without it": (
+        WITHOUT,
+        "",
+        "method[0].provider.func: nothing in the service follows it; add to extensions[0].expect start: {environment: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), STARTS.values(), ids=STARTS)
+def test_how_an_experiment_has_the_service_started(project, old, new, complaint):
+    spoil(project, STALL, old, new)
+    if not complaint:
+        [experiment] = planning.load(project / GATE, experiment_files=[project / STALL]).experiments
+        assert experiment.contract.start.environment == yaml.safe_load("{" + new + "}")
+        return
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE, experiment_files=[project / STALL])
+    [problem] = [p for p in said.value.problems if complaint in p]
+    assert problem.startswith("experiments/loop-stalled.yaml:") and "s3cret" not in problem
+
+
+def test_the_folders_of_a_path_are_those_beside_gate_yaml_wherever_the_harness_runs(project, monkeypatch):
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    spoil(project, STALL, FOLDER, f"PYTHONPATH: 'experiments/inside:{elsewhere}', OTHER: experiments/inside")
+    monkeypatch.chdir(elsewhere)
+    [experiment] = planning.load(project / GATE, experiment_files=[project / STALL]).experiments
+    path = f"{project / 'experiments/inside'}{os.pathsep}{elsewhere}"
+    assert experiment.environment == {"PYTHONPATH": path, "OTHER": "experiments/inside"}
+
+
+def test_what_an_experiment_has_the_service_started_with_is_kept_for_its_judgement(project):
+    plan = planning.load(project / GATE, experiment_files=[project / STALL, project / CRASH])
+    kept = {check.experiment: check.starts for check in plan.checks if check.kind == "injected"}
+    assert kept == {"loop-stalled": True, "server-crash": False}
+    folder = project / "run"
+    folder.mkdir()
+    (folder / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    again = stored.stored_checks(folder)[0]
+    assert {check.experiment: check.starts for check in again if check.kind == "injected"} == kept
+
+
+def test_an_experiment_that_asks_for_nothing_adds_nothing(project):
+    assert not any(experiment.environment for experiment in planning.load(project / GATE).experiments)

@@ -2,15 +2,20 @@
 
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness.errors import StackError
 from harness.eventlog import Log
 from harness.history import History
+from harness.plan.experiments import Experiment
 from harness.run import phases
 from harness.run.session import Session
 from harness.run.view import View
+from harness.stack import planned
 from harness.stack.alertmanager import Failure
 from harness.stack.stack import Stack
 
@@ -21,11 +26,11 @@ def session_of(run, live=None, may_fire=()):
     nowhere = "http://127.0.0.1:9"
     stack = Stack(run, "svc", nowhere, nowhere, nowhere, 60)
     generator = SimpleNamespace(patience=0)
-    gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire))
+    gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire), time_scale=60)
+    service = SimpleNamespace(start=SimpleNamespace(ready_within=0.0))
+    plan = SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"}), service=service)
     view = View(stack, time.monotonic(), lambda progress: None)
-    return Session(
-        SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"})), stack, Log(run / "events.jsonl"), view, live
-    )
+    return Session(plan, stack, Log(run / "events.jsonl"), view, live)
 
 
 def told(run, name):
@@ -90,3 +95,103 @@ def test_what_was_not_notified_is_told_by_the_name_that_notifications_have(tmp_p
     phases._log_failures(session, "hang")
     found = [(e.at, e.detail["receiver"], e.detail["integration"]) for e in History.read(tmp_path).of("alertmanager")]
     assert found == [(101.0, "team", "msteams"), (102.0, "other", "slack[0]")]
+
+
+def test_what_a_planned_start_raises_is_waited_for_and_what_the_experiment_allows_is_not(tmp_path, monkeypatch):
+    firing = {"Burning": "pending"}
+    monkeypatch.setattr(phases.alerts, "active", lambda url: dict(firing))
+    monkeypatch.setattr(phases.alerts, "routed", lambda url: set())
+    session = session_of(tmp_path)
+    session.settles_at = time.monotonic() + 60
+    threading.Timer(0.5, firing.clear).start()  # long after `settle`
+    phases.await_calm(session, "stage", [], [], **EXPERIMENT)
+    assert told(tmp_path, "baseline") == ("ok", {"alerts": []} | EXPERIMENT)
+    firing["Burning"] = "firing"
+    began = time.monotonic()
+    phases.await_calm(session, "stage", [], ["Burning"], **EXPERIMENT)
+    assert time.monotonic() - began < 30 and History.read(tmp_path).of("run", "baseline")[-1].outcome == "ok"
+
+
+class Service:
+    """A stack of our own that notes how its service is started, and may not get it ready."""
+
+    def __init__(self, problem=""):
+        self.added, self.problem = [], problem
+
+    def check(self):
+        pass
+
+    def restart(self, added):
+        self.added.append(dict(added))
+        if self.problem:
+            raise StackError(self.problem)
+
+
+def experiment(**environment):
+    return Experiment("hang", Path("hang.yaml"), None, environment)
+
+
+def starts(run):
+    told = [(e.outcome, e.detail) for e in History.read(run).of("run", "planned-start")]
+    return [(o, d["edge"], d["added"], d["problem"]) for o, d in told if d["experiment"] == "hang"]
+
+
+def test_an_experiment_that_asks_for_nothing_restarts_nothing(tmp_path):
+    live = Service()
+    with phases.started(session_of(tmp_path, live), experiment(), "stage"):
+        pass
+    assert live.added == [] and not (tmp_path / "events.jsonl").read_text()
+
+
+def test_the_service_is_started_for_an_experiment_and_as_before_after_it(tmp_path):
+    live = Service()
+    session = session_of(tmp_path, live)
+    with phases.started(session, experiment(A="b"), "stage"):
+        assert live.added == [{"A": "b"}] and session.settles_at > time.monotonic()
+    assert live.added == [{"A": "b"}, {}]
+    assert starts(tmp_path) == [("ok", "begin", ["A"], ""), ("ok", "end", [], "")]
+
+
+def test_a_service_that_does_not_get_ready_is_said_and_started_as_before_all_the_same(tmp_path):
+    live = Service("server was not ready")
+    with phases.started(session_of(tmp_path, live), experiment(A="b"), "stage"):
+        live.problem = ""
+    assert starts(tmp_path) == [("fail", "begin", ["A"], "server was not ready"), ("ok", "end", [], "")]
+    assert live.added == [{"A": "b"}, {}]
+
+
+def test_where_the_run_ends_in_an_experiment_nothing_is_started_any_more(tmp_path):
+    live = Service()
+    with pytest.raises(KeyboardInterrupt), phases.started(session_of(tmp_path, live), experiment(A="b"), "stage"):
+        raise KeyboardInterrupt
+    assert live.added == [{"A": "b"}]
+
+
+def test_whoever_holds_the_stack_is_asked_to_start_the_service(tmp_path):
+    service, over = Service(), threading.Event()
+    holder = planned.Holder(tmp_path, service.restart)
+
+    def hold():
+        while not over.wait(0.02):
+            holder.heed()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    with phases.started(session_of(tmp_path), experiment(A="b"), "stage"):
+        assert service.added == [{"A": "b"}]
+        service.problem = "server was not ready"
+    over.set()
+    thread.join()
+    assert starts(tmp_path) == [("ok", "begin", ["A"], ""), ("fail", "end", [], "server was not ready")]
+    assert planned.asked(tmp_path) is None
+
+
+def test_one_that_nobody_starts_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(phases, "HEEDED_WITHIN_S", 0.05)
+    session = session_of(tmp_path)
+    session.stack = replace(session.stack, grace_s=0.0)
+    with phases.started(session, experiment(A="b"), "stage"):
+        pass
+    said = "whoever holds the stack did not start it anew within 0.05 s"
+    assert starts(tmp_path) == [("fail", "begin", ["A"], said), ("fail", "end", [], said)]
+    assert planned.asked(tmp_path) is None, "nobody does it later, in the middle of an experiment"

@@ -11,6 +11,7 @@ import pytest
 from stored_run import CHECKS, T, write
 
 from harness.checks import BaselineFigures
+from harness.checks.view import StartExpectation
 from harness.cli.main import main
 from harness.errors import HistoryError, PlanError, UsageError
 from harness.history import History, PastRun
@@ -174,6 +175,11 @@ def test_plans_are_alike_by_what_they_do(plan, tmp_path):
     scenario = tmp_path / "s.py"
     scenario.write_text("x")
     assert digest(replace(plan, scenario=scenario)) != same
+    start = StartExpectation(environment={"PYTHONPATH": "inside"})
+    started = replace(crash, contract=crash.contract.model_copy(update={"start": start}))
+    elsewhere = replace(started, environment={"PYTHONPATH": "/anywhere/inside"})
+    alone = {digest(replace(plan, experiments=(one,))) for one in (started, elsewhere)}
+    assert len(alone) == 1 and digest(replace(plan, experiments=(crash,))) not in alone
 
 
 def test_the_kind_of_machine_is_a_few_words():

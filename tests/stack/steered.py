@@ -45,9 +45,9 @@ class Files:
         scratch.write_text(str(status))
         os.replace(scratch, self.run / probe)
 
-    def spawn(self, name, port):
+    def spawn(self, name, port, added=None):
         argv = [sys.executable, str(self.run / "server.py"), str(port), str(self.run)]
-        return spawn(name, ["sh", "-c", f"{' '.join(argv)}; true"] if self.below_sh else argv, self.run)
+        return spawn(name, ["sh", "-c", f"{' '.join(argv)}; true"] if self.below_sh else argv, self.run, env=added)
 
     def emit(self, source, name, outcome="ok", took=None, **detail):
         self.events.append((name, detail))
@@ -68,8 +68,9 @@ class Steered(Files):
         self.below_sh = below_sh
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.service = Service(
-            self.ports, PROBES, lambda name: self.spawn(name, self.ports[name]), run, self.emit, in_rotation
-        )
+            self.ports, PROBES, lambda name, added: self.spawn(name, self.ports[name], added), run, self.emit,
+            in_rotation,
+        )  # fmt: skip
 
     def child(self, i=0):
         return self.service.replicas[i].component.child

@@ -33,7 +33,7 @@ class Database:
         (folder / "database.py").write_text(DATABASE)
         argv = [sys.executable, str(folder / "database.py"), str(port), str(folder / "delay")]
         spec = DependencySpec(start={"command": "database {port}", "ready_within": within})
-        self.component = Component("database", folder, lambda: spawn("database", argv, folder))
+        self.component = Component("database", folder, lambda added: spawn("database", argv, folder))
         self.dependency = Dependency("database", spec, self.component, {"port": port}, folder, self.emit)
 
     def delay(self, seconds):

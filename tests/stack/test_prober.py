@@ -32,7 +32,7 @@ def test_the_streak_decides_as_the_kubelet_does(initial, failures, successes, an
 def unsupervised(tmp_path):
     """A prober over a real server, and nobody who carries its decisions out."""
     files, port = Files(tmp_path), free_ports(1)[0]
-    component = Component("server", tmp_path, lambda: files.spawn("server", port))
+    component = Component("server", tmp_path, lambda added: files.spawn("server", port))
     prober = Prober(component, port, PROBES, tmp_path, files.emit)
     component.start()
     prober.start()

@@ -4,7 +4,9 @@ front door."""
 import json
 import os
 import signal
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from steered import PROBES, SERVER, Files, Steered, wait
@@ -174,7 +176,9 @@ def test_the_grace_is_the_probes_own_or_else_that_of_the_pod(tmp_path, of_probe,
     probes["liveness"] = probes["liveness"].model_copy(update={"terminationGracePeriodSeconds": of_probe})
     files, port = Files(tmp_path), free_ports(1)[0]
     (tmp_path / "server.py").write_text("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER)
-    service = Service({"server": port}, probes, lambda n: files.spawn(n, port), tmp_path, files.emit, grace_s=of_pod)
+    service = Service(
+        {"server": port}, probes, lambda n, added: files.spawn(n, port), tmp_path, files.emit, grace_s=of_pod
+    )
     try:
         service.start()
         service.wait_ready(20)
@@ -203,7 +207,7 @@ def test_probes_run_commands_and_connect(tmp_path):
         return lambda name, command: spawn(name, command, tmp_path)
 
     service = Service(
-        {"server": port}, probes, lambda n: files.spawn(n, port), tmp_path, files.emit, execute=execute
+        {"server": port}, probes, lambda n, added: files.spawn(n, port), tmp_path, files.emit, execute=execute
     )  # fmt: skip
     try:
         probes["startup"] = probes["startup"].model_copy(update={"failureThreshold": 1000})
@@ -295,3 +299,67 @@ def test_a_request_does_not_wait_for_the_back_off(steered):
     request = steered.request_restart("server")
     assert wait(lambda: not request.exists(), within_s=6) and steered.service.in_traffic
     assert steered.restarts() == ["exit", "exit", "request"]
+
+
+def environment(child):
+    return dict(
+        entry.split("=", 1) for entry in Path(f"/proc/{child.pid}/environ").read_text().split("\0") if "=" in entry
+    )
+
+
+def test_a_planned_restart_adds_to_the_environment_until_the_next_one_and_leaves_no_back_off(steered):
+    steered.service.start()
+    steered.service.wait_ready(20)
+    first = steered.child().pid
+    steered.service.restart({"MADE_FOR": "this"}, 20)
+    assert steered.service.in_traffic and steered.child().pid != first
+    assert environment(steered.child())["MADE_FOR"] == "this"
+    os.kill(steered.child().pid, signal.SIGKILL)
+    assert wait(lambda: steered.restarts() == ["request", "exit"]) and wait(lambda: steered.service.in_traffic)
+    assert steered.of("restart")[1]["backoff_s"] == 0.0, "it is the first crash"
+    assert environment(steered.child())["MADE_FOR"] == "this", "until it is asked back"
+    steered.service.restart({}, 20)
+    assert "MADE_FOR" not in environment(steered.child())
+    assert steered.restarts() == ["request", "exit", "request"]
+    assert [detail.get("added") for detail in steered.of("start")] == [None, ["MADE_FOR"], ["MADE_FOR"], None]
+
+
+def test_one_that_does_not_get_ready_is_an_error_and_the_next_planned_restart_does_not_wait_for_it(steered):
+    steered.service.start()
+    steered.service.wait_ready(20)
+    (steered.run / "server.py").write_text("raise SystemExit(3)")  # so it ends, again and again
+    service = steered.service
+    service._grace_s = 0.0
+    with pytest.raises(StackError, match=r"server was not ready within 0\.3 s of its start"):
+        service.restart({"MADE_FOR": "this"}, 0.3)
+    assert wait(lambda: "exit" in steered.restarts())
+    (steered.run / "server.py").write_text(SERVER)
+    service.restart({}, 20)
+    assert service.in_traffic and "MADE_FOR" not in environment(steered.child())
+
+
+SLOW_TO_END = """
+import os, pathlib, signal, sys, threading, time
+def end():
+    while not pathlib.Path(sys.argv[2], "may-end").exists():
+        time.sleep(0.02)
+    os._exit(0)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
+"""
+
+
+def test_while_it_is_asked_to_end_as_planned_no_liveness_probe_is_asked(steered):
+    (steered.run / "server.py").write_text(SLOW_TO_END + SERVER)
+    steered.service.start()
+    steered.service.wait_ready(20)
+    planned = threading.Thread(target=steered.service.restart, args=({}, 20))
+    planned.start()
+    assert wait(lambda: stop_notice(steered.run, "server").exists())
+    steered.respond("liveness", 500)
+    asked = len(steered.recorded("readiness"))
+    assert wait(lambda: len(steered.recorded("readiness")) >= asked + 8)
+    steered.respond("liveness", 200)
+    (steered.run / "may-end").touch()
+    planned.join()
+    assert steered.service.in_traffic and steered.restarts() == ["request"]
+    assert steered.of("restart")[0]["code"] == 0 and not any(one[6] for one in steered.recorded("liveness"))

@@ -1,0 +1,219 @@
+"""What can break inside a Python process, each fault a context manager: it breaks, says what it did, and puts it back.
+
+Nothing in the process is made for this. Event loops, networks and functions are found from outside: in sys.modules, and
+among all that the garbage collector knows of. So nothing is imported here but the standard library.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import mmap
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from types import FunctionType
+from typing import Any
+
+MEBIBYTE = 1 << 20
+TICK_S = 0.05
+
+
+@contextmanager
+def loop_stalled() -> Iterator[str]:
+    """Every running event loop waits, as in a call that blocks: nothing is answered, connections stay open."""
+    released, loops = threading.Event(), running_loops()
+    for loop in loops:
+        loop.call_soon_threadsafe(released.wait)
+    try:
+        yield f"event loops stalled: {len(loops)}"
+    finally:
+        released.set()
+
+
+@contextmanager
+def call_deadlocked(target: str) -> Iterator[str]:
+    """Whoever calls a function, `package.module:Class.method`, waits as for a lock that is never given back."""
+    released = threading.Event()
+    with first(target, released.wait):
+        try:
+            yield f"{target} waits"
+        finally:
+            released.set()
+
+
+@contextmanager
+def call_slow(target: str, by_s: float) -> Iterator[str]:
+    """Each call of a function takes so much longer."""
+    released = threading.Event()
+    with first(target, functools.partial(released.wait, by_s)):
+        try:
+            yield f"{target} takes {by_s:g} s longer"
+        finally:
+            released.set()
+
+
+@contextmanager
+def pool_exhausted(calls: int = 64) -> Iterator[str]:
+    """The default thread pool of every running event loop has calls that do not end: in all of its threads (32 at
+    most), and before all that comes later."""
+    released, loops = threading.Event(), running_loops()
+
+    def fill(loop: Any) -> None:
+        for _ in range(calls):
+            loop.run_in_executor(None, released.wait)
+
+    for loop in loops:
+        loop.call_soon_threadsafe(fill, loop)
+    try:
+        yield f"thread pools full: {len(loops)}, each with {calls} calls"
+    finally:
+        released.set()
+
+
+@contextmanager
+def memory_leaked(mib_per_s: float) -> Iterator[str]:
+    """So much more memory is taken each second, and written to."""
+    with leak(mebibyte, mmap.mmap.close, mib_per_s):
+        yield f"{mib_per_s:g} MiB a second leak"
+
+
+@contextmanager
+def descriptors_leaked(per_s: float) -> Iterator[str]:
+    """So many more files are opened each second, up to the limit, and kept open."""
+    with leak(functools.partial(os.open, os.devnull, os.O_RDONLY), os.close, per_s):
+        yield f"{per_s:g} descriptors a second leak"
+
+
+@contextmanager
+def threads_leaked(per_s: float) -> Iterator[str]:
+    """So many more threads are started each second, and wait."""
+    released = threading.Event()
+
+    def start() -> threading.Thread:
+        thread = threading.Thread(target=released.wait, name="leaked", daemon=True)
+        thread.start()
+        return thread
+
+    def end(thread: threading.Thread) -> None:
+        released.set()
+        thread.join()
+
+    with leak(start, end, per_s):
+        yield f"{per_s:g} threads a second leak"
+
+
+@contextmanager
+def layer_permuted(parameter: str) -> Iterator[str]:
+    """The rows of a parameter, `features.2.weight`, are in reverse order in every PyTorch network that has it: answers
+    are as well-formed and as fast as before, and wrong."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        raise LookupError("torch is not imported in this process")
+    named = [dict(network.named_parameters()).get(parameter) for network in found(torch.nn.Module)]
+    weights = [weight for weight in named if weight is not None]
+    if not weights:
+        raise LookupError(f"no network in this process has a parameter {parameter}")
+    with torch.no_grad():
+        before = [weight.clone() for weight in weights]
+        for weight, was in zip(weights, before, strict=True):
+            weight.copy_(was.flip(0 if len(was) > 1 else 1))
+    try:
+        yield f"{parameter} reversed in {len(weights)} networks"
+    finally:
+        with torch.no_grad():
+            for weight, was in zip(weights, before, strict=True):
+                weight.copy_(was)
+
+
+FAULTS = {
+    fault.__name__: fault
+    for fault in (
+        loop_stalled, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked, threads_leaked,
+        layer_permuted,
+    )
+}  # fmt: skip
+
+
+# -- what they share ---------------------------------------------------------------------------------------------
+
+
+def found(kind: type) -> list[Any]:
+    """Every object of a kind, those too that the collector is told to leave alone (gc.freeze)."""
+    frozen = gc.get_freeze_count() > 0
+    if frozen:
+        gc.unfreeze()
+    try:
+        return [one for one in gc.get_objects() if issubclass(type(one), kind)]
+    finally:
+        if frozen:
+            gc.freeze()
+
+
+def running_loops() -> list[Any]:
+    """Every event loop that runs, asyncio's own or one in its place. Raises LookupError where there is none."""
+    asyncio = sys.modules.get("asyncio")
+    loops = [loop for loop in found(asyncio.AbstractEventLoop) if loop.is_running()] if asyncio else []
+    if not loops:
+        raise LookupError("no event loop runs in this process")
+    return loops
+
+
+@contextmanager
+def first(target: str, wait: Callable[[], object]) -> Iterator[None]:
+    """Have a function wait before it does what it did. Raises LookupError where there is no such function."""
+    module, _, path = target.partition(":")
+    if module not in sys.modules:
+        raise LookupError(f"{module} is not imported in this process")
+    *outer, name = path.split(".")
+    try:
+        holder = functools.reduce(getattr, outer, sys.modules[module])
+        was = vars(holder)[name]
+    except (AttributeError, KeyError):
+        raise LookupError(f"there is no {target} in this process") from None
+    if not isinstance(was, FunctionType):
+        raise LookupError(f"{target} is no function but a {type(was).__name__}")
+
+    @functools.wraps(was)
+    def instead(*args: Any, **kwargs: Any) -> Any:
+        wait()
+        return was(*args, **kwargs)
+
+    setattr(holder, name, instead)
+    try:
+        yield
+    finally:
+        setattr(holder, name, was)
+
+
+@contextmanager
+def leak(take: Callable[[], Any], give_back: Callable[[Any], object], per_s: float) -> Iterator[None]:
+    """Take more and more of something; what a limit refuses is tried again and again."""
+    kept: list[Any] = []
+    over, began = threading.Event(), monotonic()
+
+    def go_on() -> None:
+        while not over.wait(TICK_S):
+            with suppress(OSError, MemoryError, RuntimeError):
+                while len(kept) < per_s * (monotonic() - began) and not over.is_set():
+                    kept.append(take())
+
+    thread = threading.Thread(target=go_on, name="leak", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for one in kept:
+            give_back(one)
+
+
+def mebibyte() -> mmap.mmap:
+    """Memory of its own, which goes back to the kernel as soon as it is closed: an allocator might keep it."""
+    piece = mmap.mmap(-1, MEBIBYTE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    piece.write(bytes([1]) * MEBIBYTE)
+    return piece

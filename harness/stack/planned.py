@@ -1,0 +1,79 @@
+"""A planned start, asked of whoever holds a stack: the service anew with more in its environment, and back.
+
+The request is a file of the run. It goes when the service is in traffic, or says why it does not get there. It is good
+for as long as the process that asked is there: nothing of an experiment outlives that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import StackError
+from harness.stack.process import Pid, identify, state
+
+
+class Request(NamedTuple):
+    """What is asked, and by whom."""
+
+    added: Mapping[str, str]  # to the environment; nothing: as service.yaml says
+    asker: Pid
+    problem: str = ""  # why it could not be done; empty while nobody knows
+
+
+def request_file(run: Path) -> Path:
+    """Where a request lies."""
+    return run / "requests" / "start"
+
+
+def ask(run: Path, added: Mapping[str, str]) -> None:
+    """Ask, for as long as this process is there."""
+    request_file(run).parent.mkdir(exist_ok=True)
+    _write(run, Request(added, identify(os.getpid())))
+
+
+def asked(run: Path) -> Request | None:
+    """The request that is open, or was answered with a problem; None where there is none."""
+    try:
+        added, asker, problem = json.loads(request_file(run).read_text())
+    except FileNotFoundError:
+        return None
+    return Request(added, Pid(*asker), problem)
+
+
+def withdraw(run: Path) -> None:
+    """Have nobody do it any more."""
+    request_file(run).unlink(missing_ok=True)
+
+
+class Holder:
+    """Carries requests out. `restart(added)` raises StackError where the service does not get ready."""
+
+    def __init__(self, run: Path, restart: Callable[[Mapping[str, str]], None]):
+        self._run, self._restart = run, restart
+        self._asker: Pid | None = None  # for whom something is added now
+
+    def heed(self) -> None:
+        """Do what is asked, and take back what a process wanted that is gone. Raises StackError where the service does
+        not get ready as service.yaml says."""
+        if self._asker is not None and state(self._asker) is None:
+            self._asker = None
+            withdraw(self._run)
+            self._restart({})
+        elif (request := asked(self._run)) is not None and not request.problem:
+            self._asker = request.asker if request.added else None
+            try:
+                self._restart(request.added)
+            except StackError as error:
+                _write(self._run, request._replace(problem=str(error)))
+            else:
+                withdraw(self._run)
+
+
+def _write(run: Path, request: Request) -> None:
+    scratch = request_file(run).with_suffix(".new")
+    scratch.write_text(json.dumps(request))
+    os.replace(scratch, request_file(run))
