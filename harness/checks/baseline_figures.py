@@ -16,7 +16,7 @@ from harness.checks.figures import OTHERS, PACE, REQUESTS, Kind, figures_of, is_
 from harness.checks.latency import milliseconds
 from harness.checks.noise import Band, band
 from harness.checks.view import STEADY, View
-from harness.history import History, PastRun
+from harness.history import SLOW_CLIENT, History, PastRun
 from harness.units import count, duration, listed, percent
 from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
@@ -26,7 +26,7 @@ TO_BE_SEEN = 0.10  # what a gate should be able to see of the median latency
 SLOWER = 1.05  # times the pace of any earlier run: the machine is slower than it ever was
 CROWDED = 0.05  # more of the processors than in any earlier run, in the hands of others, and timing says nothing
 TAILS = ("latency p99.9", "latency longest")  # figures of so few requests that one moment makes them
-MOMENTS, APART_S = 3, 1.0  # so many, so far apart, in which requests are slower, say that it is no accident
+MOMENTS, APART_S = 3, 1.0  # requests that are slower in so many moments, so far apart, are no accident
 MANY = 10_000  # degrees of freedom of what is known
 REMEDY = "see what changed since the last passing run; if it is meant to be so: `harness history accept RUN`"
 
@@ -210,11 +210,15 @@ class BaselineFigures(Check):
             return ""
         window = phase(history, self.phase)
         rows = sent(history, window, self.generator)
+        rows = rows[(rows["step"] & SLOW_CLIENT) == 0]  # as in the figure
         at = np.sort(rows["intended"][milliseconds(rows) > one.bound])
-        begins = at[np.diff(at, prepend=-np.inf) > APART_S] - window.start
+        begins: list[float] = []
+        for moment in at.tolist():  # whatever goes on for longer, or comes again and again, is several
+            if not begins or moment >= begins[-1] + APART_S:
+                begins.append(moment)
         if not 0 < len(begins) < MOMENTS:
             return ""
-        when = listed([duration(round(float(begin), 1)) for begin in begins])
+        when = listed([duration(round(begin - window.start, 1)) for begin in begins])
         those = f"{count(len(at), 'request')}, {when} after the phase began"
         return f"{self.phase}: {_said(one)}; that is {those}, and a moment or two show no change"
 
