@@ -16,8 +16,8 @@ from harness.checks.figures import OTHERS, PACE, REQUESTS, Kind, figures_of, is_
 from harness.checks.latency import milliseconds
 from harness.checks.noise import Band, band
 from harness.checks.view import STEADY, View
-from harness.history import History, PastRun
-from harness.units import count, listed, percent
+from harness.history import SLOW_CLIENT, History, PastRun
+from harness.units import count, duration, listed, percent
 from harness.verdict import EVIDENCE_AT_MOST, Reference, Result, Verdict
 
 # Of good runs, over all figures of all phases, were their noise normal. It has heavier tails, so that some more are.
@@ -25,6 +25,8 @@ FALSE_ALARMS = 0.005
 TO_BE_SEEN = 0.10  # what a gate should be able to see of the median latency
 SLOWER = 1.05  # times the pace of any earlier run: the machine is slower than it ever was
 CROWDED = 0.05  # more of the processors than in any earlier run, in the hands of others, and timing says nothing
+TAILS = ("latency p99.9", "latency longest")  # figures of so few requests that one moment makes them
+MOMENTS, APART_S = 3, 1.0  # requests that are slower in so many moments, so far apart, are no accident
 MANY = 10_000  # degrees of freedom of what is known
 REMEDY = "see what changed since the last passing run; if it is meant to be so: `harness history accept RUN`"
 
@@ -91,6 +93,8 @@ class BaselineFigures(Check):
         now = figures_of(history, self.phase, self.generator)
         alpha, found = self.compare(now, runs)
         worse = sorted((one for one in found if one.worse), key=_beyond, reverse=True)
+        accidents = {one.name: said for one in worse if (said := self._accident(history, one))}
+        worse = [one for one in worse if one.name not in accidents]
         if not found:
             reason = f"none of the figures of {self.phase} is in {self.at_least} of the {len(runs)} earlier runs"
             return self.result(Verdict.INCONCLUSIVE, reason, "see the run's log for why it recorded so little")
@@ -100,6 +104,7 @@ class BaselineFigures(Check):
         of = f"{count(len(found), 'figure')}, of {len(runs)} earlier runs"
         if not worse:
             said, remarks = self._power(found, alpha, len(runs))
+            remarks += tuple(accidents.values())
             reason = f"none of {of}, is worse{said}"
             first = found[0]
             figures = {"measured": first.now, "bound": first.bound, "unit": first.kind.unit}
@@ -198,6 +203,24 @@ class BaselineFigures(Check):
             how = f"a load {math.ceil(10 * times) / 10:g} times as long might do for {percent(TO_BE_SEEN)}"
         only = f"only a p50 {percent(math.ceil(100 * seen) / 100)} slower than in the {runs} earlier runs would be seen"
         return said, (f"{only} (with 95 % power); {how}",)
+
+    def _accident(self, history: History, one: Compare) -> str:
+        """That a figure of the tail is worse by what happened in a moment or two; empty where it is not so."""
+        if one.name not in TAILS:
+            return ""
+        window = phase(history, self.phase)
+        rows = sent(history, window, self.generator)
+        rows = rows[(rows["step"] & SLOW_CLIENT) == 0]  # as in the figure
+        at = np.sort(rows["intended"][milliseconds(rows) > one.bound])
+        begins: list[float] = []
+        for moment in at.tolist():  # whatever goes on for longer, or comes again and again, is several
+            if not begins or moment >= begins[-1] + APART_S:
+                begins.append(moment)
+        if not 0 < len(begins) < MOMENTS:
+            return ""
+        when = listed([duration(round(begin - window.start, 1)) for begin in begins])
+        those = f"{count(len(at), 'request')}, {when} after the phase began"
+        return f"{self.phase}: {_said(one)}; that is {those}, and a moment or two show no change"
 
     def _evidence(self, history: History, worse: Sequence[Compare]) -> Iterator[Reference]:
         """The slowest requests, or the samples of what was used."""

@@ -427,7 +427,12 @@ def _unmonitored(live: Live, job: str) -> str:
 
 def _scraped_too_slowly(live: Live, job: str) -> bool:
     """Whether all that keeps Prometheus from scraping the service is that it answers too late."""
-    errors = [t.get("lastError", "") for t in _targets(live, job) if t["health"] != "up"]
+    import httpx
+
+    try:
+        errors = [t.get("lastError", "") for t in _targets(live, job) if t["health"] != "up"]
+    except httpx.HTTPError:  # Prometheus itself has gone
+        return False
     return bool(errors) and all("context deadline exceeded" in error for error in errors)
 
 

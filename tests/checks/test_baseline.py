@@ -75,7 +75,22 @@ def against(baseline, **parts):
     return replace(a_run(0, **parts), baseline=baseline)
 
 
+def stumbling(*moments, each=8):
+    """A run in which so many requests from each of these moments on are answered 200 ms late."""
+    run = against(EIGHT)
+    made = run.rows["load"].copy()
+    for at in moments:
+        begin = int(np.searchsorted(made["intended"], at))
+        made["done"][begin : begin + each] += 0.2
+    return replace(run, rows={"load": made})
+
+
 CASES = [
+    ("a tail of two moments", steady, stumbling(20, 30), PASS, "none of 10"),
+    ("a tail of three", steady, stumbling(10, 20, 30), FAIL, "longest latency 210 ms, expected 10 ms, bound 110 ms"),
+    ("a tail of one that has a second's length", steady, stumbling(20, 20.4, 20.8), PASS, "none of 10"),
+    ("one request that is late, again and again", steady, stumbling(*np.arange(0, 39, 0.9), each=1), FAIL, "p99.9 210"),
+    ("a pause of three seconds", steady, stumbling(*np.arange(20, 23, 0.2), each=1), FAIL, "latency p99.9 210 ms"),
     (
         "as ever",
         steady,
@@ -366,3 +381,9 @@ def test_alerts_of_one_name_are_told_apart_by_their_labels():
     found = alerts_of(a_run(series=seen, replays={"crash": keys}, notifications=sent), "crash")
     assert [(one["live"], one["receivers"]) for one in found.values()] == [("fired", ["pager"]), ("quiet", [])]
     assert Verdict.PASS is PASS
+
+
+def test_a_moment_is_said_although_it_proves_nothing():
+    remarks = expect(steady, stumbling(20), PASS, "none of 10").remarks
+    [tail] = [remark for remark in remarks if "p99.9" in remark]
+    assert "that is 8 requests, 20 s after the phase began, and a moment or two show no change" in tail

@@ -125,8 +125,8 @@ def split(at: float, back: float, beside: float | None = None) -> History:
     made = GOOD.copy()
     lost = np.isin(made["seq"], gone["seq"])
     made["outcome"][lost], made["status"][lost], made["predicted"][lost] = Outcome.BROKEN, 0, -1
-    told = made[np.isin(made["seq"], mine["seq"])]
-    before, after = told[told["done"] < at], told[told["sent"] >= back]
+    counted = made[np.isin(made["seq"], mine["seq"])]
+    before, after = counted[counted["done"] < at], counted[counted["sent"] >= back]
     series = [] if beside is None else exposed(GOOD[1::2], "b")
     offset = beside or 0.0
     for old, new in zip(exposed(before, offset=offset), exposed(after, offset=offset), strict=True):

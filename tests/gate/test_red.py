@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.gate, pytest.mark.timeout(280, func_only=True)]
 SEEN, UNSEEN = read_all()
 DEFECTS = {defect.name: defect for defect in SEEN}
 EDITED = [defect for defect in (*SEEN, *UNSEEN) if defect.record and not defect.awaits]
-PLAN = dataclasses.replace(GOOD_RUN, every_rule=False)  # `make power` judges with the rules that look back for days
+PLAN = GOOD_RUN.model_copy(update={"every_rule": False})  # `make power` judges with the rules that look back for days
 GOOD = []  # the run of the good gate
 
 

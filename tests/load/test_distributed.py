@@ -96,16 +96,30 @@ def adds_up(folder: Path, out: str) -> tuple[np.ndarray, SimpleNamespace]:
     assert account.planned == account.visits == account.rows == account.locust_requests == len(rows)
     assert account.sent + account.unsent == account.rows
     assert account.unsent == np.count_nonzero(rows["outcome"] == Outcome.UNSENT)
-    (entry,) = [entry for printed in out.split("]\n") if printed.strip() for entry in json.loads(printed + "]")]
+    (entry,) = [entry for printed in all_json(out) for entry in printed]
     assert (entry["num_requests"], entry["num_none_requests"]) == (len(rows), account.unsent)
     assert np.all(rows["intended"] >= started.epoch)
     return rows, account
+
+
+def all_json(text: str) -> list:
+    """Each JSON value of a text: every process prints its own, and where two do at once no line ends between them."""
+    values, at, text = [], 0, text.strip()
+    while at < len(text):
+        value, end = json.JSONDecoder().raw_decode(text, at)
+        values.append(value)
+        at = end + len(text[end:]) - len(text[end:].lstrip())
+    return values
 
 
 def wait_for_rows(folder: Path, n: int, child: subprocess.Popen) -> None:
     while len(read_rows(folder / "rows")) < n:
         assert child.poll() is None, child.communicate()
         time.sleep(0.05)
+
+
+def test_what_two_processes_print_at_once_is_read():
+    assert all_json('[][]\n\n[{"a": 1}]\n') == [[], [], [{"a": 1}]] and all_json(" \n") == []
 
 
 def test_processes_share_one_schedule_and_one_epoch(locust, server, tmp_path):

@@ -2,12 +2,15 @@
 Alertmanager. What comes up, who may ask, what dies and comes back, and that nothing is left."""
 
 import ast
+import http.server
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -23,7 +26,7 @@ from harness.stack import prometheus, tools
 from harness.stack.process import processes_of
 from harness.stack.spec import Probes, ServiceSpec
 from harness.stack.stack import Stack
-from harness.stack.up import PRIVATE, Blueprint, heal, scraped, up
+from harness.stack.up import PRIVATE, Blueprint, _scraped_too_slowly, heal, scraped, up
 
 SERVER = """
 import http.server, os, pathlib, socket, socketserver, sys
@@ -207,3 +210,45 @@ def test_what_cannot_be_prepared_is_an_error_without_the_output_and_leaves_nothi
 def test_what_a_killed_run_kept_to_itself_goes_when_it_is_healed(run):
     (run / PRIVATE / "state").mkdir(parents=True)
     assert heal(run.parent) == [] and not (run / PRIVATE).exists()
+
+
+LATE = 'Get "http://127.0.0.1:1/metrics": context deadline exceeded'
+REFUSED = 'Get "http://127.0.0.1:1/metrics": dial tcp 127.0.0.1:1: connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("targets", "slow"),
+    [
+        pytest.param([("svc", "down", LATE)], True, id="it answers too late"),
+        pytest.param([("svc", "down", LATE), ("svc", "up", "")], True, id="one of two does"),
+        pytest.param(
+            [("svc", "down", LATE), ("svc", "down", REFUSED)], False, id="one answers too late, one not at all"
+        ),
+        pytest.param([("svc", "down", REFUSED)], False, id="it does not answer"),
+        pytest.param([("svc", "unknown", "")], False, id="it was never asked"),
+        pytest.param([("other", "down", LATE), ("svc", "down", REFUSED)], False, id="another job is late"),
+        pytest.param([], False, id="no target"),
+    ],
+)
+def test_only_a_service_whose_scrapes_are_all_late_is_gone_on_with(targets, slow):
+    found = [{"labels": {"job": job}, "health": health, "lastError": error} for job, health, error in targets]
+    body = json.dumps({"data": {"activeTargets": found}}).encode()
+
+    class Prometheus(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Prometheus)
+    live = SimpleNamespace(stack=SimpleNamespace(prometheus_url=f"http://127.0.0.1:{server.server_port}"))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert _scraped_too_slowly(live, "svc") is slow
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert not _scraped_too_slowly(live, "svc"), "Prometheus is gone"
