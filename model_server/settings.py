@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "MODEL_SERVER_"
@@ -105,5 +106,11 @@ def read(argv: Sequence[str] | None = None) -> Settings:
     try:
         return Settings(**vars(parser.parse_args(argv)))
     except ValidationError as wrong:
-        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in wrong.errors()]
-        parser.error("; ".join(lines))
+        parser.error("; ".join(map(_told, wrong.errors())))
+
+
+def _told(error: ErrorDetails) -> str:
+    name = error["loc"][0]
+    is_pattern = error["type"] == "string_pattern_mismatch"  # which is no sentence
+    about = f"not {Settings.model_fields[name].description}" if is_pattern else error["msg"]
+    return f"--{name.replace('_', '-')}: {about}"

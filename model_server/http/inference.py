@@ -68,15 +68,17 @@ class Inference:
         self, request: Request, read: Callable[[], np.ndarray], expires: float, size: int
     ) -> tuple[Answer, list[str]]:
         """The answer to a request with a body of so many bytes, and the ids of its predictions. Raises Problem."""
-        service, connection = self._service, request.scope.get("extensions", {}).get("connection")
+        service, client = self._service, request.scope["extensions"]["connection"]
         try:
             async with asyncio.timeout(expires - time.monotonic()):
-                answer = await service.batcher.submit(read, expires, connection)
+                answer = await service.batcher.submit(read, expires, client)
         except Saturated as saturated:
             raise full(saturated) from None
         except (Expired, TimeoutError):
-            if connection is not None and connection.gone:
-                raise Problem(LEFT, "left", "the client went away before there was an answer") from None
+            answer = None
+        if client.gone:
+            raise Problem(LEFT, "left", "the client went away before there was an answer")
+        if answer is None:
             service.metrics.expired.inc()
-            raise Problem(504, "deadline", "no answer within the time allowed", RETRY) from None
+            raise Problem(504, "deadline", "no answer within the time allowed", RETRY)
         return answer, service.predicted(request.scope["correlation"], answer, size)
