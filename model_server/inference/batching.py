@@ -29,6 +29,8 @@ from model_server.telemetry.container import cores
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
+# A picture's work is bounded, to three seconds of a core. Ten times as long is a slow or busy machine.
+READ_WITHIN_S = 30.0
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
@@ -136,6 +138,7 @@ class Batcher:
         self.drift = Drift()
         metrics.register(self.drift)
         self._broken = False
+        self._since: float | None = None  # when the batch that the model works on began
         # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
         # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
@@ -197,14 +200,14 @@ class Batcher:
 
     @property
     def stalled_s(self) -> float:
-        """For how long work has waited and none was done, the longer of reading and inference; 0 when nothing waits.
-
-        Each counts for itself: bad images hide no stalled inference, and many in a row are no stall.
-        """
-        unread = next((job.admitted for job in self._pending if job.ready is None), None)
-        ready = min((job.ready for job in self._pending if job.ready is not None), default=None)
-        waits = ((unread, self._read_at), (ready, self._progress))
-        return max((self._clock() - max(since, done) for since, done in waits if since is not None), default=0.0)
+        """For how long the model has worked on one batch, or, where that is longer, no picture was read by those that
+        wait; from that is taken as long as a client's picture can make it. 0 when nothing waits."""
+        if not self._pending:
+            return 0.0
+        now, since = self._clock(), self._since
+        unread = next((job.admitted for job in self._pending if job.ready is None), now)
+        inferring = 0.0 if since is None else now - since
+        return max(inferring, now - max(unread, self._read_at) - READ_WITHIN_S)
 
     @property
     def shed_ago_s(self) -> float:
@@ -254,7 +257,9 @@ class Batcher:
         _yield_to_event_loop()
         while True:
             batch = self._gather()
+            self._since = self._clock()
             self._run(batch)
+            self._since = None
             del batch
 
     def _run(self, batch: list[Job]) -> None:

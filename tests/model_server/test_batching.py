@@ -10,7 +10,7 @@ import pytest
 
 from model_server.errors import BadInput
 from model_server.inference import batching
-from model_server.inference.batching import Batcher, Expired, Saturated
+from model_server.inference.batching import READ_WITHIN_S, Batcher, Expired, Saturated
 from model_server.inference.failures import KINDS, InferenceFailed, kind_of
 from model_server.inference.images import decode
 from model_server.settings import Settings
@@ -169,8 +169,10 @@ def test_bad_images_that_take_long_are_no_stall():
         steps.release()
         with pytest.raises(BadInput):
             await first
-        now[0] = 7
-        assert batcher.stalled_s == 3  # the second is being read since 4, however long ago it came
+        now[0] = 4 + READ_WITHIN_S
+        assert batcher.stalled_s == 0  # the second is being read since 4, however long ago it came
+        now[0] += 3
+        assert batcher.stalled_s == 3  # no picture takes so long
         steps.release()
         with pytest.raises(BadInput):
             await second
@@ -213,11 +215,11 @@ def test_slow_work_is_no_stall_however_long_the_queue():
         first, *others = (batcher.submit(grey(1)) for _ in range(3))
         await until(lambda: all(job.ready is not None for job in batcher._pending))
         now[0] = 10
-        assert batcher.stalled_s == 10
+        await until(lambda: batcher.stalled_s == 10)  # once the model has the first
         model.steps.release()
         await first
         now[0] = 14
-        assert batcher.stalled_s == 4
+        await until(lambda: batcher.stalled_s == 4)
         model.steps.release(2)
         await asyncio.gather(*others)
 
