@@ -45,18 +45,18 @@ class Inference:
     """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput: 400, or
     422 for an image without content."""
 
-    def __init__(self, body: bytes, header_length: str | None, side: int, max_images: int):
-        self._body, self._header_length, self._side, self._max_images = body, header_length, side, max_images
+    def __init__(self, header_length: str | None, max_images: int):
+        self._header_length, self._max_images = header_length, max_images
         self._id, self._binary = "", False
 
-    def read(self) -> np.ndarray:
+    def read(self, body: bytes, side: int) -> np.ndarray:
         """The images, uint8 (n, side, side)."""
-        told, binary = self._split()
+        told, binary = self._split(body, side)
         self._id = _member(told, "id", "")
         if not isinstance(self._id, str) or len(self._id) > MAX_ID or not self._id.isprintable():
             raise _bad(f"`id` is not a text of at most {MAX_ID} printable characters")
         self._binary = self._wants_binary(told)
-        return self._pixels(_only(told.get("inputs"), "inputs", INPUT), binary)
+        return self._pixels(_only(told.get("inputs"), "inputs", INPUT), binary, side)
 
     def answer(
         self, probabilities: list[float], version: str, request_id: str, names: list[str]
@@ -73,9 +73,9 @@ class Inference:
         head = orjson.dumps(told)
         return head + data, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
 
-    def _split(self) -> tuple[dict[str, Any], memoryview]:
+    def _split(self, body: bytes, side: int) -> tuple[dict[str, Any], memoryview]:
         """The JSON object, and the binary data behind it."""
-        end = len(self._body)
+        end = len(body)
         if (length := self._header_length) is not None:
             if not (length.isascii() and length.isdigit() and len(length) <= 12 and int(length) <= end):
                 raise _bad(f"{HEADER_LENGTH} is not a number of bytes within the body")
@@ -83,10 +83,10 @@ class Inference:
         if end > MAX_JSON_BYTES:
             raise BadInput(413, "too_much_json", f"at most {MAX_JSON_BYTES} bytes of JSON; send tensors as binary data")
         # Each value takes up to a hundred times its text once it is read, so they are counted before.
-        values = sum(self._body.count(sign, 0, end) for sign in (b",", b"[", b"{"))
-        if values > self._max_images * (self._side + 1) ** 2 + OTHER_VALUES:
+        values = sum(body.count(sign, 0, end) for sign in (b",", b"[", b"{"))
+        if values > self._max_images * (side + 1) ** 2 + OTHER_VALUES:
             raise _bad(f"the JSON holds more values than {self._max_images} images have")
-        content = memoryview(self._body)
+        content = memoryview(body)
         try:
             told = orjson.loads(content[:end])
         except orjson.JSONDecodeError:
@@ -106,10 +106,10 @@ class Inference:
             raise _bad("whether output is binary is true or false")
         return wanted
 
-    def _pixels(self, tensor: dict[str, Any], binary: memoryview) -> np.ndarray:
+    def _pixels(self, tensor: dict[str, Any], binary: memoryview, side: int) -> np.ndarray:
         if (datatype := tensor.get("datatype")) != DATATYPE:
             raise _bad(f"{INPUT} is {DATATYPE}, not {reprlib.repr(datatype)}")
-        side, shape = self._side, tensor.get("shape")
+        shape = tensor.get("shape")
         if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
             raise _bad(f"the shape of {INPUT} is [n, {side}, {side}], not {reprlib.repr(shape)}")
         if shape[1:] != [side, side] or not 1 <= shape[0] <= self._max_images:
