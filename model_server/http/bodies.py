@@ -29,8 +29,8 @@ class Bodies:
     async def read(self, request: Request, until: float) -> AsyncIterator[bytes]:
         """The whole body; it counts as held until the block ends, which has to be before `until` (monotonic seconds).
 
-        Raises BadInput when it is too large, empty, late, compressed or not framed as HTTP says, Problem when who sends it
-        goes away or too much is held already; TimeoutError when the block is late.
+        Raises BadInput when it is too large, empty, late, compressed or not framed as HTTP says; Problem when its
+        sender goes away or too much is held already; TimeoutError when the block is late.
         """
         self._check_head(request.headers)
         # In one piece it takes no more memory than its bytes, however small the pieces are in which it comes.
