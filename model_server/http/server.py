@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import resource
 import time
 
 import structlog
@@ -36,6 +37,7 @@ class Server(uvicorn.Server):
                     max_head_bytes=settings.max_head_bytes,
                     head_within_s=settings.deadline_s,
                     idle_within_s=IDLE_WITHIN_S,
+                    max_connections=min(settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2),
                     refused=service.durable.guard.malformed,
                 ),
                 ws="none",
