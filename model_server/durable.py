@@ -14,7 +14,7 @@ from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import Settings
-from model_server.storage.records import Records, Unavailable
+from model_server.storage.records import Records
 from model_server.storage.repeated import Repeated
 from model_server.storage.state import State
 from model_server.storage.stores import Stores
@@ -88,11 +88,7 @@ class Durable:
 
     async def probe(self) -> str:
         """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""
-        if self._records is None:
-            return "off"
-        if failed := await self._records.probe():
-            raise Unavailable(failed)
-        return self._records.kind
+        return await self._records.probe() if self._records is not None else "off"
 
     def checks(self) -> dict[str, bool]:
         """What readiness asks; never waits."""

@@ -39,7 +39,6 @@ class Watch:
                 with self._stores.operation(store, operation) as done:
                     done.size = try_it()
             except OSError as error:
-                self._stores.failed(store, operation)
                 wrong = wrong or str(error)
         self._wrong, self._seen = wrong, time.monotonic()
         if wrong and wrong != was:
