@@ -107,7 +107,7 @@ class AuditLog:
         """Say how the log ended before, and that the service starts."""
         self._rest = end.glue
         if end.rotated:
-            self._begin_piece("audit_rotated", "ok", **(end.torn or {}))
+            self._begin_piece("audit_rotated", **(end.torn or {}))
         elif end.torn:
             self.record("audit_recovered", "ok", **end.torn)
         if end.torn:
@@ -186,15 +186,13 @@ class AuditLog:
             return
         left = [*self._left]
         with self._stores.operation("audit", "write"):
-            for old in left:
-                if os.fstat(old).st_nlink:
-                    os.fdatasync(old)
-                self._left.remove(old)
-                os.close(old)
-            if file not in left:
-                os.fdatasync(file)
+            for each in {file, *left}:
+                os.fdatasync(each)
             self._seal_head(head)
         self._synced = head
+        for old in left:
+            self._left.remove(old)
+            os.close(old)
 
     def _seal_head(self, head: Head) -> None:
         beside = head_path(self._path)
@@ -208,7 +206,9 @@ class AuditLog:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), ours):
                 if ours.st_size < self._size:
-                    self._truncated(ours.st_size)
+                    self._size = ours.st_size
+                    self._begin_piece("audit_truncated")
+                    self._rest = (b"\n" if self._size else b"") + self._rest  # it may end in part of a line
                 return
         if ours.st_nlink and self._rest:
             self._append()  # what was begun there
@@ -216,27 +216,18 @@ class AuditLog:
             file = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
         self._left.append(self._file)
         self._file, self._size = file, os.fstat(file).st_size
-        if ours.st_nlink:
-            structlog.get_logger().info("Audit log goes on in a new file", records=self._head.seq)
-            self._begin_piece("audit_rotated", "ok")
-        else:
-            structlog.get_logger().error("Audit log was removed", path=str(self._path), records=self._head.seq)
-            self._failures.inc()
-            self._begin_piece("audit_removed", "failed")
+        self._begin_piece("audit_rotated" if ours.st_nlink else "audit_removed")
 
-    def _truncated(self, size: int) -> None:
-        structlog.get_logger().error(
-            "Audit log was truncated; it is rotated by renaming it", path=str(self._path), records=self._head.seq
-        )
-        self._failures.inc()
-        self._size = size
-        self._begin_piece("audit_truncated", "failed")
-        self._rest = b"\n" + self._rest if size else self._rest  # it may end in part of a line
-
-    def _begin_piece(self, event_type: str, result: str, **more: Any) -> None:
+    def _begin_piece(self, event_type: str, **more: Any) -> None:
         """Have the batch, none of which is in the piece, begin with a record of what the log goes on after."""
-        about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S}
-        self._batch.insert(0, (_made(event_type, result, **about, **more), None))
+        log = structlog.get_logger().bind(path=str(self._path), records=self._head.seq)
+        if in_order := event_type == "audit_rotated":
+            log.info("Audit log goes on in a new file")
+        else:
+            self._failures.inc()
+            log.error(f"Audit log was {event_type.removeprefix('audit_')}; to rotate it, rename it")
+        about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S, **more}
+        self._batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
         self._rest = b""
         self._seal()
 

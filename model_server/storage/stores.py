@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ OPERATIONS = {
 }  # fmt: skip
 
 
+@dataclass(eq=False, slots=True)
 class Operation:
     """One `read` or `write` of a store that is under way."""
 
-    __slots__ = ("began", "late", "name", "size", "store")
-
-    def __init__(self, store: str, name: str):
-        self.store, self.name, self.began = store, name, time.perf_counter()
-        self.size: int | None = None  # bytes, where they are known
-        self.late = 0  # how often it was found silent
+    store: str
+    name: str
+    began: float = field(default_factory=time.perf_counter)
+    size: int | None = None  # bytes, where they are known
+    late: int = 0  # how often it was found silent
 
 
 class Stores:
