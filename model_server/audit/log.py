@@ -22,12 +22,12 @@ from model_server import __version__
 from model_server.audit.chain import Chain, Head
 from model_server.audit.resume import Broken, End, find_end
 from model_server.audit.verify import head_path
-from model_server.storage.repeated import Repeated
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
+from model_server.telemetry.repeated import Repeated
 
 AT_ONCE = 500  # records written together
 QUEUE = 10_000

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from model_server.storage.repeated import Repeated
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.outbox import LOOK_IN_S, Outbox
+from model_server.telemetry.repeated import Repeated
 
 if TYPE_CHECKING:
     from model_server.storage.database import Database, Found, Row
