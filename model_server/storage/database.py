@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from model_server.storage import schema
+from model_server.storage.records import Found
 from model_server.storage.stores import Operation
 
 CONNECT_S = 3
@@ -33,16 +34,6 @@ Row = tuple[str, dict[str, Any]]  # a table's name, and a value for each of its 
 
 class Gone(SQLAlchemyError):
     """What was written to, or what was written, is not there any more."""
-
-
-class Found(NamedTuple):
-    """A prediction that was stored."""
-
-    prediction_id: str
-    request_id: str
-    predicted: int
-    model_version: str
-    labelled: bool
 
 
 class Database:

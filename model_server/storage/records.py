@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import structlog
 
@@ -26,7 +26,7 @@ from model_server.telemetry.outbox import LOOK_IN_S, Outbox
 from model_server.telemetry.repeated import Repeated
 
 if TYPE_CHECKING:
-    from model_server.storage.database import Database, Found, Row
+    from model_server.storage.database import Database, Row
 
 AT_ONCE = 500  # records in a transaction
 PING_S = 1.0  # between questions to an idle database
@@ -41,6 +41,16 @@ Item: TypeAlias = "tuple[Row, float, tracing.Link | None]"
 
 class Unavailable(Exception):
     """The database does not answer, or does not do what is asked."""
+
+
+class Found(NamedTuple):
+    """A prediction that was made."""
+
+    prediction_id: str
+    request_id: str
+    predicted: int
+    model_version: str
+    labelled: bool = False
 
 
 class Records:
