@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from model_server.audit.chain import Chain, Head, Record, fields, own, parse, stopped, torn
 
@@ -41,18 +42,33 @@ def head_path(log: Path) -> Path:
     return log.with_name(log.name + ".head")
 
 
+def in_order(logs: Iterable[Path]) -> list[Path]:
+    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment.
+    Raises as `verify_files`."""
+
+    def first(log: Path) -> float:
+        with _opened(log) as lines:
+            return next((record.seq for line in lines if (record := parse(line[:-1]))), math.inf)
+
+    return sorted(logs, key=first)
+
+
 def verify_files(logs: Sequence[Path], key: bytes, at_least: int = 0) -> Report:
     """Verify the pieces of a log, oldest first, and the head beside the last. A piece may be compressed: NAME.gz.
-    Raises OSError and EOFError when one cannot be read."""
+    Raises OSError, EOFError and zlib.error when one cannot be read."""
     try:
         head = head_path(logs[-1]).read_bytes()
     except FileNotFoundError:
         head = None
     verifier = Verifier(head, key)
     for log in logs:
-        with gzip.open(log) if log.suffix == ".gz" else log.open("rb") as lines:
+        with _opened(log) as lines:
             verifier.piece(lines, str(log))
     return verifier.finish(at_least)
+
+
+def _opened(log: Path) -> BinaryIO:
+    return gzip.open(log) if log.suffix == ".gz" else log.open("rb")
 
 
 def verify(
@@ -148,7 +164,7 @@ class Verifier:
             elif joined:
                 self._report.notes.append(here._replace(why=f"{gone}, which is in a piece that is not given"))
         elif before != self._at:
-            why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing, or not in its place"
+            why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing or there twice"
             self._report.broken.append(here._replace(why=why))
         elif lost:
             why = f"{gone}: that piece was removed or truncated while it was written, and is given whole"
@@ -163,7 +179,8 @@ class Verifier:
     def _interrupted(self, here: Finding, what: str) -> None:
         last = fields(self._report.last).get("timestamp", "not in these pieces")
         within = "moments" if self._window_s is None else f"{self._window_s} s"
-        why = f"{what}; last record: {last}; what was done in the last {within} before the end may be missing"
+        lost = f"what was done in the last {within} before the end may be missing, and more if the disk was slow"
+        why = f"{what}; last record: {last}; {lost}"
         self._report.interrupted.append(here._replace(why=why))
 
     def _settle(self, here: Finding, says: dict) -> None:
