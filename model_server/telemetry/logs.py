@@ -113,16 +113,14 @@ def configure(level: str = "INFO", lines: Lines | None = None, deployment: str =
     return lines
 
 
-def _as_line(
-    deployment: str, _logger: Any, method: str, event: dict[str, Any]
-) -> tuple[tuple[str, bytes], dict[str, Any]]:
+def _as_line(deployment: str, _logger: Any, method: str, event: dict[str, Any]) -> tuple[tuple[str, bytes], dict]:
     """The arguments of `Lines.put`: the fixed fields first, everything else under `context`."""
-    ids, level = IDS.get() or {}, NAMES[method]
+    level, ids = NAMES[method], IDS.get() or {}
     line = {"timestamp": now(), "level": level, "service": SERVICE, "version": __version__}
     for key in CORRELATION:
-        line[key] = event.pop(key, ids.get(key))
+        line[key] = event.pop(key, None) or ids.get(key)
     line["message"] = event.pop("event")
-    line["context"] = {"deployment": deployment, **event}
+    line["context"] = {"deployment": deployment} | event
     return (level, dumps(line) + b"\n"), {}
 
 
