@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -30,13 +30,14 @@ from model_server.telemetry.readings import Guarded, Readings, Sampled
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+CONFIDENCE = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 disable_created_metrics()  # series that double the exposition, and that nothing here asks for
-BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+BYTES = tuple(1 << bits for bits in range(10, 25, 2))
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and nothing is
-    in the registry but what others put there."""
+    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and the
+    registry is empty."""
 
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
@@ -44,35 +45,28 @@ class Metrics:
         counter, histogram = self.counter, self.histogram
         # Probes and scrapes are not clients: counted apart, they neither dilute an error ratio nor raise an error rate.
         self.requests = counter("http_requests_total", "Clients' requests answered.", "method", "endpoint", "status")
-        self.request_duration = histogram(
-            "http_request_duration_seconds", "From a request's head to the end of its answer.", LATENCY_S,
-            "method", "endpoint",
-        )  # fmt: skip
+        about = "From a request's head to the end of its answer."
+        self.request_duration = histogram("http_request_duration_seconds", about, LATENCY_S, "method", "endpoint")
         self.request_size = histogram("http_request_size_bytes", "Bodies received.", BYTES, "endpoint")
         self.response_size = histogram("http_response_size_bytes", "Bodies sent.", BYTES, "endpoint")
         self.probes = counter("probe_requests_total", "Probes and scrapes answered.", "endpoint", "status")
         self.invalid = counter("invalid_input_total", "Requests refused for what they held.", "reason")
         self.shed = counter("requests_shed_total", "Requests answered 503 at once because the queue was full.")
         self.expired = counter("request_deadlines_missed_total", "Requests that took longer than allowed.")
-        self.dropped = counter(
-            "inference_jobs_dropped_total", "Requests expired or abandoned before the model saw them."
-        )
+        about = "Requests expired or abandoned before the model saw them."
+        self.dropped = counter("inference_jobs_dropped_total", about)
         self.predictions = counter("ml_predictions_total", "Predictions made.", "model_version", "prediction")
-        self.inference = histogram(
-            "ml_inference_duration_seconds", "One batch through the network.", INFERENCE_S, "model_version"
-        )
-        self.confidence = histogram(
-            "ml_prediction_confidence", "Probability of the predicted class.",
-            (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0),
-        )  # fmt: skip
+        about = "One batch through the network."
+        self.inference = histogram("ml_inference_duration_seconds", about, INFERENCE_S, "model_version")
+        self.confidence = histogram("ml_prediction_confidence", "Probability of the predicted class.", CONFIDENCE)
         self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
         self.feedback = counter("ml_feedback_total", "True labels received.")
-        self.queue_wait = histogram(
-            "inference_queue_wait_seconds", "From admission to the start of inference.", LATENCY_S
-        )
+        about = "From admission to the start of inference."
+        self.queue_wait = histogram("inference_queue_wait_seconds", about, LATENCY_S)
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
+        self.predicted: dict[str, Any] = {}  # what counts predictions, by class, once a model is loaded
         self.in_flight = 0
         if on:
             PlatformCollector(registry=self.registry)
@@ -135,9 +129,9 @@ class Nothing:
     def labels(self, *_values: str) -> Nothing:
         return self
 
-    def inc(self, _amount: float = 1) -> None: ...
+    def inc(self, *_: Any) -> None: ...
 
-    def observe(self, _amount: float, _exemplar: Mapping[str, str] | None = None) -> None: ...
+    observe = inc
 
 
 NOTHING = Nothing()
