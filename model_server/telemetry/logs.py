@@ -23,7 +23,8 @@ from model_server.telemetry.encoding import dumps, rfc3339
 from model_server.telemetry.outbox import Outbox
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
-LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40, "OFF": 50}  # as the standard library has them
+OFF = logging.CRITICAL  # nothing of ours is
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
 CORRELATION = ("trace_id", "span_id", "request_id")
 WRITE_EVERY_S = 0.05
 AT_ONCE = 256
