@@ -81,11 +81,16 @@ class Lines:
 
 
 class Forward(logging.Handler):
-    """Sends what libraries log (uvicorn, asyncio) the same way."""
+    """Sends what libraries log (uvicorn, asyncio) the same way. It never raises: that would end what they are doing."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = {"exc_info": record.exc_info} if record.exc_info else {}
-        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **context)
+        try:
+            message = record.getMessage()
+        except Exception:  # its arguments do not fit, and may hold anything
+            message = str(record.msg)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no others
+        raised = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}
+        structlog.get_logger().log(level, message, logger=record.name, **raised)
 
 
 def configure(level: str = "INFO", lines: Lines | None = None, deployment: str = "none") -> Lines:
