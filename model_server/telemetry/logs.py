@@ -89,7 +89,7 @@ class Forward(logging.Handler):
         except Exception:  # its arguments do not fit, and may hold anything
             message = str(record.msg)
         level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no others
-        raised = {"exc_info": record.exc_info} if record.exc_info and record.exc_info[0] else {}
+        raised = {"exc_info": record.exc_info} if record.exc_info else {}
         structlog.get_logger().log(level, message, logger=record.name, **raised)
 
 
