@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBasedTraceIdRatio
@@ -33,7 +33,8 @@ class Export:
         resource = Resource.create(told).merge(OTELResourceDetector().detect())
         self.exporter = Counted(f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
         self.processor = Bounded(self.exporter, environ)
-        provider = TracerProvider(ALWAYS_ON, resource, id_generator=Ids(), shutdown_on_exit=False)
+        limits = SpanLimits(max_links=None if environ.get("OTEL_SPAN_LINK_COUNT_LIMIT") else SpanLimits.UNSET)
+        provider = TracerProvider(ALWAYS_ON, resource, id_generator=Ids(), span_limits=limits, shutdown_on_exit=False)
         provider.add_span_processor(self.processor)
         self.tracer = provider.get_tracer(SERVICE, __version__)
         sampler = None if environ.get("OTEL_TRACES_SAMPLER") else ParentBasedTraceIdRatio(ratio)

@@ -8,6 +8,7 @@ import pytest
 from collector import Collector, attributes
 from real_server import serving
 
+from model_server.audit.log import AT_ONCE as AUDIT_AT_ONCE
 from model_server.telemetry import tracing
 from model_server.telemetry.export import AT_ONCE, WAITING
 from model_server.telemetry.tracing import Tracer
@@ -260,6 +261,18 @@ def test_opentelemetrys_own_variables_win(monkeypatch):
     collector.close()
     said = collector.resources[0]
     assert (said["service.name"], said["deployment"], said["team"]) == ("theirs", "blue", "x")
+
+
+def test_what_is_done_for_many_at_once_is_linked_to_each():
+    collector = Collector()
+    tracer = Tracer(collector.url)
+    links = [tracer.begin([])[1].link for _ in range(AUDIT_AT_ONCE)]
+    now = time.perf_counter()
+    tracing.shared("write", links, now, now)
+    tracer.close(within_s=60)
+    collector.close()
+    [written] = collector.named("write")
+    assert {link.span_id for link in written.links} == {link.context.span_id.to_bytes(8) for link in links}
 
 
 @pytest.mark.parametrize(
