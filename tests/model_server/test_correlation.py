@@ -76,4 +76,6 @@ def test_an_error_body_and_the_log_have_the_id_too(served):
     answer = served.post("/predict", content=b"nonsense", headers={"X-Request-ID": "wrong-1"})
     assert answer.headers["x-request-id"] == answer.json()["request_id"] == "wrong-1"
     line = served.until(lambda: next((x for x in served.log if x["request_id"] == "wrong-1"), None))
-    assert (line["level"], line["context"]) == ("WARN", {"reason": "not_an_image", "status": 415})
+    assert (line["level"], line["context"]) == (
+        "WARN", {"deployment": "none", "reason": "not_an_image", "status": 415},
+    )  # fmt: skip
