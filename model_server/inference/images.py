@@ -42,9 +42,8 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
         picture = jpeg.decode(body, said, side)
     elif body.startswith(png.SIGNATURE):
         said = png.read(body)
-        deep = said.bits == 16 and said.colour != png.GREY  # decoded twice
-        bound(said.wide, said.high, max_pixels // 2 if deep else max_pixels)
-        picture = png.decode(body, said)
+        bound(said.wide, said.high, max_pixels)
+        picture = png.decode(body, said, 2 * (max_pixels + said.high))  # of the largest: sixteen bits of grey
     else:
         raise BadInput(415, "not_an_image", "the body is neither a PNG nor a JPEG nor a DICOM image")
     if min(picture.size) < LEAST_SIDE:

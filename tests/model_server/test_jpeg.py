@@ -28,7 +28,8 @@ def refused(body: bytes) -> tuple[int, str]:
 
 FORMS = [
     ("L", {}), ("RGB", {}), ("CMYK", {}), ("L", {"progressive": True}), ("RGB", {"progressive": True}),
-    ("CMYK", {"progressive": True}), ("L", {"quality": 20}), ("RGB", {"quality": 20, "subsampling": 2}),
+    ("CMYK", {"progressive": True}), ("L", {"quality": 20}), ("RGB", {"keep_rgb": True}),
+    ("RGB", {"quality": 20, "subsampling": 2}),
 ]  # fmt: skip
 
 
