@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import calibrated
 import fake_cuda
 import numpy as np
 import pytest
@@ -108,3 +109,15 @@ def test_bf16_by_emulation_is_no_start_and_fp16_is_the_default(monkeypatch):
     assert made == [(1, "fp16")]
     with pytest.raises(DeviceError, match="bf16: this GPU has it by emulation only"):
         ready(device="cuda", precision="bf16")
+
+
+def test_the_default_precision_moves_no_answer_far_and_bf16_moves_them_further():
+    """DenseNet-121, whose answers are spread from image to image."""
+    exact = dataclasses.replace(load(), network=calibrated.network(), architecture="densenet-121")
+    pixels = calibrated.images(8, seed=5)[[3, 4, 7]].numpy()
+    wanted, off = exact.predict(pixels), {}
+    assert np.ptp(wanted) > 0.4
+    for precision in ("fp16", "bf16"):
+        model = CudaModel(exact, 1, precision, "cpu")
+        off[precision] = max(abs(model.predict(pixels[i : i + 1])[0] - wanted[i]) for i in range(3))
+    assert off["fp16"] < 0.03 and off["fp16"] < off["bf16"] < 0.3
