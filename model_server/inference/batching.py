@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import sys
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -32,21 +33,6 @@ from model_server.telemetry.tracing import Trace
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 READING_S = 30.0  # a picture's decoding is bounded to some two seconds of processor, which a busy machine stretches
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
-
-
-class Predictor(Protocol):
-    version: str
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray: ...
-
-    def usable(self) -> bool: ...
-
-
-class Client(Protocol):
-    """Who asked."""
-
-    @property
-    def gone(self) -> bool: ...
 
 
 class Saturated(Exception):
@@ -70,7 +56,7 @@ class Job:
 
     read: Callable[[], np.ndarray] | None
     outcome: asyncio.Future[Answer]
-    client: Client | None
+    client: Any  # who asked; `gone` once it went away
     admitted: float
     expires: float
     trace: Trace | None
@@ -144,8 +130,8 @@ class Batcher:
         self._read_at = self._progress = self._shed_at = float("-inf")
         self._reading = False  # of one thread that does all
 
-    def start(self, model: Predictor) -> None:
-        """Begin to work. Called once, from the event loop."""
+    def start(self, model: Any) -> None:
+        """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
         work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
@@ -154,7 +140,7 @@ class Batcher:
             thread.start()
 
     def submit(
-        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Client | None = None,
+        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Any = None,
         canary: bool = False,
     ) -> asyncio.Future[Answer]:  # fmt: skip
         """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
@@ -286,13 +272,8 @@ class Batcher:
         if not canary:
             metrics.inference.labels(version).observe(took)
         _traced(batch, len(pixels), began, version)
-        ends = np.cumsum([len(job.pixels) for job in batch]).tolist()
-        self._settle(
-            [
-                (job, Answer(probabilities[end - len(job.pixels) : end], took))
-                for job, end in zip(batch, ends, strict=True)
-            ]
-        )
+        answers = iter(probabilities)
+        self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
             self.drift.see(pixels)
 
