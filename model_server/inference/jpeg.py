@@ -30,9 +30,10 @@ HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 PASSED_OVER = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments, and what applications say
 OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDE, 0xDF} - PASSED_OVER  # arithmetic, lossless, hierarchical
 END, SCAN, ADOBE = 0xD9, 0xDA, 0xEE
-NOTES = {  # as Pillow calls them
-    "exif": (0xE1, b"Exif\0\0"), "xmp": (0xE1, b"http://ns.adobe.com/xap/1.0/\0"),
-    "icc_profile": (0xE2, b"ICC_PROFILE\0"), "several": (0xE2, b"MPF\0"),
+NOTES = {  # by what they begin with, as Pillow calls them
+    (0xE1, b"Exif\0\0"): "exif", (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): "xmp",
+    (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "xmp",  # too long for the first; Pillow does not look there
+    (0xE2, b"ICC_PROFILE\0"): "icc_profile", (0xE2, b"MPF\0"): "several",
 }  # fmt: skip
 NEXT = re.compile(rb"\xff{1,16}([\xc0-\xfe])")  # a marker, and bytes that fill up before it
 NEXT_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
@@ -68,7 +69,7 @@ def read(body: bytes) -> Jpeg:
             raise _broken(f"has a marker ff{marker:02x} where none can be")
         else:
             adobe |= marker == ADOBE and data.startswith(b"Adobe")
-            for name, (kind, start) in NOTES.items():
+            for (kind, start), name in NOTES.items():
                 if marker == kind and data.startswith(start):
                     notes[name].append(data[len(start) :])
     if frame is None:
