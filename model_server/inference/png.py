@@ -91,7 +91,8 @@ def eight_bits(pixels: np.ndarray, significant: int = 0) -> np.ndarray:
     stray = pixels.size // STRAY
     bits = next((b for b in depths if b < 16 and np.count_nonzero(pixels >= 1 << b) <= stray), 16)
     bits = max(8, bits)
-    return (np.minimum(pixels, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8)
+    used = np.minimum(pixels, (1 << bits) - 1)
+    return np.right_shift(used, bits - 8, out=used).astype(np.uint8)
 
 
 def _chunks(body: bytes) -> tuple[dict[bytes, bytes], bytes]:
