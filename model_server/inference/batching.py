@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import sys
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -30,22 +31,8 @@ from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
+READING_S = 30.0  # a picture's decoding is bounded to some two seconds of processor, which a busy machine stretches
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
-
-
-class Predictor(Protocol):
-    version: str
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray: ...
-
-    def usable(self) -> bool: ...
-
-
-class Client(Protocol):
-    """Who asked."""
-
-    @property
-    def gone(self) -> bool: ...
 
 
 class Saturated(Exception):
@@ -69,7 +56,7 @@ class Job:
 
     read: Callable[[], np.ndarray] | None
     outcome: asyncio.Future[Answer]
-    client: Client | None
+    client: Any  # who asked; `gone` once it went away
     admitted: float
     expires: float
     trace: Trace | None
@@ -141,9 +128,10 @@ class Batcher:
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
+        self._reading = False  # of one thread that does all
 
-    def start(self, model: Predictor) -> None:
-        """Begin to work. Called once, from the event loop."""
+    def start(self, model: Any) -> None:
+        """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
         work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
@@ -152,7 +140,7 @@ class Batcher:
             thread.start()
 
     def submit(
-        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Client | None = None,
+        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Any = None,
         canary: bool = False,
     ) -> asyncio.Future[Answer]:  # fmt: skip
         """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
@@ -199,12 +187,15 @@ class Batcher:
     def stalled_s(self) -> float:
         """For how long work has waited and none was done, the longer of reading and inference; 0 when nothing waits.
 
-        Each counts for itself: bad images hide no stalled inference, and many in a row are no stall.
+        Each counts for itself: bad images hide no stalled inference. Reading counts only once it takes longer than any
+        picture's, also where it keeps the inference thread from what is ready.
         """
         unread = next((job.admitted for job in self._pending if job.ready is None), None)
         ready = min((job.ready for job in self._pending if job.ready is not None), default=None)
-        waits = ((unread, self._read_at), (ready, self._progress))
-        return max((self._clock() - max(since, done) for since, done in waits if since is not None), default=0.0)
+        held_up = READING_S if self._reading and not self._decode_threads else 0.0
+        waits = ((unread, self._read_at, READING_S), (ready, self._progress, held_up))
+        stalls = [self._clock() - max(since, done) - allowed for since, done, allowed in waits if since is not None]
+        return max([0.0, *stalls])
 
     @property
     def shed_ago_s(self) -> float:
@@ -223,11 +214,12 @@ class Batcher:
         """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
         if self._dropped(job):
             return False
-        began, failed = time.perf_counter(), None
+        began, failed, self._reading = time.perf_counter(), None, True
         try:
             job.pixels = job.read()
         except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
             failed = error
+        self._reading = False
         job.decoded = time.perf_counter()
         job.read = None  # and with it the body: only pixels wait
         if job.trace:
@@ -280,13 +272,8 @@ class Batcher:
         if not canary:
             metrics.inference.labels(version).observe(took)
         _traced(batch, len(pixels), began, version)
-        ends = np.cumsum([len(job.pixels) for job in batch]).tolist()
-        self._settle(
-            [
-                (job, Answer(probabilities[end - len(job.pixels) : end], took))
-                for job, end in zip(batch, ends, strict=True)
-            ]
-        )
+        answers = iter(probabilities)
+        self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
             self.drift.see(pixels)
 
