@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "MODEL_SERVER_"
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     max_body_bytes: Count = _set(16 << 20, "largest request body")
     max_held_bytes: Count = _set(256 << 20, "bytes of bodies held at once; one more is answered 503")
     max_head_bytes: Count = _set(32 << 10, "largest request line and headers; more is answered 431")
+    max_connections: Count = _set(2000, "open connections; of more, those are closed first that wait for their clients")
     max_pixels: Count = _set(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
     auth: OnOff = _set("on", "on, or off: everybody may do everything; for local use only")
     keys: Path = _set(Path("keys.json"), "file of API keys; `python -m model_server.keys` makes it")
@@ -107,5 +109,11 @@ def read(argv: Sequence[str] | None = None) -> Settings:
     try:
         return Settings(**vars(parser.parse_args(argv)))
     except ValidationError as wrong:
-        lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in wrong.errors()]
-        parser.error("; ".join(lines))
+        parser.error("; ".join(map(_told, wrong.errors())))
+
+
+def _told(error: ErrorDetails) -> str:
+    name = error["loc"][0]
+    is_pattern = error["type"] == "string_pattern_mismatch"  # which is no sentence
+    about = f"not {Settings.model_fields[name].description}" if is_pattern else error["msg"]
+    return f"--{name.replace('_', '-')}: {about}"

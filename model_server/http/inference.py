@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -30,11 +28,8 @@ class Inference:
 
     async def predict(self, request: Request) -> Response:
         """POST /predict with a picture: its class, the probability of pneumonia, and ids."""
-        service, said = self._service, request.headers.get("content-type", "")
-        expires = self._admitted(request, SERVICE, None)
-        async with self._bodies.read(request, expires) as body:
-            read = lambda: service.decoded(picture(body, said))  # noqa: E731
-            answer, [name] = await self._inferred(request, read, expires, len(body))
+        service, kind = self._service, request.headers.get("content-type", "")
+        answer, [name] = await self._inferred(request, SERVICE, None, lambda body: service.decoded(picture(body, kind)))
         [probability] = answer.probabilities
         told = {
             "class": CLASSES[label_of(probability)],
@@ -47,36 +42,34 @@ class Inference:
 
     async def infer(self, request: Request) -> Response:
         """POST /v2/models/{name}/infer with tensors: the probabilities, as they asked for them."""
-        service = self._service
-        expires = self._admitted(request, request.path_params["name"], request.path_params.get("version"))
-        async with self._bodies.read(request, expires) as body:
-            length = request.headers.get(oip.HEADER_LENGTH)
-            asked = oip.Inference(body, length, service.model.side, service.settings.max_batch)
-            answer, names = await self._inferred(request, asked.read, expires, len(body))
+        service, path = self._service, request.path_params
+        asked = oip.Inference(request.headers.get(oip.HEADER_LENGTH), service.settings.max_batch)
+        answer, names = await self._inferred(
+            request, path["name"], path.get("version"), lambda body: asked.read(body, service.model.side)
+        )
         request_id = request.scope["correlation"]["request_id"]
         content, headers = asked.answer(answer.probabilities, service.model.version, request_id, names)
         return Response(content, headers=headers)
 
-    def _admitted(self, request: Request, name: str, version: str | None) -> float:
-        """When (monotonic seconds) a request's time is over. Raises Problem where its body need not be read."""
-        service = self._service
+    async def _inferred(
+        self, request: Request, name: str, version: str | None, read: Callable[[bytes], np.ndarray]
+    ) -> tuple[Answer, list[str]]:
+        """The model's answer to the images that `read` makes of the body, and the ids of its predictions. Raises
+        Problem, before the body is read where it need not be."""
+        service, client = self._service, request.scope["extensions"]["connection"]
         service.check_started()
         service.check_model(name, version)
-        return deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s)
-
-    async def _inferred(
-        self, request: Request, read: Callable[[], np.ndarray], expires: float, size: int
-    ) -> tuple[Answer, list[str]]:
-        """The answer to a request with a body of so many bytes, and the ids of its predictions. Raises Problem."""
-        service, connection = self._service, request.scope.get("extensions", {}).get("connection")
+        expires, answer = deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s), None
         try:
-            async with asyncio.timeout(expires - time.monotonic()):
-                answer = await service.batcher.submit(read, expires, connection)
+            async with self._bodies.read(request, expires) as body:
+                answer = await service.batcher.submit(lambda: read(body), expires, client)
         except Saturated as saturated:
             raise full(saturated) from None
         except (Expired, TimeoutError):
-            if connection is not None and connection.gone:
-                raise Problem(LEFT, "left", "the client went away before there was an answer") from None
+            pass
+        if client.gone:
+            raise Problem(LEFT, "left", "the client went away before there was an answer")
+        if answer is None:
             service.metrics.expired.inc()
-            raise Problem(504, "deadline", "no answer within the time allowed", RETRY) from None
-        return answer, service.predicted(request.scope["correlation"], answer, size)
+            raise Problem(504, "deadline", "no answer within the time allowed", RETRY)
+        return answer, service.predicted(request.scope["correlation"], answer, len(body))

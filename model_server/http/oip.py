@@ -8,11 +8,13 @@ eight bits that the network takes, so that a picture gets the same answer as by 
 from __future__ import annotations
 
 import itertools
-import reprlib
-from typing import Any
+import math
+from typing import Any, Literal
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from model_server import SERVICE, __version__
 from model_server.errors import BadInput
@@ -41,22 +43,75 @@ def model(version: str, side: int) -> dict[str, Any]:
     }
 
 
+class _Part(BaseModel):
+    """What a request has, as it stands: no text is taken for a number. Members that are not known are passed over."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Parameters(_Part):
+    binary_data_size: int | None = None
+    binary_data: bool | None = None
+    binary_data_output: bool | None = None
+    classification: Any = None
+    shared_memory_region: Any = None
+
+    @field_validator("classification", "shared_memory_region")
+    @classmethod
+    def _not_offered(cls, given: Any) -> None:
+        if given is not None:
+            raise PydanticCustomError("not_offered", "neither classification nor shared memory is offered")
+
+
+class Input(_Part):
+    name: Literal["pixels"]
+    datatype: Literal["FP32"]
+    shape: list[int] = Field(min_length=3, max_length=3)
+    data: Any = None
+    parameters: Parameters | None = None
+
+
+class Output(_Part):
+    name: Literal["probability"]
+    parameters: Parameters | None = None
+
+
+class Asked(_Part):
+    id: str | None = Field(None, max_length=MAX_ID, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]*$")
+    parameters: Parameters | None = None
+    inputs: list[Input] = Field(min_length=1, max_length=1)
+    outputs: list[Output] | None = Field(None, max_length=1)
+
+
 class Inference:
     """One inference request: `read` what it asks, then `answer` it. What does not fit the model is BadInput: 400, or
     422 for an image without content."""
 
-    def __init__(self, body: bytes, header_length: str | None, side: int, max_images: int):
-        self._body, self._header_length, self._side, self._max_images = body, header_length, side, max_images
+    def __init__(self, header_length: str | None, max_images: int):
+        self._header_length, self._max_images = header_length, max_images
         self._id, self._binary = "", False
 
-    def read(self) -> np.ndarray:
+    def read(self, body: bytes, side: int) -> np.ndarray:
         """The images, uint8 (n, side, side)."""
-        told, binary = self._split()
-        self._id = _member(told, "id", "")
-        if not isinstance(self._id, str) or len(self._id) > MAX_ID or not self._id.isprintable():
-            raise _bad(f"`id` is not a text of at most {MAX_ID} printable characters")
-        self._binary = self._wants_binary(told)
-        return self._pixels(_only(told.get("inputs"), "inputs", INPUT), binary)
+        end = self._json_bytes(body, side)
+        try:
+            asked = Asked.model_validate_json(body[:end])
+        except ValidationError as wrong:
+            first = wrong.errors(include_url=False, include_context=False, include_input=False)[0]
+            raise _bad(f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}") from None
+        self._id, self._binary = asked.id or "", _told(asked).binary_data_output is True
+        if asked.outputs and (binary := _told(asked.outputs[0]).binary_data) is not None:
+            self._binary = binary
+        shape = asked.inputs[0].shape
+        if shape[1:] != [side, side] or not 1 <= shape[0] <= self._max_images:
+            raise _bad(f"the shape of {INPUT} is [1 to {self._max_images}, {side}, {side}]")
+        values = _values(asked.inputs[0], memoryview(body)[end:])
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
+            raise _bad(f"{INPUT} are grey levels from 0 to 255")
+        images = np.rint(values).astype(np.uint8).reshape(shape)
+        for image in images:
+            check_content(image)
+        return images
 
     def answer(
         self, probabilities: list[float], version: str, request_id: str, names: list[str]
@@ -73,9 +128,9 @@ class Inference:
         head = orjson.dumps(told)
         return head + data, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
 
-    def _split(self) -> tuple[dict[str, Any], memoryview]:
-        """The JSON object, and the binary data behind it."""
-        end = len(self._body)
+    def _json_bytes(self, body: bytes, side: int) -> int:
+        """How long the JSON is that the body begins with."""
+        end = len(body)
         if (length := self._header_length) is not None:
             if not (length.isascii() and length.isdigit() and len(length) <= 12 and int(length) <= end):
                 raise _bad(f"{HEADER_LENGTH} is not a number of bytes within the body")
@@ -83,64 +138,28 @@ class Inference:
         if end > MAX_JSON_BYTES:
             raise BadInput(413, "too_much_json", f"at most {MAX_JSON_BYTES} bytes of JSON; send tensors as binary data")
         # Each value takes up to a hundred times its text once it is read, so they are counted before.
-        values = sum(self._body.count(sign, 0, end) for sign in (b",", b"[", b"{"))
-        if values > self._max_images * (self._side + 1) ** 2 + OTHER_VALUES:
+        values = sum(body.count(sign, 0, end) for sign in (b",", b"[", b"{"))
+        if values > self._max_images * (side + 1) ** 2 + OTHER_VALUES:
             raise _bad(f"the JSON holds more values than {self._max_images} images have")
-        content = memoryview(self._body)
-        try:
-            told = orjson.loads(content[:end])
-        except orjson.JSONDecodeError:
-            raise _bad("the body is not JSON, or its binary data is not told by " + HEADER_LENGTH) from None
-        if not isinstance(told, dict):
-            raise _bad("the body is not a JSON object")
-        return told, content[end:]
+        return end
 
-    def _wants_binary(self, told: dict[str, Any]) -> bool:
-        wanted = _member(_parameters(told), "binary_data_output", False)
-        if (outputs := _member(told, "outputs", [])) != []:
-            output = _parameters(_only(outputs, "outputs", OUTPUT))
-            if _is_there(output, "classification") or _is_there(output, "shared_memory_region"):
-                raise _bad("neither classification nor shared memory is offered")
-            wanted = _member(output, "binary_data", wanted)
-        if not isinstance(wanted, bool):
-            raise _bad("whether output is binary is true or false")
-        return wanted
 
-    def _pixels(self, tensor: dict[str, Any], binary: memoryview) -> np.ndarray:
-        if (datatype := tensor.get("datatype")) != DATATYPE:
-            raise _bad(f"{INPUT} is {DATATYPE}, not {reprlib.repr(datatype)}")
-        side, shape = self._side, tensor.get("shape")
-        if not (isinstance(shape, list) and len(shape) == 3 and all(type(n) is int for n in shape)):
-            raise _bad(f"the shape of {INPUT} is [n, {side}, {side}], not {reprlib.repr(shape)}")
-        if shape[1:] != [side, side] or not 1 <= shape[0] <= self._max_images:
-            raise _bad(f"the shape of {INPUT} is [1 to {self._max_images}, {side}, {side}], not {reprlib.repr(shape)}")
-        values = self._values(tensor, binary, shape)
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
-            raise _bad(f"{INPUT} are grey levels from 0 to 255")
-        images = np.rint(values).astype(np.uint8).reshape(shape)
-        for image in images:
-            check_content(image)
-        return images
+def _told(part: Asked | Input | Output) -> Parameters:
+    return part.parameters or Parameters()
 
-    def _values(self, tensor: dict[str, Any], binary: memoryview, shape: list[int]) -> np.ndarray:
-        """The numbers of a tensor of that shape, from the JSON or from behind it."""
-        parameters, data = _parameters(tensor), tensor.get("data")
-        if _is_there(parameters, "shared_memory_region"):
-            raise _bad("shared memory is not offered")
-        size = shape[0] * shape[1] * shape[2]
-        if (told := parameters.get("binary_data_size")) is not None:
-            if data is not None:
-                raise _bad(f"{INPUT} has both data and binary_data_size")
-            if type(told) is not int or told != 4 * size:
-                raise _bad(f"binary_data_size is {reprlib.repr(told)}; the shape needs {4 * size}")
-            if len(binary) != told:
-                raise _bad(f"binary_data_size is {told}, and {len(binary)} bytes came")
-            return np.frombuffer(binary, "<f4")
-        if len(binary):
-            raise _bad(f"{len(binary)} bytes of binary data came that no input asks for")
-        if data is None:
-            raise _bad(f"{INPUT} has neither data nor binary_data_size")
-        return _numbers(data, shape, size)
+
+def _values(tensor: Input, binary: memoryview) -> np.ndarray:
+    """The numbers of a tensor, from the JSON or from behind it."""
+    size, told = math.prod(tensor.shape), _told(tensor).binary_data_size
+    if told is None and len(binary):
+        raise _bad(f"{len(binary)} bytes of binary data came that no input asks for")
+    if (told is None) == (tensor.data is None):
+        raise _bad(f"{INPUT} has {'neither data nor' if told is None else 'both data and'} binary_data_size")
+    if told is None:
+        return _numbers(tensor.data, tensor.shape, size)
+    if not told == len(binary) == 4 * size:
+        raise _bad(f"binary_data_size is {told}, and {len(binary)} bytes came; the shape needs {4 * size}")
+    return np.frombuffer(binary, "<f4")
 
 
 def _numbers(data: Any, shape: list[int], size: int) -> np.ndarray:
@@ -152,32 +171,10 @@ def _numbers(data: Any, shape: list[int], size: int) -> np.ndarray:
         values = list(itertools.chain.from_iterable(values))
     if not {*map(type, values)} <= {int, float}:
         raise _bad("data holds something else than numbers")
-    return np.array(values, np.float64)
-
-
-def _only(listed: Any, where: str, name: str) -> dict[str, Any]:
-    """The one tensor in a list, which has to be called `name`."""
-    if not (isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict)):
-        raise _bad(f"{where} is not a list of one tensor")
-    if listed[0].get("name") != name:
-        raise _bad(f"the one tensor of {where} is {name!r}, not {reprlib.repr(listed[0].get('name'))}")
-    return listed[0]
-
-
-def _parameters(told: dict[str, Any]) -> dict[str, Any]:
-    parameters = _member(told, "parameters", {})
-    if not isinstance(parameters, dict):
-        raise _bad("parameters is not an object")
-    return parameters
-
-
-def _is_there(told: dict[str, Any], name: str) -> bool:
-    return told.get(name) is not None
-
-
-def _member(told: dict[str, Any], name: str, otherwise: Any) -> Any:
-    """An optional member."""
-    return told[name] if _is_there(told, name) else otherwise
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:
+        raise _bad("data holds a number that is too large") from None
 
 
 def _bad(detail: str) -> BadInput:

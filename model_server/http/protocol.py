@@ -4,6 +4,7 @@ what never became a request is refused as a problem, like all else."""
 from __future__ import annotations
 
 import asyncio
+import heapq
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,17 +46,19 @@ class Client:
 
 class BoundedProtocol(H11Protocol):
     """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for `idle_within_s`, or for
-    `head_within_s` once a part of one did, or after an answer that did not wait for the body. `refused` is told of
-    refusals: the problem, the address, the request id."""
+    `head_within_s` once a part of one did, or after an answer that did not wait for the body. Of more than
+    `max_connections` those go first that wait for their clients. `refused` is told of each refusal: the problem, the
+    address, the request id."""
 
     def __init__(
-        self, *args, max_head_bytes: int, head_within_s: float, idle_within_s: float,
+        self, *args, max_head_bytes: int, head_within_s: float, idle_within_s: float, max_connections: int,
         refused: Callable[[Problem, str, str], None], **kwargs,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
         self.conn = BoundedConnection(max_head_bytes)
         self.timeout_keep_alive = idle_within_s
         self._head_within_s, self._tell, self._in_head = head_within_s, refused, False
+        self._max_connections = max_connections
         self._app, self.app = self.app, self._serve
 
     @property
@@ -63,9 +66,23 @@ class BoundedProtocol(H11Protocol):
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def _waits(self) -> bool:
+        """Whether it is its client's turn: to ask, to read, or to close."""
+        return not self._busy or self.flow.write_paused
+
+    @property
+    def _until(self) -> float:
+        """When its time to ask is over; 0 where it has to read or to close."""
+        return self.timeout_keep_alive_task.when() if self.timeout_keep_alive_task else 0.0
+
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(StagedTransport(transport, self.loop))
         self._await_head(self.timeout_keep_alive)
+        if len(self.connections) > self._max_connections:
+            waiting = [one for one in self.connections if one is not self and one._waits]
+            for one in heapq.nsmallest(1 + self._max_connections // 10, waiting, lambda one: one._until):
+                one.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import resource
 import time
 
 import structlog
@@ -15,6 +16,7 @@ from model_server.http.protocol import BoundedProtocol
 from model_server.service import Service
 from model_server.telemetry.process import watch_event_loop
 
+LISTENERS = 16  # each takes one connection a round of the event loop; others, probes too, wait until the next
 IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 
 
@@ -35,6 +37,7 @@ class Server(uvicorn.Server):
                     max_head_bytes=settings.max_head_bytes,
                     head_within_s=settings.deadline_s,
                     idle_within_s=IDLE_WITHIN_S,
+                    max_connections=min(settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2),
                     refused=service.durable.guard.malformed,
                 ),
                 ws="none",
@@ -52,7 +55,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets=None) -> None:
         try:
-            await super().startup(sockets)
+            first = self.config.bind_socket()
+            await super().startup([first, *(first.dup() for _ in range(LISTENERS - 1))])
         except SystemExit as ended:  # how uvicorn ends when it cannot listen
             self._cannot_start(f"cannot listen on {self.config.host}:{self.config.port}: {ended.__context__}")
             return

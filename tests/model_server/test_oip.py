@@ -245,7 +245,7 @@ def test_an_optional_member_that_is_null_is_absent(served, tensor, around, withi
 def test_rows_as_the_shape_says_are_the_same_as_numbers_in_a_row(tensor):
     def read(data: list) -> np.ndarray:
         body = json.dumps({"inputs": [{**PIXELS, "shape": [2, 64, 64], "data": data}]}).encode()
-        return oip.Inference(body, None, 64, 32).read()
+        return oip.Inference(None, 32).read(body, 64)
 
     assert (read(tensor[:2].tolist()) == read(tensor[:2].ravel().tolist())).all()
 
@@ -257,7 +257,7 @@ def test_json_takes_no_more_memory_than_its_pixels_may():
     try:
         for body in bodies:
             with pytest.raises(BadInput):
-                oip.Inference(body, None, 64, 32).read()
+                oip.Inference(None, 32).read(body, 64)
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()

@@ -2,7 +2,6 @@
 
 import io
 import re
-import socket
 
 import pytest
 from PIL import Image
@@ -179,12 +178,6 @@ def test_each_prediction_is_one_json_line_with_its_ids_and_no_image(served, corp
     ]  # fmt: skip
     assert (line["level"], line["service"], line["trace_id"]) == ("INFO", "pneumonia-detector", trace)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["timestamp"])
-    assert {"model_version", "prediction", "confidence", "inference_time_ms"} == line["context"].keys()
-
-
-def test_a_client_that_goes_away_leaves_nothing_behind(served):
-    with socket.create_connection(("127.0.0.1", served.port)) as s:
-        s.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly a part")
-        served.until(lambda: served.metric("http_requests_in_flight") == 1)
-    served.until(lambda: served.metric("http_requests_in_flight") == 0)
-    assert served.metric("http_requests_total", endpoint="/predict", status="500") == 0
+    assert line["context"].keys() == {
+        "deployment", "model_version", "prediction", "confidence", "inference_time_ms",
+    }  # fmt: skip

@@ -40,6 +40,11 @@ m.Model.device, m.Model.uuid = "cuda", "00000001-0000-0000-0000-000000000000"
 atexit.register(time.sleep, 3600)
 """
 LOADS_FOR_EVER = "import model_server.inference.model as m, time\nm.ready = lambda *a: time.sleep(3600)"
+SLOW_READ = """
+import model_server.service as s, time
+real = s.decode
+s.decode = lambda *a: (time.sleep(1), real(*a))[1]
+"""
 SLUGGISH = SLOW + "m.Model.predict = lambda *a: (time.sleep(0.15), real(*a))[1]"
 
 
@@ -120,6 +125,17 @@ def test_a_wedged_worker_is_not_live_while_scrapes_and_refusals_go_on(serve, cor
         assert client.metric("service_ready") == 0 and client.metric("inference_stalled_seconds") >= 0.5
         assert client.post("/predict", content=corpus[0][0]).status_code == 503
         client.process.kill()
+
+
+@pytest.mark.parametrize("on", ["", ONE_CORE], ids=["all cores", "one core"])
+def test_a_picture_that_takes_long_to_read_makes_it_neither_dead_nor_unready(serve, corpus, many, on):
+    with serve("--wedged-after-s", "0.2", "--deadline-s", "60", defect=on + SLOW_READ) as client:
+        reading = many(client, corpus[0][0], 2)
+        answered = set()
+        while not all(one.done() for one in reading):
+            answered |= {client.get(f"/health/{kind}").status_code for kind in ("live", "ready")}
+        assert answered == {200} == {one.result().status_code for one in reading}
+        assert client.metric("ml_preprocessing_duration_seconds_sum") >= 2 * 1.0, "longer than what is a wedged model"
 
 
 def test_neither_a_model_nor_a_client_may_take_longer_than_the_deadline(serve, corpus):

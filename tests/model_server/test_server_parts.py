@@ -1,6 +1,7 @@
 """Parts of the server that need no server: settings, feedback."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -8,9 +9,17 @@ from model_server import settings
 from model_server.inference.feedback import Feedback
 
 
-def test_a_flag_beats_the_environment_which_beats_the_default():
-    environ = {"MODEL_SERVER_MAX_BATCH": "5", "MODEL_SERVER_MAX_QUEUE": "7"}
-    read = settings.read(["--max-queue", "9"], environ)
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    """The settings of whoever runs the tests are not theirs."""
+    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def test_a_flag_beats_the_environment_which_beats_the_default(monkeypatch):
+    monkeypatch.setenv("MODEL_SERVER_MAX_BATCH", "5")
+    monkeypatch.setenv("MODEL_SERVER_MAX_QUEUE", "7")
+    read = settings.read(["--max-queue", "9"])
     assert (read.max_batch, read.max_queue, read.max_wait_ms) == (5, 9, 2.0)
 
 
@@ -40,22 +49,34 @@ def test_a_flag_beats_the_environment_which_beats_the_default():
 )
 def test_a_wrong_setting_ends_with_usage(flags, capsys):
     with pytest.raises(SystemExit) as ended:
-        settings.read(flags, {})
+        settings.read(flags)
     assert ended.value.code == 2 and flags[0].lstrip("-") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["mysql://x:secret@h/d", "secret", "sqlite:/secret"])
-def test_a_database_of_another_kind_is_a_usage_error_that_shows_no_password(url, capsys):
+def test_a_database_of_another_kind_is_a_usage_error_that_shows_no_password(url, monkeypatch, capsys):
+    monkeypatch.setenv("MODEL_SERVER_DATABASE", url)
     with pytest.raises(SystemExit) as ended:
-        settings.read([], {"MODEL_SERVER_DATABASE": url})
+        settings.read([])
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and "--database: must begin with postgresql://" in said and "secret" not in said
+    assert ended.value.code == 2 and "--database: not postgresql://" in said and "secret" not in said
 
 
-def test_a_wrong_environment_variable_ends_with_usage(capsys):
+def test_a_wrong_environment_variable_ends_with_usage(monkeypatch, capsys):
+    monkeypatch.setenv("MODEL_SERVER_PORT", "eighty")
     with pytest.raises(SystemExit):
-        settings.read([], {"MODEL_SERVER_PORT": "eighty"})
-    assert "--port" in capsys.readouterr().err
+        settings.read([])
+    assert "--port: " in capsys.readouterr().err
+
+
+def test_white_space_around_a_setting_means_nothing(monkeypatch):
+    """A value from a file ends in a line feed."""
+    monkeypatch.setenv("MODEL_SERVER_PORT", " 80\n")
+    monkeypatch.setenv("MODEL_SERVER_AUTH", "off\n")
+    monkeypatch.setenv("MODEL_SERVER_DATABASE", " off ")
+    monkeypatch.setenv("MODEL_SERVER_KEYS", "\tkeys.json ")
+    read = settings.read(["--max-batch", " 5 "])
+    assert (read.port, read.auth, read.database, str(read.keys), read.max_batch) == (80, "off", "off", "keys.json", 5)
 
 
 def serving(**options: int) -> Feedback:
