@@ -1,5 +1,6 @@
 """The writer of the audit log on real files: what it goes on with, what it refuses, what it says it lost."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -305,6 +306,31 @@ def test_a_folder_that_is_away_is_waited_for_and_no_other_log_is_begun(path, ope
     until(lambda: len(events(path)) == 7 and log.writable)
     settled(log)
     assert not whole(path).notes and log.unwritten_s == 0
+
+
+@pytest.mark.parametrize("what", ["a folder", "a file of another writer", "a link to nowhere"])
+def test_what_comes_in_its_place_and_cannot_be_written_is_counted_and_waited_for(path, opened, what):
+    log, old = opened(), path.with_name("audit.jsonl.1")
+    settled(log)
+    other = path.with_name("other")
+    if what == "a folder":
+        other.mkdir()
+    elif what == "a link to nowhere":
+        other.symlink_to(path.with_name("away") / "audit.jsonl")
+    holder = os.open(other, os.O_WRONLY | os.O_CREAT) if what == "a file of another writer" else None
+    if holder is not None:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+    path.rename(old)
+    other.rename(path)
+    log.record("prediction", "ok", request_id="waits")
+    until(lambda: failures(log) >= 2)
+    assert not log.writable
+    path.rmdir() if path.is_dir() else path.unlink()
+    if holder is not None:
+        os.close(holder)
+    until(lambda: log.writable and path.exists() and "prediction" in events(path))
+    closed(log)
+    assert not whole(old, path).notes and records(path)[1]["request_id"] == "waits"
 
 
 def test_beyond_its_bound_records_are_lost_counted_and_told_in_the_log(path, opened, monkeypatch):
