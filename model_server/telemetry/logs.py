@@ -28,7 +28,7 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING,
 CORRELATION = ("trace_id", "span_id", "request_id")
 WRITE_EVERY_S = 0.05
 AT_ONCE = 256
-QUOTE_DATA = ("pydicom", "PIL", "opentelemetry.trace")  # whose own messages may hold what a request sent
+QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
 
 
