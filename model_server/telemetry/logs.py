@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import traceback
 import warnings
@@ -20,7 +21,6 @@ from model_server import SERVICE, __version__
 from model_server.telemetry.correlation import IDS
 from model_server.telemetry.encoding import dumps, rfc3339
 from model_server.telemetry.outbox import Outbox
-from model_server.telemetry.repeated import Repeated
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
 OFF = logging.CRITICAL  # nothing of ours is
@@ -28,8 +28,7 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING,
 CORRELATION = ("trace_id", "span_id", "request_id")
 WRITE_EVERY_S = 0.05
 AT_ONCE = 256
-# Libraries whose own messages may hold what a request sent.
-QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")
+QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
 
 
@@ -46,7 +45,9 @@ class Lines:
         self.made = {level: 0 for level in LEVELS if level != "OFF"}
         self._descriptor = descriptor
         self._waiting: Outbox[bytes] = Outbox(limit)
-        self._looks = Repeated("logs", self._write, WRITE_EVERY_S, last=self._write)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        self._thread.start()
 
     def put(self, level: str, line: bytes) -> None:
         self.made[level] += 1
@@ -57,16 +58,26 @@ class Lines:
 
     def close(self, within_s: float = 1.0) -> None:
         """Write what is queued; give up after `within_s` seconds."""
-        self._looks.close(within_s)
+        self._stopping = True
+        self._waiting.wake()
+        self._thread.join(within_s)
 
-    def _write(self) -> None:
-        for lines in self._waiting.batches(AT_ONCE):
-            data, written = b"".join(lines), 0
-            try:
-                while written < len(data):
-                    written += os.write(self._descriptor, data[written:])
-            except OSError:  # a full disk or a closed pipe: the service goes on without its log
-                self.lost += len(lines) - data.count(b"\n", 0, written)
+    def _run(self) -> None:
+        while True:
+            stopping = self._stopping
+            for lines in self._waiting.batches(AT_ONCE):
+                self._write(lines)
+            if stopping:
+                return
+            self._waiting.wait(WRITE_EVERY_S)
+
+    def _write(self, lines: list[bytes]) -> None:
+        data, written = b"".join(lines), 0
+        try:
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError:  # a full disk or a closed pipe: the service goes on without its log
+            self.lost += len(lines) - data.count(b"\n", 0, written)
 
 
 class Forward(logging.Handler):

@@ -136,14 +136,14 @@ class Tracer:
     def begin(self, headers: Headers, traced: bool = True) -> tuple[dict[str, str], Trace | None]:
         """The ids of a request that is answered here from now on, and its trace; None when it is not sampled: as its
         caller has decided, else the given share of all. traced: whether it may be at all."""
-        parent = parent_of(headers) or Context()
-        trace_id = api.get_current_span(parent).get_span_context().trace_id or made_trace_id()
-        span = self._export.request(parent, trace_id) if self._export and traced else None
+        parent = parent_of(headers)
+        number = api.get_current_span(parent).get_span_context().trace_id if parent else made_trace_id()
+        span = self._export.request(parent or Context(), number) if self._export and traced else None
         trace = Trace(span, self._export.tracer) if span else None
         CURRENT.set(trace)
-        span_id = trace.link.context.span_id if trace else random.getrandbits(64)
-        ids = {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"}
-        return ids | {"request_id": request_id(headers, ids["trace_id"])}, trace
+        span_id = f"{trace.link.context.span_id if trace else random.getrandbits(64):016x}"
+        trace_id = f"{number:032x}"
+        return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}, trace
 
     def close(self, within_s: float = 1.0) -> None:
         """Send what waits; give up after `within_s` seconds."""
