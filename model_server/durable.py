@@ -14,13 +14,13 @@ from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import Settings
-from model_server.storage.records import Records, Unavailable
-from model_server.storage.repeated import Repeated
+from model_server.storage.records import Records
 from model_server.storage.state import State
 from model_server.storage.stores import Stores
 from model_server.storage.watch import Watch
 from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.repeated import Repeated
 
 KEYS_EVERY_S = 1.0  # between looks at the keys file
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started
@@ -88,11 +88,7 @@ class Durable:
 
     async def probe(self) -> str:
         """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""
-        if self._records is None:
-            return "off"
-        if failed := await self._records.probe():
-            raise Unavailable(failed)
-        return self._records.kind
+        return await self._records.probe() if self._records is not None else "off"
 
     def checks(self) -> dict[str, bool]:
         """What readiness asks; never waits."""

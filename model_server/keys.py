@@ -46,11 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _done(options)
     except ValidationError as error:  # of a new key
         parser.error("; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors()))
-    except BadKeys as error:
+    except (BadKeys, OSError) as error:
         print(f"keys: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"keys: {options.keys}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -159,7 +159,7 @@ class Service:
         for i, probability in enumerate(answer.probabilities):
             name = CLASSES[label := label_of(probability)]
             confidence = max(probability, 1 - probability)
-            self.metrics.predictions.labels(version, name).inc()
+            self.metrics.predicted[name].inc()
             self.metrics.confidence.observe(confidence)
             if i == 0:
                 tracing.annotate(
@@ -171,7 +171,7 @@ class Service:
             request_id = of_several(ids["request_id"], i) if several else ids["request_id"]
             names.append(self.durable.prediction(request_id, version, label, probability))
             self._log.info(
-                "Model inference completed", **ids, model_version=version, prediction=name,
+                "Model inference completed", model_version=version, prediction=name,
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
         return names

@@ -110,13 +110,27 @@ def during(at: np.ndarray, stretches: Iterable[Kill], before_s: float = 0.0) -> 
     return inside
 
 
+def with_requests(rows: np.ndarray, stretches: Iterable[Kill], before_s: float) -> list[Kill]:
+    """The stretches, each from when the first request was sent that was under way in it, or so long before it: what was
+    done for that one may have been written long before the rest of it."""
+    longer = []
+    for kill in stretches:
+        sent = rows["sent"][_under_way(rows, kill, before_s)]
+        longer.append(kill._replace(start=min(sent.min(initial=kill.start), kill.start - before_s)))
+    return longer
+
+
 def _read_later(rows: np.ndarray, stretches: Iterable[Kill], before_s: float) -> np.ndarray:
     """Which requests of slow clients were under way in one of the stretches, or so long before it: what they read last
     the service may have answered long since."""
     under_way = np.zeros(len(rows), bool)
     for kill in stretches:
-        under_way |= (rows["done"] >= kill.start - before_s) & (rows["sent"] <= kill.end)
+        under_way |= _under_way(rows, kill, before_s)
     return under_way & (rows["step"] & SLOW_CLIENT != 0)
+
+
+def _under_way(rows: np.ndarray, kill: Kill, before_s: float) -> np.ndarray:
+    return (rows["done"] >= kill.start - before_s) & (rows["sent"] <= kill.end)
 
 
 def rows_of(sent: Truth, request_ids: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ class Traced(Check):
         if not ended or any(e.detail.get("traces", True) for e in ended):  # its parent may be a span of the client
             begun |= np.isin(spans["kind"], FROM_OUTSIDE)
         root = (parent < 0) & begun
-        gone_with = joined.during(spans["ended"], joined.kills(history), self.within_s)
+        gone_with = joined.during(spans["ended"], joined.with_requests(sent.rows, joined.kills(history), self.within_s))
 
         named = np.flatnonzero(spans["request_id"] != b"")
         named = named[np.argsort(~root[named], kind="stable")]  # of several in one trace the one without a parent

@@ -1,6 +1,6 @@
 """python -m model_server.audit verify FILE [FILE...]
 
-Judges an audit log in one piece or in several, oldest first. Exit codes: 0 whole, 1 changed, cut, moved or added to,
+Judges an audit log in one piece or in several, in any order. Exit codes: 0 whole, 1 changed, cut, moved or added to,
 2 usage, 3 unclear: the end may be a killed writer's.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_server.audit import key
-from model_server.audit.verify import verify_files
+from model_server.audit.verify import in_order, verify_files
 from model_server.settings import AUDIT_KEY
 
 
@@ -22,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = parser.add_subparsers(dest="verb", required=True).add_parser(
         "verify", help="find changed, cut, moved and added lines"
     )
-    verb.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the pieces of the log, oldest first")
+    verb.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the pieces of the log, in any order")
     verb.add_argument("--key-file", default="", help=f"else ${AUDIT_KEY}, else audit.key beside the last piece")
     verb.add_argument("--at-least", type=int, default=0, metavar="N", help="records known of: audit_log_records")
     options = parser.parse_args(argv)
     try:
-        report = verify_files(options.files, key.read(options.key_file, options.files[-1].parent), options.at_least)
+        files = in_order(options.files)
+        report = verify_files(files, key.read(options.key_file, files[-1].parent), options.at_least)
     except key.BadKey as error:
         parser.error(str(error))
     except (OSError, EOFError, zlib.error) as error:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +27,9 @@ from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
+from model_server.telemetry.repeated import Repeated
 
 AT_ONCE = 500  # records written together
-RETRY_S = 0.5
 QUEUE = 10_000
 LONGEST = 300  # characters of any text that a client sent
 FIELDS = "timestamp event_type principal resource action result remote_address user_agent request_id"  # of every record
@@ -54,14 +54,13 @@ class AuditLog:
         self._failures = metrics.counter(
             "audit_write_failures_total", "Audit records lost, and attempts to write that failed."
         )
-        self._failing: set[str] = set()  # which of the two threads
-        self._stopping = self._ended = False
-        self._to_sync = threading.Event()
+        self._failing: set[str] = set()  # of what is done again and again
         self._file, self._left = _open(path), []  # and those of earlier pieces, until they are synced and closed
         self._size = os.fstat(self._file).st_size  # as we wrote it
         try:
             end = find_end(path, key)
             self._head = self._next = end.head  # after the last record in the file, and after the batch
+            self._synced: Head | None = None  # what the head beside the log says, once it was written here
             if end.head == self._chain.start:
                 self._seal_head(end.head)  # from here on one that is missing was removed
         except BaseException:
@@ -70,12 +69,9 @@ class AuditLog:
         self._go_on(end)
         metrics.reading("audit_log_records", "Records in the audit log.", lambda: self._head.seq)
         stores.unwritten["audit"] = lambda: self.unwritten_s
-        self._threads = (
-            threading.Thread(target=self._run, name="audit", daemon=True),
-            threading.Thread(target=self._run_sync, name="audit-sync", daemon=True),
-        )
-        for thread in self._threads:
-            thread.start()
+        write, sync = (functools.partial(self._tried, work) for work in (self._write, self._sync))
+        self._writes = Repeated("audit", write, LOOK_IN_S, last=self._end)
+        self._syncs = Repeated("audit-sync", sync, LOOK_IN_S, last=sync)
 
     @property
     def writable(self) -> bool:
@@ -96,23 +92,22 @@ class AuditLog:
             self._lost += 1
             self._failures.inc()
 
-    def close(self, within_s: float = 2.0) -> None:
-        """Write what is queued, and last that the service stops; give up after `within_s` seconds."""
-        self._stopping = True
-        self._outbox.wake()
+    def close(self, within_s: float = 2.0) -> bool:
+        """Write what is queued, and last that the service stops; give up after `within_s` seconds. Whether all of it is
+        on the disk."""
         until = time.monotonic() + within_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        if not any(thread.is_alive() for thread in self._threads):
+        ended = self._writes.close(within_s) and self._syncs.close(max(0.0, until - time.monotonic()))
+        if ended:
             os.close(self._file)  # and let the lock go
         if left := len(self._outbox) + len(self._batch):
             structlog.get_logger().error("Audit records lost at the end", count=left)
+        return ended and self.writable
 
     def _go_on(self, end: End) -> None:
         """Say how the log ended before, and that the service starts."""
         self._rest = end.glue
         if end.rotated:
-            self._begin_piece("audit_rotated", "ok", **(end.torn or {}))
+            self._begin_piece("audit_rotated", **(end.torn or {}))
         elif end.torn:
             self.record("audit_recovered", "ok", **end.torn)
         if end.torn:
@@ -126,47 +121,26 @@ class AuditLog:
     def _told(self, action: str, **more: Any) -> None:
         self.record("service", "ok", resource="service", action=action, version=__version__, **more)
 
-    def _run(self) -> None:
-        while True:
-            stopping = self._stopping
-            good = self._tried("write", self._write)
-            if stopping and good:  # with all before it written there is room for it, and it is the last
-                self._told("stop")
-                self._tried("write", self._write)
-            if stopping:
-                self._ended = True
-                self._to_sync.set()
-                return
-            self._outbox.wait(LOOK_IN_S) if good else time.sleep(RETRY_S)
-
-    def _run_sync(self) -> None:
-        while True:
-            self._to_sync.wait()
-            self._to_sync.clear()
-            ended = self._ended
-            good = self._tried("sync", self._sync)
-            if ended:
-                return
-            if not good:
-                time.sleep(RETRY_S)
-                self._to_sync.set()
-
-    def _tried(self, what: str, work: Callable[[], None]) -> bool:
-        """Whether the work was done; counts it where it was not."""
+    def _tried(self, work: Callable[[], None]) -> bool:
+        """Whether it was done; what fails is counted, and tried again at the next look."""
         try:
             work()
         except Exception as error:  # whatever it is, the thread must live
             self._failures.inc()
-            self._stores.failed("audit", "write")
             if self.writable:
                 structlog.get_logger().error("Audit log cannot be written", reason=f"{error}")
-            self._failing.add(what)
+            self._failing.add(work.__name__)
             return False
-        self._failing.discard(what)
+        self._failing.discard(work.__name__)
         return True
 
+    def _end(self) -> None:
+        if self._tried(self._write):  # with all before it written there is room for it, and it is the last
+            self._told("stop")
+            self._tried(self._write)
+
     def _write(self) -> None:
-        """Write what is queued. Raises OSError; what was taken is kept and written first next time."""
+        """Raises OSError; what was taken is kept and written first next time."""
         full = True  # as in `Outbox.batches`
         while self._batch or self._lost > self._lost_told or (full and self._outbox):
             self._follow()
@@ -202,23 +176,23 @@ class AuditLog:
                 self._size += written
         links = [link for _, link in self._batch if link]
         self._head, self._batch = self._next, []
-        self._to_sync.set()
         tracing.shared("audit write", links, done.began, time.perf_counter(), bytes=done.size)
 
     def _sync(self) -> None:
         """Have the disk keep what was written, and only then say in the head how far that goes: after a power cut the
         head must not know more than the log. Raises OSError."""
         head, file = self._head, self._file  # in this order: the records are in this file and those that were left
+        if head == self._synced and not self._left:
+            return
         left = [*self._left]
         with self._stores.operation("audit", "write"):
-            for old in left:
-                if os.fstat(old).st_nlink:
-                    os.fdatasync(old)
-                self._left.remove(old)
-                os.close(old)
-            if file not in left:
-                os.fdatasync(file)
+            for each in {file, *left}:
+                os.fdatasync(each)
             self._seal_head(head)
+        self._synced = head
+        for old in left:
+            self._left.remove(old)
+            os.close(old)
 
     def _seal_head(self, head: Head) -> None:
         beside = head_path(self._path)
@@ -232,35 +206,28 @@ class AuditLog:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), ours):
                 if ours.st_size < self._size:
-                    self._truncated(ours.st_size)
+                    self._size = ours.st_size
+                    self._begin_piece("audit_truncated")
+                    self._rest = (b"\n" if self._size else b"") + self._rest  # it may end in part of a line
                 return
         if ours.st_nlink and self._rest:
             self._append()  # what was begun there
-        file = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
+        with self._stores.operation("audit", "write"):
+            file = _open(self._path)  # fails while its folder is away: then it may come back, with the log in it
         self._left.append(self._file)
         self._file, self._size = file, os.fstat(file).st_size
-        if ours.st_nlink:
-            structlog.get_logger().info("Audit log goes on in a new file", records=self._head.seq)
-            self._begin_piece("audit_rotated", "ok")
-        else:
-            structlog.get_logger().error("Audit log was removed", path=str(self._path), records=self._head.seq)
-            self._failures.inc()
-            self._begin_piece("audit_removed", "failed")
-        self._to_sync.set()  # to close the old one, which may hold the room that the new one needs
+        self._begin_piece("audit_rotated" if ours.st_nlink else "audit_removed")
 
-    def _truncated(self, size: int) -> None:
-        structlog.get_logger().error(
-            "Audit log was truncated; it is rotated by renaming it", path=str(self._path), records=self._head.seq
-        )
-        self._failures.inc()
-        self._size = size
-        self._begin_piece("audit_truncated", "failed")
-        self._rest = b"\n" + self._rest if size else self._rest  # it may end in part of a line
-
-    def _begin_piece(self, event_type: str, result: str, **more: Any) -> None:
+    def _begin_piece(self, event_type: str, **more: Any) -> None:
         """Have the batch, none of which is in the piece, begin with a record of what the log goes on after."""
-        about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S}
-        self._batch.insert(0, (_made(event_type, result, **about, **more), None))
+        log = structlog.get_logger().bind(path=str(self._path), records=self._head.seq)
+        if in_order := event_type == "audit_rotated":
+            log.info("Audit log goes on in a new file")
+        else:
+            self._failures.inc()
+            log.error(f"Audit log was {event_type.removeprefix('audit_')}; to rotate it, rename it")
+        about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S, **more}
+        self._batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
         self._rest = b""
         self._seal()
 

@@ -41,15 +41,15 @@ def find_end(path: Path, key: bytes) -> End:
         report, rotated = before or report, before is not None
     if report.broken:
         raise _broken(path, report.broken[0].why)
-    head, last, glue, torn = report.end, report.last, b"", None
-    record = parse(report.loose)
+    head, last, loose, glue, torn = report.end, report.last, bytes(report.loose), b"", None
+    record = parse(loose)
     if record and not rotated:  # killed before the newline, and nothing else is missing
         if not chain.follows(head, record):
             raise _broken(path, "its last line is not ours")
         head, last, glue = Head(record.seq, record.mac), record.signed, b"\n"
-    elif report.loose:
-        glue = b"" if rotated or report.loose.endswith(b"\n") else b"\n"
-        left = report.loose + glue
+    elif loose:
+        glue = b"" if rotated or loose.endswith(b"\n") else b"\n"
+        left = loose + glue
         torn = {"torn_bytes": len(left), "torn_sha256": hashlib.sha256(left).hexdigest()}
     in_order = head == chain.start or stopped(last)
     return End(head, in_order, fields(last).get("timestamp", ""), rotated, glue, torn)

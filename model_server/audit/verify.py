@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from model_server.audit.chain import Chain, Head, Record, fields, own, parse, stopped, torn
 
@@ -30,7 +31,7 @@ class Report:
     records: int = 0
     end: Head | None = None  # after the last record
     last: bytes = b""  # what was signed of the last record that is not the log's own
-    loose: bytes = b""  # what follows the last record
+    loose: bytearray = field(default_factory=bytearray)  # what follows the last record
     broken: list[Finding] = field(default_factory=list)
     unclear: list[Finding] = field(default_factory=list)
     interrupted: list[Finding] = field(default_factory=list)
@@ -41,18 +42,33 @@ def head_path(log: Path) -> Path:
     return log.with_name(log.name + ".head")
 
 
+def in_order(logs: Iterable[Path]) -> list[Path]:
+    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment.
+    Raises as `verify_files`."""
+
+    def first(log: Path) -> float:
+        with _opened(log) as lines:
+            return next((record.seq for line in lines if (record := parse(line[:-1]))), math.inf)
+
+    return sorted(logs, key=first)
+
+
 def verify_files(logs: Sequence[Path], key: bytes, at_least: int = 0) -> Report:
     """Verify the pieces of a log, oldest first, and the head beside the last. A piece may be compressed: NAME.gz.
-    Raises OSError and EOFError when one cannot be read."""
+    Raises OSError, EOFError and zlib.error when one cannot be read."""
     try:
         head = head_path(logs[-1]).read_bytes()
     except FileNotFoundError:
         head = None
     verifier = Verifier(head, key)
     for log in logs:
-        with gzip.open(log) if log.suffix == ".gz" else log.open("rb") as lines:
+        with _opened(log) as lines:
             verifier.piece(lines, str(log))
     return verifier.finish(at_least)
+
+
+def _opened(log: Path) -> BinaryIO:
+    return gzip.open(log) if log.suffix == ".gz" else log.open("rb")
 
 
 def verify(
@@ -73,7 +89,7 @@ class Verifier:
         self._sealed = self._chain.read_head(head) if head is not None else None
         self._begin = self._at = after  # the record before the first given, and the one before the next
         self._named: str | None = None  # the MAC of the record that the head names, where it was found
-        self._loose: list[tuple[Finding, bytes]] = []  # no records, until a record accounts for them
+        self._loose_at = Finding(0, "")  # where lines begin that are no records, and `report.loose` what they hold
         self._end = Finding(0, "")  # the last line looked at
         self._started, self._window_s = False, None  # whether the service was seen to run, and what it may lose
 
@@ -86,13 +102,14 @@ class Verifier:
             self._end = here = Finding(number, "not a record", name)
             record = parse(line[:-1]) if line.endswith(b"\n") else None
             if record is None:
-                self._loose.append((here, line))
+                self._loose_at = self._loose_at if report.loose else here
+                report.loose += line
                 continue
             says = own(record.signed)
             if self._at is None or (number == 1 and "after_mac" in says):
                 self._joins(here, record, says)
             follows = self._chain.follows(self._at, record)
-            if self._loose or "torn_sha256" in says:
+            if report.loose or "torn_sha256" in says:
                 self._settle(here, says if follows else {})
             if not follows:
                 report.broken.append(here._replace(why=_why(self._at, record.seq)))
@@ -117,8 +134,11 @@ class Verifier:
         if len(report.broken) >= ENOUGH:
             return report
         report.end = at
-        if self._loose:
-            self._left_over()
+        if report.loose and all(map(torn, report.loose.splitlines(keepends=True))):
+            why = "part of a record: its writer was killed, or somebody put this in"
+            report.unclear.append(self._loose_at._replace(why=why))
+        elif report.loose:
+            report.broken.append(self._loose_at)
         if sealed and sealed.seq == begin.seq:
             self._named = begin.mac
         if not self._head_is_there:
@@ -148,7 +168,7 @@ class Verifier:
             elif joined:
                 self._report.notes.append(here._replace(why=f"{gone}, which is in a piece that is not given"))
         elif before != self._at:
-            why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing, or not in its place"
+            why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing or there twice"
             self._report.broken.append(here._replace(why=why))
         elif lost:
             why = f"{gone}: that piece was removed or truncated while it was written, and is given whole"
@@ -163,30 +183,22 @@ class Verifier:
     def _interrupted(self, here: Finding, what: str) -> None:
         last = fields(self._report.last).get("timestamp", "not in these pieces")
         within = "moments" if self._window_s is None else f"{self._window_s} s"
-        why = f"{what}; last record: {last}; what was done in the last {within} before the end may be missing"
+        lost = f"what was done in the last {within} before the end may be missing, and more if the disk was slow"
+        why = f"{what}; last record: {last}; {lost}"
         self._report.interrupted.append(here._replace(why=why))
 
     def _settle(self, here: Finding, says: dict) -> None:
         """Lines that are no records are in order when the record after them accounts for exactly these bytes."""
-        found = hashlib.sha256(b"".join(line for _, line in self._loose)).hexdigest()
-        if says.get("torn_sha256") == found:
+        report = self._report
+        if says.get("torn_sha256") == hashlib.sha256(report.loose).hexdigest():
             why = "a killed writer left part of a record; the next record accounts for it"
-            self._report.notes.append(self._loose[0][0]._replace(why=why))
-        elif self._loose:
-            self._report.broken += [place for place, _ in self._loose]
-        elif "torn_sha256" in says:
-            why = "the part of a record that this record accounts for is gone"
-            self._report.broken.append(here._replace(why=why))
-        self._loose = []
-
-    def _left_over(self) -> None:
-        report, loose = self._report, self._loose
-        report.loose = b"".join(line for _, line in loose)
-        if all(torn(line) for _, line in loose):
-            why = "part of a record: its writer was killed, or somebody put this in"
-            report.unclear.append(loose[0][0]._replace(why=why))
+            report.notes.append(self._loose_at._replace(why=why))
+        elif report.loose:
+            report.broken.append(self._loose_at)
         else:
-            report.broken += [place for place, line in loose if not torn(line)]
+            why = "the part of a record that this record accounts for is gone"
+            report.broken.append(here._replace(why=why))
+        report.loose.clear()
 
 
 def _why(before: Head, seq: int) -> str:

@@ -46,8 +46,17 @@ class BoundedConnection(h11.Connection):
     def __init__(self, max_head_bytes: int):
         super().__init__(h11.SERVER, max_head_bytes - 1)
         self._max_head_bytes, self._ahead = max_head_bytes, bytearray()  # what h11 has not been given yet
-        self.budget, self.ended = 0, False
+        self.budget, self.ended, self._head = 0, False, b""
         self.fault: Problem | None = None
+
+    def send(self, event) -> bytes | None:
+        """The bytes of an event; an answer's head goes with what follows it, for each write is a call of the kernel."""
+        sent = super().send(event)
+        if type(event) is h11.Response:
+            self._head, sent = sent, b""
+        elif self._head:
+            self._head, sent = b"", self._head + (sent or b"")
+        return sent
 
     def receive_data(self, data: bytes) -> None:
         self._ahead += data

@@ -82,8 +82,8 @@ class Observed:
         received.observe(exchange.received_bytes)
         sent.observe(exchange.sent_bytes)
         if trace:
-            self._tracer.end(
-                trace, f"{method} {endpoint}", status >= 500,
+            trace.end(
+                f"{method} {endpoint}", status >= 500,
                 **{
                     "http.request.method": method, "http.route": endpoint,
                     "http.response.status_code": status, "request.id": ids["request_id"],

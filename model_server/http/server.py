@@ -16,6 +16,7 @@ from model_server.http.protocol import BoundedProtocol
 from model_server.service import Service
 from model_server.telemetry.process import watch_event_loop
 
+LISTENERS = 16  # each takes one connection a round of the event loop; others, probes too, wait until the next
 IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 
 
@@ -54,7 +55,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets=None) -> None:
         try:
-            await super().startup(sockets)
+            first = self.config.bind_socket()
+            await super().startup([first, *(first.dup() for _ in range(LISTENERS - 1))])
         except SystemExit as ended:  # how uvicorn ends when it cannot listen
             self._cannot_start(f"cannot listen on {self.config.host}:{self.config.port}: {ended.__context__}")
             return

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
-from model_server.storage.records import Records, Unavailable, of_several
-
-if TYPE_CHECKING:
-    from model_server.storage.database import Found
+from model_server.storage.records import Found, Records, Unavailable, of_several
 
 POSITIVE = 1  # a label is an index into CLASSES; this is PNEUMONIA
-
-
-class Answered(NamedTuple):
-    """A prediction that was made, as `Found` in the database."""
-
-    prediction_id: str
-    request_id: str
-    predicted: int
-    model_version: str
 
 
 class Shared(Exception):
@@ -35,7 +22,7 @@ class Feedback:
 
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
-        self._recent: OrderedDict[str, Answered] = OrderedDict()  # by id
+        self._recent: OrderedDict[str, Found] = OrderedDict()  # by id
         self._by_request: dict[str, list[str]] = {}  # request id: the ids of its recent predictions, oldest first
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
         self._version: str | None = None
@@ -53,7 +40,7 @@ class Feedback:
 
     def remember(self, prediction_id: str, request_id: str, predicted: int, model_version: str) -> None:
         """Keep what was predicted for the label that may come; for few of them one does."""
-        self._recent[prediction_id] = Answered(prediction_id, request_id, predicted, model_version)
+        self._recent[prediction_id] = Found(prediction_id, request_id, predicted, model_version)
         self._by_request.setdefault(request_id, []).append(prediction_id)
         if len(self._recent) > self._remembered:
             _, oldest = self._recent.popitem(last=False)
@@ -90,7 +77,7 @@ class Feedback:
             raise KeyError(prediction_id)
         return found
 
-    async def _only_of(self, request_id: str, records: Records | None) -> Answered | Found:
+    async def _only_of(self, request_id: str, records: Records | None) -> Found:
         """The one prediction of a request id. While the database is away: the one of those that are remembered."""
         recent = self._by_request.get(request_id, ())
         if len(recent) > 1 or of_several(request_id, 0) in self._by_request:

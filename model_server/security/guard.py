@@ -82,13 +82,11 @@ class Guard:
 
     def malformed(self, problem: Problem, remote_address: str, request_id: str) -> None:
         """What never became a request. Counted, logged and recorded like one."""
+        ids = {"request_id": request_id}
         self._metrics.invalid.labels(problem.reason).inc()
-        problem.log({"request_id": request_id})
-        if self._audit is not None:
-            self._audit.record(
-                "request", "refused", principal=NOBODY, remote_address=remote_address, request_id=request_id,
-                status=problem.status, reason=problem.reason,
-            )  # fmt: skip
+        problem.log(ids)
+        empty = {"path": "", "method": "", "headers": [], "client": (remote_address, 0), "correlation": ids}
+        self.stray(empty, problem.status, problem.reason)
 
     def _caller(self, keyring: Keyring, request: Request) -> Key:
         """Whose key a request carries. Raises a Problem, 401."""

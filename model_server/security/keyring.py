@@ -83,12 +83,21 @@ def now() -> datetime.datetime:
 
 def load(path: Path) -> list[Key]:
     """Every key of a file, checked. Raises BadKeys with the file, the key and what is wrong."""
+    return _checked(path, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        keys = KeysFile.model_validate_json(path.read_bytes()).keys
+        return path.read_bytes()
     except FileNotFoundError:
         raise BadKeys(f"no keys file {path}") from None
     except OSError as error:
         raise BadKeys(f"{path}: {error.strerror}") from None
+
+
+def _checked(path: Path, content: bytes) -> list[Key]:
+    try:
+        keys = KeysFile.model_validate_json(content).keys
     except ValidationError as error:
         [first, *_] = error.errors(include_url=False)
         match first["loc"]:
@@ -119,9 +128,8 @@ class Keyring:
 
     def __init__(self, path: Path):
         self._path, self._said, self.failures = path, "", 0
-        self._seen = self._version()  # before it is read, so that no change is missed
-        self._keys = {key.id: key for key in load(path)}
-        self._good_at = time.monotonic()
+        self._seen: bytes | None = None
+        self._read()
 
     @property
     def age_s(self) -> float:
@@ -146,26 +154,22 @@ class Keyring:
         return key
 
     def refresh(self) -> bool:
-        """Read the file again if it is another one; whether the keys were replaced. May wait for the disk."""
-        version = self._version()
-        if version is not None and version == self._seen:
-            self._good_at = time.monotonic()
-            return False
+        """Read the file again; whether the keys were replaced. May wait for the disk."""
         try:
-            self._keys = {key.id: key for key in load(self._path)}
+            replaced = self._read()
         except BadKeys as error:
             self.failures += 1
             if str(error) != self._said:
                 structlog.get_logger().error("Keys file is bad; the keys stay as they were", reason=str(error))
             self._said = str(error)
             return False
-        self._seen, self._said, self._good_at = version, "", time.monotonic()
-        structlog.get_logger().info("Keys read again", count=len(self._keys))
-        return True
+        if replaced:
+            structlog.get_logger().info("Keys read again", count=len(self))
+        return replaced
 
-    def _version(self) -> tuple[int, int, int] | None:
-        try:
-            about = self._path.stat()
-        except OSError:
-            return None
-        return about.st_ino, about.st_size, about.st_mtime_ns
+    def _read(self) -> bool:
+        content = _content(self._path)
+        if replaced := content != self._seen:
+            self._keys, self._seen = {key.id: key for key in _checked(self._path, content)}, content
+        self._said, self._good_at = "", time.monotonic()
+        return replaced

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -18,34 +20,31 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from model_server.storage import schema
+from model_server.storage.records import Found
+from model_server.storage.stores import Operation
 
 CONNECT_S = 3
 STATEMENT_S = 5
 UPGRADE_LOCK = 0x70_6E_65_75  # any number, the same for all servers
 Failure = (SQLAlchemyError, CommandError)
-BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+Measured = Callable[[str], AbstractContextManager[Operation]]
 Row = tuple[str, dict[str, Any]]  # a table's name, and a value for each of its columns
 
 
 class Gone(SQLAlchemyError):
-    """The file that was written to is not there any more."""
-
-
-class Found(NamedTuple):
-    """A prediction that was stored."""
-
-    prediction_id: str
-    request_id: str
-    predicted: int
-    model_version: str
-    labelled: bool
+    """What was written to, or what was written, is not there any more."""
 
 
 class Database:
-    """One connection at most. Raises one of `Failure` when the database does not do what is asked."""
+    """One connection at most. Raises one of `Failure` when the database does not do what is asked. Each `read` and
+    `write` is `measured`; its size are the bytes of the rows' values: what the database makes of them - pages, indexes,
+    journal - it does not say."""
 
-    def __init__(self, url: str):
+    BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
+
+    def __init__(self, url: str, measured: Measured = lambda name: nullcontext(Operation("database", name))):
+        self._measured, self.answered = measured, float("-inf")  # when it last did what was asked, as time.monotonic
         self._url = sa.make_url(url)
         if self._url.drivername in ("postgresql", "postgres"):
             self._url = self._url.set(drivername="postgresql+psycopg")
@@ -56,9 +55,6 @@ class Database:
         path = self._url.database if self._is_sqlite else None
         self.files = tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()  # the first names it
         self._inode: int | None = None  # of the file that was upgraded
-        # Bytes of the rows that were read and written: their values. What the database makes of them - pages, indexes,
-        # journal - it does not say.
-        self.moved = {"read": 0, "write": 0}
         # Sent again after a commit whose answer was lost, a row must not count twice.
         self._insert = INSERTS[self._engine.dialect.name]
         self._inserts = {
@@ -70,13 +66,8 @@ class Database:
         return self._url.get_backend_name() == "sqlite"
 
     @property
-    def in_use(self) -> int:
-        """Connections taken out of the pool."""
-        return self._engine.pool.checkedout()
-
-    @property
-    def pool_size(self) -> int:
-        return self._engine.pool.size()
+    def pool(self) -> sa.Pool:
+        return self._engine.pool
 
     def upgrade(self, to: str = "head") -> str:
         """Move the schema to ours, from nothing or from an older one; all of it or none.
@@ -86,7 +77,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         ours = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        with self._engine.begin() as connection:
+        with self._measured("read"), self._engine.begin() as connection:
             if not self._is_sqlite:  # servers that start together wait for each other; SQLite's BEGIN already did
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             newer = ", ".join({*MigrationContext.configure(connection).get_current_heads()} - ours)
@@ -95,12 +86,11 @@ class Database:
                 command.upgrade(config, to)
             elif unmet := _unmet(connection):
                 raise CommandError(f"the schema {newer} is not known to this release, which cannot use it: {unmet}")
-        self._inode = self._inode_now()
+        self._inode, self.answered = self._inode_now(), time.monotonic()
         return newer
 
     def ping(self) -> None:
-        self._same_file()
-        with self._engine.connect() as connection:
+        with self._transaction("read") as (connection, _):
             connection.execute(sa.select(1))
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -108,11 +98,10 @@ class Database:
         tables: dict[str, list[dict[str, Any]]] = {}
         for table, row in rows:
             tables.setdefault(table, []).append(row)
-        self._same_file()
-        with self._engine.begin() as connection:
+        with self._transaction("write") as (connection, done):
             for table, together in tables.items():
                 connection.execute(self._inserts[table], together)
-        self.moved["write"] += sum(_size(row.values()) for _, row in rows)
+            done.size = sum(_size(row.values()) for _, row in rows)
 
     def find(self, prediction_id: str) -> Found | None:
         """The prediction of this id."""
@@ -127,29 +116,23 @@ class Database:
         nothing stays. What is committed, since only that is stored, is the row of the model that serves, which is there
         already. The step that failed and why; "" when none did."""
         step, name, now = "insert", f"{time.time_ns():032x}", datetime.datetime.now(datetime.UTC)
-        _, serves = model
-        version = serves["version"]
+        version, architecture = model[1]["version"], model[1]["architecture"]
         about = {"at": now, "model_version": version, "predicted": 0}
-        served = (
-            self._insert(schema.models)
-            .values(serves)
-            .on_conflict_do_update(
-                index_elements=[*schema.models.primary_key], set_={"architecture": serves["architecture"]}
-            )
+        served = self._insert(schema.models).values(model[1])
+        served = served.on_conflict_do_update(
+            index_elements=[*schema.models.primary_key], set_={"architecture": architecture}
         )
         try:
-            self._same_file()
-            with self._engine.begin() as connection:
+            with self._transaction("write") as (connection, _):
                 taken_back = connection.begin_nested()
-                connection.execute(
-                    self._inserts["predictions"], [{"id": name, "request_id": name, "probability": 0.0, **about}]
-                )
-                connection.execute(self._inserts["feedback"], [{"prediction_id": name, "truth": 0, **about}])
+                prediction = {"id": name, "request_id": name, "probability": 0.0, **about}
+                connection.execute(self._inserts["predictions"], prediction)
+                connection.execute(self._inserts["feedback"], {"prediction_id": name, "truth": 0, **about})
                 step = "read back"
                 found = connection.execute(_predictions(schema.predictions.c.id == name)).all()
                 taken_back.rollback()
                 if found != [(name, name, 0, version, True)]:
-                    return f"read back: {found} is not what was inserted"
+                    raise Gone(f"{found} is not what was inserted")
                 step = "commit"
                 connection.execute(served)
         except Failure as error:
@@ -165,16 +148,16 @@ class Database:
             .order_by(f.at.desc(), f.prediction_id)
             .limit(most)
         )
-        with self._engine.connect() as connection:
+        with self._transaction("read") as (connection, done):
             labels = [tuple(row) for row in reversed(connection.execute(query).all())]
-        self.moved["read"] += sum(map(_size, labels))
+            done.size = sum(map(_size, labels))
         return labels
 
     def size(self) -> int | None:
         """Bytes that the database takes; None for one in files, whose sizes anybody can see."""
         if self._is_sqlite:
             return None
-        with self._engine.connect() as connection:
+        with self._transaction("read") as (connection, _):
             return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
 
     def forget(self) -> None:
@@ -182,15 +165,21 @@ class Database:
         self._engine.dispose()
 
     def _found(self, which: sa.ColumnElement[bool]) -> list[Found]:
-        with self._engine.connect() as connection:
+        with self._transaction("read") as (connection, done):
             found = [Found(*row[:4], bool(row[4])) for row in connection.execute(_predictions(which)).all()]
-        self.moved["read"] += sum(map(_size, found))
+            done.size = sum(map(_size, found))
         return found
 
-    def _same_file(self) -> None:
-        """Raises when an SQLite file was removed or replaced: what is written to it then would be gone with it."""
-        if self._inode_now() != self._inode:
-            raise Gone(f"the file {self._url.database} was moved or removed")
+    @contextlib.contextmanager
+    def _transaction(self, name: str) -> Iterator[tuple[sa.Connection, Operation]]:
+        """One `read` or `write`. Raises Gone when an SQLite file was removed or replaced: what is written to it then
+        would be gone with it."""
+        with self._measured(name) as done:
+            if self._inode_now() != self._inode:
+                raise Gone(f"the file {self._url.database} was moved or removed")
+            with self._engine.begin() as connection:
+                yield connection, done
+        self.answered = time.monotonic()
 
     def _inode_now(self) -> int | None:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model_server import SERVICE
 
-LOCK = "lock"
+PREFIX = f"{SERVICE}-{os.geteuid()}-"
 YOUNG_S = 60.0  # a folder younger than this may be about to be locked by its owner
 
 
@@ -26,7 +26,7 @@ class State:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             return
         sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=_prefix()))
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._lock = _locked(self.path)
 
     def close(self) -> None:
@@ -38,7 +38,7 @@ class State:
 
 def sweep() -> None:
     """Remove the folders of servers that were killed: theirs are the locks that nobody holds."""
-    for folder in Path(tempfile.gettempdir()).glob(Path(_prefix()).name + "*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < YOUNG_S:
                 continue
@@ -47,13 +47,9 @@ def sweep() -> None:
             os.close(lock)
 
 
-def _prefix() -> str:
-    return f"{SERVICE}-{os.geteuid()}-"
-
-
 def _locked(folder: Path) -> int:
     """The descriptor of the folder's lock, held until it is closed. Raises OSError when another process holds it."""
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -7,13 +7,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from model_server.storage.repeated import Repeated
 from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.repeated import Repeated
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 EVERY_S = 0.5  # between looks at what is under way
@@ -22,15 +23,15 @@ OPERATIONS = {
 }  # fmt: skip
 
 
+@dataclass(eq=False, slots=True)
 class Operation:
     """One `read` or `write` of a store that is under way."""
 
-    __slots__ = ("began", "late", "name", "size", "store")
-
-    def __init__(self, store: str, name: str):
-        self.store, self.name, self.began = store, name, time.perf_counter()
-        self.size: int | None = None  # bytes, where they are known
-        self.late = 0  # how often it was found silent
+    store: str
+    name: str
+    began: float = field(default_factory=time.perf_counter)
+    size: int | None = None  # bytes, where they are known
+    late: int = 0  # how often it was found silent
 
 
 class Stores:
@@ -57,11 +58,11 @@ class Stores:
         metrics.reading("storage_size_bytes", "Bytes that a store takes.", _each(self.sizes), "store")
         waiting = "For how long the oldest record waits to be written; 0 when none does."
         metrics.reading("storage_unwritten_seconds", waiting, _each(self.unwritten), "store")
-        self._looks = Repeated("stores", self._judge_all, EVERY_S)
+        self._looks = Repeated("stores", self._judge, EVERY_S)
 
     @contextlib.contextmanager
     def operation(self, store: str, name: str) -> Iterator[Operation]:
-        """What happens inside is one `read` or `write`, and may say its size. What fails, whoever catches it counts."""
+        """What happens inside is one `read` or `write`, and may say its size; one that raises is counted as failed."""
         operation = Operation(store, name)
         self._under_way[operation] = None
         try:
@@ -69,14 +70,14 @@ class Stores:
             self._seconds.labels(store, name).observe(time.perf_counter() - operation.began)
             if operation.size is not None:
                 self._bytes.labels(store, name).inc(operation.size)
+        except Exception:
+            self._errors.labels(store, name).inc()
+            raise
         finally:
             del self._under_way[operation]
             if operation.late:
                 took_s = round(time.perf_counter() - operation.began, 1)
                 structlog.get_logger().info("Storage hangs no more", store=store, operation=name, seconds=took_s)
-
-    def failed(self, store: str, name: str) -> None:
-        self._errors.labels(store, name).inc()
 
     def look(self) -> None:
         """Read sizes and free space anew. Raises OSError; may wait as long as the disks do."""
@@ -88,20 +89,17 @@ class Stores:
     def close(self) -> None:
         self._looks.close()
 
-    def _judge_all(self) -> None:
+    def _judge(self) -> None:
+        """Log each operation that takes too long, once; count it, once for each time that it may take."""
         for operation in [*self._under_way]:
-            self._judge(operation, time.perf_counter() - operation.began)
-
-    def _judge(self, operation: Operation, silent_s: float) -> None:
-        """Log an operation that takes too long, once; count it, once for each time that it may take."""
-        if silent_s < self._within_s * (operation.late + 1):
-            return
-        operation.late += 1
-        self.failed(operation.store, operation.name)
-        if operation.late == 1:
-            structlog.get_logger().error(
-                "Storage hangs", store=operation.store, operation=operation.name, seconds=round(silent_s, 1)
-            )
+            silent_s = time.perf_counter() - operation.began
+            if silent_s < self._within_s * (operation.late + 1):
+                continue
+            operation.late += 1
+            self._errors.labels(operation.store, operation.name).inc()
+            if operation.late == 1:
+                about = {"store": operation.store, "operation": operation.name, "seconds": round(silent_s, 1)}
+                structlog.get_logger().error("Storage hangs", **about)
 
 
 def _each(stores: Mapping[str, Any]) -> Callable[[], dict[tuple[str], float]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
-from model_server.storage.repeated import Repeated
 from model_server.storage.stores import Stores
+from model_server.telemetry.repeated import Repeated
 
 EVERY_S = 1.0
 READ_BYTES = 65536  # of the model each time: enough to see that its storage answers
@@ -39,7 +39,6 @@ class Watch:
                 with self._stores.operation(store, operation) as done:
                     done.size = try_it()
             except OSError as error:
-                self._stores.failed(store, operation)
                 wrong = wrong or str(error)
         self._wrong, self._seen = wrong, time.monotonic()
         if wrong and wrong != was:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -21,7 +20,6 @@ class Outbox(Generic[Item]):
     def __init__(self, limit: int):
         self.limit = limit
         self._items: deque[Item] = deque()
-        self._wake = threading.Event()
 
     def put(self, item: Item) -> bool:
         """Whether there was room."""
@@ -48,14 +46,6 @@ class Outbox(Generic[Item]):
             yield items
             if len(items) < most:
                 return
-
-    def wait(self, at_most_s: float) -> None:
-        """Rest, until somebody calls `wake`."""
-        self._wake.wait(at_most_s)
-        self._wake.clear()
-
-    def wake(self) -> None:
-        self._wake.set()
 
     def __len__(self) -> int:
         return len(self._items)

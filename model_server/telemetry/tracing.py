@@ -18,6 +18,7 @@ from opentelemetry.context import Context
 from model_server.telemetry.correlation import Headers, made_trace_id, parent_of, request_id
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+SWITCHES = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}  # what turns traces off
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
 
@@ -32,15 +33,24 @@ class Link(NamedTuple):
 class Trace:
     """The span of one sampled request, and those under it. Any thread may add to it until it has ended."""
 
-    __slots__ = ("_context", "ended", "link", "span")
+    __slots__ = ("_context", "_epoch_ns", "ended", "link", "span")
 
     def __init__(self, span: api.Span, tracer: api.Tracer):
         self.span, self.link, self.ended = span, Link(span.get_span_context(), tracer), False
-        self._context = api.set_span_in_context(span, Context())
+        self._context, self._epoch_ns = api.set_span_in_context(span, Context()), _epoch_ns()
 
     def child(self, name: str, began: float, ended: float, *links: Link, **attributes: Any) -> None:
         """Add a span under the request's. began, ended: seconds of `time.perf_counter()`."""
-        _done(self.link.tracer, name, self._context, links, began, ended, attributes)
+        _done(self.link.tracer, name, self._context, links, (began, ended), self._epoch_ns, attributes)
+
+    def end(self, name: str, failed: bool = False, **attributes: Any) -> None:
+        """The request is answered."""
+        self.ended = True
+        self.span.update_name(name)
+        self.span.set_attributes(attributes)
+        if failed:
+            self.span.set_status(api.StatusCode.ERROR)
+        self.span.end(self._epoch_ns + time.perf_counter_ns())
 
 
 def annotate(**attributes: Any) -> None:
@@ -72,84 +82,70 @@ def shared(name: str, links: Sequence[Link], began: float, ended: float, **attri
     if not links:
         return None
     tracer = links[0].tracer
-    return Link(_done(tracer, name, Context(), links, began, ended, attributes), tracer)
+    return Link(_done(tracer, name, Context(), links, (began, ended), _epoch_ns(), attributes), tracer)
 
 
 def _done(
-    tracer: api.Tracer, name: str, parent: Context, links: Sequence[Link], began: float, ended: float,
+    tracer: api.Tracer, name: str, parent: Context, links: Sequence[Link], times: tuple[float, float], epoch_ns: int,
     attributes: Mapping[str, Any],
 ) -> api.SpanContext:  # fmt: skip
-    made = tracer.start_span(
-        name, parent, attributes=attributes, links=[api.Link(one.context) for one in links], start_time=_unix_ns(began)
-    )
+    began, ended = (epoch_ns + round(at * 1e9) for at in times)
+    pointers = [api.Link(one.context) for one in links]
+    made = tracer.start_span(name, parent, attributes=attributes, links=pointers, start_time=began)
     if "error.type" in attributes:
         made.set_status(api.StatusCode.ERROR)
-    made.end(_unix_ns(ended))
+    made.end(ended)
     return made.get_span_context()
 
 
-def _unix_ns(at: float) -> int:
-    """A moment of `time.perf_counter()` as the SDK wants it."""
-    return time.time_ns() - round((time.perf_counter() - at) * 1e9)
+def _epoch_ns() -> int:
+    """When `time.perf_counter_ns()` was 0. The spans of one trace go by one such figure: each read is a little off."""
+    return -time.perf_counter_ns() + time.time_ns()  # in this order: a child does not begin before its request
 
 
 class Tracer:
     """Begins the trace of each request, and its ids, traced or not.
 
-    On when an endpoint is given, here or in OpenTelemetry's own environment variables, which win over what is set here
-    wherever both say something. Raises ImportError when it is on and the SDK is not installed.
+    On when an endpoint is given, here or in OpenTelemetry's own environment variables, unless they turn it off. Those
+    win over the ratio and the attributes given here.
     """
 
     def __init__(
         self, endpoint: str = "", ratio: float = 1.0, attributes: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ):  # fmt: skip
-        self.on = bool(endpoint or any(environ.get(name) for name in ENDPOINTS))
+        told = {name: environ.get(name, "").strip().lower() for name in (*ENDPOINTS, *SWITCHES)}
+        off = any(told[name] == value for name, value in SWITCHES.items())
+        self.on = not off and bool(endpoint or any(told[name] for name in ENDPOINTS))
         self._export = None
         if self.on:
             # A third of a second, which only those pay who trace.
             export = importlib.import_module("model_server.telemetry.export")
             self._export = export.Export(endpoint, ratio, attributes or {}, environ)
-            self._tracer = self._export.tracer
 
     @property
     def exported(self) -> int:
         """Spans that the collector took."""
-        return self._export.exported if self._export else 0
+        return self._export.exporter.taken if self._export else 0
 
     @property
     def dropped(self) -> int:
         """Spans that it did not take, or that there was no room for."""
-        return self._export.dropped if self._export else 0
+        return self._export.exporter.refused + self._export.processor.dropped if self._export else 0
 
     def begin(self, headers: Headers, traced: bool = True) -> tuple[dict[str, str], Trace | None]:
         """The ids of a request that is answered here from now on, and its trace; None when it is not sampled: as its
         caller has decided, else the given share of all. traced: whether it may be at all."""
         parent = parent_of(headers)
-        if not (self.on and traced):
-            told = api.get_current_span(parent).get_span_context() if parent else None
-            trace_id = f"{told.trace_id if told else made_trace_id():032x}"
-            return _ids(headers, trace_id, f"{random.getrandbits(64):016x}"), None
-        span = self._tracer.start_span("request", parent or Context(), api.SpanKind.SERVER)
-        context = span.get_span_context()
-        trace = Trace(span, self._tracer) if span.is_recording() else None
+        number = api.get_current_span(parent).get_span_context().trace_id if parent else made_trace_id()
+        span = self._export.request(parent or Context(), number) if self._export and traced else None
+        trace = Trace(span, self._export.tracer) if span else None
         CURRENT.set(trace)
-        return _ids(headers, f"{context.trace_id:032x}", f"{context.span_id:016x}"), trace
-
-    def end(self, trace: Trace, name: str, failed: bool = False, **attributes: Any) -> None:
-        """The request is answered."""
-        trace.ended = True
-        trace.span.update_name(name)
-        trace.span.set_attributes(attributes)
-        if failed:
-            trace.span.set_status(api.StatusCode.ERROR)
-        trace.span.end()
+        span_id = f"{trace.link.context.span_id if trace else random.getrandbits(64):016x}"
+        trace_id = f"{number:032x}"
+        return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}, trace
 
     def close(self, within_s: float = 1.0) -> None:
         """Send what waits; give up after `within_s` seconds."""
         if self._export:
             self._export.close(within_s)
-
-
-def _ids(headers: Headers, trace_id: str, span_id: str) -> dict[str, str]:
-    return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}

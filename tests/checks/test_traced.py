@@ -50,6 +50,10 @@ def sent_again(*messages) -> np.ndarray:
 
 
 LOST = np.delete(ALL, [*range(490, 500), *range(N + 490, N + 500)])  # of requests 490 to 499 the whole traces
+WITHOUT_ROOTS = changed(slice(N + 490, N + 500), began=ALL["began"][490] - 4, ended=ALL["began"][490] - 3)
+WITHOUT_ROOTS = np.delete(WITHOUT_ROOTS, range(490, 500))  # of requests 490 to 499 only what was done for them first
+SLOW = load()
+SLOW["sent"][490:500] -= 5
 BY_ITSELF = Traced(1.0, 0.0, MAPS)  # no span is named that must be within its parent
 OTHER = ALL[5:6].copy()
 OTHER["ended"] += 0.001
@@ -70,6 +74,21 @@ CASES = [
         PASS,
         "10 of the 31 answered within 1 s before a kill are lost",
     ),
+    (
+        "a kill took their roots",
+        TRACED,
+        run(WITHOUT_ROOTS, killed(25), made=SLOW),
+        PASS,
+        "10 of the 31 answered within",
+    ),
+    (
+        "no request took so long",
+        TRACED,
+        run(WITHOUT_ROOTS, killed(25)),
+        FAIL,
+        "10 spans outside the traces of requests",
+    ),
+    ("no kill took their roots", TRACED, run(WITHOUT_ROOTS, made=SLOW), FAIL, "10 of 600 answers left no span"),
     ("no kill took them", TRACED, run(LOST), FAIL, "10 of 600 answers left no span"),
     ("no parent", TRACED, run(changed(N + 5, parent=42)), FAIL, "1 request has a span whose parent never came"),
     ("a root is lost", TRACED, run(without(3)), FAIL, "1 span outside the traces of requests whose parent never"),

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import hmac
 import io
+import itertools
 import json
 
 import pytest
@@ -291,7 +292,8 @@ def test_an_end_that_was_not_in_order_is_said_with_what_may_be_missing():
     assert "in the last moments before the end" in older.report().interrupted[0].why
 
 
-def test_the_command_takes_the_pieces_in_order_compressed_or_not(tmp_path, capsys):
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_the_command_takes_the_pieces_in_any_order_compressed_or_not(tmp_path, capsys, order):
     log = three_pieces().add("service", **START).add()
     files = [tmp_path / name for name in ("audit.jsonl.2.gz", "audit.jsonl.1", "audit.jsonl")]
     for file, lines in zip(files, log.pieces, strict=True):
@@ -299,13 +301,21 @@ def test_the_command_takes_the_pieces_in_order_compressed_or_not(tmp_path, capsy
         file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
     head_path(files[-1]).write_bytes(log._chain.head(log._end))
     (tmp_path / "audit.key").write_bytes(KEY)
-    assert main(["verify", *map(str, files)]) == 0
+    assert main(["verify", *(str(files[i]) for i in order)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"INTERRUPTED  {files[-1]}:4: no `stop` before this start")
     assert said[1].startswith(f"INTERRUPTED  {files[-1]}:5: no `stop` at the end")
     assert said[2:] == ["9 records, whole; interrupted: 2"]
-    assert main(["verify", str(files[0]), str(files[2])]) == 1
+    assert main(["verify", str(files[2]), str(files[0])]) == 1
     assert f"BROKEN  {files[2]}:1: goes on after record 4" in capsys.readouterr().out
+    assert main(["verify", *map(str, (files[2], *files))]) == 1
+    assert f"BROKEN  {files[2]}:1: goes on after record 4, and the piece before ends with" in capsys.readouterr().out
+    empty = tmp_path / "audit.jsonl.0"
+    empty.touch()
+    head_path(files[-1]).rename(head_path(empty))  # as a rotation leaves them for a moment
+    assert main(["verify", *map(str, (empty, *files))]) == 0
+    head_path(empty).rename(head_path(files[-1]))
+    capsys.readouterr()
     assert main(["verify", str(files[1])]) == 1 and "give the next piece too" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 """The writer of the audit log on real files: what it goes on with, what it refuses, what it says it lost."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from model_server.storage.stores import Stores
 from model_server.telemetry.metrics import Metrics
 
 KEY = b"k" * 32
+ENDED: list[AuditLog] = []
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def opened(tmp_path):
 
     yield opened
     for log in logs:
-        if running(log):
+        if log not in ENDED:
             log.close(30)
 
 
@@ -46,13 +48,9 @@ def path(tmp_path, opened):
     return tmp_path / "audit.jsonl"
 
 
-def running(log: AuditLog) -> bool:
-    return any(thread.is_alive() for thread in log._threads)
-
-
 def closed(log: AuditLog) -> None:
-    log.close(30)
-    assert not running(log)
+    ENDED.append(log)
+    assert log.close(30)
 
 
 def records(path) -> list[dict]:
@@ -310,15 +308,43 @@ def test_a_folder_that_is_away_is_waited_for_and_no_other_log_is_begun(path, ope
     assert not whole(path).notes and log.unwritten_s == 0
 
 
-def test_beyond_its_bound_records_are_lost_counted_and_told_in_the_log(path, opened, monkeypatch):
-    monkeypatch.setattr("model_server.audit.log.LOOK_IN_S", 3600)
-    log = opened(limit=5)
+@pytest.mark.parametrize("what", ["a folder", "a file of another writer", "a link to nowhere"])
+def test_what_comes_in_its_place_and_cannot_be_written_is_counted_and_waited_for(path, opened, what):
+    log, old = opened(), path.with_name("audit.jsonl.1")
     settled(log)
+    other = path.with_name("other")
+    if what == "a folder":
+        other.mkdir()
+    elif what == "a link to nowhere":
+        other.symlink_to(path.with_name("away") / "audit.jsonl")
+    holder = os.open(other, os.O_WRONLY | os.O_CREAT) if what == "a file of another writer" else None
+    if holder is not None:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+    path.rename(old)
+    other.rename(path)
+    log.record("prediction", "ok", request_id="waits")
+    until(lambda: failures(log) >= 2)
+    assert not log.writable
+    path.rmdir() if path.is_dir() else path.unlink()
+    if holder is not None:
+        os.close(holder)
+    until(lambda: log.writable and path.exists() and "prediction" in events(path))
+    closed(log)
+    assert not whole(old, path).notes and records(path)[1]["request_id"] == "waits"
+
+
+def test_beyond_its_bound_records_are_lost_counted_and_told_in_the_log(path, opened, monkeypatch):
+    log, began, go_on, write = opened(limit=5), threading.Event(), threading.Event(), os.write
+    settled(log)
+    monkeypatch.setattr("os.write", lambda file, data: (began.set(), go_on.wait(60), write(file, data))[-1])
+    log.record("prediction", "ok")
+    assert began.wait(60)  # it has been taken from the queue
     for _ in range(8):
         log.record("prediction", "ok")
     assert b"audit_write_failures_total 3.0" in log.metrics.expose()[0]
     until(lambda: log.unwritten_s > 0.1)
     assert log.metrics.registry.get_sample_value("storage_unwritten_seconds", {"store": "audit"}) > 0.1
+    go_on.set()
     closed(log)
     lost = [record for record in records(path) if record["event_type"] == "audit_lost"]
     assert [record["records"] for record in lost] == [3] and not whole(path).interrupted

@@ -208,6 +208,26 @@ def test_a_revoked_key_and_a_new_one_count_without_a_restart(guarded, keys, corp
     assert opens(guarded, new, corpus[0][0]) and guarded.metric("auth_failures_total", reason="revoked") >= 1
 
 
+@pytest.mark.parametrize("damage", ["broken", "gone", "a folder", "the keys of a strange form"])
+def test_a_file_that_goes_bad_is_counted_and_its_age_grows_while_the_keys_go_on(guarded, keys, corpus, damage):
+    ward = keys.add(f"ward-{damage.split()[-1]}", "--role", "predict")
+    guarded.until(lambda: opens(guarded, ward, corpus[0][0]))
+    before, good = guarded.metric("keys_read_failures_total"), keys.file.read_bytes()
+    keys.file.unlink()
+    if damage == "a folder":
+        keys.file.mkdir()
+    elif damage != "gone":
+        keys.file.write_text("{" if damage == "broken" else json.dumps({"keys": [{"id": 5}]}))
+    guarded.until(lambda: guarded.metric("keys_read_failures_total") >= before + 2)
+    guarded.until(lambda: guarded.metric("keys_age_seconds") > 2)
+    assert opens(guarded, ward, corpus[0][0]) and guarded.get("/health/ready").status_code == 200
+    if damage == "a folder":
+        keys.file.rmdir()
+    keys.file.write_bytes(good)
+    guarded.until(lambda: guarded.metric("keys_age_seconds") < 2)
+    assert len([line for line in guarded.log if line["message"].startswith("Keys file is bad")]) >= 1
+
+
 def test_beyond_its_rate_a_key_is_told_when_to_come_again_and_others_are_not_held_up(guarded, keys, corpus):
     fast, slow = keys.add("fast", "--role", "predict"), keys.add("slow", "--role", "predict", "--rate", "0.0001")
     guarded.until(lambda: opens(guarded, slow, corpus[0][0]))

@@ -1,5 +1,6 @@
 """The same on SQLite and on PostgreSQL: the schema moves from any version, rows are written once, and found again."""
 
+import contextlib
 import datetime
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from model_server.storage import schema
-from model_server.storage.database import BadRow, Database, Failure, Found
+from model_server.storage.database import Database, Failure, Found
+from model_server.storage.stores import Operation
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def test_rows_sent_twice_count_once(database):
 def test_a_batch_with_a_bad_row_is_written_whole_or_not_at_all(database):
     database.upgrade()
     for good in (1, 30):
-        with pytest.raises(BadRow):
+        with pytest.raises(Database.BadRow):
             database.write([*(prediction(f"p{i}") for i in range(good)), prediction("bad", predicted=None)])
         assert stored(database) == []
 
@@ -210,14 +212,24 @@ def test_a_probe_misses_what_an_insert_does_not_store(database):
     assert database.probe(MODEL).startswith("read back: ") and everything(database) == [[], [], []]
 
 
-def test_what_is_written_and_read_is_counted_as_the_bytes_of_its_values(database):
+def test_what_is_written_and_read_is_counted_as_the_bytes_of_its_values(url):
+    measured = []
+
+    def operation(name: str):
+        measured.append(Operation("database", name))
+        return contextlib.nullcontext(measured[-1])
+
+    database = Database(url, operation)
     database.upgrade()
     database.write([prediction("p1"), label("p1")])
-    # id, request id, version and class, probability, time of the one; id, version and three numbers of the other
-    assert database.moved == {"read": 0, "write": (2 + 2 + 5 + 3 * 8) + (2 + 5 + 3 * 8)}
     database.find("p1")
     database.find("nobody")
-    assert database.moved["read"] == 2 + 2 + 5 + 2 * 8
+    # id, request id, version and class, probability, time of the one; id, version and three numbers of the other
+    written = (2 + 2 + 5 + 3 * 8) + (2 + 5 + 3 * 8)
+    assert [(it.name, it.size) for it in measured] == [
+        ("read", None), ("write", written), ("read", 2 + 2 + 5 + 2 * 8), ("read", 0),
+    ]  # fmt: skip
+    database.forget()
 
 
 @pytest.mark.parametrize("hostile", ["' OR 1=1 --", "r1'; DROP TABLE predictions; --", "%", "é" * 30])

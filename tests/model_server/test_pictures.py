@@ -186,6 +186,12 @@ def test_a_note_behind_the_pixels_is_heeded_too():
     assert np.abs(seen - decode(picture("PNG", RADIOGRAPH)).astype(int)).mean() < 2
 
 
+def test_an_orientation_in_xmp_that_is_continued_is_heeded():
+    body, more = picture("JPEG", turned(6)), b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + AS_ELEMENT
+    body = body[:2] + b"\xff\xe1" + struct.pack(">H", len(more) + 2) + more + body[2:]
+    assert np.abs(decode(body).astype(int) - decode(picture("JPEG", RADIOGRAPH)).astype(int)).mean() < 2
+
+
 def with_orientation(value: int) -> bytes:
     notes = Image.Exif()
     notes[0x0112] = value
@@ -205,6 +211,8 @@ UNREADABLE = {
     "XMP in another form": picture("JPEG", SHADES, xmp=SINGLE_QUOTES),
     "XMP in UTF-16": picture("JPEG", SHADES, xmp=AS_ELEMENT.decode().encode("utf-16")),
     "a profile that Pillow does not read": text_chunk("Raw profile type APP1", "\nexif\n 4\n00000000\n"),
+    "a profile of colours that Pillow does not read": text_chunk("Raw profile type icc", "\nicc\n 4\n00000000\n"),
+    "a profile whose name is not written as usual": text_chunk("raw profile type exif", "\nexif\n 4\n00000000\n"),
     "a profile that is none": text_chunk("Raw profile type exif", "\nexif\n 4\nno hexadecimal\n"),
     "endless EXIF": picture("PNG", SHADES, exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(1 << 20)),
 }

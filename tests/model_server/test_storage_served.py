@@ -1,5 +1,6 @@
 """The real server while its disks are gone, hang, are moved away or read-only, and after: predictions go on."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -129,3 +130,37 @@ def test_a_state_folder_that_is_read_only_for_a_while(client, folder, corpus):
     state.chmod(0o700)
     client.until(lambda: failing(client) == set())
     kept(client, folder, "read-only")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of four megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, timeout=60).returncode:
+        pytest.skip("only root may mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=60)
+
+
+def test_a_disk_that_is_full_until_there_is_room_again(serve, small_disk, corpus):
+    with serve("--state-dir", str(small_disk / "state"), "--answer-within-s", "1") as client:
+        client.until(lambda: failing(client) == set())
+        filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(filler, b"x" * 100)
+        os.close(filler)
+
+        def both_failing() -> bool:
+            """What is asked meanwhile uses up what room there is in a page."""
+            assert client.post("/predict", content=corpus[0][0]).status_code == 200
+            return failing(client) == {"storage_accessible", "database_connected"}
+
+        client.until(both_failing)
+        works(client, corpus[0][0], "full")
+        assert client.metric("audit_write_failures_total") >= 1 and client.metric("database_records_queued") >= 3
+        (small_disk / "filler").unlink()
+        client.until(lambda: failing(client) == set())
+        kept(client, small_disk, "full")

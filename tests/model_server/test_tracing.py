@@ -8,6 +8,8 @@ import pytest
 from collector import Collector, attributes
 from real_server import serving
 
+from model_server.audit.log import AT_ONCE as AUDIT_AT_ONCE
+from model_server.telemetry import tracing
 from model_server.telemetry.export import AT_ONCE, WAITING
 from model_server.telemetry.tracing import Tracer
 
@@ -15,9 +17,9 @@ FAILS_THEN_HANGS = """
 import model_server.inference.model as m, time
 real, calls = m.Model.predict, []
 def predict(self, pixels):
-    if pixels.std():  # no image of one grey, as the start and the canary show it
-        calls.append(1)
-        1 / 0 if len(calls) == 1 else time.sleep(3600)
+    if pixels.std():  # no image of one grey, as the canary shows it
+        calls.append(1)  # the first is the start's
+        1 / 0 if len(calls) == 2 else len(calls) < 2 or time.sleep(3600)
     return real(self, pixels)
 m.Model.predict = predict
 """
@@ -177,15 +179,25 @@ def test_a_collector_that_does_not_answer_or_is_dead_holds_up_no_request_and_may
         back.close()
 
 
-def test_spans_that_wait_are_bounded_and_each_is_sent_or_counted_as_dropped():
+@pytest.mark.parametrize(
+    ("environ", "waiting", "at_once"),
+    [
+        ({}, WAITING, AT_ONCE),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, 100, 100),  # fewer than are sent at once
+        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50000"}, WAITING, WAITING),  # more than may wait
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0", "OTEL_BSP_SCHEDULE_DELAY": "often"}, WAITING, AT_ONCE),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": " "}, WAITING, AT_ONCE),
+    ],
+)
+def test_spans_that_wait_are_bounded_and_each_is_sent_or_counted_as_dropped(environ, waiting, at_once):
     collector = Collector()
     collector.answering.clear()
-    tracer = Tracer(collector.url)
-    made = 2 * WAITING
+    tracer = Tracer(collector.url, environ=environ)
+    made = 2 * waiting + at_once
     for _ in range(made):
         _, trace = tracer.begin([])
-        tracer.end(trace, "x")
-    assert tracer.dropped >= made - WAITING - AT_ONCE and tracer.exported == 0  # AT_ONCE are on their way
+        trace.end("x")
+    assert made - waiting - at_once <= tracer.dropped <= made - waiting and tracer.exported == 0
     collector.answering.set()
     tracer.close(within_s=60)
     collector.close()
@@ -196,15 +208,46 @@ def test_what_cannot_be_sent_is_counted_and_does_not_end_the_others():
     collector = Collector()
     tracer = Tracer(collector.url)
     _, trace = tracer.begin([])
-    tracer.end(trace, "too large a number", **{"n": 1 << 70})
+    trace.end("half a character: \ud800")
     deadline = time.monotonic() + 60
     while not tracer.dropped and time.monotonic() < deadline:
         time.sleep(0.01)
     _, trace = tracer.begin([])
-    tracer.end(trace, "good")
+    trace.end("good", too_large=1 << 70, small=1)
     tracer.close(within_s=60)
     collector.close()
-    assert (tracer.dropped, tracer.exported) == (1, 1) and collector.named("good")
+    assert (tracer.dropped, tracer.exported) == (1, 1)
+    assert [attributes(span) for span in collector.named("good")] == [{"small": 1}]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "environ", "traced"),
+    [
+        (0.0, {}, 0),
+        (1.0, {}, 100),
+        (1.0, {"OTEL_TRACES_SAMPLER": "always_off"}, 0),
+        (0.0, {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}, 100),
+    ],
+)
+def test_the_environments_sampler_wins_over_the_ratio(monkeypatch, ratio, environ, traced):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    tracer = Tracer("http://127.0.0.1:9", ratio, environ=environ)
+    began = [tracer.begin([]) for _ in range(100)]
+    assert sum(trace is not None for _, trace in began) == traced
+    assert all(trace.link.context.trace_id == int(ids["trace_id"], 16) for ids, trace in began if trace)
+    tracer.close(within_s=0)
+
+
+def test_a_share_of_those_whose_caller_has_not_decided_is_traced_and_a_later_request_sees_none_before_it():
+    tracer = Tracer("http://127.0.0.1:9", 0.5)
+    sampled = sum(tracer.begin([])[1] is not None for _ in range(1000))
+    assert 350 < sampled < 650
+    told = {flag: [(b"traceparent", f"00-{TRACE}-{SPAN}-{flag}".encode())] for flag in ("00", "01")}
+    assert tracer.begin(told["01"])[1] and tracing.link()
+    for headers, traced in ((told["00"], True), (told["01"], False)):  # as on one connection, one after the other
+        assert tracer.begin(headers, traced)[1] is None and tracing.link() is None
+    tracer.close(within_s=0)
 
 
 def test_opentelemetrys_own_variables_win(monkeypatch):
@@ -213,8 +256,38 @@ def test_opentelemetrys_own_variables_win(monkeypatch):
     collector = Collector()
     tracer = Tracer(collector.url, attributes={"deployment": "green"})
     _, trace = tracer.begin([])
-    tracer.end(trace, "x")
+    trace.end("x")
     tracer.close(within_s=60)
     collector.close()
     said = collector.resources[0]
     assert (said["service.name"], said["deployment"], said["team"]) == ("theirs", "blue", "x")
+
+
+def test_what_is_done_for_many_at_once_is_linked_to_each():
+    collector = Collector()
+    tracer = Tracer(collector.url)
+    links = [tracer.begin([])[1].link for _ in range(AUDIT_AT_ONCE)]
+    now = time.perf_counter()
+    tracing.shared("write", links, now, now)
+    tracer.close(within_s=60)
+    collector.close()
+    [written] = collector.named("write")
+    assert {link.span_id for link in written.links} == {link.context.span_id.to_bytes(8) for link in links}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"OTEL_SDK_DISABLED": " True"}, {"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": " "}],
+)
+def test_opentelemetrys_own_variables_turn_it_off(environ):
+    tracer = Tracer("" if "OTEL_EXPORTER_OTLP_ENDPOINT" in environ else "http://127.0.0.1:9", environ=environ)
+    ids, trace = tracer.begin([])
+    assert trace is None and not tracer.on and int(ids["trace_id"], 16) and int(ids["span_id"], 16)
+
+
+def test_what_a_caller_puts_in_its_trace_headers_is_in_no_log(served):
+    state = {"tracestate": "DOE^JANE,=,a=1"}
+    for headers in (state, {"traceparent": "0" * 2000 + "DOE^JANE"}):
+        served.post("/predict", content=b"x", headers=parent("e" * 32) | headers | {"X-Request-ID": "told-state"})
+    served.until(lambda: sum(line["request_id"] == "told-state" for line in served.log) == 2)
+    assert "DOE" not in served.log_path.read_text()
