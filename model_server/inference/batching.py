@@ -128,7 +128,7 @@ class Batcher:
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
-        self._reading = False  # of one thread that does all
+        self._since: float | None = None  # when the model began to work on its batch
 
     def start(self, model: Any) -> None:
         """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
@@ -185,17 +185,14 @@ class Batcher:
 
     @property
     def stalled_s(self) -> float:
-        """For how long work has waited and none was done, the longer of reading and inference; 0 when nothing waits.
-
-        Each counts for itself: bad images hide no stalled inference. Reading counts only once it takes longer than any
-        picture's, also where it keeps the inference thread from what is ready.
-        """
-        unread = next((job.admitted for job in self._pending if job.ready is None), None)
-        ready = min((job.ready for job in self._pending if job.ready is not None), default=None)
-        held_up = READING_S if self._reading and not self._decode_threads else 0.0
-        waits = ((unread, self._read_at, READING_S), (ready, self._progress, held_up))
-        stalls = [self._clock() - max(since, done) - allowed for since, done, allowed in waits if since is not None]
-        return max([0.0, *stalls])
+        """For how long the model has worked on one batch, or, where that is longer, no picture was read by those that
+        wait; from that is taken as long as any picture takes. 0 when nothing waits."""
+        if not self._pending:
+            return 0.0
+        now, since = self._clock(), self._since
+        unread = next((job.admitted for job in self._pending if job.ready is None), now)
+        inferring = 0.0 if since is None else now - since
+        return max(inferring, now - max(unread, self._read_at) - READING_S)
 
     @property
     def shed_ago_s(self) -> float:
@@ -214,12 +211,11 @@ class Batcher:
         """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
         if self._dropped(job):
             return False
-        began, failed, self._reading = time.perf_counter(), None, True
+        began, failed = time.perf_counter(), None
         try:
             job.pixels = job.read()
         except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
             failed = error
-        self._reading = False
         job.decoded = time.perf_counter()
         job.read = None  # and with it the body: only pixels wait
         if job.trace:
@@ -260,12 +256,15 @@ class Batcher:
                 job.began = began
                 metrics.queue_wait.observe(now - job.admitted)
         try:
+            self._since = now
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
             structlog.get_logger().exception("Inference failed", batch=len(pixels), canary=canary)
             _traced(batch, len(pixels), began, version, error)
             self._failed(batch, InferenceFailed(error))
             return
+        finally:
+            self._since = None
         took = time.perf_counter() - began
         self._progress = self._clock()
         self.failures.worked()
