@@ -62,8 +62,7 @@ class Job:
     trace: Trace | None
     canary: bool
     pixels: np.ndarray | None = None
-    ready: float | None = None  # since when it waits for inference
-    decoded: float = 0.0  # when its pixels were there
+    ready: float | None = None  # when its pixels were there: since then it waits for inference
     began: float = 0.0  # when its batch began
 
     @property
@@ -71,15 +70,14 @@ class Job:
         """Whether nobody waits for it any more."""
         return self.outcome.cancelled() or (self.client is not None and self.client.gone)
 
-    def gave_up(self) -> None:
+    def gave_up(self, now: float) -> None:
         """Leave in its trace what it waited for in vain, unless that has ended."""
         if not self.trace or self.trace.ended:
             return
-        now = time.perf_counter()
         if self.ready is None:
             self.trace.child("queue_wait", self.admitted, now, queue="decode")
             return
-        self.trace.child("queue_wait", self.decoded, self.began or now, queue="inference")
+        self.trace.child("queue_wait", self.ready, self.began or now, queue="inference")
         if self.began:
             self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
 
@@ -90,17 +88,17 @@ def _yield_to_event_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
-def _traced(batch: list[Job], images: int, began: float, version: str, error: Exception | None = None) -> None:
-    """Leave a batch that ends now in the traces of its jobs: when they waited for it, and one span for all, linked to
-    each, with what it ended by."""
+def _traced(batch: list[Job], ended: float, version: str, error: Exception | None = None) -> None:
+    """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each, with what
+    it ended by."""
     traced = [job for job in batch if job.trace]
     if not traced:
         return
-    ended = time.perf_counter()
-    attributes = {"batch.size": images, "model.version": version, **_kind(error)}
+    began = batch[0].began
+    attributes = {"batch.size": sum(len(job.pixels) for job in batch), "model.version": version, **_kind(error)}
     shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
-        job.trace.child("queue_wait", job.decoded, began, queue="inference")
+        job.trace.child("queue_wait", job.ready, began, queue="inference")
         job.trace.child("model_inference", began, ended, shared, **attributes)
 
 
@@ -113,7 +111,8 @@ class Batcher:
     """The bounded queue, its threads, and what health says about them. `submit` is for the event loop only."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic):
-        self._settings, self._metrics, self._clock = settings, metrics, clock
+        self._settings, self._metrics = settings, metrics
+        self._clock = clock  # on Linux also that of perf_counter, by which traces go
         self._pending: dict[Job, None] = {}  # in order of admission
         self.limit = settings.max_queue  # requests admitted at most
         self._unread: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -152,7 +151,7 @@ class Batcher:
         if self.full:
             raise self.saturated()
         job = Job(read, self._loop.create_future(), client, self._clock(), expires, tracing.CURRENT.get(), canary)
-        job.outcome.add_done_callback(lambda outcome: job.gave_up() if outcome.cancelled() else None)
+        job.outcome.add_done_callback(lambda outcome: job.gave_up(self._clock()) if outcome.cancelled() else None)
         self._pending[job] = None
         self._unread.put(job)
         return job.outcome
@@ -214,24 +213,23 @@ class Batcher:
         """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
         if self._dropped(job):
             return False
-        began, failed, self._reading = time.perf_counter(), None, True
+        began, failed, self._reading = self._clock(), None, True
         try:
             job.pixels = job.read()
         except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
             failed = error
+        ended = self._read_at = self._clock()
         self._reading = False
-        job.decoded = time.perf_counter()
         job.read = None  # and with it the body: only pixels wait
         if job.trace:
             job.trace.child("queue_wait", job.admitted, began, queue="decode")
-            job.trace.child("preprocessing", began, job.decoded, **_kind(failed))
-        self._read_at = self._clock()
+            job.trace.child("preprocessing", began, ended, **_kind(failed))
         if failed:
             self._settle([(job, failed)])
             return False
         if not job.canary:
-            self._metrics.preprocessing.observe(job.decoded - began)
-        job.ready = self._read_at
+            self._metrics.preprocessing.observe(ended - began)
+        job.ready = ended
         return True
 
     def _next(self, within_s: float | None) -> Job:
@@ -253,28 +251,28 @@ class Batcher:
         """Infer a batch, and tell each of its jobs."""
         metrics, version, canary = self._metrics, self._model.version, batch[0].canary
         pixels = np.concatenate([job.pixels for job in batch])
-        now, began = self._clock(), time.perf_counter()
+        began = self._clock()
+        for job in batch:
+            job.began = began
+            if not canary:
+                metrics.queue_wait.observe(began - job.admitted)
         if not canary:
             metrics.batch_size.observe(len(pixels))
-            for job in batch:
-                job.began = began
-                metrics.queue_wait.observe(now - job.admitted)
         try:
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
             structlog.get_logger().exception("Inference failed", batch=len(pixels), canary=canary)
-            _traced(batch, len(pixels), began, version, error)
+            _traced(batch, self._clock(), version, error)
             self._failed(batch, InferenceFailed(error))
             return
-        took = time.perf_counter() - began
         self._progress = self._clock()
+        took = self._progress - began
         self.failures.worked()
-        if not canary:
-            metrics.inference.labels(version).observe(took)
-        _traced(batch, len(pixels), began, version)
+        _traced(batch, self._progress, version)
         answers = iter(probabilities)
         self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
+            metrics.inference.labels(version).observe(took)
             self.drift.see(pixels)
 
     def _failed(self, batch: list[Job], failed: InferenceFailed) -> None:
@@ -289,7 +287,7 @@ class Batcher:
         batch: list[Job] = []
         images, until, latest = 0, 0.0, 0.0
         while images < self._settings.max_batch:
-            now = time.perf_counter()
+            now = self._clock()
             if batch and now >= latest:
                 break
             job, self._held = self._held, None
@@ -304,7 +302,7 @@ class Batcher:
                 self._held = job
                 break
             if not batch:
-                now = time.perf_counter()
+                now = self._clock()
                 until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
             batch.append(job)
             images += len(job.pixels)
@@ -317,7 +315,7 @@ class Batcher:
         if not job.gone and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
-        job.gave_up()
+        job.gave_up(self._clock())
         self._settle([(job, Expired())])
         return True
 
