@@ -30,8 +30,9 @@ from model_server.telemetry.container import cores
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
+# A picture's work is bounded, to three seconds of a core. Ten times as long is a slow or busy machine.
+READ_WITHIN_S = 30.0
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
-READING_S = 30.0  # a picture's decoding is bounded to some two seconds of processor, which a busy machine stretches
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
 
@@ -122,12 +123,12 @@ class Batcher:
         self.drift = Drift()
         metrics.register(self.drift)
         self._broken = False
+        self._since: float | None = None  # when the batch that the model works on began
         # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
         # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
         self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
-        self._reading = False  # of one thread that does all
 
     def start(self, model: Any) -> None:
         """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
@@ -184,17 +185,14 @@ class Batcher:
 
     @property
     def stalled_s(self) -> float:
-        """For how long work has waited and none was done, the longer of reading and inference; 0 when nothing waits.
-
-        Each counts for itself: bad images hide no stalled inference. Reading counts only once it takes longer than any
-        picture's, also where it keeps the inference thread from what is ready.
-        """
-        unread = next((job.admitted for job in self._pending if job.ready is None), None)
-        ready = min((job.ready for job in self._pending if job.ready is not None), default=None)
-        held_up = READING_S if self._reading and not self._decode_threads else 0.0
-        waits = ((unread, self._read_at, READING_S), (ready, self._progress, held_up))
-        stalls = [self._clock() - max(since, done) - allowed for since, done, allowed in waits if since is not None]
-        return max([0.0, *stalls])
+        """For how long the model has worked on one batch, or, where that is longer, no picture was read by those that
+        wait; from that is taken as long as a client's picture can make it. 0 when nothing waits."""
+        if not self._pending:
+            return 0.0
+        now, since = self._clock(), self._since
+        unread = next((job.admitted for job in self._pending if job.ready is None), now)
+        inferring = 0.0 if since is None else now - since
+        return max(inferring, now - max(unread, self._read_at) - READ_WITHIN_S)
 
     @property
     def shed_ago_s(self) -> float:
@@ -213,13 +211,12 @@ class Batcher:
         """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
         if self._dropped(job):
             return False
-        began, failed, self._reading = self._clock(), None, True
+        began, failed = self._clock(), None
         try:
             job.pixels = job.read()
         except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
             failed = error
         ended = self._read_at = self._clock()
-        self._reading = False
         job.read = None  # and with it the body: only pixels wait
         if job.trace:
             job.trace.child("queue_wait", job.admitted, began, queue="decode")
@@ -244,7 +241,9 @@ class Batcher:
         _yield_to_event_loop()
         while True:
             batch = self._gather()
+            self._since = self._clock()
             self._run(batch)
+            self._since = None
             del batch
 
     def _run(self, batch: list[Job]) -> None:
