@@ -30,7 +30,6 @@ from model_server.inference.images import decode
 from model_server.settings import Settings
 from model_server.storage.records import of_several
 from model_server.telemetry import gpu, tracing
-from model_server.telemetry.logs import now
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.readings import Readings, Sampled
 from model_server.telemetry.tracing import Tracer
@@ -220,12 +219,6 @@ class Service:
             component["status"] = "started"
         finally:
             component["seconds"] = round(time.monotonic() - began, 3)
-
-
-def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-    """A health answer as HTTP status and body."""
-    good, body = answer
-    return 200 if good else 503, body | {"timestamp": now()}
 
 
 def _gradient_png() -> bytes:
