@@ -54,9 +54,7 @@ class Settings(BaseSettings):
     deadline_s: Seconds = _set(
         10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
     )
-    wedged_after_s: Seconds = _set(
-        5.0, "work waiting and none done for so long means not live; reading a picture may take 30 s more"
-    )
+    wedged_after_s: Seconds = _set(5.0, "work waiting and none done for so long means not live")
     unready_after_failures: Count = _set(3, "so many failed batches in a row mean not ready")
     dead_after_failures: Count = _set(10, "so many in a row, of a known image too, mean not live")
     canary_every_s: Seconds = _set(10.0, "an idle model is asked a known image that often; a failed one each second")

@@ -82,7 +82,9 @@ def read(body: bytes) -> Jpeg:
         raise BadInput(415, "greys_not_understood", f"the JPEG has {what}")
     if frame.lacks_detail:
         raise _broken("lacks scans: not all of its detail is there")
-    info = {name: _profile(pieces) if name == "icc_profile" else b"".join(pieces) for name, pieces in notes.items()}
+    if pieces := notes.get("icc_profile"):  # each begins with its number and how many there are
+        notes["icc_profile"] = [piece[2:] for piece in sorted(pieces)]
+    info = {name: b"".join(pieces) for name, pieces in notes.items()}
     return Jpeg(frame.wide, frame.high, components, info)
 
 
@@ -168,13 +170,6 @@ class _Frame:
     @property
     def lacks_detail(self) -> bool:
         return any(any(bits) for bits in self._missing.values())
-
-
-def _profile(pieces: list[bytes]) -> bytes:
-    """The colour profile put together; empty where a piece is missing."""
-    pieces = sorted(pieces)
-    whole = [tuple(piece[:2]) for piece in pieces] == [(i, len(pieces)) for i in range(1, len(pieces) + 1)]
-    return b"".join(piece[2:] for piece in pieces) if whole else b""
 
 
 def _broken(how: str) -> BadInput:

@@ -10,7 +10,7 @@ import pytest
 
 from model_server.errors import BadInput
 from model_server.inference import batching
-from model_server.inference.batching import Batcher, Expired, Saturated
+from model_server.inference.batching import READ_WITHIN_S, Batcher, Expired, Saturated
 from model_server.inference.failures import KINDS, InferenceFailed, kind_of
 from model_server.inference.images import decode
 from model_server.settings import Settings
@@ -154,32 +154,28 @@ def test_work_that_waits_while_none_is_done_is_a_stall_and_bad_images_do_not_hid
     asyncio.run(main())
 
 
-@on_one_and_on_two
-def test_a_slow_read_is_no_stall_until_it_takes_longer_than_any_can():
+def test_bad_images_that_take_long_are_no_stall():
     async def main():
-        now, steps, reading = [0.0], threading.Semaphore(0), threading.Semaphore(0)
+        now, steps = [0.0], threading.Semaphore(0)
         batcher = Batcher(Settings(), Metrics(), clock=lambda: now[0])
         batcher.start(Brightness())
 
-        def slow():
-            reading.release()
+        def slow_nonsense():
             assert steps.acquire(timeout=30)
-            return greys(1)()
+            return nonsense()
 
-        jobs = [batcher.submit(slow) for _ in range(3)]
-        assert await asyncio.to_thread(reading.acquire)
-        now[0] = batching.READING_S
-        assert batcher.stalled_s == 0
+        first, second = batcher.submit(slow_nonsense), batcher.submit(slow_nonsense)
+        now[0] = 4
         steps.release()
-        assert await asyncio.to_thread(reading.acquire)  # on one core the first, which is ready, waits for the second
-        if batcher._decode_threads:
-            await jobs[0]
-        now[0] += batching.READING_S
-        assert batcher.stalled_s == 0
-        now[0] += 7
-        assert batcher.stalled_s >= 7
-        steps.release(2)
-        await asyncio.gather(*jobs)
+        with pytest.raises(BadInput):
+            await first
+        now[0] = 4 + READ_WITHIN_S
+        assert batcher.stalled_s == 0  # the second is being read since 4, however long ago it came
+        now[0] += 3
+        assert batcher.stalled_s == 3  # no picture takes so long
+        steps.release()
+        with pytest.raises(BadInput):
+            await second
         assert batcher.stalled_s == 0
 
     asyncio.run(main())
@@ -220,12 +216,12 @@ def test_slow_work_is_no_stall_however_long_the_queue():
         first, *others = (batcher.submit(grey(1)) for _ in range(3))
         assert await asyncio.to_thread(model.entered.acquire)
         now[0] = 10
-        assert batcher.stalled_s == 10
+        await until(lambda: batcher.stalled_s == 10)  # once the model has the first
         model.steps.release()
         await first
         assert await asyncio.to_thread(model.entered.acquire)
         now[0] = 14
-        assert batcher.stalled_s == 4
+        await until(lambda: batcher.stalled_s == 4)
         model.steps.release(2)
         await asyncio.gather(*others)
 

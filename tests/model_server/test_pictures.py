@@ -261,11 +261,12 @@ def test_a_colour_profile_is_heeded(form):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-@pytest.mark.parametrize("what", ["nonsense", "of other colours"])
+@pytest.mark.parametrize("what", ["nonsense", "of other colours", "cut short"])
 def test_a_colour_profile_that_does_not_fit_is_a_refusal(form, what):
-    given = b"no profile" * 20 if what == "nonsense" else profile(1.0)  # of colours, and the picture is grey
+    given = {"nonsense": b"no profile" * 20, "of other colours": profile(1.0), "cut short": profile(1.0)[:-30]}[what]
+    image = RADIOGRAPH.convert("RGB") if what == "cut short" else RADIOGRAPH
     with pytest.raises(BadInput) as refused:
-        decode(picture(form, RADIOGRAPH, icc_profile=given))
+        decode(picture(form, image, icc_profile=given))
     assert (refused.value.status, refused.value.reason) == (415, "greys_not_understood")
 
 
