@@ -29,11 +29,6 @@ class BadInput(Problem):
     """The sender's fault: a 4xx, and counted under its reason."""
 
 
-def internal() -> Problem:
-    """A defect of ours; what it was is for the log alone."""
-    return Problem(500, "internal", "the service failed; its log says more")
-
-
 def body(problem: Problem, request_id: str, path: str = "") -> dict[str, str | int]:
     """What an error answers, as JSON members."""
     told = {

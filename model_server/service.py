@@ -30,7 +30,6 @@ from model_server.inference.images import decode
 from model_server.settings import Settings
 from model_server.storage.records import of_several
 from model_server.telemetry import gpu, tracing
-from model_server.telemetry.logs import now
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.readings import Readings, Sampled
 from model_server.telemetry.tracing import Tracer
@@ -160,7 +159,7 @@ class Service:
         for i, probability in enumerate(answer.probabilities):
             name = CLASSES[label := label_of(probability)]
             confidence = max(probability, 1 - probability)
-            self.metrics.predictions.labels(version, name).inc()
+            self.metrics.predicted[name].inc()
             self.metrics.confidence.observe(confidence)
             if i == 0:
                 tracing.annotate(
@@ -172,7 +171,7 @@ class Service:
             request_id = of_several(ids["request_id"], i) if several else ids["request_id"]
             names.append(self.durable.prediction(request_id, version, label, probability))
             self._log.info(
-                "Model inference completed", **ids, model_version=version, prediction=name,
+                "Model inference completed", model_version=version, prediction=name,
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),
             )  # fmt: skip
         return names
@@ -220,12 +219,6 @@ class Service:
             component["status"] = "started"
         finally:
             component["seconds"] = round(time.monotonic() - began, 3)
-
-
-def answered(answer: tuple[bool, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-    """A health answer as HTTP status and body."""
-    good, body = answer
-    return 200 if good else 503, body | {"timestamp": now()}
 
 
 def _gradient_png() -> bytes:

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     max_body_bytes: Count = _set(16 << 20, "largest request body")
     max_held_bytes: Count = _set(256 << 20, "bytes of bodies held at once; one more is answered 503")
     max_head_bytes: Count = _set(32 << 10, "largest request line and headers; more is answered 431")
-    max_connections: Count = _set(2000, "open connections; of more, those are closed first that wait for their clients")
+    max_connections: Count = _set(1000, "open connections; of more, those are closed first that wait for their clients")
     max_pixels: Count = _set(MAX_PIXELS, "most pixels of an image; checked before it is decoded")
     auth: OnOff = _set("on", "on, or off: everybody may do everything; for local use only")
     keys: Path = _set(Path("keys.json"), "file of API keys; `python -m model_server.keys` makes it")

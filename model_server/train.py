@@ -140,8 +140,7 @@ def _train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     network = ARCHITECTURES[options.architecture]()
     made = f"--epochs {options.epochs} --seed {options.seed} --version {options.version}"
-    if options.architecture != SmallCNN.architecture:
-        made += f" --architecture {options.architecture}"
+    made += f" --architecture {options.architecture}"
     if options.data:
         shown, held_out = folders.split(options.data, network.side)
         made = f"--data {options.data.name} {made}"

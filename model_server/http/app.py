@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import orjson
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from model_server import SERVICE
-from model_server.errors import MEDIA_TYPE, BadInput, Problem, body, internal
+from model_server.errors import BadInput, Problem
 from model_server.http import oip, openapi
 from model_server.http.bodies import Bodies
 from model_server.http.feedback import Feedback
 from model_server.http.inference import Inference
 from model_server.http.middleware import INFER, INFER_VERSION, PREDICT, Observed
-from model_server.http.shedding import Shedding
-from model_server.service import Service, answered
+from model_server.http.shedding import Shedding, refusal
+from model_server.security.guard import Endpoint
+from model_server.service import Service
+from model_server.telemetry.logs import now
 
 
 def application(service: Service) -> ASGIApp:
@@ -29,8 +36,8 @@ def application(service: Service) -> ASGIApp:
     shedding = Shedding(service.batcher)
     about, refusals = About(service), Refusals(service, shedding)
     asks, told = Inference(service, bodies), Feedback(service, bodies)
-    route, counted = service.durable.guard.route, (PREDICT, INFER, INFER_VERSION, "/feedback")
-    for path in counted:
+    route = service.durable.guard.route
+    for path in (PREDICT, INFER, INFER_VERSION, "/feedback"):
         metrics.serves(path)
     app = Starlette(
         routes=[
@@ -40,27 +47,30 @@ def application(service: Service) -> ASGIApp:
             route("/feedback", told.feedback, "feedback", methods=["POST"]),
             route("/metrics", about.metrics),
             route("/openapi.json", about.openapi),
-            route("/health/live", about.live),
-            route("/health/ready", about.ready),
-            route("/health/startup", about.startup),
+            route("/health/live", about.health(service.live)),
+            route("/health/ready", about.health(service.ready)),
+            route("/health/startup", about.health(service.startup)),
             route("/health/deep", about.deep, "admin"),
             route("/v2", about.oip_server),
-            route("/v2/health/live", about.oip_live),
-            route("/v2/health/ready", about.oip_ready),
+            route("/v2/health/live", about.oip_health(service.live, "live")),
+            route("/v2/health/ready", about.oip_health(service.ready, "ready")),
             *(
                 route(model + path, endpoint, methods=["GET"])
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
                 for path, endpoint in (("", about.oip_model), ("/ready", about.oip_model_ready))
             ),
         ],
-        exception_handlers={Problem: refusals.problem, HTTPException: refusals.unrouted, Exception: refusals.defect},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
+    # Instead of Starlette's own layers: one fewer, for it handles what is a defect too.
+    app.middleware_stack = ExceptionMiddleware(
+        app.router, {Problem: refusals.problem, HTTPException: refusals.unrouted, Exception: refusals.defect}
+    )
     return Observed(app, metrics, service.tracer, shedding, lambda: service.stopping)
 
 
-def as_json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+def as_json(content: object, good: bool = True) -> Response:
+    return Response(orjson.dumps(content), 200 if good else 503, media_type="application/json")
 
 
 class Refusals:
@@ -76,7 +86,7 @@ class Refusals:
             self._shedding.log(problem.reason)
         else:
             problem.log(request.scope["correlation"])
-        return self._answer(request, problem)
+        return refusal(request.scope, problem)
 
     async def unrouted(self, request: Request, error: HTTPException) -> Response:
         """Starlette's own: unknown path, wrong method."""
@@ -84,19 +94,16 @@ class Refusals:
         reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
         problem = Problem(error.status_code, reason, error.detail, error.headers)
         problem.log(request.scope["correlation"])
-        return self._answer(request, problem)
+        return refusal(request.scope, problem)
 
     async def defect(self, request: Request, error: Exception) -> Response:
-        """A defect of ours; whoever wraps this application logs where it came from."""
-        return self._answer(request, internal())
-
-    def _answer(self, request: Request, problem: Problem) -> Response:
-        told = body(problem, request.scope["correlation"]["request_id"], request.scope["path"])
-        return Response(orjson.dumps(told), problem.status, problem.headers, media_type=MEDIA_TYPE)
+        """A defect of ours."""
+        structlog.get_logger().error("Request failed", status=500, exc_info=error)
+        return refusal(request.scope, Problem(500, "internal", "the service failed; its log says more"))
 
 
 class About:
-    """What the service says of itself; one method an endpoint."""
+    """What the service says of itself."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -111,41 +118,41 @@ class About:
     async def openapi(self, request: Request) -> Response:
         return Response(self._openapi, media_type="application/json")
 
-    async def live(self, request: Request) -> Response:
-        return _health(self._service.live())
+    def health(self, ask: Callable[[], tuple[bool, dict[str, Any]]]) -> Endpoint:
+        """The endpoint that answers what `ask` gives: whether all is well, and what there is to say."""
 
-    async def ready(self, request: Request) -> Response:
-        return _health(self._service.ready())
+        async def health(request: Request) -> Response:
+            return _health(*ask())
 
-    async def startup(self, request: Request) -> Response:
-        return _health(self._service.startup())
+        return health
 
     async def deep(self, request: Request) -> Response:
         """GET /health/deep: costs inference, so it is for the role `admin` where there is authentication."""
         self._service.check_started()
-        return _health(await self._service.deep.run())
+        return _health(*await self._service.deep.run())
 
     async def oip_server(self, request: Request) -> Response:
         return as_json(oip.server())
 
-    async def oip_live(self, request: Request) -> Response:
-        good, _ = self._service.live()
-        return as_json({"live": good}, 200 if good else 503)
+    def oip_health(self, ask: Callable[[], tuple[bool, dict[str, Any]]], name: str) -> Endpoint:
+        """The same as the Open Inference Protocol has it."""
 
-    async def oip_ready(self, request: Request) -> Response:
-        good, _ = self._service.ready()
-        return as_json({"ready": good}, 200 if good else 503)
+        async def health(request: Request) -> Response:
+            good, _ = ask()
+            return as_json({name: good}, good)
+
+        return health
 
     async def oip_model(self, request: Request) -> Response:
-        self._model(request)
+        self._check_model(request)
         return as_json(oip.model(self._service.model.version, self._service.model.side))
 
     async def oip_model_ready(self, request: Request) -> Response:
-        self._model(request)
+        self._check_model(request)
         good, _ = self._service.ready()
-        return as_json({"name": SERVICE, "ready": good}, 200 if good else 503)
+        return as_json({"name": SERVICE, "ready": good}, good)
 
-    def _model(self, request: Request) -> None:
+    def _check_model(self, request: Request) -> None:
         """404 unless the path names the model, and its version where it names one."""
         self._service.check_started()
         try:
@@ -155,6 +162,5 @@ class About:
             raise
 
 
-def _health(answer: tuple[bool, dict]) -> Response:
-    status, told = answered(answer)
-    return as_json(told, status)
+def _health(good: bool, told: dict[str, Any]) -> Response:
+    return as_json(told | {"timestamp": now()}, good)

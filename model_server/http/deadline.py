@@ -7,7 +7,6 @@ import time
 from model_server.errors import BadInput
 
 HEADER = "X-Request-Timeout-Ms"
-FIELD = HEADER.lower().encode()
 
 
 def expiry(told: str | None, at_most_s: float) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import Field, File, parse_options_header
 
 from model_server.errors import BadInput
 
@@ -24,68 +27,30 @@ def picture(body: bytes, content_type: str) -> bytes:
         raise BadInput(415, "wrong_form", "of multipart bodies, multipart/form-data is taken")
     if not (boundary := options.get(b"boundary")):
         raise BadInput(422, "broken_form", "the multipart form has no boundary")
-    form = _Form()
+    parts: list[Field | File] = []
+    ends: list[bool] = []
+
+    def keep(part: Field | File) -> None:
+        parts.append(part)
+        if len(parts) > 1 + MAX_PARTS:
+            raise BadInput(422, "wrong_fields", f"the form has more than {MAX_PARTS} parts")
+
     try:
-        parser = MultipartParser(boundary, form.callbacks())
+        in_memory = {"MAX_MEMORY_FILE_SIZE": math.inf}
+        parser = FormParser(kind.decode(), keep, keep, lambda: ends.append(True), boundary, config=in_memory)
         # As a part of its own what stands before the first one is no error to the parser.
-        parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
+        parser.write(b"--" + boundary + b"\r\nContent-Disposition: form-data; name=preamble\r\n\r\n\r\n")
         parser.write(body)
     except FormParserError as error:
         raise BadInput(422, "broken_form", f"the multipart form cannot be read: {error}") from None
-    if not form.ended:
+    if not ends:
         raise BadInput(422, "broken_form", "the multipart form is cut short")
-    if len(form.pictures) != 1:
-        raise BadInput(
-            422, "wrong_fields", f"the form has {len(form.pictures)} fields `image` or `file`; exactly one is needed"
-        )
-    if not form.pictures[0]:
+    pictures = [part for part in parts if part.field_name in FIELDS]
+    if len(pictures) != 1:
+        few = f"the form has {len(pictures)} fields `image` or `file`; exactly one is needed"
+        raise BadInput(422, "wrong_fields", few)
+    [sent] = pictures
+    content = sent.file_object.getvalue() if isinstance(sent, File) else sent.value
+    if not content:
         raise BadInput(422, "empty_body", "the field is empty")
-    return bytes(form.pictures[0])
-
-
-class _Form:
-    """Collects what the parser calls out."""
-
-    def __init__(self):
-        self.pictures: list[bytearray] = []
-        self.ended = False
-        self._parts, self._name, self._value, self._into = -1, b"", b"", None
-
-    def callbacks(self) -> dict:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_begin": self._header,
-            "on_header_field": self._field,
-            "on_header_value": self._said,
-            "on_header_end": self._headed,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._parts, self._into = self._parts + 1, None
-        if self._parts > MAX_PARTS:
-            raise BadInput(422, "wrong_fields", f"the form has more than {MAX_PARTS} parts")
-
-    def _header(self) -> None:
-        self._name = self._value = b""
-
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _said(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _headed(self) -> None:
-        if self._name.lower() == b"content-disposition" and self._into is None:
-            _, options = parse_options_header(self._value)
-            if options.get(b"name") in FIELDS:
-                self._into = bytearray()
-                self.pictures.append(self._into)
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._into is not None:
-            self._into += memoryview(data)[start:end]
-
-    def _end(self) -> None:
-        self.ended = True
+    return content

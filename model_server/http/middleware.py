@@ -1,5 +1,5 @@
-"""What every request gets, whatever it asks for: its ids, a trace, a line in the metrics, never a traceback. And the
-first thing that is asked: whether there is room for it."""
+"""What every request gets, whatever it asks for: its ids, a trace, a line in the metrics. And the first thing that is
+asked: whether there is room for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.errors import LEFT
@@ -55,7 +54,7 @@ class Observed:
 
     async def _probe(self, exchange: Exchange) -> None:
         try:
-            await self._answered(exchange)
+            await self._app(exchange.scope, exchange.receive, exchange.send)
         finally:
             self._metrics.probes.labels(exchange.scope["path"], str(exchange.status)).inc()
 
@@ -65,19 +64,13 @@ class Observed:
         try:
             if self._shedding.full and scope["method"] == "POST" and (form := ASKS_INFERENCE.fullmatch(scope["path"])):
                 shed_at = PREDICT if scope["path"] == PREDICT else INFER_VERSION if form[1] else INFER
-                await self._shedding.refuse(scope, exchange.send)
+                await self._shedding.refused(scope)(scope, exchange.receive, exchange.send)
             else:
-                await self._answered(exchange)
+                await self._app(scope, exchange.receive, exchange.send)
         finally:
             metrics.in_flight -= 1
             # The route, as /v2/models/{name}, whatever the name.
             self._ended(exchange, shed_at or getattr(scope.get("route"), "path", "other"), trace, began)
-
-    async def _answered(self, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        except Exception:  # already answered, and raised again to be logged
-            structlog.get_logger().exception("Request failed", status=exchange.status)
 
     def _ended(self, exchange: Exchange, endpoint: str, trace: Trace | None, began: float) -> None:
         ids, method, status = exchange.scope["correlation"], exchange.scope["method"], exchange.status

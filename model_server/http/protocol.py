@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import h11
 import orjson
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -189,25 +190,22 @@ class BoundedProtocol(H11Protocol):
             if (problem := misfit(scope)) is None:
                 await self._app(scope, client.receive, send)
             else:
-                headers, content = self._told(problem)
-                await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-                await send({"type": "http.response.body", "body": content})
+                await self._told(problem)(scope, client.receive, send)
         finally:
             del scope["extensions"]  # which lead back to the scope
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what never became a request."""
-        headers, content = self._told(problem)
-        headers += self.server_state.default_headers
-        answer = h11.Response(status_code=problem.status, headers=headers, reason=TITLES[problem.status])
-        for event in (answer, h11.Data(data=content), h11.EndOfMessage()):
+        told = self._told(problem)
+        headers, reason = self.server_state.default_headers + told.raw_headers, TITLES[problem.status]
+        answer = h11.Response(status_code=problem.status, headers=headers, reason=reason)
+        for event in (answer, h11.Data(data=told.body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
-    def _told(self, problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """A refusal as headers and content; `refused` knows of it."""
+    def _told(self, problem: Problem) -> Response:
+        """What a client is told that is refused here; `refused` knows of it."""
         request_id = uuid.uuid4().hex
         self._tell(problem, self.client[0] if self.client else "", request_id)
-        content = orjson.dumps(body(problem, request_id))
-        kind = {"content-type": MEDIA_TYPE, "content-length": len(content), "x-request-id": request_id}
-        return [(name.lower().encode(), str(value).encode()) for name, value in (kind | CLOSE).items()], content
+        headers = {"X-Request-ID": request_id, **CLOSE}
+        return Response(orjson.dumps(body(problem, request_id)), problem.status, headers, MEDIA_TYPE)

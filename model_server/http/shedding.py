@@ -10,22 +10,23 @@ import time
 
 import orjson
 import structlog
-from starlette.types import Scope, Send
+from starlette.responses import Response
+from starlette.types import Scope
 
 from model_server.errors import MEDIA_TYPE, RETRY, Problem, body
 from model_server.inference.batching import Batcher, Saturated
 
 LOG_EVERY_S = 1.0
-HEADERS = [(b"content-type", MEDIA_TYPE.encode()), *((k.lower().encode(), v.encode()) for k, v in RETRY.items())]
 
 
-def full(saturated: Saturated) -> Problem:
-    """What a request is told that finds the queue full."""
-    return Problem(503, "queue_full", str(saturated), RETRY)
+def refusal(scope: Scope, problem: Problem) -> Response:
+    """A problem as the answer to a request."""
+    told = body(problem, scope["correlation"]["request_id"], scope["path"])
+    return Response(orjson.dumps(told), problem.status, problem.headers, MEDIA_TYPE)
 
 
 class Shedding:
-    """Refusals for want of room: each is answered and counted, and one line a second in the log says how many."""
+    """Refusals for want of room: each is counted, and one line a second in the log says how many."""
 
     def __init__(self, batcher: Batcher):
         self._batcher = batcher
@@ -36,14 +37,10 @@ class Shedding:
         """Whether there is no room for one more."""
         return self._batcher.full
 
-    async def refuse(self, scope: Scope, send: Send) -> None:
-        """Answer a request that finds no room."""
+    def refused(self, scope: Scope) -> Response:
+        """The answer to a request that finds no room."""
         self.log()
-        told = body(full(self._batcher.saturated()), scope["correlation"]["request_id"], scope["path"])
-        content = orjson.dumps(told)
-        length = (b"content-length", b"%d" % len(content))
-        await send({"type": "http.response.start", "status": 503, "headers": [*HEADERS, length]})
-        await send({"type": "http.response.body", "body": content})
+        return refusal(scope, full(self._batcher.saturated()))
 
     def log(self, reason: str = "queue_full") -> None:
         """Note that a request was refused for want of room."""
@@ -53,3 +50,8 @@ class Shedding:
             structlog.get_logger().warning("Requests shed", reason=reason, count=since + 1, queue=self._batcher.limit)
             logged, since = now, -1
         self._told[reason] = logged, since + 1
+
+
+def full(saturated: Saturated) -> Problem:
+    """What a request is told that finds the queue full."""
+    return Problem(503, "queue_full", str(saturated), RETRY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import sys
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -33,21 +34,6 @@ from model_server.telemetry.tracing import Trace
 READ_WITHIN_S = 30.0
 GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
-
-
-class Predictor(Protocol):
-    version: str
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray: ...
-
-    def usable(self) -> bool: ...
-
-
-class Client(Protocol):
-    """Who asked."""
-
-    @property
-    def gone(self) -> bool: ...
 
 
 class Saturated(Exception):
@@ -71,14 +57,13 @@ class Job:
 
     read: Callable[[], np.ndarray] | None
     outcome: asyncio.Future[Answer]
-    client: Client | None
+    client: Any  # who asked; `gone` once it went away
     admitted: float
     expires: float
     trace: Trace | None
     canary: bool
     pixels: np.ndarray | None = None
-    ready: float | None = None  # since when it waits for inference
-    decoded: float = 0.0  # when its pixels were there
+    ready: float | None = None  # when its pixels were there: since then it waits for inference
     began: float = 0.0  # when its batch began
 
     @property
@@ -86,15 +71,14 @@ class Job:
         """Whether nobody waits for it any more."""
         return self.outcome.cancelled() or (self.client is not None and self.client.gone)
 
-    def gave_up(self) -> None:
+    def gave_up(self, now: float) -> None:
         """Leave in its trace what it waited for in vain, unless that has ended."""
         if not self.trace or self.trace.ended:
             return
-        now = time.perf_counter()
         if self.ready is None:
             self.trace.child("queue_wait", self.admitted, now, queue="decode")
             return
-        self.trace.child("queue_wait", self.decoded, self.began or now, queue="inference")
+        self.trace.child("queue_wait", self.ready, self.began or now, queue="inference")
         if self.began:
             self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
 
@@ -105,17 +89,17 @@ def _yield_to_event_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
-def _traced(batch: list[Job], images: int, began: float, version: str, error: Exception | None = None) -> None:
-    """Leave a batch that ends now in the traces of its jobs: when they waited for it, and one span for all, linked to
-    each, with what it ended by."""
+def _traced(batch: list[Job], ended: float, version: str, error: Exception | None = None) -> None:
+    """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each, with what
+    it ended by."""
     traced = [job for job in batch if job.trace]
     if not traced:
         return
-    ended = time.perf_counter()
-    attributes = {"batch.size": images, "model.version": version, **_kind(error)}
+    began = batch[0].began
+    attributes = {"batch.size": sum(len(job.pixels) for job in batch), "model.version": version, **_kind(error)}
     shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
-        job.trace.child("queue_wait", job.decoded, began, queue="inference")
+        job.trace.child("queue_wait", job.ready, began, queue="inference")
         job.trace.child("model_inference", began, ended, shared, **attributes)
 
 
@@ -128,7 +112,8 @@ class Batcher:
     """The bounded queue, its threads, and what health says about them. `submit` is for the event loop only."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic):
-        self._settings, self._metrics, self._clock = settings, metrics, clock
+        self._settings, self._metrics = settings, metrics
+        self._clock = clock  # on Linux also that of perf_counter, by which traces go
         self._pending: dict[Job, None] = {}  # in order of admission
         self.limit = settings.max_queue  # requests admitted at most
         self._unread: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -145,8 +130,8 @@ class Batcher:
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
-    def start(self, model: Predictor) -> None:
-        """Begin to work. Called once, from the event loop."""
+    def start(self, model: Any) -> None:
+        """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
         work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
@@ -155,7 +140,7 @@ class Batcher:
             thread.start()
 
     def submit(
-        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Client | None = None,
+        self, read: Callable[[], np.ndarray], expires: float = float("inf"), client: Any = None,
         canary: bool = False,
     ) -> asyncio.Future[Answer]:  # fmt: skip
         """Admit a request. `read` is called in a decode thread and gives its images, uint8 (n, side, side), at most
@@ -167,7 +152,7 @@ class Batcher:
         if self.full:
             raise self.saturated()
         job = Job(read, self._loop.create_future(), client, self._clock(), expires, tracing.CURRENT.get(), canary)
-        job.outcome.add_done_callback(lambda outcome: job.gave_up() if outcome.cancelled() else None)
+        job.outcome.add_done_callback(lambda outcome: job.gave_up(self._clock()) if outcome.cancelled() else None)
         self._pending[job] = None
         self._unread.put(job)
         return job.outcome
@@ -226,23 +211,22 @@ class Batcher:
         """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
         if self._dropped(job):
             return False
-        began, failed = time.perf_counter(), None
+        began, failed = self._clock(), None
         try:
             job.pixels = job.read()
         except Exception as error:  # BadInput, or a defect of ours: either way it is this job's alone
             failed = error
-        job.decoded = time.perf_counter()
+        ended = self._read_at = self._clock()
         job.read = None  # and with it the body: only pixels wait
         if job.trace:
             job.trace.child("queue_wait", job.admitted, began, queue="decode")
-            job.trace.child("preprocessing", began, job.decoded, **_kind(failed))
-        self._read_at = self._clock()
+            job.trace.child("preprocessing", began, ended, **_kind(failed))
         if failed:
             self._settle([(job, failed)])
             return False
         if not job.canary:
-            self._metrics.preprocessing.observe(job.decoded - began)
-        job.ready = self._read_at
+            self._metrics.preprocessing.observe(ended - began)
+        job.ready = ended
         return True
 
     def _next(self, within_s: float | None) -> Job:
@@ -257,42 +241,38 @@ class Batcher:
         _yield_to_event_loop()
         while True:
             batch = self._gather()
-            self._since = self._clock()
             self._run(batch)
-            self._since = None
             del batch
 
     def _run(self, batch: list[Job]) -> None:
         """Infer a batch, and tell each of its jobs."""
         metrics, version, canary = self._metrics, self._model.version, batch[0].canary
         pixels = np.concatenate([job.pixels for job in batch])
-        now, began = self._clock(), time.perf_counter()
+        began = self._clock()
+        for job in batch:
+            job.began = began
+            if not canary:
+                metrics.queue_wait.observe(began - job.admitted)
         if not canary:
             metrics.batch_size.observe(len(pixels))
-            for job in batch:
-                job.began = began
-                metrics.queue_wait.observe(now - job.admitted)
+        self._since = began
         try:
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
             structlog.get_logger().exception("Inference failed", batch=len(pixels), canary=canary)
-            _traced(batch, len(pixels), began, version, error)
+            _traced(batch, self._clock(), version, error)
             self._failed(batch, InferenceFailed(error))
             return
-        took = time.perf_counter() - began
+        finally:
+            self._since = None
         self._progress = self._clock()
+        took = self._progress - began
         self.failures.worked()
+        _traced(batch, self._progress, version)
+        answers = iter(probabilities)
+        self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
             metrics.inference.labels(version).observe(took)
-        _traced(batch, len(pixels), began, version)
-        ends = np.cumsum([len(job.pixels) for job in batch]).tolist()
-        self._settle(
-            [
-                (job, Answer(probabilities[end - len(job.pixels) : end], took))
-                for job, end in zip(batch, ends, strict=True)
-            ]
-        )
-        if not canary:
             self.drift.see(pixels)
 
     def _failed(self, batch: list[Job], failed: InferenceFailed) -> None:
@@ -307,7 +287,7 @@ class Batcher:
         batch: list[Job] = []
         images, until, latest = 0, 0.0, 0.0
         while images < self._settings.max_batch:
-            now = time.perf_counter()
+            now = self._clock()
             if batch and now >= latest:
                 break
             job, self._held = self._held, None
@@ -322,7 +302,7 @@ class Batcher:
                 self._held = job
                 break
             if not batch:
-                now = time.perf_counter()
+                now = self._clock()
                 until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
             batch.append(job)
             images += len(job.pixels)
@@ -335,7 +315,7 @@ class Batcher:
         if not job.gone and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
-        job.gave_up()
+        job.gave_up(self._clock())
         self._settle([(job, Expired())])
         return True
 

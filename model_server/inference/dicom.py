@@ -39,23 +39,27 @@ NEEDS = {
     "RescaleSlope": "RescaleIntercept", "RescaleIntercept": "RescaleSlope", "WindowCenter": "WindowWidth",
     "WindowWidth": "WindowCenter", "PixelPaddingRangeLimit": "PixelPaddingValue",
 }  # fmt: skip
-USUAL = {  # what they say in a radiograph that is shown as it is stored
+USUAL = {  # what they say in a frontal radiograph that is shown as it is stored; nothing: they are not there
     "PresentationIntentType": (GREYS, "FOR PRESENTATION"),
     "PixelPresentation": (GREYS, "MONOCHROME"),
     "ImageLaterality": (ORIENTATION, "B", "U"),
     "ImageHorizontalFlip": (ORIENTATION, "N"),
     "ImageRotation": (ORIENTATION, "0"),
+    "ViewPosition": (ORIENTATION, "AP", "PA"),
+    "PresentationLUTSequence": (GREYS,),
+    "SharedFunctionalGroupsSequence": (GREYS,),
+    "PerFrameFunctionalGroupsSequence": (GREYS,),
+    "MaskSubtractionSequence": (GREYS,),
+    "ShutterShape": (GREYS,),
 }
-DETECTOR = ("FieldOfViewHorizontalFlip", "FieldOfViewRotation")  # done before it was stored
-NEVER = (
-    "PresentationLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "MaskSubtractionSequence", "ShutterShape",
-)  # fmt: skip
+DIRECTIONS = {  # from the patient; where PatientOrientation does not say it, they say no turn
+    "FieldOfViewHorizontalFlip": "NO", "FieldOfViewRotation": "0", "ImageOrientationPatient": "",
+}  # fmt: skip
 TAGS = [
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
     "VOILUTSequence", "VOILUTFunction", "PresentationLUTShape", "PatientOrientation",
-    *NUMBERS, *USUAL, *DETECTOR, *NEVER,
+    *NUMBERS, *USUAL, *DIRECTIONS,
 ]  # fmt: skip
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 MAX_READS = 20_000  # a radiograph's file has some hundred elements; a million empty ones would take seconds
@@ -88,7 +92,10 @@ def grey(body: bytes, max_pixels: int) -> Image.Image:
         shown = np.empty(stored.shape, np.uint8)
         for top in range(0, len(shown), 256):  # an index of the whole would take eight bytes a pixel
             shown[top : top + 256] = table[index[top : top + 256]]
-        return _upright(Image.fromarray(shown), said)
+        picture = Image.fromarray(shown)
+        if "PixelPaddingValue" in said:
+            picture = picture.crop(picture.getbbox())  # else its border would look like air
+        return _upright(picture, said)
     except BadInput:
         raise
     except Exception as error:  # pydicom raises many kinds on hostile files; each is the sender's fault
@@ -173,11 +180,8 @@ def _check_form(said: Dataset, max_pixels: int) -> tuple[int, int]:
     for one, other in NEEDS.items():
         if one in said and other not in said:
             raise _unknown(GREYS, f"{one} without {other}")
-    for keyword in NEVER:
-        if keyword in said:
-            raise _unknown(GREYS, keyword)
     for keyword, (reason, *usual) in USUAL.items():
-        if keyword in said and _words(said, keyword) not in usual:
+        if keyword in said and not (usual and _words(said, keyword) in usual):
             raise _unknown(reason, keyword)
     meant = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}  # each says the same in other words
     if "PresentationLUTShape" in said and meant.get(_words(said, "PresentationLUTShape")) != photometric:
@@ -230,6 +234,7 @@ def _shown(said: Dataset, stored: np.ndarray) -> np.ndarray:
     bits = 8 * stored.itemsize
     held = np.arange(1 << bits, dtype=f"u{stored.itemsize}").view(stored.dtype).astype(np.int64)
     padding = _padding(said, held)
+    patient = _sample(stored, padding)
     if _table(said, "ModalityLUTSequence") is not None and "RescaleSlope" in said:
         raise _unknown(GREYS, "ModalityLUTSequence beside RescaleSlope")
     values = _asked(apply_modality_lut, held, said, "ModalityLUTSequence")
@@ -239,13 +244,12 @@ def _shown(said: Dataset, stored: np.ndarray) -> np.ndarray:
         given = _asked(apply_voi_lut, np.concatenate([[-FAR], values, [FAR]]), said, "WindowWidth or VOILUTFunction")
         shares = (given[1:-1] - given[0]) / (given[-1] - given[0])
     else:
-        low, high = _range(stored, padding, values)
+        low, high = _range(held[patient], values[patient])
         shares = (values - low) / max(high - low, 1e-9)
     greys = np.uint8(np.rint(255 * np.clip(shares, 0, 1)))
     if said.PhotometricInterpretation == "MONOCHROME1":
         greys = 255 - greys
-    greys[padding] = 0  # is no part of the patient, and not to be shown
-    return greys
+    return np.where(padding, 0, np.maximum(greys, 1)) if padding.any() else greys  # nothing else is 0 then
 
 
 def _asked(apply: Callable[[np.ndarray, Dataset], np.ndarray], values: np.ndarray, said: Dataset, keyword: str) -> Any:
@@ -297,25 +301,33 @@ def _padding(said: Dataset, held: np.ndarray) -> np.ndarray:
     return (held >= min(ends)) & (held <= max(ends))
 
 
-def _range(stored: np.ndarray, padding: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """What is black and what is white where the file does not say: the ends of the range that the pixels are in, but
-    for stray ones."""
+def _sample(stored: np.ndarray, padding: np.ndarray) -> np.ndarray:
+    """Some pixels of the patient, by the bits that they are stored as."""
     step = max(1, round((stored.size / 1_000_000) ** 0.5))
-    some = stored[::step, ::step].ravel()
-    some = np.sort(some[~padding[some.view(f"u{some.itemsize}")]])
-    stray = len(some) // STRAY
-    if not len(some) or int(some[-1 - stray]) - int(some[stray]) < LEAST_CONTRAST:
-        held = f"from {some[stray]} to {some[-1 - stray]}" if len(some) else "all padding"
-        raise BadInput(422, "no_content", f"the DICOM file's pixels are {held}, and it has no window")
-    ends = values[some[[stray, -1 - stray]].view(f"u{some.itemsize}")]
-    return float(ends.min()), float(ends.max())
+    some = stored[::step, ::step].view(f"u{stored.itemsize}")
+    some = some[~padding[some]]
+    if not len(some):
+        raise BadInput(422, "no_content", "the DICOM file's pixels are all padding")
+    return some
+
+
+def _range(held: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white where the file does not say: the ends of the range that pixels are in, but for
+    stray ones. `held` are they as they are stored."""
+    stray = len(held) // STRAY
+    ends = np.argpartition(held, (stray, -1 - stray))[[stray, -1 - stray]]
+    low, high = held[ends]
+    if high - low < LEAST_CONTRAST:
+        detail = f"the DICOM file's pixels are from {low} to {high}, and it has no window"
+        raise BadInput(422, "no_content", detail)
+    return float(values[ends].min()), float(values[ends].max())
 
 
 def _upright(shown: Image.Image, said: Dataset) -> Image.Image:
     """With the patient's left at the right, and the feet below."""
     if "PatientOrientation" not in said:
-        for keyword in DETECTOR:
-            if keyword in said and _words(said, keyword).strip("0.") not in ("", "NO"):
+        for keyword, no_turn in DIRECTIONS.items():
+            if keyword in said and _words(said, keyword).removesuffix(".0") != no_turn:
                 raise _unknown(ORIENTATION, f"{keyword} without PatientOrientation")
         return shown
     _value(said, "PatientOrientation")  # its length is bounded there

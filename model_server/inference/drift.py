@@ -31,25 +31,14 @@ Reference = Mapping[str, Sequence[float]]  # feature: the inner edges of its bin
 def features(pixels: np.ndarray) -> dict[str, float]:
     """Of one image, uint8 (side, side): its exposure, contrast, sharpness and noise."""
     image = pixels.astype(np.float32)
-    across, along = image[:, 1:] - image[:, :-1], image[1:] - image[:-1]
-    bends = across[1:] - across[:-1]  # structure of the body is smooth, and cancels out
-    exposure = _mean(image)
+    across, along = np.diff(image, axis=1), np.diff(image, axis=0)
+    bends = np.diff(across, axis=0)  # structure of the body is smooth, and cancels out
     return {
-        "exposure": exposure,
-        "contrast": math.sqrt(_power(image - exposure)),
-        "sharpness": math.sqrt(_power(across) + _power(along)),
-        "noise": _mean(np.abs(bends, out=bends)),
+        "exposure": float(image.mean()),
+        "contrast": float(image.std()),
+        "sharpness": math.sqrt((across**2).mean() + (along**2).mean()),
+        "noise": float(np.abs(bends).mean()),
     }
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.sum()) / values.size
-
-
-def _power(values: np.ndarray) -> float:
-    """The mean square: as the product with itself it makes no array, and all features take 22 us where they took 71."""
-    values = values.ravel()
-    return float(values @ values) / values.size
 
 
 def reference(images: np.ndarray) -> dict[str, list[float]]:

@@ -21,7 +21,8 @@ LEAST_SIDE = 16  # pixels; a radiograph has hundreds
 LEAST_CONTRAST = 16  # grey levels of 256 that the pixels spread over, but for a hundredth at each end
 ORIENTATION = ExifTags.Base.Orientation
 MAX_NOTES_BYTES = 1 << 18  # of EXIF
-UNREAD_NOTES = ("raw profile type app1", "raw profile type xmp")  # where Pillow does not look for the orientation
+# ImageMagick's form of notes and colour profiles, in texts of a PNG; of it Pillow reads the first alone.
+RAW, READ_RAW = "raw profile type ", ("Raw profile type exif", "Raw profile type iptc", "Raw profile type 8bim")
 SRGB = ImageCms.createProfile("sRGB")
 
 
@@ -42,9 +43,8 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
         picture = jpeg.decode(body, said, side)
     elif body.startswith(png.SIGNATURE):
         said = png.read(body)
-        deep = said.bits == 16 and said.colour != png.GREY  # decoded twice
-        bound(said.wide, said.high, max_pixels // 2 if deep else max_pixels)
-        picture = png.decode(body, said)
+        bound(said.wide, said.high, max_pixels)
+        picture = png.decode(body, said, 2 * (max_pixels + said.high))  # of the largest: sixteen bits of grey
     else:
         raise BadInput(415, "not_an_image", "the body is neither a PNG nor a JPEG nor a DICOM image")
     if min(picture.size) < LEAST_SIDE:
@@ -91,7 +91,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Turned as its notes say, in EXIF, or else in XMP."""
     info = image.info
     notes = max(len(info.get(name, "")) for name in ("exif", "Raw profile type exif"))
-    if notes > MAX_NOTES_BYTES or any(str(name).lower() in UNREAD_NOTES for name in info):
+    if notes > MAX_NOTES_BYTES or any(name.lower().startswith(RAW) for name in {*info} - {*READ_RAW}):
         raise _unknown_orientation("where it is not looked for, or too many of them")
     try:
         orientation = image.getexif().get(ORIENTATION)

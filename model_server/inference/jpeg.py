@@ -9,6 +9,9 @@ half its time.
 from __future__ import annotations
 
 import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,21 +23,25 @@ from model_server.errors import BadInput
 START = b"\xff\xd8\xff"
 MAX_SEGMENTS = 512  # a colour profile may take 255, and a camera's notes a few more
 MAX_SCANS = 32  # a progressive JPEG has about ten; each one more, in 59 bytes, costs another look at every pixel
-MAX_SCANNED_PIXELS = 400_000_000  # of all scans: seconds of work
+MAX_BLOCKS = 6_000_000  # of 64 pixels of one component, in all scans: a second's work
+MAX_HELD_BLOCKS = 1_000_000  # of a picture in several scans: libjpeg holds each in 128 bytes until the last has come
 
 HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
-CODINGS = (*range(0xC0, 0xD0), 0xDE, 0xDF)  # all that there are: arithmetic, lossless, hierarchical
-END, SCAN, APP1, APP2, APP14 = 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
 PASSED_OVER = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments, and what applications say
-EXIF, XMP, PROFILE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDE, 0xDF} - PASSED_OVER  # arithmetic, lossless, hierarchical
+END, SCAN, ADOBE = 0xD9, 0xDA, 0xEE
+NOTES = {  # by what they begin with, as Pillow calls them
+    (0xE1, b"Exif\0\0"): "exif", (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): "xmp",
+    (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "xmp",  # too long for the first; Pillow does not look there
+    (0xE2, b"ICC_PROFILE\0"): "icc_profile", (0xE2, b"MPF\0"): "several",
+}  # fmt: skip
 NEXT = re.compile(rb"\xff{1,16}([\xc0-\xfe])")  # a marker, and bytes that fill up before it
 NEXT_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 UNCODED = 0xFF
 
 
 class Jpeg(NamedTuple):
-    """What a JPEG says before its first scan. `info` has what is there of `exif`, `xmp` and `icc_profile`, as Pillow
-    keeps them."""
+    """What a JPEG says of itself. `info` has what is there of `exif`, `xmp` and `icc_profile`, as Pillow does."""
 
     wide: int
     high: int
@@ -45,40 +52,40 @@ class Jpeg(NamedTuple):
 def read(body: bytes) -> Jpeg:
     """Walk a JPEG, whose bytes begin with START. Raises BadInput where something is missing or not understood, or where
     to decode it would be more work than a picture's."""
-    coding, frame, adobe, at = 0, b"", False, 2
-    exif: list[bytes] = []
-    xmp: list[bytes] = []
-    profile: list[bytes] = []
-    for _ in range(MAX_SEGMENTS):
-        marker, data, at = _segment(body, at)
+    frame: _Frame | None = None
+    adobe, notes = False, defaultdict(list)
+    for marker, data in _segments(body):
         if marker == SCAN:
-            break
-        if marker in HUFFMAN:
-            if frame:
+            if frame is None:
+                raise _broken("has no frame before its first scan")
+            frame.scan(data)
+        elif marker in HUFFMAN:
+            if frame is not None:
                 raise _broken("has two frames")
-            coding, frame = marker, data
-        elif marker in CODINGS and marker not in PASSED_OVER:
+            frame = _Frame(data, marker == PROGRESSIVE)
+        elif marker in OTHER_CODINGS:
             raise BadInput(415, "jpeg_coding", f"JPEGs in Huffman code are taken; this one is marked ff{marker:02x}")
         elif marker not in PASSED_OVER:
-            raise _broken(f"has a marker ff{marker:02x} before its first scan")
-        elif marker == APP1 and data.startswith(EXIF):
-            exif.append(data[len(EXIF) :])
-        elif marker == APP1 and data.startswith(XMP):
-            xmp.append(data[len(XMP) :])
-        elif marker == APP2 and data.startswith(PROFILE):
-            profile.append(data[len(PROFILE) :])
-        elif marker == APP2 and data.startswith(b"MPF\0"):
-            raise BadInput(422, "several_frames", "the JPEG holds several pictures; send one")
-        elif marker == APP14 and data.startswith(b"Adobe"):
-            adobe = True
-    else:
-        raise _too_many_segments()
-    wide, high, components = _frame(frame, adobe)
-    _check_scans(body, at, data, coding == PROGRESSIVE, components, wide * high)
-    info = {"exif": EXIF + b"".join(exif)} if exif else {}
-    info |= {"xmp": b"".join(xmp)} if xmp else {}
-    info |= {"icc_profile": _profile(profile)} if profile else {}
-    return Jpeg(wide, high, len(components), info)
+            raise _broken(f"has a marker ff{marker:02x} where none can be")
+        else:
+            adobe |= marker == ADOBE and data.startswith(b"Adobe")
+            for (kind, start), name in NOTES.items():
+                if marker == kind and data.startswith(start):
+                    notes[name].append(data[len(start) :])
+    if frame is None:
+        raise _broken("has no frame")
+    if "several" in notes:
+        raise BadInput(422, "several_frames", "the JPEG holds several pictures; send one")
+    components = len(frame.blocks)
+    if components not in (1, 3) and not (components == 4 and adobe):
+        what = f"{components} components, and nothing says what they are"
+        raise BadInput(415, "greys_not_understood", f"the JPEG has {what}")
+    if frame.lacks_detail:
+        raise _broken("lacks scans: not all of its detail is there")
+    if pieces := notes.get("icc_profile"):  # each begins with its number and how many there are
+        notes["icc_profile"] = [piece[2:] for piece in sorted(pieces)]
+    info = {name: b"".join(pieces) for name, pieces in notes.items()}
+    return Jpeg(frame.wide, frame.high, components, info)
 
 
 def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
@@ -94,6 +101,8 @@ def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
             body, colours, min_height=-(-said.high // scale), min_width=-(-said.wide // scale)
         )
     except ValueError as error:
+        if "subsampling" in str(error):
+            raise BadInput(415, "jpeg_coding", "the JPEG's components are sampled in an unusual way") from None
         raise BadInput(422, "broken_image", f"the image cannot be decoded: {error}") from None
     if inks:  # Adobe's are the share of each that is not printed
         image = Image.frombytes("CMYK", pixels.shape[1::-1], np.subtract(255, pixels).tobytes())
@@ -104,82 +113,64 @@ def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
     return image
 
 
-def _segment(body: bytes, at: int) -> tuple[int, bytes, int]:
-    """The marker there, what its segment holds, and where that ends."""
-    found = NEXT.match(body, at)
-    if not found:
-        raise _broken("is cut short, or something stands in it that is no segment")
-    start = found.end() + 2
-    end = found.end() + int.from_bytes(body[found.end() : start])
-    if not start <= end <= len(body):
-        raise _broken("is cut short")
-    return found[1][0], body[start:end], end
-
-
-def _frame(frame: bytes, adobe: bool) -> tuple[int, int, bytes]:
-    """Width, height, and the names of the components, one byte each."""
-    if len(frame) < 6 or len(frame) != 6 + 3 * frame[5] or len(set(frame[6::3])) != frame[5]:
-        raise _broken("has no whole frame before its first scan")
-    if frame[0] != 8:
-        raise BadInput(415, "jpeg_coding", f"JPEGs of 8 bits are taken; this one has {frame[0]}")
-    high, wide, components = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5]), frame[6::3]
-    if not (wide and high):
-        raise _broken("has no rows or no columns")
-    if len(components) not in (1, 3, 4) or (len(components) == 4 and not adobe):
-        how = "of which nothing says whether they are inverted" if len(components) == 4 else "which is no usual number"
-        raise BadInput(415, "greys_not_understood", f"the JPEG has {len(components)} components, {how}")
-    return wide, high, components
-
-
-def _check_scans(body: bytes, at: int, scan: bytes, progressive: bool, components: bytes, pixels: int) -> None:
-    """From the first scan's head on: that every coefficient of every component is there, to its last bit."""
-    if not progressive and scan[:1] == bytes([len(components)]) and body.find(b"\xff\xda", at) < 0:
-        return  # the usual one: all in one scan
-    missing = {component: bytearray([UNCODED] * 64) for component in components}  # bits yet to come of each coefficient
-    marker, data, scans = SCAN, scan, 0
+def _segments(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each marker and what its segment holds, up to the end of the picture."""
+    at, find = 2, NEXT.match
     for _ in range(MAX_SEGMENTS):
-        if marker == SCAN:
-            scans += 1
-            if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
-                most = min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)
-                raise BadInput(413, "too_many_scans", f"at most {most} scans of a JPEG of that size are taken")
-            _scanned(missing, data, progressive)
-        elif marker not in PASSED_OVER:
-            raise _broken(f"has a marker ff{marker:02x} among its scans")
-        found = NEXT_IN_SCAN.search(body, at)
+        found = find(body, at)
         if not found:
-            raise _broken("has no end")
-        if found[1][0] == END:
-            break
-        marker, data, at = _segment(body, found.start())
-    else:
-        raise _too_many_segments()
-    if any(any(bits) for bits in missing.values()):
-        raise _broken("lacks scans: not all of its detail is there")
+            raise _broken("is cut short, or something stands in it that is no segment")
+        marker, start = found[1][0], found.end() + 2
+        if marker == END:
+            return
+        at = found.end() + int.from_bytes(body[found.end() : start])
+        if not start <= at <= len(body):
+            raise _broken("is cut short")
+        yield marker, body[start:at]
+        find = NEXT_IN_SCAN.search if marker == SCAN else NEXT.match
+    raise BadInput(413, "too_many_parts", f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
-def _scanned(missing: dict[int, bytearray], head: bytes, progressive: bool) -> None:
-    """Note what a scan brings, by its head."""
-    count = head[0] if head else 0
-    if not count or len(head) != 4 + 2 * count or not missing.keys() >= set(head[1 : 2 * count : 2]):
-        raise _broken("has a scan of nothing")
-    first, last, low = (head[-3], head[-2], head[-1] & 15) if progressive else (0, 63, 0)
-    if not first <= last <= 63:
-        raise _broken("has a scan of nothing")
-    for component in head[1 : 2 * count : 2]:
-        missing[component][first : last + 1] = bytes([low]) * (last + 1 - first)
+class _Frame:
+    """A picture's size, and what its scans have not brought yet."""
 
+    def __init__(self, data: bytes, progressive: bool):
+        if len(data) < 9 or len(data) != 6 + 3 * data[5] or len(set(data[6::3])) != data[5]:
+            raise _broken("has no whole frame before its first scan")
+        bits, self.high, self.wide = struct.unpack(">BHH", data[:5])
+        if bits != 8:
+            raise BadInput(415, "jpeg_coding", f"JPEGs of 8 bits are taken; this one has {bits}")
+        sampled = {name: (both >> 4, both & 15) for name, both in zip(data[6::3], data[7::3], strict=True)}
+        if not (self.wide and self.high and all(1 <= each <= 4 for both in sampled.values() for each in both)):
+            raise _broken("has no rows or no columns")
+        across, down = (8 * max(each) for each in zip(*sampled.values(), strict=True))
+        units = -(-self.wide // across) * -(-self.high // down)
+        self.blocks = {name: units * x * y for name, (x, y) in sampled.items()}
+        self._progressive, self._scans, self._work = progressive, 0, 0
+        self._missing = {name: bytearray([UNCODED] * 64) for name in sampled}  # bits to come of each coefficient
 
-def _profile(pieces: list[bytes]) -> bytes:
-    """The colour profile put together; empty where a piece is missing."""
-    pieces = sorted(pieces)
-    whole = [tuple(piece[:2]) for piece in pieces] == [(i, len(pieces)) for i in range(1, len(pieces) + 1)]
-    return b"".join(piece[2:] for piece in pieces) if whole else b""
+    def scan(self, head: bytes) -> None:
+        """Note what a scan brings. Raises BadInput where it is none, or with those before too much work."""
+        count = head[0] if head else 0
+        names = head[1 : 2 * count : 2]
+        first, last, low = (head[-3], head[-2], head[-1] & 15) if self._progressive and len(head) > 3 else (0, 63, 0)
+        if not count or len(head) != 4 + 2 * count or not self.blocks.keys() >= set(names) or not first <= last <= 63:
+            raise _broken("has a scan of nothing")
+        for name in names:
+            self._missing[name][first : last + 1] = bytes([low]) * (last + 1 - first)
+        self._scans += 1
+        self._work += sum(self.blocks[name] for name in names)
+        if self._scans > MAX_SCANS or self._work > MAX_BLOCKS:
+            raise BadInput(413, "too_many_scans", "the JPEG has more scans than are taken of one of its size")
+        if (self._progressive or count < len(self.blocks)) and sum(self.blocks.values()) > MAX_HELD_BLOCKS:
+            raise BadInput(
+                413, "too_many_pixels", f"{64 * MAX_HELD_BLOCKS} samples of a JPEG in several scans are taken"
+            )
+
+    @property
+    def lacks_detail(self) -> bool:
+        return any(any(bits) for bits in self._missing.values())
 
 
 def _broken(how: str) -> BadInput:
     return BadInput(422, "broken_image", f"the JPEG {how}")
-
-
-def _too_many_segments() -> BadInput:
-    return BadInput(413, "too_many_parts", f"the JPEG has more than {MAX_SEGMENTS} segments")

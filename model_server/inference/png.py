@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from model_server.errors import BadInput
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 10_000  # 16 MB in the smallest pieces that are usual
 PIECE = 1 << 16
+MAX_INFLATING_S = 1.0  # of processor; the largest picture takes a third. Pillow then takes as long again.
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 HEADER = struct.Struct(">IIBBBBB")
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, GREY_ALPHA: 2, COLOUR_ALPHA: 4}
@@ -54,12 +56,12 @@ def read(body: bytes) -> Png:
     return Png(wide, high, bits, colour, interlaced)
 
 
-def decode(body: bytes, said: Png) -> Image.Image:
+def decode(body: bytes, said: Png, max_bytes: int) -> Image.Image:
     """The picture in grey, or in its colours where it has a profile of them. Raises BadInput where something is missing
-    or not understood."""
+    or not understood, or its pixels take more than `max_bytes`."""
     chunks, data = _chunks(body)
     _check_greys(said, chunks)
-    _check_rows(said, data)
+    _check_rows(said, data, max_bytes)
     try:
         if said.bits == 16:
             return _deep(body, said, chunks.get(b"sBIT", b""))
@@ -89,10 +91,11 @@ def eight_bits(pixels: np.ndarray, significant: int = 0) -> np.ndarray:
     stray = pixels.size // STRAY
     bits = next((b for b in depths if b < 16 and np.count_nonzero(pixels >= 1 << b) <= stray), 16)
     bits = max(8, bits)
-    return (np.minimum(pixels, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8)
+    used = np.minimum(pixels, (1 << bits) - 1)
+    return np.right_shift(used, bits - 8, out=used).astype(np.uint8)
 
 
-def _chunks(body: bytes) -> tuple[dict[bytes, bytes], list[memoryview]]:
+def _chunks(body: bytes) -> tuple[dict[bytes, bytes], bytes]:
     """What each kind of chunk holds that may be there once, and the compressed data."""
     view, at = memoryview(body), len(SIGNATURE)
     once: dict[bytes, bytes] = {}
@@ -107,7 +110,7 @@ def _chunks(body: bytes) -> tuple[dict[bytes, bytes], list[memoryview]]:
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(body[end : end + 4]):
             raise _broken("is damaged: a checksum is wrong")
         if kind == b"IEND":
-            return once, data
+            return once, b"".join(data)
         if kind in (b"acTL", b"fcTL", b"fdAT"):
             raise BadInput(422, "several_frames", "the PNG is an animation; send one picture")
         if kind == b"IDAT":
@@ -138,28 +141,26 @@ def _check_opaque(opaque: bool) -> None:
         raise BadInput(422, "greys_not_understood", "the PNG is see-through, and nothing says what lies behind it")
 
 
-def _check_rows(said: Png, data: list[memoryview]) -> None:
-    """That the compressed data is whole, and has as many bytes as the rows."""
+def _check_rows(said: Png, data: bytes, max_bytes: int) -> None:
+    """That the compressed data is whole, and has as many bytes as the rows, which are bounded, as is the work."""
     wanted = sum(_row_bytes(said))
-    inflater, inflated = zlib.decompressobj(), 0
+    if wanted > max_bytes:
+        raise BadInput(413, "too_many_pixels", f"the PNG has {wanted} bytes of pixels; at most {max_bytes} are taken")
+    inflater, inflated, began = zlib.decompressobj(), 0, time.thread_time()
     try:
-        for piece in _pieces(data):
+        for at in range(0, len(data), PIECE):
+            piece = data[at : at + PIECE]
             while piece and not inflater.eof and inflated <= wanted:
                 inflated += len(inflater.decompress(piece, 16 * PIECE))
                 piece = inflater.unconsumed_tail
+            if time.thread_time() - began > MAX_INFLATING_S:
+                raise BadInput(413, "too_much_work", f"to inflate the PNG takes more than {MAX_INFLATING_S} s")
         if inflated <= wanted and not inflater.eof:
             inflated += len(inflater.flush())
     except zlib.error:
         raise _broken("is damaged: its pixels cannot be inflated") from None
     if inflated != wanted or not inflater.eof:
         raise _broken(f"has {'more' if inflated > wanted else 'fewer'} pixels than it says")
-
-
-def _pieces(data: list[memoryview]) -> Iterator[memoryview]:
-    """Small ones: what is left of one is copied each time it is looked at."""
-    for chunk in data:
-        for at in range(0, len(chunk), PIECE):
-            yield chunk[at : at + PIECE]
 
 
 def _row_bytes(said: Png) -> Iterator[int]:

@@ -7,8 +7,9 @@ trend: an alert also needs a few bad events in its long window, however large th
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,8 +119,10 @@ def _few_requests(tier: Tier) -> float:
 KINDS = {"availability": _availability, "latency": _latency, "error_rate": _error_rate}
 
 
-def rules(slos: dict[str, Any]) -> str:
-    """The rules file for a parsed slos.yaml. ValueError: a target that is no objective, or that no bucket measures."""
+def rules(slos: dict[str, Any]) -> dict[str, Any]:
+    """The rules file for a parsed slos.yaml. ValueError: a target that is no objective, or that no bucket measures.
+
+    The alerts do not read the recordings: an alert must be provable from what the service itself says."""
     found = {}
     for name, about in slos["slos"].items():
         if name not in KINDS:
@@ -128,56 +131,45 @@ def rules(slos: dict[str, Any]) -> str:
             found[name] = KINDS[name](about)
         except ValueError as error:
             raise ValueError(f"slos.yaml: {name}: {error}") from None
-    return HEAD + "\n".join(_alerts(name, one) for name, one in found.items()) + "\n" + _recordings(found)
+    alerts = [group for name, objective in found.items() for group in _alerts(name, objective)]
+    recordings = [record for name, objective in found.items() for record in _recordings(name, objective)]
+    return {"groups": [*alerts, {"name": "slo:recordings", "interval": "1m", "rules": recordings}]}
 
 
-HEAD = """\
-# Generated from slos.yaml: python -m model_server.monitoring.generate
-#
-# The alerts do not read the recordings: an alert must be provable from what the service itself says.
-groups:
-"""
-
-
-def _alerts(name: str, objective: Objective) -> str:
-    said = ""
-    title = "".join(word.capitalize() for word in name.split("_"))
+def _alerts(name: str, objective: Objective) -> Iterator[dict[str, Any]]:
+    """A group for each tier whose bound can be passed at all."""
     burnable = [tier for tier in objective.tiers if tier.factor * objective.budget < 1]
     if not burnable:
         raise ValueError(f"slos.yaml: {name}: its budget is too large to burn, so no alert could ever fire")
+    title = "".join(word.capitalize() for word in name.split("_"))
     for tier in burnable:
         bound = _number(tier.factor * objective.budget)
         parts = [f"(\n{_indented(_over(window, objective.ratio))}\n) > {bound}" for window in (tier.long, tier.short)]
         enough = f"{_over(tier.long, objective.bad)} > {_number(objective.chance(tier))}"
-        expr = "\nand ".join([*parts, enough])
         alert = f"{title}Burn{tier.long}"
-        interval = f"    interval: {tier.interval}\n" if tier.interval else ""
-        said += (
-            f"  - name: slo:{name}:{tier.long}\n{interval}    rules:\n"
-            f"      - alert: {alert} # {tier.factor:g} x {_number(objective.budget)} = {bound}\n"
-            f"        expr: |\n{_indented(expr, 10)}\n"
-            f"        for: {tier.wait}\n"
-            f"        labels: {{severity: {tier.severity}, service: pneumonia-detector, slo: {name}}}\n"
-            f"        annotations:\n"
-            f'          summary: "The error budget of {name} burns {tier.factor:g} times too fast"\n'
-            f'          description: "{{{{ $value | humanizePercentage }}}} were bad in {tier.long};'
-            f' the objective is {objective.promise}."\n'
-            f"          runbook_url: docs/runbook.md#{alert.lower()}\n\n"
-        )
-    return said.rstrip("\n") + "\n"
+        rule = {
+            "alert": alert,
+            "expr": "\nand ".join([*parts, enough]) + "\n",
+            "for": tier.wait,
+            "labels": {"severity": tier.severity, "service": "pneumonia-detector", "slo": name},
+            "annotations": {
+                "summary": f"The error budget of {name} burns {tier.factor:g} times too fast",
+                "description": f"{{{{ $value | humanizePercentage }}}} were bad in {tier.long};"
+                f" the objective is {objective.promise}.",
+                "runbook_url": f"docs/runbook.md#{alert.lower()}",
+            },
+        }
+        interval = {"interval": tier.interval} if tier.interval else {}
+        yield {"name": f"slo:{name}:{tier.long}", **interval, "rules": [rule]}
 
 
-def _recordings(found: Mapping[str, Objective]) -> str:
-    said = "  - name: slo:recordings\n    interval: 1m\n    rules:\n"
-    for name, objective in found.items():
-        labels = f"        labels: {{slo: {name}}}\n"
-        for record, expr in objective.reads.items():
-            said += f"      - record: {record}\n        expr: |\n{_indented(expr, 10)}\n"
-        said += f"      - record: slo:budget:ratio\n        expr: vector({_number(objective.budget)})\n{labels}"
-        for window in WINDOWS:
-            expr = _indented(_over(window, objective.recorded or objective.ratio), 10)
-            said += f"      - record: slo:bad:ratio{window}\n        expr: |\n{expr}\n{labels}"
-    return said
+def _recordings(name: str, objective: Objective) -> Iterator[dict[str, Any]]:
+    for record, expr in objective.reads.items():
+        yield {"record": record, "expr": expr}
+    yield {"record": "slo:budget:ratio", "expr": f"vector({_number(objective.budget)})", "labels": {"slo": name}}
+    for window in WINDOWS:
+        expr = _over(window, objective.recorded or objective.ratio)
+        yield {"record": f"slo:bad:ratio{window}", "expr": expr, "labels": {"slo": name}}
 
 
 def _over(window: str, promql: str) -> str:
@@ -186,29 +178,22 @@ def _over(window: str, promql: str) -> str:
 
 def _share(text: Any) -> float:
     """0.999 of "99.9%"."""
-    try:
-        share = float(str(text).removesuffix("%")) / 100
-    except ValueError:
-        share = 0
-    if not str(text).endswith("%") or not 0 < share < 1:
+    found = re.fullmatch(r"(\d+\.?\d*)%", str(text))
+    if not found or not 0 < float(found[1]) < 100:
         raise ValueError(f"{text!r} is no share between 0% and 100%")
-    return share
+    return float(found[1]) / 100
 
 
 def _seconds(text: Any) -> float:
     """0.5 of "500ms"."""
-    for unit, size in (("ms", 0.001), ("s", 1.0)):
-        if str(text).endswith(unit):
-            try:
-                return round(float(str(text).removesuffix(unit)) * size, 6)
-            except ValueError:
-                break
-    raise ValueError(f"{text!r} is no time like 500ms or 2s")
+    if not (found := re.fullmatch(r"(\d+\.?\d*)(ms|s)", str(text))):
+        raise ValueError(f"{text!r} is no time like 500ms or 2s")
+    return round(float(found[1]) / (1000 if found[2] == "ms" else 1), 6)
 
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.10f}".rstrip("0")
 
 
-def _indented(text: str, by: int = 2) -> str:
-    return textwrap.indent(text, " " * by)
+def _indented(text: str) -> str:
+    return textwrap.indent(text, "  ")

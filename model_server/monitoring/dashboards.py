@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import BigValueTextMode
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
-    DataSourceRef,
-    GridPos,
-    VariableHide,
-    VariableRefresh,
-)
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "pneumonia-detector"
-KINDS = {"graph": timeseries, "stat": stat, "table": table, "heatmap": heatmap}
 HEIGHT = 7
-WIDTHS = {"graph": 8, "stat": 4, "table": 12, "heatmap": 8}
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel, as dashboards.yaml describes it."""
-
-    title: str
-    query: str = ""
-    queries: dict[str, str] = field(default_factory=dict)  # by legend
-    unit: str = "short"
-    kind: str = "graph"
-    needs: str = ""
-    about: str = ""
-
-    def built(self) -> Any:
-        about = f"{self.about} Needs {self.needs}.".strip() if self.needs else self.about
-        panel = KINDS[self.kind].Panel().title(self.title).datasource(PROMETHEUS).unit(self.unit)
-        if about:
-            panel = panel.description(about)
-        if self.kind == "stat":
-            named = self.queries and self.unit == "short"
-            panel = panel.text_mode(BigValueTextMode.NAME if named else BigValueTextMode.AUTO)
-            panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        queries = self.queries or {"__auto": self.query}
-        for ref, (legend, expr) in zip("ABCDEFGH", queries.items(), strict=False):
-            query = prometheus.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).legend_format(legend)
-            if self.kind == "table":
-                query = query.instant().format(PromQueryFormat.TABLE)
-            elif self.kind == "heatmap":
-                query = query.format(PromQueryFormat.HEATMAP)
-            panel = panel.with_target(query)
-        return panel
+KINDS = {"graph": (timeseries, 8), "stat": (stat, 4), "table": (table, 12), "heatmap": (heatmap, 8)}  # and widths
 
 
 def all_as_json(source: Path) -> dict[str, str]:
@@ -66,41 +25,45 @@ def all_as_json(source: Path) -> dict[str, str]:
 
 
 def _json(name: str, title: str, rows: dict[str, dict[str, Any]]) -> str:
-    board = (
-        dashboard.Dashboard(title)
-        .uid(f"{TAG}-{name}")
-        .tags([TAG])
-        .timezone("utc")
-        .refresh("30s")
-        .time("now-3h", "now")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .link(
-            dashboard.DashboardLink(TAG)
-            .type(DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .keep_time(True)
-            .include_vars(True)
-        )
-        .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-        .with_variable(
-            dashboard.QueryVariable("job")
-            .query("label_values(service_ready, job)")
-            .datasource(PROMETHEUS)
-            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .hide(VariableHide.DONT_HIDE)
-        )
-    )
+    board = dashboard.Dashboard(title).uid(f"{TAG}-{name}").tags([TAG]).timezone("utc").refresh("30s")
+    board = board.time("now-3h", "now").tooltip(models.DashboardCursorSync.CROSSHAIR)
+    link = dashboard.DashboardLink(TAG).type(models.DashboardLinkType.DASHBOARDS).tags([TAG])
+    source = dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+    job = dashboard.QueryVariable("job").query("label_values(service_ready, job)").datasource(PROMETHEUS)
+    job = job.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED).hide(models.VariableHide.DONT_HIDE)
+    board = board.link(link.keep_time(True).include_vars(True)).with_variable(source).with_variable(job)
     y = 0
     for number, (row, panels) in enumerate(rows.items(), 1):
-        board = board.with_row(dashboard.Row(row).id(100 * number).grid_pos(GridPos(h=1, w=24, x=0, y=y)))
+        board = board.with_row(dashboard.Row(row).id(100 * number).grid_pos(models.GridPos(h=1, w=24, x=0, y=y)))
         x, y = 0, y + 1
         for place, (panel_title, told) in enumerate(panels.items(), 1):
-            panel = Panel(panel_title, **told)
-            width = WIDTHS[panel.kind]
+            panel, width = _panel(panel_title, **told)
             if x + width > 24:
                 x, y = 0, y + HEIGHT
-            at = GridPos(h=HEIGHT, w=width, x=x, y=y)
-            board = board.with_panel(panel.built().id(100 * number + place).grid_pos(at))
+            at = models.GridPos(h=HEIGHT, w=width, x=x, y=y)
+            board = board.with_panel(panel.id(100 * number + place).grid_pos(at))
             x += width
         y += HEIGHT
     return json.dumps(board.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+
+
+def _panel(
+    title: str, query: str = "", queries: dict[str, str] | None = None, unit: str = "short", kind: str = "graph",
+    needs: str = "", about: str = "",
+) -> tuple[Any, int]:  # fmt: skip
+    """A panel as dashboards.yaml describes it, and its width. queries: by legend."""
+    module, width = KINDS[kind]
+    panel = module.Panel().title(title).datasource(PROMETHEUS).unit(unit)
+    if about or needs:
+        panel = panel.description(f"{about} Needs {needs}.".strip() if needs else about)
+    if kind == "stat":
+        mode = BigValueTextMode.NAME if queries and unit == "short" else BigValueTextMode.AUTO
+        panel = panel.text_mode(mode).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    for ref, (legend, expr) in zip("ABCDEFGH", (queries or {"__auto": query}).items(), strict=False):
+        target = prometheus.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).legend_format(legend)
+        if kind == "table":
+            target = target.instant().format(PromQueryFormat.TABLE)
+        elif kind == "heatmap":
+            target = target.format(PromQueryFormat.HEATMAP)
+        panel = panel.with_target(target)
+    return panel, width

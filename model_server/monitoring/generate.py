@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from model_server.monitoring import burn, dashboards
 
 HERE = Path(__file__).parent
+STRING = "tag:yaml.org,2002:str"
 # Where your team reads docs/runbook.md; sections are addressed as Git hosts do it, like #servicedown.
 RUNBOOK = "https://git.example.org/pneumonia-detector/blob/main/docs/runbook.md"
 
@@ -24,7 +26,7 @@ RUNBOOK = "https://git.example.org/pneumonia-detector/blob/main/docs/runbook.md"
 def files(here: Path = HERE) -> dict[Path, str]:
     """Every generated file, by its path in `here`, with its text. ValueError, OSError: what cannot be read or used."""
     rules = {path.name: path.read_text() for path in (here / "rules").glob("*.yaml")}
-    rules["slos.yaml"] = burn.rules(yaml.safe_load((here / "slos.yaml").read_text()))
+    rules["slos.yaml"] = _generated("slos.yaml", burn.rules(yaml.safe_load((here / "slos.yaml").read_text())))
     rules = {name: re.sub(r"(runbook_url: )[^\s#]*#", rf"\g<1>{RUNBOOK}#", text) for name, text in rules.items()}
     generated = {Path(f"rules/{name}"): text for name, text in rules.items()}
     boards = dashboards.all_as_json(here / "dashboards.yaml")
@@ -53,20 +55,21 @@ def _prometheus_rules(rules: dict[str, str]) -> str:
         "metadata": {"name": "pneumonia-detector", "labels": {"app": "pneumonia-detector", "release": "prometheus"}},
         "spec": {"groups": groups},
     }
-    head = "# Generated from rules/: python -m model_server.monitoring.generate\n"
-    return head + yaml.dump(resource, Dumper=_Readable, sort_keys=False, width=1000, allow_unicode=True)
+    return _generated("rules/", resource)
+
+
+def _generated(source: str, content: dict[str, Any]) -> str:
+    head = f"# Generated from {source}: python -m model_server.monitoring.generate\n"
+    return head + yaml.dump(content, Dumper=_Readable, sort_keys=False, width=1000, allow_unicode=True)
 
 
 class _Readable(yaml.SafeDumper):
     """Texts of several lines stay so."""
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Readable.add_representer(str, _text)
-
+_Readable.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar(STRING, text, style="|" if "\n" in text else None)
+)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,6 +3,7 @@ over its network."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
@@ -37,15 +38,11 @@ def memory(root: Path = ROOT) -> Memory:
     machine = psutil.virtual_memory().total
     limited = []
     for version, folder in _cgroups(root, "memory"):
-        usage, limit = (
-            ("memory.current", "memory.max") if version == 2 else ("memory.usage_in_bytes", "memory.limit_in_bytes")
-        )
-        try:
-            used, allowed = int((folder / usage).read_text()), int((folder / limit).read_text())
-        except (OSError, ValueError):  # not visible from here, or "max"
-            continue
-        if allowed < machine:
-            limited.append((allowed, used, folder))
+        usage, limit = ("current", "max") if version == 2 else ("usage_in_bytes", "limit_in_bytes")
+        with contextlib.suppress(OSError, ValueError):  # not visible from here, or "max"
+            used, allowed = (int((folder / f"memory.{name}").read_text()) for name in (usage, limit))
+            if allowed < machine:
+                limited.append((allowed, used, folder))
     if limited:
         allowed, used, folder = min(limited, key=lambda found: found[0])
         return Memory(used, allowed, max(0, used - _inactive(folder)))  # the kernel takes long to add these up
@@ -58,11 +55,10 @@ def memory(root: Path = ROOT) -> Memory:
 
 def _inactive(folder: Path) -> int:
     """Bytes of files in a cgroup's page cache that nobody has used lately; 0 where it does not say."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         stat = _numbers(folder / "memory.stat")
-    except (OSError, ValueError):
-        return 0
-    return stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 counts the groups below apart
+        return stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 counts the groups below apart
+    return 0
 
 
 def cpu(root: Path = ROOT) -> Cpu:
@@ -70,10 +66,8 @@ def cpu(root: Path = ROOT) -> Cpu:
     the process against the cores it may run on."""
     limited = []
     for version, folder in _cgroups(root, "cpu"):
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # not visible from here, or no quota
             limited.append(_quota_v2(folder) if version == 2 else _quota_v1(folder))
-        except (OSError, ValueError, KeyError):  # not visible from here, or no quota
-            continue
     return min(limited, key=lambda found: found.cores, default=Cpu(time.process_time(), cores(), None))
 
 
@@ -83,6 +77,11 @@ def traffic() -> dict[str, Any]:
     return {name: seen for name, seen in psutil.net_io_counters(pernic=True).items() if not name.startswith(OTHERS)}
 
 
+def cores() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _quota_v2(folder: Path) -> Cpu:
     quota, period = (folder / "cpu.max").read_text().split()
     stat = _numbers(folder / "cpu.stat")
@@ -90,13 +89,12 @@ def _quota_v2(folder: Path) -> Cpu:
 
 
 def _quota_v1(folder: Path) -> Cpu:
-    quota = int((folder / "cpu.cfs_quota_us").read_text())
+    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
     if quota <= 0:
         raise ValueError("no quota")
-    cores = quota / int((folder / "cpu.cfs_period_us").read_text())
     account = Path(str(folder).replace("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpuacct", 1))  # mounted together or apart
     used_s = int((account / "cpuacct.usage").read_text()) / 1e9
-    return Cpu(used_s, cores, _numbers(folder / "cpu.stat")["throttled_time"] / 1e9)
+    return Cpu(used_s, quota / period, _numbers(folder / "cpu.stat")["throttled_time"] / 1e9)
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
@@ -105,22 +103,12 @@ def _cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            version, mount = 1, f"sys/fs/cgroup/{controller}"
-        elif controllers == "":
-            version, mount = 2, "sys/fs/cgroup"
-        else:
-            continue
-        own = PurePosixPath(path.lstrip("/"))
-        for place in dict.fromkeys((own, *own.parents, PurePosixPath("."))):
-            yield version, root / mount / place
-
-
-def cores() -> int:
-    """Those that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    mounts = {controller: (1, f"sys/fs/cgroup/{controller}"), "": (2, "sys/fs/cgroup")}
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        for version, mount in (mounts[name] for name in controllers.split(",") if name in mounts):
+            own = PurePosixPath(path.lstrip("/"))
+            for place in dict.fromkeys((own, *own.parents, PurePosixPath("."))):
+                yield version, root / mount / place
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -28,7 +28,7 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING,
 CORRELATION = ("trace_id", "span_id", "request_id")
 WRITE_EVERY_S = 0.05
 AT_ONCE = 256
-QUOTE_DATA = ("pydicom", "PIL", "opentelemetry.trace")  # whose own messages may hold what a request sent
+QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
 
 
@@ -69,11 +69,16 @@ class Lines:
 
 
 class Forward(logging.Handler):
-    """Sends what libraries log (uvicorn, asyncio) the same way."""
+    """Sends what libraries log (uvicorn, asyncio) the same way. It never raises: that would end what they are doing."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = {"exc_info": record.exc_info} if record.exc_info else {}
-        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **context)
+        try:
+            message = record.getMessage()
+        except Exception:  # its arguments do not fit, and may hold anything
+            message = str(record.msg)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no others
+        raised = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(level, message, logger=record.name, **raised)
 
 
 def configure(level: str = "INFO", lines: Lines | None = None, deployment: str = "none") -> Lines:
@@ -101,16 +106,14 @@ def configure(level: str = "INFO", lines: Lines | None = None, deployment: str =
     return lines
 
 
-def _as_line(
-    deployment: str, _logger: Any, method: str, event: dict[str, Any]
-) -> tuple[tuple[str, bytes], dict[str, Any]]:
+def _as_line(deployment: str, _logger: Any, method: str, event: dict[str, Any]) -> tuple[tuple[str, bytes], dict]:
     """The arguments of `Lines.put`: the fixed fields first, everything else under `context`."""
-    ids, level = IDS.get() or {}, NAMES[method]
+    level, ids = NAMES[method], IDS.get() or {}
     line = {"timestamp": now(), "level": level, "service": SERVICE, "version": __version__}
     for key in CORRELATION:
-        line[key] = event.pop(key, ids.get(key))
+        line[key] = event.pop(key, None) or ids.get(key)
     line["message"] = event.pop("event")
-    line["context"] = {"deployment": deployment, **event}
+    line["context"] = {"deployment": deployment} | event
     return (level, dumps(line) + b"\n"), {}
 
 

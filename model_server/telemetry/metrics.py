@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -15,6 +15,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PLAIN
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
@@ -24,18 +25,19 @@ from model_server import __version__
 from model_server.classes import CLASSES
 from model_server.telemetry import container, process
 from model_server.telemetry.accept import wants_openmetrics
-from model_server.telemetry.readings import Reading, Readings, Sampled, together
+from model_server.telemetry.readings import Guarded, Readings, Sampled
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+CONFIDENCE = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 disable_created_metrics()  # series that double the exposition, and that nothing here asks for
-BYTES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+BYTES = tuple(1 << bits for bits in range(10, 25, 2))
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and nothing is
-    in the registry but what others put there."""
+    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and the
+    registry is empty."""
 
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
@@ -43,41 +45,34 @@ class Metrics:
         counter, histogram = self.counter, self.histogram
         # Probes and scrapes are not clients: counted apart, they neither dilute an error ratio nor raise an error rate.
         self.requests = counter("http_requests_total", "Clients' requests answered.", "method", "endpoint", "status")
-        self.request_duration = histogram(
-            "http_request_duration_seconds", "From a request's head to the end of its answer.", LATENCY_S,
-            "method", "endpoint",
-        )  # fmt: skip
+        about = "From a request's head to the end of its answer."
+        self.request_duration = histogram("http_request_duration_seconds", about, LATENCY_S, "method", "endpoint")
         self.request_size = histogram("http_request_size_bytes", "Bodies received.", BYTES, "endpoint")
         self.response_size = histogram("http_response_size_bytes", "Bodies sent.", BYTES, "endpoint")
         self.probes = counter("probe_requests_total", "Probes and scrapes answered.", "endpoint", "status")
         self.invalid = counter("invalid_input_total", "Requests refused for what they held.", "reason")
         self.shed = counter("requests_shed_total", "Requests answered 503 at once because the queue was full.")
         self.expired = counter("request_deadlines_missed_total", "Requests that took longer than allowed.")
-        self.dropped = counter(
-            "inference_jobs_dropped_total", "Requests expired or abandoned before the model saw them."
-        )
+        about = "Requests expired or abandoned before the model saw them."
+        self.dropped = counter("inference_jobs_dropped_total", about)
         self.predictions = counter("ml_predictions_total", "Predictions made.", "model_version", "prediction")
-        self.inference = histogram(
-            "ml_inference_duration_seconds", "One batch through the network.", INFERENCE_S, "model_version"
-        )
-        self.confidence = histogram(
-            "ml_prediction_confidence", "Probability of the predicted class.",
-            (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0),
-        )  # fmt: skip
+        about = "One batch through the network."
+        self.inference = histogram("ml_inference_duration_seconds", about, INFERENCE_S, "model_version")
+        self.confidence = histogram("ml_prediction_confidence", "Probability of the predicted class.", CONFIDENCE)
         self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
         self.feedback = counter("ml_feedback_total", "True labels received.")
-        self.queue_wait = histogram(
-            "inference_queue_wait_seconds", "From admission to the start of inference.", LATENCY_S
-        )
+        about = "From admission to the start of inference."
+        self.queue_wait = histogram("inference_queue_wait_seconds", about, LATENCY_S)
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
+        self.predicted: dict[str, Any] = {}  # what counts predictions, by class, once a model is loaded
         self.in_flight = 0
         if on:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
             self.registry.register(process.GCPauses())
-            self.registry.register(Sampled(ProcessCollector(registry=None), Readings(_machine_readings())))
+            self.registry.register(Sampled(ProcessCollector(registry=None), Machine()))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
         self.reading("http_requests_in_flight", "Clients' requests being answered.", lambda: self.in_flight)
@@ -90,8 +85,7 @@ class Metrics:
 
     def model(self, version: str, sha256: str, architecture: str, device: str) -> None:
         """Say which model is loaded, and where."""
-        for prediction in CLASSES:
-            self.predictions.labels(version, prediction)
+        self.predicted = {name: self.predictions.labels(version, name) for name in CLASSES}
         told = {"version": version, "sha256": sha256, "architecture": architecture, "device": device}
         self._facts("ml_model_info", "The loaded model.", **told)
 
@@ -102,9 +96,9 @@ class Metrics:
         self.register(Readings({name: (about, read, labels)}))
 
     def register(self, collector: Any) -> None:
-        """Add a collector of the client library's kind."""
+        """Add a collector of the client library's kind. One that fails does not take the others with it."""
         if self.on:
-            self.registry.register(collector)
+            self.registry.register(Guarded(collector.collect))
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition, and its content type, in the format that an Accept header asks for."""
@@ -124,7 +118,8 @@ class Metrics:
         return self._kept(Histogram(name, about, labels, buckets=buckets, registry=None))
 
     def _kept(self, metric: Counter | Histogram) -> Any:
-        self.register(metric)
+        if self.on:
+            self.registry.register(metric)
         return metric if self.on else NOTHING
 
 
@@ -134,31 +129,46 @@ class Nothing:
     def labels(self, *_values: str) -> Nothing:
         return self
 
-    def inc(self, _amount: float = 1) -> None: ...
+    def inc(self, *_: Any) -> None: ...
 
-    def observe(self, _amount: float, _exemplar: Mapping[str, str] | None = None) -> None: ...
+    observe = inc
 
 
 NOTHING = Nothing()
 
 
-def _machine_readings() -> dict[str, Reading]:
-    memory, cpu, interfaces = together(container.memory), together(container.cpu), together(container.traffic)
+class Machine:
+    """A collector of what the process and its container use; each part can fail alone."""
 
-    def traffic(way: str) -> Callable[[], dict[tuple[str], int]]:
-        return lambda: {(name,): getattr(seen, way) for name, seen in interfaces().items()}
+    def collect(self) -> Iterator[Metric]:
+        for part in (_threads, _memory, _cpu, _network):
+            yield from Guarded(part).collect()
 
-    return {
-        "process_threads": ("Threads of this process.", psutil.Process().num_threads),
-        "container_memory_usage_bytes": ("Memory in use.", lambda: memory().used_bytes),
-        "container_memory_working_set_bytes": (
-            "Memory in use, without page cache that nobody has used lately.",
-            lambda: memory().working_set_bytes,
-        ),
-        "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: memory().limit_bytes),
-        "container_cpu_usage_seconds_total": ("CPU time used.", lambda: cpu().used_s),
-        "container_cpu_quota_cores": ("Cores allowed.", lambda: cpu().cores),
-        "container_cpu_throttled_seconds_total": ("Time kept from running by the quota.", lambda: cpu().throttled_s),
-        "network_receive_bytes_total": ("Bytes received.", traffic("bytes_recv"), ("interface",)),
-        "network_transmit_bytes_total": ("Bytes sent.", traffic("bytes_sent"), ("interface",)),
-    }
+
+def _threads() -> Iterator[Metric]:
+    yield GaugeMetricFamily("process_threads", "Threads of this process.", psutil.Process().num_threads())
+
+
+def _memory() -> Iterator[Metric]:
+    used, limit, working_set = container.memory()
+    about = "Memory in use, without page cache that nobody has used lately."
+    yield GaugeMetricFamily("container_memory_usage_bytes", "Memory in use.", used)
+    yield GaugeMetricFamily("container_memory_working_set_bytes", about, working_set)
+    yield GaugeMetricFamily("container_spec_memory_limit_bytes", "Memory allowed.", limit)
+
+
+def _cpu() -> Iterator[Metric]:
+    used_s, cores, throttled_s = container.cpu()
+    about = "Time kept from running by the quota."
+    yield CounterMetricFamily("container_cpu_usage_seconds", "CPU time used.", used_s)
+    yield GaugeMetricFamily("container_cpu_quota_cores", "Cores allowed.", cores)
+    yield CounterMetricFamily("container_cpu_throttled_seconds", about, throttled_s)
+
+
+def _network() -> Iterator[Metric]:
+    received = CounterMetricFamily("network_receive_bytes", "Bytes received.", labels=("interface",))
+    sent = CounterMetricFamily("network_transmit_bytes", "Bytes sent.", labels=("interface",))
+    for name, seen in container.traffic().items():
+        received.add_metric((name,), seen.bytes_recv)
+        sent.add_metric((name,), seen.bytes_sent)
+    yield from (received, sent)

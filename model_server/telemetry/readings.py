@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -27,27 +27,27 @@ class Readings:
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             family = kind(name, about, labels=labels)
             try:
-                values = read()
+                values = read() if labels else {(): read()}
+                for label_values, value in (values or {}).items():
+                    if value is not None:
+                        family.add_metric(label_values, float(value))
             except Exception:  # a file that is not there or not as it should be, a device that failed
-                values = None
-            for label_values, value in (values or {}).items() if labels else [((), values)]:
-                if value is not None:
-                    family.add_metric(label_values, value)
+                family.samples.clear()
             yield family
 
 
-def together(read: Callable[[], Any], within_s: float = 0.1) -> Callable[[], Any]:
-    """`read`, asked once for all figures that are taken from it in one go: each file is read once, and they agree."""
-    read_at, value = float("-inf"), None
+class Guarded:
+    """A collector whose failure is logged, and leaves out its own series only."""
 
-    def latest() -> Any:
-        nonlocal read_at, value
-        if time.monotonic() - read_at > within_s:
-            value = read()
-            read_at = time.monotonic()
-        return value
+    def __init__(self, collect: Callable[[], Iterable[Metric]]):
+        self._collect = collect
 
-    return latest
+    def collect(self) -> list[Metric]:
+        try:
+            return list(self._collect())
+        except Exception:
+            structlog.get_logger().exception("Metrics cannot be read")
+            return []
 
 
 class Sampled:
@@ -55,7 +55,8 @@ class Sampled:
     or for whoever has the interpreter. Older than `fresh_s` it is left out."""
 
     def __init__(self, *collectors: Collector, every_s: float = 1.0, fresh_s: float = 5.0):
-        self._collectors, self._every_s, self._fresh_s = collectors, every_s, fresh_s
+        self._collectors = [Guarded(one.collect) for one in collectors]
+        self._every_s, self._fresh_s = every_s, fresh_s
         self._stopping = threading.Event()
         self._sample()
         self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
@@ -74,5 +75,4 @@ class Sampled:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
-            with contextlib.suppress(Exception):  # what it said grows old; the next time it may say more
-                self._sample()
+            self._sample()

@@ -137,21 +137,15 @@ class Tracer:
         """The ids of a request that is answered here from now on, and its trace; None when it is not sampled: as its
         caller has decided, else the given share of all. traced: whether it may be at all."""
         parent = parent_of(headers)
-        if not (self.on and traced):
-            told = api.get_current_span(parent).get_span_context() if parent else None
-            trace_id = f"{told.trace_id if told else made_trace_id():032x}"
-            return _ids(headers, trace_id, f"{random.getrandbits(64):016x}"), None
-        span = self._export.requests.start_span("request", parent or Context(), api.SpanKind.SERVER)
-        context = span.get_span_context()
-        trace = Trace(span, self._export.sampled) if span.is_recording() else None
+        number = api.get_current_span(parent).get_span_context().trace_id if parent else made_trace_id()
+        span = self._export.request(parent or Context(), number) if self._export and traced else None
+        trace = Trace(span, self._export.tracer) if span else None
         CURRENT.set(trace)
-        return _ids(headers, f"{context.trace_id:032x}", f"{context.span_id:016x}"), trace
+        span_id = f"{trace.link.context.span_id if trace else random.getrandbits(64):016x}"
+        trace_id = f"{number:032x}"
+        return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}, trace
 
     def close(self, within_s: float = 1.0) -> None:
         """Send what waits; give up after `within_s` seconds."""
         if self._export:
             self._export.close(within_s)
-
-
-def _ids(headers: Headers, trace_id: str, span_id: str) -> dict[str, str]:
-    return {"trace_id": trace_id, "span_id": span_id, "request_id": request_id(headers, trace_id)}

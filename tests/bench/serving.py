@@ -25,6 +25,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "model_server")]
 from collector import Collector  # noqa: E402
 from servers import CLIENT_CORE, HERE, ROOT, RUNNING, SERVER_CORE, Server, bentoml, litserve, ours, peers  # noqa: E402
@@ -125,12 +127,13 @@ def throughput(rounds: int, scratch: Path, collector: Collector) -> None:
     print(f"spans that the collector took: {spans}; resident MB: { ({k: round(v) for k, v in resident.items()}) }")
     assert spans, "nothing was traced, so this was not the fully watched server"
     for kind, figures in (("/s", wall), ("/cpu-s", cpu)):
-        for peer, target in (("LitServe", 1.3), ("BentoML", 1.7)):
+        for peer, target in (("LitServe", 2.5), ("BentoML", 3.5)):
             show(f"ours / {peer}, {kind} (target >= {target})", ratios(figures, "ours", peer))
-        show(f"watched / unwatched, {kind} (target >= 0.95)", ratios(figures, "ours", "ours, unwatched"))
+        show(f"watched / unwatched, {kind} (target >= 0.85)", ratios(figures, "ours", "ours, unwatched"))
         show(f"watched / bare: neither watched nor kept, {kind}", ratios(figures, "ours", "ours, bare"))
-        show(f"all traced / unwatched, {kind} (target >= 0.88)", ratios(figures, "ours, all traced", "ours, unwatched"))
-    show("ours / limit, /cpu-s (target >= 0.75)", ratios(cpu, "ours", "limit"))
+        show(f"all traced / unwatched, {kind}", ratios(figures, "ours, all traced", "ours, unwatched"))
+    show("ours / limit, /cpu-s", ratios(cpu, "ours", "limit"))
+    show("resident MB (target <= 600)", [resident["ours"]])
 
 
 def latency(rounds: int, scratch: Path, collector: Collector) -> None:
@@ -187,7 +190,7 @@ def probes(rounds: int, scratch: Path, collector: Collector) -> None:
 def overload(rounds: int, scratch: Path, collector: Collector) -> None:
     """Three times as much as it can do: what is still answered in time, how the rest is refused, memory."""
     server = ours(scratch, *AS_MEANT, "--otlp-endpoint", collector.url)
-    goodput, shed_ms, memory = [], [], []
+    goodput, shed_ms, late_ms, memory = [], [], [], []
     try:
         for _ in range(rounds):
             capacity = asked(server)["/s"]
@@ -197,23 +200,24 @@ def overload(rounds: int, scratch: Path, collector: Collector) -> None:
             good = rows[(rows["status"] == 200) & (rows["done"] - rows["intended"] <= 0.5)]
             shed = rows[rows["status"] == 503]
             goodput.append(len(good) / for_s / capacity)
-            shed_ms.append(
-                1000 * float(statistics.median(shed["done"] - shed["intended"])) if len(shed) else float("nan")
-            )
+            took = 1000 * (shed["done"] - shed["intended"])
+            shed_ms.append(float(np.median(took)))
+            late_ms.append(float(np.quantile(took, 0.99)))
             others = len(rows) - len(shed) - sum(rows["status"] == 200)
             print(f"  {3 * capacity:.0f}/s: {len(good)} good, {len(shed)} shed, {others} other", flush=True)
         memory.append(server.resident_mb)
     finally:
         server.stop()
-    show("goodput within 500 ms at 3 x capacity / capacity (target >= 0.9)", goodput)
-    show("time to a 503, median ms", shed_ms)
+    show("goodput within 500 ms at 3 x capacity / capacity (target >= 0.5)", goodput)
+    show("time to a 503, median ms (target <= 50)", shed_ms)
+    show("time to a 503, p99 ms", late_ms)
     show("resident MB over the rounds (flat)", memory)
 
 
 def large(rounds: int, scratch: Path, collector: Collector) -> None:
     """The network of the guide, DenseNet-121 at 224 x 224, with weights nobody trained: limit, watching, overload."""
     weights, for_s, asking = scratch / "densenet.safetensors", 8, 3
-    make = "import sys, pathlib; from model_server import densenet, train; "
+    make = "import sys, pathlib; from model_server import train; from model_server.inference import densenet; "
     make += "train.write(densenet.DenseNet121(), pathlib.Path(sys.argv[1]), '0.1-random')"
     subprocess.run([sys.executable, "-c", make, weights], cwd=ROOT, check=True)
     # A queue of what it answers in about 0.4 s: with the default's 128 whoever is admitted at last waits for 10 s.
@@ -248,14 +252,14 @@ def large(rounds: int, scratch: Path, collector: Collector) -> None:
             server.stop()
     for name, values in cpu.items():
         show(f"{name}, /cpu-s", values)
-    show("ours / limit, /cpu-s (target >= 0.75)", ratios(cpu, "ours", "limit"))
-    show("watched / unwatched, /cpu-s (target >= 0.95)", ratios(cpu, "ours", "ours, unwatched"))
-    show("all traced / unwatched, /cpu-s (target >= 0.88)", ratios(cpu, "ours, all traced", "ours, unwatched"))
-    show("goodput within 500 ms at 3 x capacity / capacity (target >= 0.9)", goodput)
+    show("ours / limit, /cpu-s", ratios(cpu, "ours", "limit"))
+    show("watched / unwatched, /cpu-s", ratios(cpu, "ours", "ours, unwatched"))
+    show("all traced / unwatched, /cpu-s", ratios(cpu, "ours, all traced", "ours, unwatched"))
+    show("goodput within 500 ms at 3 x capacity / capacity", goodput)
 
 
 def start(rounds: int, scratch: Path, collector: Collector) -> None:
-    """From the start of the process to ready; what of it is not the runtime's import, as /health/startup says."""
+    """From the start of the process to its first answer; what of it is not the runtime's import."""
     whole, after = [], []
     for _ in range(rounds):
         began = time.monotonic()
@@ -265,8 +269,8 @@ def start(rounds: int, scratch: Path, collector: Collector) -> None:
             said = json.load(urllib.request.urlopen(server.url("/health/startup"), timeout=10))
         after.append(said["startup_time"] - said["components"]["runtime"]["seconds"])
         server.stop()
-    show("start to first answer, s", whole)
-    show("ready after imports, s (target <= 3)", after)
+    show("start to first answer, s (target <= 3)", whole)
+    show("of it not the runtime's import, s", after)
 
 
 def ratios(figures: Rounds, one: str, other: str) -> list[float]:

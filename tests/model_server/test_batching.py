@@ -200,9 +200,10 @@ class Stepwise(Brightness):
 
     def __init__(self):
         super().__init__()
-        self.steps = threading.Semaphore(0)
+        self.entered, self.steps = threading.Semaphore(0), threading.Semaphore(0)
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
+        self.entered.release()
         assert self.steps.acquire(timeout=30)
         return super().predict(pixels)
 
@@ -213,11 +214,12 @@ def test_slow_work_is_no_stall_however_long_the_queue():
         batcher = Batcher(Settings(max_batch=1), Metrics(), clock=lambda: now[0])
         batcher.start(model)
         first, *others = (batcher.submit(grey(1)) for _ in range(3))
-        await until(lambda: all(job.ready is not None for job in batcher._pending))
+        assert await asyncio.to_thread(model.entered.acquire)
         now[0] = 10
         await until(lambda: batcher.stalled_s == 10)  # once the model has the first
         model.steps.release()
         await first
+        assert await asyncio.to_thread(model.entered.acquire)
         now[0] = 14
         await until(lambda: batcher.stalled_s == 4)
         model.steps.release(2)

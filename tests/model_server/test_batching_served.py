@@ -1,8 +1,10 @@
 """At the real server: requests that wait together are inferred together, and one alone waits for others for a while."""
 
 import concurrent.futures
+import time
 
 import httpx
+import pytest
 from real_server import ONE_CORE
 
 # Inference stands still while the file is there.
@@ -14,6 +16,17 @@ def predict(*a):
         time.sleep(0.01)
     return real(*a)
 m.Model.predict = predict
+"""
+
+# Reading stands still while the file is there.
+UNREAD = """
+import model_server.service as s, pathlib, time
+real, gate = s.decode, pathlib.Path({gate!r})
+def decode(*a):
+    while gate.exists():
+        time.sleep(0.01)
+    return real(*a)
+s.decode = decode
 """
 
 
@@ -74,3 +87,18 @@ def test_a_request_alone_waits_for_others_as_long_as_it_is_told_to(serve, corpus
         before = client.metric("inference_queue_wait_seconds_sum")
         assert client.post("/predict", content=corpus[0][0]).status_code == 200
         assert client.metric("inference_queue_wait_seconds_sum") - before >= 0.399
+
+
+@pytest.mark.parametrize("on", ["", ONE_CORE], ids=["all cores", "one core"])
+def test_a_picture_that_is_slow_to_read_makes_nobody_restart_the_service(serve, corpus, tmp_path, on):
+    gate = tmp_path / "gate"
+    flags, defect = ("--wedged-after-s", "0.2", "--deadline-s", "300"), on + UNREAD.format(gate=str(gate))
+    with serve(*flags, defect=defect) as client, concurrent.futures.ThreadPoolExecutor(3) as pool:
+        gate.touch()
+        pending = [pool.submit(client.post, "/predict", content=corpus[i][0]) for i in range(3)]
+        client.until(lambda: client.metric("inference_queue_depth") == 3)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            assert client.get("/health/live").status_code == 200
+        gate.unlink()
+        assert [answer.result().status_code for answer in pending] == [200] * 3

@@ -324,29 +324,43 @@ def test_a_table_in_the_other_byte_order_is_the_same():
     assert (decode(here) == decode(there)).all()
 
 
-def test_padding_is_black_and_decides_no_range():
-    for value, limit, photometric in (
-        (65535, None, "MONOCHROME2"),
-        (0, None, "MONOCHROME1"),
-        (9000, 9100, "MONOCHROME2"),
-    ):
-        inverted = photometric == "MONOCHROME1"
-        pixels = (255 - RAMP if inverted else RAMP).astype(np.uint16) * 16 + 100
-        pixels[:, :8] = value if limit is None else np.arange(value, value + 8)
-        more = {} if limit is None else {"PixelPaddingRangeLimit": limit}
-        body = dicom(pixels, PixelPaddingValue=value, PhotometricInterpretation=photometric, **more)
-        shown = decode(body).astype(int)
-        assert (shown[:, :8] == 0).all() and np.abs(shown[:, 8:] - RAMP[:, 8:]).max() <= 3
+@pytest.mark.parametrize(
+    ("value", "limit", "photometric"),
+    [(65535, None, "MONOCHROME2"), (0, None, "MONOCHROME1"), (9000, 9100, "MONOCHROME2")],
+)
+def test_padding_decides_no_range_and_is_cut_off_where_it_is_a_border(value, limit, photometric):
+    pixels = (255 - RAMP if photometric == "MONOCHROME1" else RAMP).astype(np.uint16) * 16 + 100
+    pixels[10:20, 30:40] = value
+    plain = np.full((80, 70), value, np.uint16)
+    plain[9:73, 2:66] = pixels
+    if limit is not None:
+        plain[:9] += np.arange(9, dtype=np.uint16)[:, None]
+    more = {} if limit is None else {"PixelPaddingRangeLimit": limit}
+    shown = decode(dicom(plain, PixelPaddingValue=value, PhotometricInterpretation=photometric, **more)).astype(int)
+    assert (shown[10:20, 30:40] == 0).all()
+    shown[10:20, 30:40] = RAMP[10:20, 30:40]
+    assert np.abs(shown - RAMP).max() <= 3
+
+
+def test_a_radiograph_with_a_padded_border_gets_the_class_that_it_has_without(served):
+    for image in radiographs(6, 12):
+        framed = np.pad(image.pixels.astype(np.uint16) * 16, 40, constant_values=65535)
+        answer = served.post("/predict", content=dicom(framed, PixelPaddingValue=65535)).json()
+        assert answer["class"] == CLASSES[image.label]
+
+
+def test_padding_alone_is_no_picture():
+    with pytest.raises(BadInput, match="all padding") as refused:
+        decode(dicom(np.full((64, 64), 7, np.uint16), PixelPaddingValue=7))
+    assert (refused.value.status, refused.value.reason) == (422, "no_content")
 
 
 def test_padding_below_zero_is_found_whichever_way_it_is_written():
-    pixels = RAMP.astype(np.int16) * 8
-    pixels[:, :8] = -2000
+    pixels = np.pad(RAMP.astype(np.int16) * 8, ((0, 0), (8, 0)), constant_values=-2000)
     body = dicom(pixels, PixelPaddingValue=-2000)
     assert b"SS\x02\0\x30\xf8" in body
     for one in (body, body.replace(b"SS\x02\0\x30\xf8", b"US\x02\0\x30\xf8")):
-        shown = decode(one).astype(int)
-        assert (shown[:, :8] == 0).all() and np.abs(shown[:, 8:] - RAMP[:, 8:]).max() <= 3
+        assert np.abs(decode(one).astype(int) - RAMP).max() <= 3
 
 
 def test_no_single_pixel_decides_the_range_where_there_is_no_window():
@@ -384,6 +398,8 @@ NOT_UNDERSTOOD = {
     "to be mirrored": {"ImageHorizontalFlip": "Y"},
     "mirrored, and nothing says where the patient's left is": {"FieldOfViewHorizontalFlip": "YES"},
     "turned, and nothing says where the head is": {"FieldOfViewRotation": "90"},
+    "directions that are numbers": {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+    "a view from the side": {"ViewPosition": "LL"},
     "for processing": {"PresentationIntentType": "FOR PROCESSING"},
     "in colours beside": {"PixelPresentation": "MIXED"},
     "a shape that contradicts": {"PresentationLUTShape": "INVERSE"},
@@ -424,7 +440,8 @@ USUAL = {
     "a frontal picture as it is stored": {
         "PatientOrientation": ["L", "F"], "ImageLaterality": "U", "PresentationIntentType": "FOR PRESENTATION",
         "PresentationLUTShape": "IDENTITY", "FieldOfViewHorizontalFlip": "YES", "FieldOfViewRotation": "90",
-        "PixelPresentation": "MONOCHROME", "ImageRotation": 0, "ImageHorizontalFlip": "N",
+        "PixelPresentation": "MONOCHROME", "ImageRotation": 0, "ImageHorizontalFlip": "N", "ViewPosition": "PA",
+        "ImageOrientationPatient": [1, 0, 0, 0, 0, -1],
     },
     "inverted, in other words": {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
     "what says nothing": {

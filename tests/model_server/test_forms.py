@@ -39,6 +39,7 @@ TAKEN = {  # RFC 2046, 5.1.1
     "white space behind the first boundary": form(IMAGE).replace(b"--b\r\n", b"--b \t\r\n", 1),
     "white space behind a boundary": form(part("note", b"y"), IMAGE).replace(b"\r\n--b\r\n", b"\r\n--b \t\r\n"),
     "white space behind the last boundary": form(IMAGE)[:-2] + b" \t\r\n",
+    "base64": form(part("image", b"eA==", "\r\nContent-Transfer-Encoding: base64")),
     "several fields": form(part("note", b""), IMAGE, part("note", b"")),
 }
 
@@ -65,6 +66,8 @@ REFUSED = {
     "a boundary in the middle of a line": (b"hello " + form(part("image", b"x")), KIND, "wrong_fields"),
     "an empty boundary": (form(part("image", b"x")), "multipart/form-data; boundary=", "broken_form"),
     "a thousand parts": (form(*[part("x", b"")] * 1000), KIND, "wrong_fields"),
+    "half of base64": (form(part("image", b"eA=", "\r\nContent-Transfer-Encoding: base64")), KIND, "broken_form"),
+    "a part without a name": (b"--b\r\n\r\nx\r\n" + form(part("image", b"x")), KIND, "broken_form"),
     "an endless header": (b"--b\r\nX: " + b"x" * (1 << 20), KIND, "broken_form"),
     "endless headers": (b"--b\r\n" + b"X: x\r\n" * 100_000, KIND, "broken_form"),
 }

@@ -26,8 +26,14 @@ def refused(body: bytes) -> tuple[int, str]:
     return problem.value.status, problem.value.reason
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"quality": 20, "subsampling": 2}], ids=str)
+FORMS = [
+    ("L", {}), ("RGB", {}), ("CMYK", {}), ("L", {"progressive": True}), ("RGB", {"progressive": True}),
+    ("CMYK", {"progressive": True}), ("L", {"quality": 20}), ("RGB", {"keep_rgb": True}),
+    ("RGB", {"quality": 20, "subsampling": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "form"), FORMS, ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (127, 300), (511, 513), (640, 1000)], ids=str)
 def test_a_jpeg_is_decoded_to_what_pillow_makes_of_it(mode, form, size):
     body = picture(mode, size, **form)
@@ -106,6 +112,12 @@ NOT_TAKEN = {
         for marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
     },
     "12 bits": (changed(GREY, frame(GREY) + 4, b"\x0c"), 415, "jpeg_coding"),
+    "printers' inks of which black too is sampled at every second pixel": (
+        picture("CMYK", quality=20, subsampling=2),
+        415,
+        "jpeg_coding",
+    ),
+    "a component that is sampled nowhere": (changed(GREY, frame(GREY) + 11, b"\x01"), 422, "broken_image"),
     "no rows": (changed(GREY, frame(GREY) + 5, b"\0\0"), 422, "broken_image"),
     "no columns": (changed(GREY, frame(GREY) + 7, b"\0\0"), 422, "broken_image"),
     "two components": (
@@ -172,6 +184,21 @@ def test_of_a_large_picture_fewer_scans_are_taken():
     with pytest.raises(BadInput, match="scans") as problem:
         jpeg.read(large)
     assert (problem.value.status, problem.value.reason) == (413, "too_many_scans")
+
+
+@pytest.mark.parametrize(("mode", "side", "is_taken"), [("L", 6000, True), ("RGB", 4600, True), ("RGB", 4700, False)])
+def test_of_one_that_has_to_be_held_until_its_last_scan_fewer_samples_are_taken(mode, side, is_taken):
+    """libjpeg would hold 128 bytes for each block of each component: 240 MB of the largest picture."""
+    body = picture(mode, (100, 100), progressive=True, subsampling=0)
+    large = changed(body, frame(body) + 5, struct.pack(">HH", side, side))
+    if is_taken:
+        assert jpeg.read(large).wide == side
+    else:
+        with pytest.raises(BadInput, match="samples") as problem:
+            jpeg.read(large)
+        assert (problem.value.status, problem.value.reason) == (413, "too_many_pixels")
+    at_once = picture(mode, (100, 100), subsampling=0)
+    assert jpeg.read(changed(at_once, frame(at_once) + 5, struct.pack(">HH", 6000, 6000))).wide == 6000
 
 
 def test_few_segments_and_what_follows_the_end_are_taken():

@@ -97,6 +97,23 @@ def test_libraries_log_the_same_way_but_those_that_quote_what_they_read(kept):
     assert kept[0]["context"]["logger"] == "uvicorn.error" and kept[1]["context"]["kind"] == "UserWarning"
 
 
+@pytest.mark.parametrize(
+    ("record", "message", "level"),
+    [
+        ({"msg": "%d of %s", "args": ("DOE^JANE",)}, "%d of %s", "WARN"),  # arguments that do not fit
+        ({"msg": "x", "exc_info": (None, None, None)}, "x", "WARN"),  # outside of any except
+        ({"msg": "x", "levelno": 37}, "x", "WARN"),
+        ({"msg": "x", "levelno": 99}, "x", "ERROR"),
+        ({"msg": ValueError("x")}, "x", "WARN"),
+    ],
+)
+def test_a_librarys_odd_line_is_a_line_and_ends_nothing(kept, record, message, level):
+    logs.Forward().handle(logging.makeLogRecord({"levelno": logging.WARNING, "name": "library"} | record))
+    assert [(line["message"], line["level"], line["context"]) for line in kept] == [
+        (message, level, {"deployment": "none", "logger": "library"})
+    ]
+
+
 def test_a_reader_that_stalls_costs_lines_and_never_time():
     reading, writing = os.pipe()
     lines = logs.Lines(writing, limit=100)

@@ -186,6 +186,12 @@ def test_a_note_behind_the_pixels_is_heeded_too():
     assert np.abs(seen - decode(picture("PNG", RADIOGRAPH)).astype(int)).mean() < 2
 
 
+def test_an_orientation_in_xmp_that_is_continued_is_heeded():
+    body, more = picture("JPEG", turned(6)), b"http://ns.adobe.com/xmp/extension/\0" + bytes(40) + AS_ELEMENT
+    body = body[:2] + b"\xff\xe1" + struct.pack(">H", len(more) + 2) + more + body[2:]
+    assert np.abs(decode(body).astype(int) - decode(picture("JPEG", RADIOGRAPH)).astype(int)).mean() < 2
+
+
 def with_orientation(value: int) -> bytes:
     notes = Image.Exif()
     notes[0x0112] = value
@@ -205,6 +211,8 @@ UNREADABLE = {
     "XMP in another form": picture("JPEG", SHADES, xmp=SINGLE_QUOTES),
     "XMP in UTF-16": picture("JPEG", SHADES, xmp=AS_ELEMENT.decode().encode("utf-16")),
     "a profile that Pillow does not read": text_chunk("Raw profile type APP1", "\nexif\n 4\n00000000\n"),
+    "a profile of colours that Pillow does not read": text_chunk("Raw profile type icc", "\nicc\n 4\n00000000\n"),
+    "a profile whose name is not written as usual": text_chunk("raw profile type exif", "\nexif\n 4\n00000000\n"),
     "a profile that is none": text_chunk("Raw profile type exif", "\nexif\n 4\nno hexadecimal\n"),
     "endless EXIF": picture("PNG", SHADES, exif=b"Exif\0\0MM\0*\0\0\0\x08" + bytes(1 << 20)),
 }
@@ -253,11 +261,12 @@ def test_a_colour_profile_is_heeded(form):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-@pytest.mark.parametrize("what", ["nonsense", "of other colours"])
+@pytest.mark.parametrize("what", ["nonsense", "of other colours", "cut short"])
 def test_a_colour_profile_that_does_not_fit_is_a_refusal(form, what):
-    given = b"no profile" * 20 if what == "nonsense" else profile(1.0)  # of colours, and the picture is grey
+    given = {"nonsense": b"no profile" * 20, "of other colours": profile(1.0), "cut short": profile(1.0)[:-30]}[what]
+    image = RADIOGRAPH.convert("RGB") if what == "cut short" else RADIOGRAPH
     with pytest.raises(BadInput) as refused:
-        decode(picture(form, RADIOGRAPH, icc_profile=given))
+        decode(picture(form, image, icc_profile=given))
     assert (refused.value.status, refused.value.reason) == (415, "greys_not_understood")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model_server.errors import BadInput
+from model_server.inference import png as png_files
 from model_server.inference.images import decode
 from model_server.inference.png import ADAM7, eight_bits
 
@@ -208,11 +209,25 @@ def test_what_is_missing_or_not_understood_is_refused(body, status, reason):
     assert refused(body) == (status, reason)
 
 
-def test_of_sixteen_bits_of_colour_half_as_many_pixels_are_taken():
-    deep = png(channels(SHADES * 257, SHADES * 257, SHADES * 257), 16, COLOUR)
-    assert refused(deep, max_pixels=8191) == (413, "too_many_pixels")
-    assert decode(deep, max_pixels=8192).shape == (64, 64)
-    assert decode(png(channels(SHADES * 257), 16, GREY), max_pixels=4096).shape == (64, 64)
+@pytest.mark.parametrize(
+    ("bits", "colour", "planes"), [(8, GREY, 1), (16, GREY, 1), (8, COLOUR, 3), (16, COLOUR, 3), (16, COLOUR_ALPHA, 4)]
+)
+def test_a_picture_is_bounded_in_its_pixels_and_in_their_bytes(bits, colour, planes):
+    grey, opaque = SHADES * (257 if bits == 16 else 1), np.full((64, 64), 65535)
+    body = png(channels(*[grey] * min(planes, 3), *[opaque] * (planes - 3)), bits, colour)
+    enough = max(64 * 64, 64 * (1 + 64 * planes * bits // 8) // 2 - 64)
+    assert decode(body, max_pixels=enough).shape == (64, 64)
+    assert refused(body, max_pixels=enough - 1) == (413, "too_many_pixels")
+
+
+def test_data_that_is_slow_to_inflate_is_refused_before_it_is_decoded(monkeypatch):
+    """A block of no pixels takes eleven bytes, and a microsecond each time it is inflated."""
+    empty = zlib.compressobj(wbits=-15).flush(zlib.Z_FULL_FLUSH)
+    data = b"\x78\x9c" + empty * 100_000 + zlib.compress(ALL_ROWS)[2:]
+    body = assembled(HEAD, chunk(b"IDAT", data), END)
+    assert (decode(body) == SHADES).all()
+    monkeypatch.setattr(png_files, "MAX_INFLATING_S", 0.0)
+    assert refused(body) == (413, "too_much_work")
 
 
 TAKEN = {

@@ -6,7 +6,8 @@ import time
 import pytest
 from prometheus_client.core import GaugeMetricFamily
 
-from model_server.telemetry.readings import Readings, Sampled, together
+from model_server.telemetry.metrics import Metrics
+from model_server.telemetry.readings import Readings, Sampled
 
 
 def samples(collector) -> dict[str, float]:
@@ -38,35 +39,39 @@ def test_what_cannot_be_read_is_absent_and_the_rest_is_not(error):
     assert samples(readings) == {"b": 0}
 
 
-def test_figures_of_one_source_are_of_one_reading_and_the_next_ones_of_another():
-    asked = []
-    source = together(lambda: asked.append(1) or len(asked), within_s=60)
-    readings = Readings({"a": ("x", source), "b": ("x", lambda: 10 * source())})
-    assert samples(readings) == {"a": 1, "b": 10}
-    source = together(lambda: asked.append(1) or len(asked), within_s=0)
-    assert source() < source()
+@pytest.mark.parametrize("wrong", [{("x",): "no number"}, [1], {1: 1}, {("x",): 1, ("y",): []}])
+def test_what_is_no_figure_is_absent_and_the_rest_is_not(wrong):
+    assert samples(Readings({"wrong": ("x", lambda: wrong, ("a",)), "b": ("x", int)})) == {"b": 0}
 
 
-def test_a_source_that_failed_is_asked_again():
-    def gone():
-        asked.append(1)
-        raise FileNotFoundError("/proc/gone")
+class Broken:
+    """Fails after it has given something."""
 
-    asked: list[int] = []
-    source = together(gone)
-    assert samples(Readings({"a": ("x", source), "b": ("x", source)})) == {} and len(asked) == 2
+    def collect(self):
+        yield GaugeMetricFamily("half", "x", value=1)
+        raise RuntimeError("CUDA error")
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
+@pytest.mark.parametrize("wrapped", [lambda c: c, Sampled])
+def test_a_collector_that_fails_takes_nothing_else_with_it(accept, wrapped):
+    metrics = Metrics()
+    metrics.register(wrapped(Broken()))
+    metrics.reading("fails", "x", lambda: 1 / 0)
+    exposed = metrics.expose(accept)[0].decode()
+    assert "half" not in exposed and "\nfails" not in exposed and "build_info" in exposed and "process_cpu" in exposed
 
 
 class Slow:
-    """Gives how often it was asked, until it is held up."""
+    """Gives how often it was asked, until it fails or is held up."""
 
     def __init__(self):
-        self.asked, self.going = 0, threading.Event()
+        self.asked, self.fails, self.going = 0, False, threading.Event()
         self.going.set()
 
     def collect(self):
         self.going.wait()
-        self.asked += 1
+        self.asked += 1 / (not self.fails)
         return [GaugeMetricFamily("asked", "x", value=self.asked)]
 
 
@@ -92,8 +97,8 @@ def test_a_source_that_waits_holds_up_no_scrape_and_what_it_said_grows_old():
 def test_a_source_that_fails_is_asked_again_in_its_time():
     slow = Slow()
     sampled = Sampled(slow, every_s=0.01, fresh_s=0.2)
-    collect, slow.collect = slow.collect, lambda: 1 / 0
+    slow.fails = True
     until(lambda: samples(sampled) == {})
-    slow.collect = collect
+    slow.fails = False
     until(lambda: samples(sampled))
     sampled.close()

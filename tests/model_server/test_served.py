@@ -88,6 +88,20 @@ def test_what_does_not_exist_is_a_problem_too(served, method, path, status):
     assert answer.status_code == answer.json()["status"] == status
 
 
+def test_a_defect_of_ours_is_a_problem_counted_and_logged_with_its_place(serve, corpus):
+    defect = "import model_server.service as s\ns.label_of = lambda probability: 1 / 0"
+    with serve(defect=defect) as client:
+        failed = client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "defect"})
+        assert (failed.status_code, failed.json()["reason"], failed.json()["request_id"]) == (500, "internal", "defect")
+        assert failed.headers["content-type"] == "application/problem+json" and "Zero" not in failed.text
+        assert client.metric("http_requests_total", endpoint="/predict", status="500") == 1
+        assert client.metric("audit_events_total", event_type="prediction", result="failed") == 1
+        [line] = client.until(lambda: [line for line in client.log if line["message"] == "Request failed"])
+        assert (line["level"], line["request_id"]) == ("ERROR", "defect")
+        assert "ZeroDivisionError" in line["context"]["exception"] and "service.py" in line["context"]["exception"]
+        assert client.get("/v2").status_code == 200
+
+
 def test_unknown_paths_and_methods_share_one_label_value(served):
     strange = ("PROPFIND", "MKCOL", "LOCK", "UNLOCK", "COPY")
     for method in strange:

@@ -18,7 +18,7 @@ def changed(objective: str, **values) -> dict:
 
 
 def alerts(slos: dict) -> dict[str, dict]:
-    groups = yaml.safe_load(burn.rules(slos))["groups"]
+    groups = burn.rules(slos)["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 

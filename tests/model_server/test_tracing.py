@@ -8,6 +8,8 @@ import pytest
 from collector import Collector, attributes
 from real_server import serving
 
+from model_server.audit.log import AT_ONCE as AUDIT_AT_ONCE
+from model_server.telemetry import tracing
 from model_server.telemetry.export import AT_ONCE, WAITING
 from model_server.telemetry.tracing import Tracer
 
@@ -218,6 +220,36 @@ def test_what_cannot_be_sent_is_counted_and_does_not_end_the_others():
     assert [attributes(span) for span in collector.named("good")] == [{"small": 1}]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "environ", "traced"),
+    [
+        (0.0, {}, 0),
+        (1.0, {}, 100),
+        (1.0, {"OTEL_TRACES_SAMPLER": "always_off"}, 0),
+        (0.0, {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}, 100),
+    ],
+)
+def test_the_environments_sampler_wins_over_the_ratio(monkeypatch, ratio, environ, traced):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    tracer = Tracer("http://127.0.0.1:9", ratio, environ=environ)
+    began = [tracer.begin([]) for _ in range(100)]
+    assert sum(trace is not None for _, trace in began) == traced
+    assert all(trace.link.context.trace_id == int(ids["trace_id"], 16) for ids, trace in began if trace)
+    tracer.close(within_s=0)
+
+
+def test_a_share_of_those_whose_caller_has_not_decided_is_traced_and_a_later_request_sees_none_before_it():
+    tracer = Tracer("http://127.0.0.1:9", 0.5)
+    sampled = sum(tracer.begin([])[1] is not None for _ in range(1000))
+    assert 350 < sampled < 650
+    told = {flag: [(b"traceparent", f"00-{TRACE}-{SPAN}-{flag}".encode())] for flag in ("00", "01")}
+    assert tracer.begin(told["01"])[1] and tracing.link()
+    for headers, traced in ((told["00"], True), (told["01"], False)):  # as on one connection, one after the other
+        assert tracer.begin(headers, traced)[1] is None and tracing.link() is None
+    tracer.close(within_s=0)
+
+
 def test_opentelemetrys_own_variables_win(monkeypatch):
     monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment=blue,team=x")
@@ -229,6 +261,18 @@ def test_opentelemetrys_own_variables_win(monkeypatch):
     collector.close()
     said = collector.resources[0]
     assert (said["service.name"], said["deployment"], said["team"]) == ("theirs", "blue", "x")
+
+
+def test_what_is_done_for_many_at_once_is_linked_to_each():
+    collector = Collector()
+    tracer = Tracer(collector.url)
+    links = [tracer.begin([])[1].link for _ in range(AUDIT_AT_ONCE)]
+    now = time.perf_counter()
+    tracing.shared("write", links, now, now)
+    tracer.close(within_s=60)
+    collector.close()
+    [written] = collector.named("write")
+    assert {link.span_id for link in written.links} == {link.context.span_id.to_bytes(8) for link in links}
 
 
 @pytest.mark.parametrize(

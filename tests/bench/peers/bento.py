@@ -4,7 +4,8 @@ import bentoml
 import numpy as np
 from PIL.Image import Image
 
-from model_server.inference.images import CLASSES, decode
+from model_server.classes import CLASSES
+from model_server.inference.images import decode
 from model_server.inference.model import ready
 
 MAX_BATCH = 16

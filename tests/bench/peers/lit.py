@@ -10,7 +10,8 @@ import litserve
 import numpy as np
 from fastapi import Request
 
-from model_server.inference.images import CLASSES, decode
+from model_server.classes import CLASSES
+from model_server.inference.images import decode
 from model_server.inference.model import ready
 
 
