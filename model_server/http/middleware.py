@@ -42,7 +42,7 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began, is_probe = time.perf_counter(), scope["path"] in PROBE_PATHS
+        began, is_probe = scope["extensions"]["connection"].came, scope["path"] in PROBE_PATHS
         ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too

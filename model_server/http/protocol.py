@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Client:
 
     _conn: BoundedConnection
     _cycle: RequestResponseCycle
+    came: float  # when its head was there, in seconds of `time.perf_counter()`; its application begins later
 
     @property
     def gone(self) -> bool:
@@ -109,7 +111,10 @@ class BoundedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         self.conn.budget = EVENTS_AT_ONCE
+        before, now = self.cycle, time.perf_counter()
         super().handle_events()
+        if self.cycle is not before:
+            self._came = now
         state = self.conn.their_state
         if not self.conn.budget:
             if not self.transport.held:
@@ -184,7 +189,7 @@ class BoundedProtocol(H11Protocol):
                 self.loop.call_later(waits[0], self._probe, waits[1:])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = Client(self.conn, self.cycle)
+        client = Client(self.conn, self.cycle, self._came)
         scope["extensions"] = {"connection": client}
         try:
             if (problem := misfit(scope)) is None:
