@@ -129,8 +129,10 @@ class Traced(Check):
         orphans = (parent < 0) & ~root & ~gone_with
         found("requests have a span whose parent never came", mine[orphans & judged])
         problems = [what for what, _ in wrong]
-        if elsewhere := int(np.count_nonzero(orphans & (mine < 0))):
-            problems.append(f"{count(elsewhere, 'span')} outside the traces of requests whose parent never came")
+        if len(elsewhere := np.flatnonzero(orphans & (mine < 0))):
+            first = "{:016x}{:016x}".format(*spans["trace"][elsewhere[0]])
+            what = f"{count(len(elsewhere), 'span')} outside the traces of requests whose parent never came"
+            problems.append(f"{what}, as in trace {first}")
         if others := int(np.count_nonzero(again & (mine < 0))):
             problems.append(f"{count(others, 'span')} outside the traces of requests have the id of another")
         before = len(wrong)
