@@ -17,7 +17,14 @@ ELSEWHERE = {"sample", "log", "audit", "record", "span"}  # kinds that these rec
 WITHOUT = {"alert_coverage"}  # judges the results of others, and rests on what they do
 # What has no record to show: promtool's replay has a folder of its own, a span of no request is named in the sentence,
 # and what is not there is nowhere.
-NOWHERE = ("fired in the replay", "whose parent never came, as in trace", "no series of", "not known to be whole", "no valid id", "had to be refused")
+NOWHERE = (
+    "fired in the replay",
+    "whose parent never came, as in trace",
+    "no series of",
+    "not known to be whole",
+    "no valid id",
+    "had to be refused",
+)
 
 
 def failing_cases():
