@@ -63,6 +63,13 @@ def bound(wide: int, high: int, max_pixels: int) -> None:
         raise BadInput(413, "too_many_pixels", f"{wide} x {high} pixels; at most {max_pixels} in all are taken")
 
 
+def check_range(values: np.ndarray) -> None:
+    """Raise BadInput for values that are no grey levels from 0 to 255."""
+    low, high = values.min(), values.max()  # not a number where one of them is none
+    if not (low >= 0 and high <= 255):
+        raise BadInput(422, "no_content", f"the values are from {low:g} to {high:g}; grey levels are from 0 to 255")
+
+
 def check_content(pixels: np.ndarray) -> None:
     """Raise BadInput for an image, uint8, that holds none: of one grey, but for a few pixels, or of values in another
     range than 0 to 255."""
