@@ -14,6 +14,7 @@ from model_server.durable import CannotStart
 from model_server.http.server import Server
 from model_server.service import Service
 from model_server.telemetry import logs
+from model_server.telemetry.tracing import BadVariable
 
 
 def main() -> int:
@@ -23,12 +24,14 @@ def main() -> int:
     options = settings.read()
     lines = logs.configure(options.log_level, deployment=options.deployment)
     structlog.get_logger().info("Service starting", version=__version__, host=options.host, port=options.port)
+    for variable in settings.unknown():
+        structlog.get_logger().warning("This environment variable is no setting", variable=variable)
     try:
         service = Service(options)
-    except CannotStart as error:
+    except (CannotStart, BadVariable) as error:
         structlog.get_logger().error("Service cannot start", reason=str(error))
         lines.close()
-        return 1
+        return 2 if isinstance(error, BadVariable) else 1
     server = Server(service)
     reading = service.metrics.reading
     reading("log_lines_total", "Log lines made.", lambda: {(level,): n for level, n in lines.made.items()}, "level")

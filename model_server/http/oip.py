@@ -106,6 +106,8 @@ class Inference:
         if shape[1:] != [side, side] or not 1 <= shape[0] <= self._max_images:
             raise _bad(f"the shape of {INPUT} is [1 to {self._max_images}, {side}, {side}]")
         values = _values(asked.inputs[0], memoryview(body)[end:])
+        if not np.isfinite(values).all():
+            raise _bad(f"{INPUT} holds something else than finite numbers")
         check_range(values)
         images = np.rint(values).astype(np.uint8).reshape(shape)
         for image in images:

@@ -64,9 +64,9 @@ def bound(wide: int, high: int, max_pixels: int) -> None:
 
 
 def check_range(values: np.ndarray) -> None:
-    """Raise BadInput for values that are no grey levels from 0 to 255."""
-    low, high = values.min(), values.max()  # not a number where one of them is none
-    if not (low >= 0 and high <= 255):
+    """Raise BadInput for numbers that are no grey levels from 0 to 255."""
+    low, high = values.min(), values.max()
+    if low < 0 or high > 255:
         raise BadInput(422, "no_content", f"the values are from {low:g} to {high:g}; grey levels are from 0 to 255")
 
 
