@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,11 +16,12 @@ PREFIX = "MODEL_SERVER_"
 AUDIT_KEY = PREFIX + "AUDIT_KEY"
 WEIGHTS = Path(__file__).parent / "weights" / "small-cnn.safetensors"
 MAX_PIXELS = 40_000_000  # a large detector has 25 million; a decompression bomb has more
-DATABASE = r"^$|^off$|^sqlite:///|^postgres(ql)?(\+psycopg)?://"
+DATABASE = r"^$|^off$|^sqlite:///.|^postgres(ql)?(\+psycopg)?://"
 
 OnOff = Literal["on", "off"]
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+LONGEST_S = 1e6  # eleven days: timers take no time without end
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_S)]
 
 
 def _set(default: Any, about: str, **bounds: Any) -> Any:
@@ -30,12 +32,13 @@ class Settings(BaseSettings):
     """How the server runs. Every field is a flag. Raises ValidationError."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
-    )
+        env_prefix=PREFIX, env_ignore_empty=True, str_strip_whitespace=True, frozen=True, extra="forbid",
+        allow_inf_nan=False, hide_input_in_errors=True,
+    )  # fmt: skip
 
-    host: str = _set("127.0.0.1", "address to listen on")
+    host: str = _set("127.0.0.1", "address to listen on", min_length=1)
     port: int = _set(8000, "port to listen on; 0 takes a free one", ge=0, lt=1 << 16)
-    stop_after_s: float = _set(0.0, "after SIGTERM it goes on answering, not ready, for so long", ge=0)
+    stop_after_s: float = _set(0.0, "after SIGTERM it goes on answering, not ready, for so long", ge=0, le=LONGEST_S)
     weights: Path = _set(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _set("", "SHA-256 the weights must have; empty: the one on their model card")
     device: Literal["auto", "cpu", "cuda"] = _set("auto", "cpu, cuda, or auto: CUDA where there is some")
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
         "fp16", "on CUDA: fp16, bf16 (a wider range, 8 times coarser) or fp32"
     )
     max_batch: Count = _set(32, "requests inferred together at most")
-    max_wait_ms: float = _set(2.0, "longest a request waits for others to join its batch", ge=0)
+    max_wait_ms: float = _set(2.0, "longest a request waits for others to join its batch", ge=0, le=1000 * LONGEST_S)
     max_queue: Count = _set(128, "requests admitted and not yet answered; one more is answered 503 at once")
     decode_threads: int = _set(
         -1,
@@ -86,16 +89,20 @@ class Settings(BaseSettings):
     )
     trace_ratio: float = _set(0.1, "share of requests traced, where the caller has not decided", ge=0, le=1)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _stripped(cls, given: Any) -> Any:
-        """White space around a value comes from a file or a shell, and means nothing."""
-        return given.strip() if isinstance(given, str) else given
+
+def unknown() -> list[str]:
+    """Variables that look like a setting and are none: a name mistyped, or of somebody else."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {AUDIT_KEY}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def read(argv: Sequence[str] | None = None) -> Settings:
     """Settings from flags, else the environment, else the defaults. Wrong ones end the process with exit code 2 and a
-    line for each; their values are not shown, for one may hold a password."""
+    line for each; their values are not shown, for one may hold a password. White space around a variable's value comes
+    from a file or a shell, and means nothing; an empty one is as none. OpenTelemetry's SDK finds its own like that."""
+    for name in os.environ:
+        if name.upper().startswith((PREFIX, "OTEL_")):
+            os.environ[name] = os.environ[name].strip()
     parser = argparse.ArgumentParser(
         prog="python -m model_server",
         description="Serves the pneumonia classifier.",

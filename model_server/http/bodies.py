@@ -56,7 +56,8 @@ class Bodies:
             self.held_bytes -= len(content)
 
     def _check_head(self, headers: Headers) -> None:
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        codings = (combined(headers, "content-encoding") or "").lower().split(",")
+        if {coding.strip() for coding in codings} - {"", "identity"}:
             raise BadInput(415, "encoded_body", "compressed bodies are not taken; send it without Content-Encoding")
         declared = headers.get("content-length", "0")
         if declared.isdigit():
@@ -67,3 +68,8 @@ class Bodies:
             raise BadInput(413, "body_too_large", f"at most {self._max_bytes} bytes are taken")
         if self.held_bytes > self._max_held_bytes:
             raise Problem(503, "too_many_bodies", "too many bodies are arriving at once", RETRY)
+
+
+def combined(headers: Headers, name: str) -> str | None:
+    """The value of a header, those of one that is repeated in a list (RFC 9110, 5.3); None where there is none."""
+    return ", ".join(values) if (values := headers.getlist(name)) else None

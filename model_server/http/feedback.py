@@ -29,7 +29,7 @@ class Feedback:
     async def feedback(self, request: Request) -> Response:
         """POST /feedback {"prediction_id" or "request_id", "label"}: whether that prediction was right."""
         service, ids = self._service, request.scope["correlation"]
-        expires = deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s)
+        expires = deadline.expiry(request.headers, service.settings.deadline_s)
         async with self._bodies.read(request, expires) as body:
             named, truth = _told(body)
         try:

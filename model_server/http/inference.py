@@ -13,7 +13,7 @@ from model_server import SERVICE
 from model_server.classes import CLASSES, label_of
 from model_server.errors import LEFT, RETRY, Problem
 from model_server.http import deadline, oip
-from model_server.http.bodies import Bodies
+from model_server.http.bodies import Bodies, combined
 from model_server.http.forms import picture
 from model_server.http.shedding import full
 from model_server.inference.batching import Answer, Expired, Saturated
@@ -43,7 +43,7 @@ class Inference:
     async def infer(self, request: Request) -> Response:
         """POST /v2/models/{name}/infer with tensors: the probabilities, as they asked for them."""
         service, path = self._service, request.path_params
-        asked = oip.Inference(request.headers.get(oip.HEADER_LENGTH), service.settings.max_batch)
+        asked = oip.Inference(combined(request.headers, oip.HEADER_LENGTH), service.settings.max_batch)
         answer, names = await self._inferred(
             request, path["name"], path.get("version"), lambda body: asked.read(body, service.model.side)
         )
@@ -59,7 +59,7 @@ class Inference:
         service, client = self._service, request.scope["extensions"]["connection"]
         service.check_started()
         service.check_model(name, version)
-        expires, answer = deadline.expiry(request.headers.get(deadline.HEADER), service.settings.deadline_s), None
+        expires, answer = deadline.expiry(request.headers, service.settings.deadline_s), None
         try:
             async with self._bodies.read(request, expires) as body:
                 answer = await service.batcher.submit(lambda: read(body), expires, client)

@@ -17,6 +17,7 @@ from model_server.telemetry.correlation import IDS
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace, Tracer
 
+CLOSE = (b"connection", b"close")
 PROBE_PATHS = frozenset(
     {
         "/metrics", "/health/live", "/health/ready", "/health/startup", "/health/deep",
@@ -119,8 +120,9 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             request_id = self.scope["correlation"]["request_id"].encode()
-            closes = [(b"connection", b"close")] if self._closes() else []
-            message["headers"] = [*message["headers"], (b"x-request-id", request_id), *closes]
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            if self._closes() and CLOSE not in message["headers"]:
+                message["headers"].append(CLOSE)
         else:
             self.sent_bytes += len(message.get("body", b""))
         await self._send(message)

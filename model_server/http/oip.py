@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from model_server import SERVICE, __version__
 from model_server.errors import BadInput
-from model_server.inference.images import check_content
+from model_server.inference.images import check_content, check_range
 
 INPUT, OUTPUT, DATATYPE = "pixels", "probability", "FP32"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -106,8 +106,9 @@ class Inference:
         if shape[1:] != [side, side] or not 1 <= shape[0] <= self._max_images:
             raise _bad(f"the shape of {INPUT} is [1 to {self._max_images}, {side}, {side}]")
         values = _values(asked.inputs[0], memoryview(body)[end:])
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
-            raise _bad(f"{INPUT} are grey levels from 0 to 255")
+        if not np.isfinite(values).all():
+            raise _bad(f"{INPUT} holds something else than finite numbers")
+        check_range(values)
         images = np.rint(values).astype(np.uint8).reshape(shape)
         for image in images:
             check_content(image)

@@ -37,18 +37,19 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
         from model_server.inference import dicom
 
         picture = dicom.grey(body, max_pixels)
+        _check_sides(*picture.size)
     elif body.startswith(jpeg.START):
         said = jpeg.read(body)
         bound(said.wide, said.high, max_pixels)
+        _check_sides(said.wide, said.high)  # first: each row of what is decoded takes memory of its own
         picture = jpeg.decode(body, said, side)
     elif body.startswith(png.SIGNATURE):
         said = png.read(body)
         bound(said.wide, said.high, max_pixels)
+        _check_sides(said.wide, said.high)  # first: each row of what is decoded takes memory of its own
         picture = png.decode(body, said, 2 * (max_pixels + said.high))  # of the largest: sixteen bits of grey
     else:
         raise BadInput(415, "not_an_image", "the body is neither a PNG nor a JPEG nor a DICOM image")
-    if min(picture.size) < LEAST_SIDE:
-        raise BadInput(422, "no_content", f"{picture.width} x {picture.height} pixels are too few for a radiograph")
     small = picture.resize((side, side), Image.Resampling.BOX)
     if small.info:
         small = _upright(_grey(small))
@@ -61,6 +62,18 @@ def bound(wide: int, high: int, max_pixels: int) -> None:
     """Raise BadInput for a picture of too many pixels."""
     if wide * high > max_pixels:
         raise BadInput(413, "too_many_pixels", f"{wide} x {high} pixels; at most {max_pixels} in all are taken")
+
+
+def _check_sides(wide: int, high: int) -> None:
+    if min(wide, high) < LEAST_SIDE:
+        raise BadInput(422, "no_content", f"{wide} x {high} pixels are too few for a radiograph")
+
+
+def check_range(values: np.ndarray) -> None:
+    """Raise BadInput for numbers that are no grey levels from 0 to 255."""
+    low, high = values.min(), values.max()
+    if low < 0 or high > 255:
+        raise BadInput(422, "no_content", f"the values are from {low:g} to {high:g}; grey levels are from 0 to 255")
 
 
 def check_content(pixels: np.ndarray) -> None:

@@ -51,7 +51,7 @@ class Guard:
     def route(self, path: str, endpoint: Endpoint, role: str | None = None, methods: list[str] | None = None) -> Route:
         """A route for callers with this role; None: for everybody, and unrecorded."""
         if role is None:
-            return Route(path, endpoint, methods=methods)
+            return _exact(Route(path, endpoint, methods=methods))
         self._denied.labels(path)
 
         async def guarded(request: Request) -> Response:
@@ -68,7 +68,7 @@ class Guard:
             finally:
                 self._ended(request.scope, EVENTS[role], principal, why)
 
-        return Route(path, guarded, methods=methods)
+        return _exact(Route(path, guarded, methods=methods))
 
     def unrouted(self, scope: Scope, error: HTTPException) -> None:
         """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
@@ -129,6 +129,12 @@ class Guard:
                 user_agent=Headers(scope=scope).get("user-agent", ""),
                 request_id=scope["correlation"]["request_id"], **why,
             )  # fmt: skip
+
+
+def _exact(route: Route) -> Route:
+    """The route without Starlette's `$`, which takes a path with a line feed behind it, too."""
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return route
 
 
 def _sent(headers: Headers) -> str:

@@ -87,7 +87,7 @@ class Bounded(BatchSpanProcessor):
         def given(name: str, default: int) -> int:
             """What the environment says; a number that makes no sense is as none, as OpenTelemetry has it."""
             text = environ.get(name, "").strip()
-            return int(text) if text.isdecimal() and int(text) else default
+            return int(text) if text.isdecimal() and 0 < int(text) <= 1 << 31 else default
 
         self._limit = given("OTEL_BSP_MAX_QUEUE_SIZE", WAITING)
         at_once = min(self._limit, given("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", AT_ONCE))

@@ -11,13 +11,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+import structlog
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 
 from model_server.telemetry.correlation import Headers, made_trace_id, parent_of, request_id
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOL = "http/protobuf"
 SWITCHES = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}  # what turns traces off
 
 CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
@@ -103,11 +107,15 @@ def _epoch_ns() -> int:
     return -time.perf_counter_ns() + time.time_ns()  # in this order: a child does not begin before its request
 
 
+class BadVariable(Exception):
+    """What is to be sent where makes no sense, as OpenTelemetry's environment variables, or ours, say it."""
+
+
 class Tracer:
     """Begins the trace of each request, and its ids, traced or not.
 
     On when an endpoint is given, here or in OpenTelemetry's own environment variables, unless they turn it off. Those
-    win over the ratio and the attributes given here.
+    win over the ratio and the attributes given here. Raises BadVariable.
     """
 
     def __init__(
@@ -119,9 +127,15 @@ class Tracer:
         self.on = not off and bool(endpoint or any(told[name] for name in ENDPOINTS))
         self._export = None
         if self.on:
+            _check({"--otlp-endpoint": endpoint} | {name: environ.get(name, "") for name in ENDPOINTS})
+            if other := next((name for name in PROTOCOLS if environ.get(name) not in (None, "", PROTOCOL)), None):
+                structlog.get_logger().warning(f"Traces are sent as {PROTOCOL}, whatever {other} says")
             # A third of a second, which only those pay who trace.
             export = importlib.import_module("model_server.telemetry.export")
-            self._export = export.Export(endpoint, ratio, attributes or {}, environ)
+            try:
+                self._export = export.Export(endpoint, ratio, attributes or {}, environ)
+            except (ValueError, OverflowError, RuntimeError) as wrong:  # the SDK's
+                raise BadVariable(f"traces: {wrong}") from None
 
     @property
     def exported(self) -> int:
@@ -149,3 +163,14 @@ class Tracer:
         """Send what waits; give up after `within_s` seconds."""
         if self._export:
             self._export.close(within_s)
+
+
+def _check(urls: Mapping[str, str]) -> None:
+    for name, url in urls.items():
+        try:
+            parts = urlsplit(url)
+            wrong = url and not (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise BadVariable(f"{name} is no http:// or https:// URL")

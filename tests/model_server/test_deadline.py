@@ -21,6 +21,12 @@ def test_a_deadline_that_is_none_is_refused(served, corpus, told):
     assert (answer.status_code, answer.json()["reason"]) == (400, "bad_timeout")
 
 
+@pytest.mark.parametrize("told", [("1000", "x"), ("1000", "1000"), ("x", "1000")])
+def test_two_deadlines_are_none(served, corpus, told):
+    answer = served.post("/predict", content=corpus[0][0], headers=[("X-Request-Timeout-Ms", one) for one in told])
+    assert (answer.status_code, answer.json()["reason"]) == (400, "bad_timeout")
+
+
 def test_one_that_is_long_enough_changes_nothing(served, corpus):
     assert timed(served, corpus[0][0], 999_999_999).status_code == 200
 

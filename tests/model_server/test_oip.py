@@ -101,12 +101,23 @@ def test_a_client_sees_what_is_wrong_with_its_tensor(client, binary, name, shape
     assert refused.value.status() == "400" and said in refused.value.message()
 
 
-@pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
-def test_values_that_are_no_grey_levels_are_refused(client, tensor, value):
+@pytest.mark.parametrize(
+    ("value", "status", "said"),
+    [
+        (-1, "422", "from -1 to "),
+        (255.25, "422", "to 255.25;"),
+        (4095, "422", "to 4095;"),
+        (np.nan, "400", "finite"),
+        (-np.inf, "400", "finite"),
+    ],
+)
+def test_values_that_are_no_grey_levels_are_refused_naming_their_range(client, tensor, value, status, said):
     wrong = tensor[:1].copy()
     wrong[0, 3, 3] = value
-    with pytest.raises(InferenceServerException, match="grey levels"):
+    with pytest.raises(InferenceServerException) as refused:
         client.infer(SERVICE, [given(wrong, True)])
+    assert refused.value.status() == status and said in refused.value.message()
+    assert status == "400" or "from 0 to 255" in refused.value.message()
 
 
 def test_what_is_not_offered_is_said(client, tensor):

@@ -120,9 +120,16 @@ def test_the_bytes_say_what_they_are_whatever_the_content_type_says(served, said
     assert served.post("/predict", content=b"{}", headers={"Content-Type": said}).status_code == 415
 
 
-def test_a_compressed_body_is_refused_as_such(served):
-    answer = served.post("/predict", content=zlib.compress(PNG), headers={"Content-Encoding": "deflate"})
+@pytest.mark.parametrize("told", [["deflate"], ["identity, deflate"], ["identity", "deflate"]], ids=str)
+def test_a_compressed_body_is_refused_as_such(served, told):
+    coded = [("Content-Encoding", coding) for coding in told]
+    answer = served.post("/predict", content=zlib.compress(PNG), headers=coded)
     assert (answer.status_code, answer.json()["reason"]) == (415, "encoded_body")
+
+
+@pytest.mark.parametrize("told", [[""], ["Identity, identity"], ["identity", ""]], ids=str)
+def test_a_body_that_is_said_to_be_as_it_is_is_read(served, told):
+    assert served.post("/predict", content=PNG, headers=[("Content-Encoding", one) for one in told]).status_code == 200
 
 
 RADIOGRAPH = Image.fromarray(next(radiographs(1, 13)).pixels)

@@ -220,6 +220,14 @@ def test_a_picture_is_bounded_in_its_pixels_and_in_their_bytes(bits, colour, pla
     assert refused(body, max_pixels=enough - 1) == (413, "too_many_pixels")
 
 
+@pytest.mark.parametrize(("wide", "high"), [(1, 40_000_000), (40_000_000, 1), (15, 2_000_000)])
+def test_a_picture_of_few_columns_or_rows_is_refused_before_it_is_decoded(monkeypatch, wide, high):
+    """Decoded, forty million rows of one pixel take 600 MB, for each row has memory of its own."""
+    monkeypatch.setattr(png_files, "decode", None)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, GREY, 0, 0, 0))
+    assert refused(assembled(head, chunk(b"IDAT", zlib.compress(bytes((wide + 1) * high))), END)) == (422, "no_content")
+
+
 def test_data_that_is_slow_to_inflate_is_refused_before_it_is_decoded(monkeypatch):
     """A block of no pixels takes eleven bytes, and a microsecond each time it is inflated."""
     empty = zlib.compressobj(wbits=-15).flush(zlib.Z_FULL_FLUSH)

@@ -80,6 +80,7 @@ TAKEN = {
     "the asterisk form": (get(start="OPTIONS * HTTP/1.1"), 404),
     "a quoted path": (get(start="GET /%76%32 HTTP/1.1"), 200),
     "a query": (get(start="GET /v2?a=%00&b HTTP/1.1"), 200),
+    "a path with a line feed behind it": (get(start="GET /v2%0A HTTP/1.1"), 404),
     "a path of no text": (get(start="GET /%ff%00 HTTP/1.1"), 404),
     "an unknown method": (get(start="FETCH /v2 HTTP/1.1"), 405),
     "a method in small letters": (get(start="get /v2 HTTP/1.1"), 405),

@@ -174,6 +174,18 @@ def test_what_is_answered_after_sigterm_says_that_its_connection_closes_and_not_
         assert client.process.wait(60) == 0
 
 
+def test_an_answer_says_only_once_that_its_connection_closes(serve):
+    with serve(*GOES_ON) as client:
+        client.process.terminate()
+        client.until(lambda: client.get("/health/ready").status_code == 503)
+        with socket.create_connection(("127.0.0.1", client.port), timeout=30) as slow:
+            slow.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: 100\r\nContent-Length: 9\r\n\r\nx"
+            )
+            head = slow.recv(4096).lower()
+        assert b" 408 " in head and head.count(b"connection: close") == 1
+
+
 HELD = """
 import model_server.inference.model as m, pathlib, time
 real, held = m.Model.predict, pathlib.Path({file!r})

@@ -252,3 +252,32 @@ def test_asked_to_stop_while_it_loads_it_exits_0_too(serve):
         client.until(lambda: client.get("/health/startup"))
         client.process.terminate()
         assert client.process.wait(15) == 0
+
+
+IN_A_DESTRUCTOR = """
+import os, signal
+import model_server.service as s
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        [None for _ in range(1000)]  # the handler runs here, and what it raises is ignored
+real = s.Service.__init__
+s.Service.__init__ = lambda self, *settings: (Dying() and None, real(self, *settings))[1]
+"""
+WHILE_IT_CLOSES = """
+import os, signal
+import model_server.durable as d
+real = d.Durable.close
+d.Durable.close = lambda self: (os.kill(os.getpid(), signal.SIGTERM), real(self))[1]
+"""
+
+
+@pytest.mark.parametrize("defect", [IN_A_DESTRUCTOR, WHILE_IT_CLOSES], ids=["destructor", "end"])
+def test_no_signal_is_lost_and_none_cuts_the_end_short(serve, tmp_path, defect):
+    with serve("--state-dir", tmp_path, defect=defect, wait=False) as client:
+        if defect is WHILE_IT_CLOSES:
+            client.until(lambda: client.get("/health/startup").status_code == 200)
+            client.process.terminate()
+        assert client.process.wait(30) == 0
+        assert client.log[-1]["message"] == "Service stopped"
+    assert '"stop"' in (tmp_path / "audit.jsonl").read_text().splitlines()[-1]

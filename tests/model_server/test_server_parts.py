@@ -12,8 +12,9 @@ from model_server.inference.feedback import Feedback
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch):
     """The settings of whoever runs the tests are not theirs."""
-    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
-        monkeypatch.delenv(name)
+    for name in os.environ:
+        if name.startswith((settings.PREFIX, "OTEL_")):
+            monkeypatch.delenv(name)
 
 
 def test_a_flag_beats_the_environment_which_beats_the_default(monkeypatch):
@@ -29,6 +30,9 @@ def test_a_flag_beats_the_environment_which_beats_the_default(monkeypatch):
         ["--max-queue", "0"],
         ["--deadline-s", "nan"],
         ["--deadline-s", "inf"],
+        ["--deadline-s", "1e300"],
+        ["--host", ""],
+        ["--database", "sqlite:///"],
         ["--max-wait-ms", "-5"],
         ["--max-wait-ms", "nan"],
         ["--max-wait-ms", "inf"],
@@ -77,6 +81,20 @@ def test_white_space_around_a_setting_means_nothing(monkeypatch):
     monkeypatch.setenv("MODEL_SERVER_KEYS", "\tkeys.json ")
     read = settings.read(["--max-batch", " 5 "])
     assert (read.port, read.auth, read.database, str(read.keys), read.max_batch) == (80, "off", "off", "keys.json", 5)
+
+
+def test_an_empty_variable_is_none(monkeypatch):
+    """As compose.yaml makes one of `${MAX_BATCH:-}`; an empty host would be every address of the machine."""
+    for name, nothing in (("HOST", ""), ("PORT", " "), ("MAX_BATCH", "\n"), ("DATABASE", "")):
+        monkeypatch.setenv(settings.PREFIX + name, nothing)
+    read = settings.read([])
+    assert (read.host, read.port, read.max_batch, read.database) == ("127.0.0.1", 8000, 32, "")
+
+
+def test_what_looks_like_a_setting_and_is_none_is_named(monkeypatch):
+    for name in ("MAX_BACH", "MAX_BATCH", "AUDIT_KEY", "SERVICE_HOST"):
+        monkeypatch.setenv(settings.PREFIX + name, "5")
+    assert settings.unknown() == ["MODEL_SERVER_MAX_BACH", "MODEL_SERVER_SERVICE_HOST"]
 
 
 def serving(**options: int) -> Feedback:

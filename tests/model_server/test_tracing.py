@@ -11,7 +11,7 @@ from real_server import serving
 from model_server.audit.log import AT_ONCE as AUDIT_AT_ONCE
 from model_server.telemetry import tracing
 from model_server.telemetry.export import AT_ONCE, WAITING
-from model_server.telemetry.tracing import Tracer
+from model_server.telemetry.tracing import BadVariable, Tracer
 
 FAILS_THEN_HANGS = """
 import model_server.inference.model as m, time
@@ -283,6 +283,49 @@ def test_opentelemetrys_own_variables_turn_it_off(environ):
     tracer = Tracer("" if "OTEL_EXPORTER_OTLP_ENDPOINT" in environ else "http://127.0.0.1:9", environ=environ)
     ids, trace = tracer.begin([])
     assert trace is None and not tracer.on and int(ids["trace_id"], 16) and int(ids["span_id"], 16)
+
+
+WRONG = {
+    "OTEL_SPAN_LINK_COUNT_LIMIT": "x",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "many",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://[::1",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER": "nobody",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items(), ids=WRONG)
+def test_a_variable_that_makes_no_sense_is_named_and_not_shown(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadVariable, match=name if "PROVIDER" not in name else "nobody"):
+        Tracer("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["http://", "http://:4318", "http://x:port", "https://x:70000"])
+def test_an_endpoint_that_is_none_is_refused(url):
+    with pytest.raises(BadVariable, match="--otlp-endpoint"):
+        Tracer(url)
+
+
+def test_a_server_with_such_a_variable_says_so_and_ends_as_with_a_wrong_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "x")
+    with serving(tmp_path, "--otlp-endpoint", "http://127.0.0.1:9", wait=False) as server:
+        assert server.process.wait(60) == 2
+        assert "OTEL_SPAN_LINK_COUNT_LIMIT" in server.log[-1]["context"]["reason"]
+
+
+def test_white_space_around_opentelemetrys_variables_is_dropped_and_another_protocol_is_told(tmp_path, monkeypatch):
+    collector = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f" {collector.url}\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on ")
+    with serving(tmp_path) as server:
+        server.get("/v2")
+        server.until(lambda: collector.named("GET /v2"))
+        told = [line["message"] for line in server.log if "http/protobuf" in line["message"]]
+    collector.close()
+    assert told == ["Traces are sent as http/protobuf, whatever OTEL_EXPORTER_OTLP_PROTOCOL says"]
 
 
 def test_what_a_caller_puts_in_its_trace_headers_is_in_no_log(served):
