@@ -20,7 +20,7 @@ from model_server.storage.stores import Stores
 from model_server.storage.watch import Watch
 from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import Repeated
 
 KEYS_EVERY_S = 1.0  # between looks at the keys file
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started

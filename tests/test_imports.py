@@ -70,7 +70,7 @@ BEFORE_INSTALL = "harness.stack.tools"
 
 # within model_server each imports those before it only
 SERVICE_FLOORS = (
-    "classes", "errors", "settings", "aside", "telemetry", "storage", "audit", "security", "inference", "durable",
+    "classes", "errors", "settings", "threads", "telemetry", "storage", "audit", "security", "inference", "durable",
     "health", "service", "http", "__main__",
 )  # fmt: skip
 OF_THE_SERVICE = {

@@ -26,8 +26,7 @@ from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import LOOK_IN_S, LOSS_WINDOW_S, Outbox, Repeated
 
 AT_ONCE = 500  # records written together
 QUEUE = 10_000
@@ -47,8 +46,8 @@ class AuditLog:
     ):  # fmt: skip
         self._path, self._chain, self._stores, self._deployment = path, Chain(key), stores, deployment
         self._outbox: Outbox[Item] = Outbox(limit)
-        self._batch: list[Item] = []  # taken from there, and not known to be in the file
-        self._rest = b""  # of the batch's lines what is not in the file yet
+        self._rest = b""  # of the lines of its batch what is not in the file yet
+        self._glue = b""  # to be written before the next line
         self._lost = self._lost_told = 0
         self._events = metrics.counter("audit_events_total", "Audit records made.", "event_type", "result")
         self._failures = metrics.counter(
@@ -81,7 +80,7 @@ class AuditLog:
     @property
     def unwritten_s(self) -> float:
         """For how long the oldest record waits that is not in the file: what a SIGKILL now would lose."""
-        oldest = next(iter(self._batch), None) or self._outbox.oldest()
+        oldest = self._outbox.oldest()
         return max(0.0, time.time() - oldest[0]["timestamp"]) if oldest else 0.0
 
     def record(self, event_type: str, result: str, **fields: Any) -> None:
@@ -99,13 +98,13 @@ class AuditLog:
         ended = self._writes.close(within_s) and self._syncs.close(max(0.0, until - time.monotonic()))
         if ended:
             os.close(self._file)  # and let the lock go
-        if left := len(self._outbox) + len(self._batch):
+        if left := len(self._outbox):
             structlog.get_logger().error("Audit records lost at the end", count=left)
         return ended and self.writable
 
     def _go_on(self, end: End) -> None:
         """Say how the log ended before, and that the service starts."""
-        self._rest = end.glue
+        self._glue = end.glue
         if end.rotated:
             self._begin_piece("audit_rotated", **(end.torn or {}))
         elif end.torn:
@@ -141,30 +140,22 @@ class AuditLog:
 
     def _write(self) -> None:
         """Raises OSError; what was taken is kept and written first next time."""
-        full = True  # as in `Outbox.batches`
-        while self._batch or self._lost > self._lost_told or (full and self._outbox):
+        for batch in self._outbox.batches(AT_ONCE):
             self._follow()
-            if not self._batch:
-                full = self._take()
+            if not self._rest:
+                if (lost := self._lost) > self._lost_told:
+                    batch.insert(0, (_made("audit_lost", "failed", records=lost - self._lost_told), None))
+                    self._lost_told = lost
+                self._seal()
             self._append()
-
-    def _take(self) -> bool:
-        """Take the next batch; whether there may be more of them."""
-        if (lost := self._lost) > self._lost_told:
-            self._batch.append((_made("audit_lost", "failed", records=lost - self._lost_told), None))
-            self._lost_told = lost
-        taken = self._outbox.take(AT_ONCE)
-        self._batch += taken
-        self._seal()
-        return len(taken) == AT_ONCE
 
     def _seal(self) -> None:
         """Make the lines of the batch."""
-        lines, head = [self._rest], self._head
-        for fields, _ in self._batch:
+        lines, head = [self._glue], self._head
+        for fields, _ in self._outbox.batch:
             line, head = self._chain.line(head, fields | {"timestamp": rfc3339(fields["timestamp"])})
             lines.append(line)
-        self._rest, self._next = b"".join(lines), head
+        self._rest, self._glue, self._next = b"".join(lines), b"", head
 
     def _append(self) -> None:
         """Write the batch. From then on it survives the death of this process."""
@@ -174,8 +165,9 @@ class AuditLog:
                 written = os.write(self._file, self._rest)  # a full disk may take a part
                 self._rest = self._rest[written:]
                 self._size += written
-        links = [link for _, link in self._batch if link]
-        self._head, self._batch = self._next, []
+        links = [link for _, link in self._outbox.batch if link]
+        self._head = self._next
+        self._outbox.batch.clear()
         tracing.shared("audit write", links, done.began, time.perf_counter(), bytes=done.size)
 
     def _sync(self) -> None:
@@ -208,7 +200,7 @@ class AuditLog:
                 if ours.st_size < self._size:
                     self._size = ours.st_size
                     self._begin_piece("audit_truncated")
-                    self._rest = (b"\n" if self._size else b"") + self._rest  # it may end in part of a line
+                    self._glue = b"\n" if self._size else b""  # it may end in part of a line
                 return
         if ours.st_nlink and self._rest:
             self._append()  # what was begun there
@@ -227,9 +219,8 @@ class AuditLog:
             self._failures.inc()
             log.error(f"Audit log was {event_type.removeprefix('audit_')}; to rotate it, rename it")
         about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S, **more}
-        self._batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
+        self._outbox.batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
         self._rest = b""
-        self._seal()
 
 
 def _made(event_type: str, result: str, **fields: Any) -> dict[str, Any]:

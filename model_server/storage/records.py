@@ -22,8 +22,7 @@ import structlog
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.outbox import LOOK_IN_S, Outbox
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import LOOK_IN_S, Outbox, Repeated
 
 if TYPE_CHECKING:
     from model_server.storage.database import Database, Row
@@ -65,7 +64,6 @@ class Records:
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
         self._outbox: Outbox[Item] = Outbox(limit)
-        self._batch: list[Item] = []  # taken from there, and not known to be in the database
         self._questions: deque[tuple[Callable[[Database], Any], Future]] = deque()
         self._model: Row | None = None  # the one that serves
         self._database: Database | None = None
@@ -77,7 +75,7 @@ class Records:
         up = "1 when the database answers."  # absent until it is known: a start is no outage
         metrics.reading("database_up", up, lambda: int(self.up) if self.tried.is_set() else None)
         waiting = "Records waiting to be written."
-        metrics.reading("database_records_queued", waiting, lambda: len(self._outbox) + len(self._batch))
+        metrics.reading("database_records_queued", waiting, lambda: len(self._outbox))
         in_use, size = "Connections taken out of the pool.", "Connections the pool may hold."
         metrics.reading("database_pool_in_use", in_use, lambda: self._database and self._database.pool.checkedout())
         metrics.reading("database_pool_size", size, lambda: self._database and self._database.pool.size())
@@ -92,7 +90,7 @@ class Records:
     @property
     def unwritten_s(self) -> float:
         """For how long the oldest record waits that is not in the database: what a SIGKILL now would lose."""
-        oldest = next(iter(self._batch), None) or self._outbox.oldest()
+        oldest = self._outbox.oldest()
         return max(0.0, time.time() - oldest[1]) if oldest else 0.0
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
@@ -139,7 +137,7 @@ class Records:
         """Write what is queued; give up after `within_s` seconds, and say what is lost."""
         self._again_at = 0.0
         self._looks.close(within_s)
-        if left := len(self._outbox) + len(self._batch):
+        if left := len(self._outbox):
             structlog.get_logger().error("Database records lost at the end", count=left)
 
     def _put(self, table: str, time_column: str = "at", **values: Any) -> Row:
@@ -216,32 +214,22 @@ class Records:
             self._sized = time.monotonic()
 
     def _write(self, database: Database) -> None:
-        """Write what is there: first the batch that could not be written before, if there is one."""
-        if self._batch:
-            self._write_batch(database)
-        for taken in self._outbox.batches(AT_ONCE):
-            self._batch = taken
-            self._write_batch(database)
-
-    def _write_batch(self, database: Database) -> None:
-        began, count, links = time.perf_counter(), len(self._batch), [link for *_, link in self._batch if link]
-        try:
-            database.write([row for row, *_ in self._batch])
-        except database.BadRow:
-            self._write_each(database)
-        self._batch = []
-        tracing.shared("database write", links, began, time.perf_counter(), records=count)
-
-    def _write_each(self, database: Database) -> None:
-        """Write a batch that holds a row which the database refuses; only that row is lost."""
-        while self._batch:
-            row, *_ = self._batch[0]
+        for batch in self._outbox.batches(AT_ONCE):
+            began, count, links = time.perf_counter(), len(batch), [link for *_, link in batch if link]
             try:
-                database.write([row])
-            except database.BadRow as error:
-                self._lost.inc()
-                structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
-            self._batch = self._batch[1:]
+                database.write([row for row, *_ in batch])
+            except database.BadRow:
+                while batch:  # only the row that is refused is lost
+                    self._write_alone(database, batch[0][0])
+                    del batch[0]
+            tracing.shared("database write", links, began, time.perf_counter(), records=count)
+
+    def _write_alone(self, database: Database, row: Row) -> None:
+        try:
+            database.write([row])
+        except database.BadRow as error:
+            self._lost.inc()
+            structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
 
 
 def of_several(request_id: str, place: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import Repeated
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 EVERY_S = 0.5  # between looks at what is under way

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from model_server.storage.stores import Stores
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import Repeated
 
 EVERY_S = 1.0
 READ_BYTES = 65536  # of the model each time: enough to see that its storage answers

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import traceback
 import warnings
@@ -20,13 +19,12 @@ import structlog
 from model_server import SERVICE, __version__
 from model_server.telemetry.correlation import IDS
 from model_server.telemetry.encoding import dumps, rfc3339
-from model_server.telemetry.outbox import Outbox
+from model_server.threads import LOOK_IN_S, Outbox, Repeated
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
 OFF = logging.CRITICAL  # nothing of ours is
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
 CORRELATION = ("trace_id", "span_id", "request_id")
-WRITE_EVERY_S = 0.05
 AT_ONCE = 256
 QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
@@ -45,9 +43,7 @@ class Lines:
         self.made = {level: 0 for level in LEVELS if level != "OFF"}
         self._descriptor = descriptor
         self._waiting: Outbox[bytes] = Outbox(limit)
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
-        self._thread.start()
+        self._looks = Repeated("logs", self._write, LOOK_IN_S, last=self._write)
 
     def put(self, level: str, line: bytes) -> None:
         self.made[level] += 1
@@ -58,26 +54,16 @@ class Lines:
 
     def close(self, within_s: float = 1.0) -> None:
         """Write what is queued; give up after `within_s` seconds."""
-        self._stopping = True
-        self._waiting.wake()
-        self._thread.join(within_s)
+        self._looks.close(within_s)
 
-    def _run(self) -> None:
-        while True:
-            stopping = self._stopping
-            for lines in self._waiting.batches(AT_ONCE):
-                self._write(lines)
-            if stopping:
-                return
-            self._waiting.wait(WRITE_EVERY_S)
-
-    def _write(self, lines: list[bytes]) -> None:
-        data, written = b"".join(lines), 0
-        try:
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-        except OSError:  # a full disk or a closed pipe: the service goes on without its log
-            self.lost += len(lines) - data.count(b"\n", 0, written)
+    def _write(self) -> None:
+        for lines in self._waiting.batches(AT_ONCE):
+            data, written = b"".join(lines), 0
+            try:
+                while written < len(data):
+                    written += os.write(self._descriptor, data[written:])
+            except OSError:  # a full disk or a closed pipe: the service goes on without its log
+                self.lost += len(lines) - data.count(b"\n", 0, written)
 
 
 class Forward(logging.Handler):

@@ -77,7 +77,7 @@ def until(said) -> None:
 
 def settled(log: AuditLog) -> None:
     """What was recorded so far is in the file, and in the head beside it."""
-    until(lambda: not log._outbox and not log._batch)
+    until(lambda: not log._outbox)
     until(lambda: Chain(KEY).read_head(head_path(log._path).read_bytes()).seq == log._head.seq)
 
 
