@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -15,7 +16,6 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PLAIN
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
@@ -24,7 +24,6 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from model_server import __version__
 from model_server.classes import CLASSES
 from model_server.telemetry import container, process
-from model_server.telemetry.accept import wants_openmetrics
 from model_server.telemetry.readings import Guarded, Readings, Sampled
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
@@ -33,6 +32,7 @@ LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CONFIDENCE = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 disable_created_metrics()  # series that double the exposition, and that nothing here asks for
 BYTES = tuple(1 << bits for bits in range(10, 25, 2))
+WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 
 class Metrics:
@@ -72,7 +72,7 @@ class Metrics:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
             self.registry.register(process.GCPauses())
-            self.registry.register(Sampled(ProcessCollector(registry=None), Machine()))
+            self.registry.register(Sampled(ProcessCollector(registry=None), Readings(MACHINE)))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
         self.reading("http_requests_in_flight", "Clients' requests being answered.", lambda: self.in_flight)
@@ -137,38 +137,34 @@ class Nothing:
 NOTHING = Nothing()
 
 
-class Machine:
-    """A collector of what the process and its container use; each part can fail alone."""
-
-    def collect(self) -> Iterator[Metric]:
-        for part in (_threads, _memory, _cpu, _network):
-            yield from Guarded(part).collect()
-
-
-def _threads() -> Iterator[Metric]:
-    yield GaugeMetricFamily("process_threads", "Threads of this process.", psutil.Process().num_threads())
-
-
-def _memory() -> Iterator[Metric]:
-    used, limit, working_set = container.memory()
-    about = "Memory in use, without page cache that nobody has used lately."
-    yield GaugeMetricFamily("container_memory_usage_bytes", "Memory in use.", used)
-    yield GaugeMetricFamily("container_memory_working_set_bytes", about, working_set)
-    yield GaugeMetricFamily("container_spec_memory_limit_bytes", "Memory allowed.", limit)
+def wants_openmetrics(accept: str) -> bool:
+    """Whether an Accept header (RFC 9110, 12.5.1) asks for it by its name, and does not want plain text more."""
+    wanted: dict[str, float] = {}  # from 0 to 1; one named twice, as most; one with no valid weight is passed over
+    for told in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in told.split(";"))
+        if weight := WEIGHT.fullmatch(next((part for part in parameters if part.startswith("q=")), "q=1")):
+            wanted[kind] = max(wanted.get(kind, 0.0), float(weight[1]))
+    openmetrics = wanted.get("application/openmetrics-text", 0.0)
+    plain = next((wanted[kind] for kind in ("text/plain", "text/*", "*/*") if kind in wanted), 0.0)
+    return openmetrics > 0 and openmetrics >= plain
 
 
-def _cpu() -> Iterator[Metric]:
-    used_s, cores, throttled_s = container.cpu()
-    about = "Time kept from running by the quota."
-    yield CounterMetricFamily("container_cpu_usage_seconds", "CPU time used.", used_s)
-    yield GaugeMetricFamily("container_cpu_quota_cores", "Cores allowed.", cores)
-    yield CounterMetricFamily("container_cpu_throttled_seconds", about, throttled_s)
+def _traffic(which: str) -> dict[tuple[str], int]:
+    return {(interface,): getattr(seen, which) for interface, seen in container.traffic().items()}
 
 
-def _network() -> Iterator[Metric]:
-    received = CounterMetricFamily("network_receive_bytes", "Bytes received.", labels=("interface",))
-    sent = CounterMetricFamily("network_transmit_bytes", "Bytes sent.", labels=("interface",))
-    for name, seen in container.traffic().items():
-        received.add_metric((name,), seen.bytes_recv)
-        sent.add_metric((name,), seen.bytes_sent)
-    yield from (received, sent)
+MACHINE = {  # what the process and its container use
+    "process_threads": ("Threads of this process.", lambda: psutil.Process().num_threads()),
+    "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
+    "container_memory_working_set_bytes": (
+        "Memory in use, without page cache that nobody has used lately.", lambda: container.memory().working_set_bytes,
+    ),
+    "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
+    "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
+    "container_cpu_quota_cores": ("Cores allowed.", lambda: container.cpu().cores),
+    "container_cpu_throttled_seconds_total": (
+        "Time kept from running by the quota.", lambda: container.cpu().throttled_s,
+    ),
+    "network_receive_bytes_total": ("Bytes received.", lambda: _traffic("bytes_recv"), ("interface",)),
+    "network_transmit_bytes_total": ("Bytes sent.", lambda: _traffic("bytes_sent"), ("interface",)),
+}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from model_server.threads import Repeated
 
 Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[str, ...]]
 
@@ -23,11 +24,10 @@ class Readings:
 
     def collect(self) -> Iterator[Metric]:
         for name, (about, read, *more) in self._readings.items():
-            labels = more[0] if more else ()
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=labels)
+            family = kind(name, about, labels=more[0] if more else ())
             try:
-                values = read() if labels else {(): read()}
+                values = read() if more and more[0] else {(): read()}
                 for label_values, value in (values or {}).items():
                     if value is not None:
                         family.add_metric(label_values, float(value))
@@ -56,23 +56,13 @@ class Sampled:
 
     def __init__(self, *collectors: Collector, every_s: float = 1.0, fresh_s: float = 5.0):
         self._collectors = [Guarded(one.collect) for one in collectors]
-        self._every_s, self._fresh_s = every_s, fresh_s
-        self._stopping = threading.Event()
-        self._sample()
-        self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
-        self._thread.start()
+        self._fresh_s = fresh_s
+        self._sample()  # there from the first
+        self.close = Repeated("readings", self._sample, every_s).close
 
     def collect(self) -> list[Metric]:
         return self._families if time.monotonic() - self._read_at <= self._fresh_s else []
 
-    def close(self) -> None:
-        self._stopping.set()
-        self._thread.join(2 * self._every_s)
-
     def _sample(self) -> None:
         self._families = [family for collector in self._collectors for family in collector.collect()]
         self._read_at = time.monotonic()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._every_s):
-            self._sample()
