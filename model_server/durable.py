@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import structlog
 
-from model_server.audit import key as audit_key
+from model_server.audit.chain import BadKey, read_key
 from model_server.audit.log import AuditLog
 from model_server.audit.resume import Broken
 from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
-from model_server.settings import Settings
+from model_server.settings import AUDIT_KEY, Settings
 from model_server.storage.records import Records
 from model_server.storage.state import State
-from model_server.storage.stores import Stores
-from model_server.storage.watch import Watch
+from model_server.storage.stores import Stores, Watch
 from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
 from model_server.threads import Repeated
@@ -45,7 +45,7 @@ class Durable:
                 f"{error}; `python -m model_server.keys --keys {settings.keys} add NAME --role predict` makes a key, "
                 "and --auth off does without, for local use"
             ) from None
-        except (Broken, audit_key.BadKey, OSError) as error:
+        except (Broken, BadKey, OSError) as error:
             raise CannotStart(str(error)) from None
         self._stores.local["model"] = (settings.weights,)
         self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
@@ -110,7 +110,8 @@ class Durable:
 
     def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
         path = self._state.path / "audit.jsonl"
-        key, is_beside = audit_key.read_or_make(settings.audit_key_file, self._state.path)
+        key = read_key(settings.audit_key_file, path.parent, make=True)
+        is_beside = not settings.audit_key_file and AUDIT_KEY not in os.environ
         if is_beside and not self._state.temporary:
             structlog.get_logger().warning(
                 "The audit log's key lies beside the log; who can write there can forge it", path=str(self._state.path)

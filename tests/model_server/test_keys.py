@@ -10,8 +10,8 @@ import time
 import pytest
 
 from model_server.keys import main
+from model_server.security.guard import Allowance
 from model_server.security.keyring import BadKeys, Keyring, Refused, load
-from model_server.security.limits import Allowance
 
 
 @pytest.fixture
