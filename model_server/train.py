@@ -45,8 +45,7 @@ def fit(
     network: nn.Module, pixels: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = 64
 ) -> nn.Module:
     """The network, trained, on the CPU; on CUDA meanwhile where there is some. Progress goes to standard error."""
-    batch = min(batch, len(labels))
-    rng = np.random.default_rng(seed)
+    batch, rng = min(batch, len(labels)), np.random.default_rng(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = network.to(device).train()
     steps = epochs * (len(labels) // batch)
@@ -77,12 +76,9 @@ def scores(model: Model, pixels: np.ndarray, labels: np.ndarray) -> dict[str, fl
     """Accuracy, and precision and recall of pneumonia (0 where nothing is called pneumonia)."""
     parts = [model.predict(pixels[i : i + AT_ONCE]) for i in range(0, len(pixels), AT_ONCE)]
     said, truth = np.concatenate(parts) > 0.5, labels.astype(bool)
-    right = float((said & truth).sum())
-    return {
-        "accuracy": float((said == truth).mean()),
-        "precision": right / max(1, int(said.sum())),
-        "recall": right / max(1, int(truth.sum())),
-    }
+    right, *of = (int(each.sum()) for each in (said & truth, said, truth))
+    precision, recall = (right / max(1, count) for count in of)
+    return {"accuracy": float((said == truth).mean()), "precision": precision, "recall": recall}
 
 
 def known_answers(model: Model) -> dict[str, float]:
@@ -112,52 +108,49 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, help="folder with NORMAL and PNEUMONIA, or with train and test; not synthetic"
     )
-    parser.add_argument("--images", type=int, default=6000, help="synthetic images to train on")
-    parser.add_argument("--held-out", type=int, default=2000, help="synthetic images to evaluate with")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--images", type=_count, default=6000, help="synthetic images to train on")
+    parser.add_argument("--held-out", type=_count, default=2000, help="synthetic images to evaluate with")
+    parser.add_argument("--epochs", type=_count, default=25)
     parser.add_argument("--seed", type=int, default=TRAINING_SEED)
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="train nothing; evaluate --weights on this folder")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="what --evaluate evaluates")
     options = parser.parse_args(argv)
-    for name in ("images", "held_out", "epochs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(options, name)}")
     try:
         if options.evaluate:
             model = load(options.weights)
             pixels, labels = folders.read(options.evaluate, model.side)
             print(json.dumps(scores(model, pixels, labels) | {"images": len(labels), "version": model.version}))
         else:
-            _train(options)
+            _train(options, " ".join(sys.argv[1:] if argv is None else argv))
     except (folders.FolderError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _train(options: argparse.Namespace) -> None:
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def _train(options: argparse.Namespace, flags: str) -> None:
     began = time.monotonic()
     torch.manual_seed(options.seed)
     network = ARCHITECTURES[options.architecture]()
-    made = f"--epochs {options.epochs} --seed {options.seed} --version {options.version}"
-    if options.architecture != SmallCNN.architecture:
-        made += f" --architecture {options.architecture}"
     if options.data:
         shown, held_out = folders.split(options.data, network.side)
-        made = f"--data {options.data.name} {made}"
     else:
         shown = dataset(options.images, options.seed, network.side)
         held_out = dataset(options.held_out, HELD_OUT_SEED, network.side)
-        made = f"--images {options.images} --held-out {options.held_out} {made}"
     fit(network, *shown, options.epochs, options.seed)
     seen = scores(Model(network, "", "", ""), *held_out)
     write(
-        network, options.out, options.version,
-        held_out_accuracy=seen["accuracy"], held_out_precision=seen["precision"], held_out_recall=seen["recall"],
+        network, options.out, options.version, **{f"held_out_{name}": share for name, share in seen.items()},
         held_out={"images": len(held_out[1])} | ({} if options.data else {"seed": HELD_OUT_SEED}),
         trained_on={"images": len(shown[1]), "seed": options.seed, "epochs": options.epochs},
         features=drift.reference(shown[0]),
-        command=f"python -m model_server.train {made}",
+        command=f"python -m model_server.train {flags}",
     )  # fmt: skip
     print(f"held-out accuracy {seen['accuracy']:.4f} after {time.monotonic() - began:.0f} s: {options.out}")
 

@@ -37,7 +37,7 @@ def split(folder: Path, side: int = SIDE) -> tuple[tuple[np.ndarray, np.ndarray]
 
 def read(folder: Path, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 (n, side, side) and labels int64 (n,), the classes one after the other. Raises FolderError."""
-    pixels, labels, unreadable = [], [], []
+    pixels, labels = [], []
     for label, name in enumerate(CLASSES):
         if not (folder / name).is_dir():
             raise FolderError(f"{folder}: no folder {name} in it")
@@ -49,8 +49,5 @@ def read(folder: Path, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
                 pixels.append(decode(path.read_bytes(), side=side))
                 labels.append(label)
             except BadInput as error:
-                unreadable.append(f"{path}: {error}")
-    if unreadable:
-        more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-        raise FolderError("; ".join(unreadable[:3]) + more + ": replace or remove them")
+                raise FolderError(f"{path}: {error}: replace or remove it") from None
     return np.stack(pixels), np.array(labels)
