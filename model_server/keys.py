@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model_server.security import keyring
-from model_server.security.keyring import BadKeys, Key
+from model_server.security.keyring import BadKeys
 from model_server.settings import PREFIX, Settings
 
 DEFAULT = Settings.model_fields["keys"].default
@@ -55,7 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _done(options: argparse.Namespace) -> None:
     if options.verb == "list":
         for key in keyring.load(options.keys):
-            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {_standing(key)}")
+            standing = f"until {key.expires.isoformat()}" if key.expires else "no end"
+            if key.revoked:
+                standing = f"revoked {key.revoked.isoformat()}"
+            elif key.expired(keyring.now().timestamp()):
+                standing = standing.replace("until", "expired")
+            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {standing}")
         return
     with _alone(options.keys):
         if options.verb == "add":
@@ -83,14 +88,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def _standing(key: Key) -> str:
-    if key.revoked:
-        return f"revoked {key.revoked.isoformat()}"
-    if key.expires:
-        return f"{'expired' if key.expired(keyring.now().timestamp()) else 'until'} {key.expires.isoformat()}"
-    return "no end"
 
 
 def _expiry(text: str) -> datetime.datetime:

@@ -97,9 +97,10 @@ class Guard:
         try:
             return keyring.find(_sent(request.headers), time.time())
         except Refused as refused:
-            self._failures.labels(refused.reason).inc()
-            challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
-            raise Problem(401, refused.reason, REFUSALS[refused.reason], {"WWW-Authenticate": challenge}) from None
+            reason = str(refused)
+            self._failures.labels(reason).inc()
+            challenge = f'Bearer realm="{SERVICE}"' + ("" if reason == "missing" else ', error="invalid_token"')
+            raise Problem(401, reason, REFUSALS[reason], {"WWW-Authenticate": challenge}) from None
 
     def _allow(self, key: Key, role: str, resource: str) -> None:
         """Let the owner of a key use a role. Raises a Problem: 403 or 429."""
@@ -113,16 +114,11 @@ class Guard:
 
     def _ended(self, scope: Scope, event_type: str, principal: str, why: BaseException | None) -> None:
         """Record how the use of a role ended: well, or by an error."""
-        match why:
-            case None:
-                self._record(scope, event_type, "ok", principal)
-            case Problem(status=503):
-                pass  # nothing was done, and an overload must not become a flood of records
-            case Problem(status=status, reason=reason):
-                result = RESULTS.get(status, "refused" if status < 500 else "failed")
-                self._record(scope, event_type, result, principal, status=status, reason=reason)
-            case _:
-                self._record(scope, event_type, "failed", principal)
+        if not isinstance(why, Problem):
+            self._record(scope, event_type, "failed" if why else "ok", principal)
+        elif why.status != 503:  # then nothing was done, and an overload must not become a flood of records
+            result = RESULTS.get(why.status, "refused" if why.status < 500 else "failed")
+            self._record(scope, event_type, result, principal, status=why.status, reason=why.reason)
 
     def _record(self, scope: Scope, event_type: str, result: str, principal: str, **why: object) -> None:
         if self._audit is not None:
@@ -136,8 +132,8 @@ class Guard:
 
 
 class Allowance:
-    """So many requests a second for each name, or one in so many seconds. It keeps two numbers for each name, and a
-    clock that is set back locks nobody out for longer than a window: what counts is the window of the time it is."""
+    """So many requests a second for each name, or one in so many seconds. A clock that is set back locks nobody out for
+    longer than a window: what counts is the window of the time it is."""
 
     def __init__(self) -> None:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())

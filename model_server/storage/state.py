@@ -17,17 +17,17 @@ YOUNG_S = 60.0  # a folder younger than this may be about to be locked by its ow
 
 
 class State:
-    """`path` is there and writable; `temporary` says whether it ends with the process. Raises OSError."""
+    """`path` is there; `temporary` says whether it ends with the process. Raises OSError."""
 
     def __init__(self, given: str = ""):
         self.temporary = not given
-        if given:
+        if self.temporary:
+            sweep()
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = _locked(self.path)
+        else:
             self.path = Path(given).absolute()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return
-        sweep()
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = _locked(self.path)
 
     def close(self) -> None:
         """Remove the folder if it was temporary."""

@@ -44,21 +44,17 @@ def memory(root: Path = ROOT) -> Memory:
             if allowed < machine:
                 limited.append((allowed, used, folder))
     if limited:
-        allowed, used, folder = min(limited, key=lambda found: found[0])
-        return Memory(used, allowed, max(0, used - _inactive(folder)))  # the kernel takes long to add these up
+        allowed, used, folder = min(limited)
+        inactive = 0  # bytes of files in its page cache that nobody has used lately
+        with contextlib.suppress(OSError, ValueError):
+            stat = _numbers(folder / "memory.stat")
+            inactive = stat.get("total_inactive_file", stat.get("inactive_file", 0))  # v1 counts groups below apart
+        return Memory(used, allowed, max(0, used - inactive))  # the kernel takes long to add these up
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     process = psutil.Process().memory_info()
     if address_space != resource.RLIM_INFINITY:
         return Memory(process.vms, address_space, process.vms)
     return Memory(process.rss, machine, process.rss)
-
-
-def _inactive(folder: Path) -> int:
-    """Bytes of files in a cgroup's page cache that nobody has used lately; 0 where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        stat = _numbers(folder / "memory.stat")
-        return stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 counts the groups below apart
-    return 0
 
 
 def cpu(root: Path = ROOT) -> Cpu:
