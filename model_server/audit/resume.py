@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,16 +35,22 @@ def find_end(path: Path, key: bytes) -> End:
     if sealed is None and empty:
         return End(chain.start, in_order=True)
     report, rotated = _tail(path, sealed, key), False
-    if report.broken and empty:
-        before = next((report for report in _pieces(path, sealed, key) if not report.broken), None)
-        report, rotated = before or report, before is not None
-    if report.broken:
-        raise _broken(path, report.broken[0].why)
+    if report.broken and empty:  # then another may be its last piece; the latest first
+        files = [file for file in path.parent.glob(f"{path.name}?*") if file.is_file()]
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            if not (before := _tail(file, sealed, key)).broken:
+                report, rotated = before, True
+                break
     head, last, loose, glue, torn = report.end, report.last, bytes(report.loose), b"", None
-    record = parse(loose)
-    if record and not rotated:  # killed before the newline, and nothing else is missing
-        if not chain.follows(head, record):
-            raise _broken(path, "its last line is not ours")
+    record, why = None if rotated else parse(loose), report.broken[0].why if report.broken else ""
+    if record and not why and not chain.follows(head, record):
+        why = "its last line is not ours"
+    if why:
+        raise Broken(
+            f"the audit log {path} cannot be gone on with: {why}; `python -m model_server.audit verify {path}` says "
+            "more; move it and its .head away to begin another"
+        )
+    if record:  # killed before the newline, and nothing else is missing
         head, last, glue = Head(record.seq, record.mac), record.signed, b"\n"
     elif loose:
         glue = b"" if rotated or loose.endswith(b"\n") else b"\n"
@@ -70,17 +75,3 @@ def _tail(path: Path, sealed: bytes | None, key: bytes) -> Report:
     report = verify(lines[begins + 1 :], sealed, key, after=Head(first.seq, first.mac))
     report.last = report.last or first.signed
     return report
-
-
-def _pieces(path: Path, sealed: bytes | None, key: bytes) -> Iterator[Report]:
-    """What is found at the ends of files that may be earlier pieces, the latest first."""
-    files = [file for file in path.parent.glob(f"{path.name}?*") if file.is_file()]
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-        yield _tail(file, sealed, key)
-
-
-def _broken(path: Path, why: str) -> Broken:
-    return Broken(
-        f"the audit log {path} cannot be gone on with: {why}; `python -m model_server.audit verify {path}` says more; "
-        "move it and its .head away to begin another"
-    )
