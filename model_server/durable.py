@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -35,11 +36,13 @@ class Durable:
 
     def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
         self._feedback, self._within_s = feedback, settings.answer_within_s
+        self._open, self.audit, self._records = contextlib.ExitStack(), None, None  # closed in the opposite order
         self._stores = Stores(metrics, settings.answer_within_s)
         try:
             self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
             self._state = State(settings.state_dir)
-            self.audit = self._open_audit(settings, metrics) if settings.audit == "on" else None
+            if settings.audit == "on":
+                self.audit = self._open_audit(settings, metrics)
         except BadKeys as error:
             raise CannotStart(
                 f"{error}; `python -m model_server.keys --keys {settings.keys} add NAME --role predict` makes a key, "
@@ -49,14 +52,16 @@ class Durable:
             raise CannotStart(str(error)) from None
         self._stores.local["model"] = (settings.weights,)
         self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
-        self._looks = self._watch_keys(metrics) if self._keyring is not None else None
-        self._records = None
         if settings.database != "off":
             self._records = Records(
                 settings.database or f"sqlite:///{self._state.path / 'records.db'}", metrics, self._stores,
                 limit=settings.max_records, within_s=settings.answer_within_s,
                 window=feedback.window, on_window=feedback.begin,
             )  # fmt: skip
+        looks = self._watch_keys(metrics) if self._keyring is not None else None  # which makes audit records
+        for kept in (self._state, self._stores, self._watch, self.audit, self._records, looks):
+            if kept is not None:
+                self._open.callback(kept.close)
         self.guard = Guard(metrics, self.audit, self._keyring, settings.rate_limit)
         warn_if_open(self._keyring, settings.host)
 
@@ -98,15 +103,7 @@ class Durable:
 
     def close(self) -> None:
         """Write what is queued, each for at most two seconds."""
-        if self._looks is not None:  # which makes records, and none may follow that of the stop
-            self._looks.close()
-        if self._records is not None:
-            self._records.close()
-        if self.audit is not None:
-            self.audit.close()
-        self._watch.close()
-        self._stores.close()
-        self._state.close()
+        self._open.close()
 
     def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
         path = self._state.path / "audit.jsonl"
