@@ -50,7 +50,7 @@ class Durable:
             ) from None
         except (Broken, BadKey, OSError) as error:
             raise CannotStart(str(error)) from None
-        self._stores.local["model"] = (settings.weights,)
+        self._stores.local["model"] = settings.weights
         self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
         if settings.database != "off":
             self._records = Records(
@@ -113,7 +113,7 @@ class Durable:
             structlog.get_logger().warning(
                 "The audit log's key lies beside the log; who can write there can forge it", path=str(self._state.path)
             )
-        self._stores.local["audit"] = (path,)
+        self._stores.local["audit"] = path
         return AuditLog(path, key, metrics, self._stores, deployment=settings.deployment)
 
     def _watch_keys(self, metrics: Metrics) -> Repeated:

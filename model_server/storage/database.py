@@ -38,8 +38,7 @@ class Gone(SQLAlchemyError):
 
 class Database:
     """One connection at most. Raises one of `Failure` when the database does not do what is asked. Each `read` and
-    `write` is `measured`; its size are the bytes of the rows' values: what the database makes of them - pages, indexes,
-    journal - it does not say."""
+    `write` is `measured`, with the bytes of the rows' values."""
 
     BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
 
@@ -52,8 +51,7 @@ class Database:
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connected)
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        path = self._url.database if self._is_sqlite else None
-        self.files = tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()  # the first names it
+        self.file = Path(self._url.database) if self._is_sqlite and self._url.database else None
         self._inode: int | None = None  # of the file that was upgraded
         # Sent again after a commit whose answer was lost, a row must not count twice.
         self._insert = INSERTS[self._engine.dialect.name]
@@ -70,10 +68,9 @@ class Database:
         return self._engine.pool
 
     def upgrade(self, to: str = "head") -> str:
-        """Move the schema to ours, from nothing or from an older one; all of it or none.
-
-        A newer release's, which is there after a rollback, is left as it is, and its revision is given, else "". It
-        raises where that one lacks what we need."""
+        """Move the schema to ours, from nothing or from an older one; all of it or none. A newer release's, which is
+        there after a rollback, is left as it is, and its revision is given, else "". Raises where it lacks what we
+        need."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         ours = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -153,13 +150,6 @@ class Database:
             done.size = sum(map(_size, labels))
         return labels
 
-    def size(self) -> int | None:
-        """Bytes that the database takes; None for one in files, whose sizes anybody can see."""
-        if self._is_sqlite:
-            return None
-        with self._transaction("read") as (connection, _):
-            return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
-
     def forget(self) -> None:
         """Drop the connection, to begin anew."""
         self._engine.dispose()
@@ -183,7 +173,7 @@ class Database:
 
     def _inode_now(self) -> int | None:
         try:
-            return self.files[0].stat().st_ino if self.files else None
+            return self.file.stat().st_ino if self.file else None
         except FileNotFoundError:
             return None
 

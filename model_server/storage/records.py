@@ -32,7 +32,6 @@ PING_S = 1.0  # between questions to an idle database
 AGAIN_S = 1.0  # between tries while it is down
 ANSWER_WITHIN_S = 3.0
 QUESTIONS = 1000  # that wait at most
-SIZE_EVERY_S = 30.0
 
 # A row, the Unix time it was made at, and the request that it is of.
 Item: TypeAlias = "tuple[Row, float, tracing.Link | None]"
@@ -69,7 +68,7 @@ class Records:
         self._database: Database | None = None
         self._connected = self._window_told = False
         self._wrong = ""  # why the database does not work
-        self._again_at, self._sized = 0.0, float("-inf")
+        self._again_at = 0.0
         self.tried = threading.Event()  # set once the database has answered or failed for the first time
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
         up = "1 when the database answers."  # absent until it is known: a start is no outage
@@ -187,8 +186,8 @@ class Records:
             from model_server.storage.database import Database
 
             self._database = Database(self._url, functools.partial(self._stores.operation, "database"))
-            if self._database.files:
-                self._stores.local["database"] = self._database.files
+            if self._database.file:
+                self._stores.local["database"] = self._database.file
         database = self._database
         if not self._connected and (newer := database.upgrade()):
             structlog.get_logger().warning("Database has the schema of a newer release", revision=newer)
@@ -208,10 +207,6 @@ class Records:
                 outcome.set_result(found)
         if time.monotonic() - database.answered > PING_S:
             database.ping()
-        if time.monotonic() - self._sized > SIZE_EVERY_S:
-            if (size := database.size()) is not None:
-                self._stores.sizes["database"] = size
-            self._sized = time.monotonic()
 
     def _write(self, database: Database) -> None:
         for batch in self._outbox.batches(AT_ONCE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,10 +38,8 @@ class Operation:
 
 
 class Stores:
-    """The metrics of all stores; `local` maps a store to its files on this machine.
-
-    A disk or database may hang, and with it the thread that asks. So another one looks at what is under way.
-    """
+    """The metrics of all stores; `local` maps a store to its file on this machine. A disk or database may hang, and
+    with it the thread that asks. So another one looks at what is under way."""
 
     def __init__(self, metrics: Metrics, within_s: float = 5.0):
         labels = ("store", "operation")
@@ -52,14 +51,12 @@ class Stores:
                 self._errors.labels(store, operation)  # from 0, so that a rate sees the first
         self._within_s = within_s
         self._under_way: dict[Operation, None] = {}
-        self.local: dict[str, tuple[Path, ...]] = {}
-        self.sizes: dict[str, int] = {}  # as last seen by those who may wait for it; a scrape may not
-        self.free: dict[str, int] = {}
+        self.local: dict[str, Path] = {}
+        self.free: dict[str, int] = {}  # as last seen by who may wait for it; a scrape may not
         self.unwritten: dict[str, Callable[[], float]] = {}  # store: for how many seconds its oldest record waits
         metrics.reading("storage_free_bytes", "Bytes free on the disk of a local store.", _each(self.free), "store")
-        metrics.reading("storage_size_bytes", "Bytes that a store takes.", _each(self.sizes), "store")
-        waiting = "For how long the oldest record waits to be written; 0 when none does."
-        metrics.reading("storage_unwritten_seconds", waiting, _each(self.unwritten), "store")
+        waits = "For how long the oldest record waits to be written; 0 when none does."
+        metrics.reading("storage_unwritten_seconds", waits, _each(self.unwritten), "store")
         self._looks = Repeated("stores", self._judge, EVERY_S)
 
     @contextlib.contextmanager
@@ -82,11 +79,9 @@ class Stores:
                 structlog.get_logger().info("Storage hangs no more", store=store, operation=name, seconds=took_s)
 
     def look(self) -> None:
-        """Read sizes and free space anew. Raises OSError; may wait as long as the disks do."""
-        for store, files in dict(self.local).items():
-            disk = os.statvfs(files[0].parent)
-            self.free[store] = disk.f_bavail * disk.f_frsize
-            self.sizes[store] = sum(file.stat().st_size for file in files if file.exists())
+        """Read free space anew. Raises OSError; may wait as long as the disks do."""
+        for store, file in dict(self.local).items():
+            self.free[store] = shutil.disk_usage(file.parent).free
 
     def close(self) -> None:
         self._looks.close()

@@ -30,11 +30,9 @@ class Cpu(NamedTuple):
 
 
 def memory(root: Path = ROOT) -> Memory:
-    """Memory used and allowed.
-
-    The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own limit
-    on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not ours.
-    """
+    """The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own
+    limit on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not
+    ours."""
     machine = psutil.virtual_memory().total
     limited = []
     for version, folder in _cgroups(root, "memory"):

@@ -69,11 +69,8 @@ class Card(NamedTuple):
 
 
 class Gpus:
-    """A collector of the GPUs that are `shown`, by UUID, or of all there are; `gpu_present` is the number of all.
-
-    The XIDs of each are counted in the file `kept`, where one is given: the process is often killed for one before it
-    is scraped, and the next must tell.
-    """
+    """A collector of the GPUs that are `shown`, by UUID, or of all there are; `gpu_present` is the number of all. XIDs
+    are counted in the file `kept`: the process is often killed for one before it is scraped, and the next must tell."""
 
     def __init__(
         self, every_s: float = EVERY_S, fresh_s: float = FRESH_S, *,

@@ -80,12 +80,8 @@ class Forward(logging.Handler):
 
 
 def configure(level: str = "INFO", lines: Lines | None = None, deployment: str = "none") -> Lines:
-    """Send structlog's and the standard library's logs to `lines` as JSON, each with the deployment that it is of;
-    gives the lines, to be closed at the end.
-
-    Who logs with every request does it after this with a logger kept, `structlog.get_logger().bind()`: to make one each
-    time costs twice the line.
-    """
+    """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end.
+    Who logs with every request keeps a logger, `structlog.get_logger().bind()`: to make one costs twice the line."""
     lines = lines or Lines()
     structlog.configure(
         processors=[

@@ -36,8 +36,7 @@ WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and the
-    registry is empty."""
+    """The metrics of one server, in a registry of their own; while they are not `on` it is empty."""
 
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
@@ -78,8 +77,7 @@ class Metrics:
         self.reading("http_requests_in_flight", "Clients' requests being answered.", lambda: self.in_flight)
 
     def serves(self, endpoint: str) -> None:
-        """Show from the start that nothing was asked of an endpoint and nothing failed, so that a rate sees the first
-        of each."""
+        """Show an endpoint's series from the start, so that a rate sees the first of each."""
         for status in ("200", "500", "503", "504"):
             self.requests.labels("POST", endpoint, status)
 
@@ -90,9 +88,8 @@ class Metrics:
         self._facts("ml_model_info", "The loaded model.", **told)
 
     def reading(self, name: str, about: str, read: Callable[[], Any], *labels: str) -> None:
-        """Add what is read when scraped. `read` gives the value, or None where there is none, and the series is absent;
-        with labels, a mapping from their values to the value. A name that ends in `_total` is a counter's, any other a
-        gauge's."""
+        """Add what is read when scraped. `read` gives the value, None where there is none; with labels, a mapping from
+        their values to the value. A name that ends in `_total` is a counter's, any other a gauge's."""
         self.register(Readings({name: (about, read, labels)}))
 
     def register(self, collector: Any) -> None:

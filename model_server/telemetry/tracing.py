@@ -77,8 +77,7 @@ def link() -> Link | None:
 
 
 def shared(name: str, links: Sequence[Link], began: float, ended: float, **attributes: Any) -> Link | None:
-    """Something done for several requests at once: a trace of its own, linked to theirs, even if they have ended. What
-    to link theirs to; None when none of them is sampled."""
+    """Something done for several requests at once: a trace of its own, linked to theirs. None when none is sampled."""
     if not links:
         return None
     tracer = links[0].tracer
@@ -104,11 +103,8 @@ def _epoch_ns() -> int:
 
 
 class Tracer:
-    """Begins the trace of each request, and its ids, traced or not.
-
-    On when an endpoint is given, here or in OpenTelemetry's own environment variables, unless they turn it off. Those
-    win over the ratio and the attributes given here.
-    """
+    """Begins the trace of each request, and its ids, traced or not. On when an endpoint is given, here or in
+    OpenTelemetry's own environment variables, unless they turn it off; they win over what is given here."""
 
     def __init__(
         self, endpoint: str = "", ratio: float = 1.0, attributes: Mapping[str, str] | None = None,
