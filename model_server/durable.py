@@ -17,8 +17,7 @@ from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import AUDIT_KEY, Settings
 from model_server.storage.records import Records
-from model_server.storage.state import State
-from model_server.storage.stores import Stores, Watch
+from model_server.storage.stores import State, Stores, Watch
 from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
 from model_server.threads import Repeated

@@ -102,11 +102,11 @@ class Database:
 
     def find(self, prediction_id: str) -> Found | None:
         """The prediction of this id."""
-        return next(iter(self._found(schema.predictions.c.id == prediction_id)), None)
+        return next(iter(self._read(schema.predictions.c.id == prediction_id)), None)
 
     def of_requests(self, request_ids: Sequence[str]) -> list[Found]:
         """Predictions that were answered under one of these request ids; of many only two."""
-        return self._found(schema.predictions.c.request_id.in_(request_ids))
+        return self._read(schema.predictions.c.request_id.in_(request_ids))
 
     def probe(self, model: Row) -> str:
         """Store a prediction and its label as for a request, find them, and take both back: nobody else sees them and
@@ -126,9 +126,9 @@ class Database:
                 connection.execute(self._inserts["predictions"], prediction)
                 connection.execute(self._inserts["feedback"], {"prediction_id": name, "truth": 0, **about})
                 step = "read back"
-                found = connection.execute(_predictions(schema.predictions.c.id == name)).all()
+                found = _found(connection, schema.predictions.c.id == name)
                 taken_back.rollback()
-                if found != [(name, name, 0, version, True)]:
+                if found != [Found(name, name, 0, version, labelled=True)]:
                     raise Gone(f"{found} is not what was inserted")
                 step = "commit"
                 connection.execute(served)
@@ -154,9 +154,9 @@ class Database:
         """Drop the connection, to begin anew."""
         self._engine.dispose()
 
-    def _found(self, which: sa.ColumnElement[bool]) -> list[Found]:
+    def _read(self, which: sa.ColumnElement[bool]) -> list[Found]:
         with self._transaction("read") as (connection, done):
-            found = [Found(*row[:4], bool(row[4])) for row in connection.execute(_predictions(which)).all()]
+            found = _found(connection, which)
             done.size = sum(map(_size, found))
         return found
 
@@ -178,15 +178,16 @@ class Database:
             return None
 
 
-def _predictions(which: sa.ColumnElement[bool]) -> sa.Select:
-    """Two of the predictions that are asked for, as `Found` has them."""
+def _found(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Found]:
+    """Two of the predictions that are asked for."""
     p, f = schema.predictions.c, schema.feedback.c
-    return (
+    query = (
         sa.select(p.id, p.request_id, p.predicted, p.model_version, f.prediction_id.is_not(None))
         .outerjoin_from(schema.predictions, schema.feedback, f.prediction_id == p.id)
         .where(which)
         .limit(2)
     )
+    return [Found(*row[:4], bool(row[4])) for row in connection.execute(query)]
 
 
 def _unmet(connection: sa.Connection) -> str:

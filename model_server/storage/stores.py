@@ -4,8 +4,10 @@ log, database."""
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +16,15 @@ from typing import Any
 
 import structlog
 
+from model_server import SERVICE
 from model_server.telemetry.metrics import Metrics
 from model_server.threads import Repeated
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 EVERY_S = 0.5  # between looks at what is under way
 WATCH_EVERY_S = 1.0
+FOLDERS = f"{SERVICE}-{os.geteuid()}-"  # how temporary ones are called
+YOUNG_S = 60.0  # a folder younger than this may be about to be locked by its owner
 READ_BYTES = 65536  # of the model each time: enough to see that its storage answers
 OPERATIONS = {
     "model": ("read",), "state": ("write",), "keys": ("read",), "audit": ("write",), "database": ("read", "write"),
@@ -141,6 +146,49 @@ class Watch:
         probe.unlink()
         self._stores.look()
         return size
+
+
+class State:
+    """The folder for what the server writes: `path`, the given one or, `temporary`, one that goes with the process.
+    Raises OSError."""
+
+    def __init__(self, given: str = ""):
+        self.temporary = not given
+        if self.temporary:
+            sweep()
+            self.path = Path(tempfile.mkdtemp(prefix=FOLDERS))
+            self._lock = _locked(self.path)
+        else:
+            self.path = Path(given).absolute()
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Remove the folder if it was temporary."""
+        if self.temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+
+
+def sweep() -> None:
+    """Remove the folders of servers that were killed: theirs are the locks that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < YOUNG_S:
+                continue
+            lock = _locked(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """The descriptor of the folder's lock, held until it is closed. Raises OSError when another process holds it."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _each(stores: Mapping[str, Any]) -> Callable[[], dict[tuple[str], float]]:

@@ -23,8 +23,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from model_server import __version__
 from model_server.classes import CLASSES
-from model_server.telemetry import container, process
-from model_server.telemetry.readings import Guarded, Readings, Sampled
+from model_server.telemetry import container
+from model_server.telemetry.readings import GCPauses, Guarded, Readings, Sampled
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -52,16 +52,13 @@ class Metrics:
         self.invalid = counter("invalid_input_total", "Requests refused for what they held.", "reason")
         self.shed = counter("requests_shed_total", "Requests answered 503 at once because the queue was full.")
         self.expired = counter("request_deadlines_missed_total", "Requests that took longer than allowed.")
-        about = "Requests expired or abandoned before the model saw them."
-        self.dropped = counter("inference_jobs_dropped_total", about)
+        self.dropped = counter("inference_jobs_dropped_total", "Requests expired or left before the model saw them.")
         self.predictions = counter("ml_predictions_total", "Predictions made.", "model_version", "prediction")
-        about = "One batch through the network."
-        self.inference = histogram("ml_inference_duration_seconds", about, INFERENCE_S, "model_version")
+        self.inference = histogram("ml_inference_duration_seconds", "One batch.", INFERENCE_S, "model_version")
         self.confidence = histogram("ml_prediction_confidence", "Probability of the predicted class.", CONFIDENCE)
         self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
         self.feedback = counter("ml_feedback_total", "True labels received.")
-        about = "From admission to the start of inference."
-        self.queue_wait = histogram("inference_queue_wait_seconds", about, LATENCY_S)
+        self.queue_wait = histogram("inference_queue_wait_seconds", "From admission to inference.", LATENCY_S)
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
@@ -70,7 +67,7 @@ class Metrics:
         if on:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
-            self.registry.register(process.GCPauses())
+            self.registry.register(GCPauses())
             self.registry.register(Sampled(ProcessCollector(registry=None), Readings(MACHINE)))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
