@@ -75,7 +75,7 @@ class Guard:
         return Route(path, guarded, methods=methods)
 
     def unrouted(self, scope: Scope, error: HTTPException) -> None:
-        """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
+        """What no route takes. Counted and recorded, for it may be a search for holes."""
         if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
             self._metrics.invalid.labels(reason).inc()
             self.stray(scope, error.status_code, reason)

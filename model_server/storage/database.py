@@ -19,6 +19,7 @@ from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from model_server import SERVICE
 from model_server.storage import schema
 from model_server.storage.records import Found
 from model_server.storage.stores import Operation
@@ -47,7 +48,7 @@ class Database:
         self._url = sa.make_url(url)
         if self._url.drivername in ("postgresql", "postgres"):
             self._url = self._url.set(drivername="postgresql+psycopg")
-        self._engine = sa.create_engine(self._url, pool_size=1, max_overflow=0, **_ways(self._url))
+        self._engine = sa.create_engine(self._url, pool_size=1, max_overflow=0, connect_args=_ways(self._url))
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connected)
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -213,15 +214,12 @@ def _size(values: Iterable[Any]) -> int:
 def _ways(url: sa.URL) -> dict[str, Any]:
     """How to connect so that a dead, slow or locked database gives an error within seconds."""
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": STATEMENT_S}}
+        return {"timeout": STATEMENT_S}
+    limit_ms = 1000 * STATEMENT_S
     return {
-        "connect_args": {
-            "connect_timeout": CONNECT_S,
-            "options": f"-c statement_timeout={1000 * STATEMENT_S} -c lock_timeout={1000 * STATEMENT_S}",
-            "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
-            "tcp_user_timeout": 1000 * STATEMENT_S,
-            "application_name": "pneumonia-detector",
-        }
+        "connect_timeout": CONNECT_S, "application_name": SERVICE, "tcp_user_timeout": limit_ms,
+        "options": f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}",
+        "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
     }  # fmt: skip
 
 

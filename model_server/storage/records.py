@@ -71,13 +71,14 @@ class Records:
         self._again_at = 0.0
         self.tried = threading.Event()  # set once the database has answered or failed for the first time
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
-        up = "1 when the database answers."  # absent until it is known: a start is no outage
-        metrics.reading("database_up", up, lambda: int(self.up) if self.tried.is_set() else None)
-        waiting = "Records waiting to be written."
-        metrics.reading("database_records_queued", waiting, lambda: len(self._outbox))
-        in_use, size = "Connections taken out of the pool.", "Connections the pool may hold."
-        metrics.reading("database_pool_in_use", in_use, lambda: self._database and self._database.pool.checkedout())
-        metrics.reading("database_pool_size", size, lambda: self._database and self._database.pool.size())
+        reading = metrics.reading
+        # Absent until it is known: a start is no outage.
+        reading("database_up", "1 when it answers.", lambda: int(self.up) if self.tried.is_set() else None)
+        reading("database_records_queued", "Records waiting to be written.", lambda: len(self._outbox))
+        reading(
+            "database_pool_in_use", "Connections in use.", lambda: self._database and self._database.pool.checkedout()
+        )
+        reading("database_pool_size", "Connections at most.", lambda: self._database and self._database.pool.size())
         stores.unwritten["database"] = lambda: self.unwritten_s
         self._looks = Repeated("database", self._look, LOOK_IN_S, last=self._look)
 

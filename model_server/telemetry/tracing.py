@@ -121,12 +121,10 @@ class Tracer:
 
     @property
     def exported(self) -> int:
-        """Spans that the collector took."""
         return self._export.exporter.taken if self._export else 0
 
     @property
     def dropped(self) -> int:
-        """Spans that it did not take, or that there was no room for."""
         return self._export.exporter.refused + self._export.processor.dropped if self._export else 0
 
     def begin(self, headers: Headers, traced: bool = True) -> tuple[dict[str, str], Trace | None]:
