@@ -1,7 +1,5 @@
 """What is kept beyond a request, and who may make one: state folder, audit log, database, keys; opened and closed."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

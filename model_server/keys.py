@@ -4,8 +4,6 @@ Makes, lists and revokes API keys. A running server takes up a change within two
 is made; the file keeps only its hash. Exit codes: 0 done, 1 no such key or a bad file, 2 usage.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import datetime

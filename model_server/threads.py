@@ -1,7 +1,5 @@
 """Threads for what may block or hang, such as disks, databases and CUDA, so that nobody else does."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import deque

@@ -8,8 +8,6 @@ Synthetic images go through JPEG, and all through the server's own decoder, so t
 shown. The model card beside the weights says how they were made and what they answer to the bundled samples.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

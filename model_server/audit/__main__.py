@@ -4,8 +4,6 @@ Judges an audit log in one piece or in several, in any order. Exit codes: 0 whol
 2 usage, 3 unclear: the end may be a killed writer's.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import zlib

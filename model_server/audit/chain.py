@@ -10,8 +10,6 @@ pair of them; against that only a witness elsewhere helps, and `audit_log_record
 `verify --at-least`.
 """
 
-from __future__ import annotations
-
 import hmac
 import json
 import os

@@ -5,8 +5,6 @@ so that a slow disk does not hold up the first.
 The file may be renamed at any time, as logrotate does it: the log goes on in a new one, its next piece.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import functools

@@ -1,7 +1,5 @@
 """Where a writer goes on: at the end of the log's file, or of its last piece where the file was renamed meanwhile."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Whether an audit log is whole: each line that was changed, cut, moved or put in, by its number and with the why."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import hashlib

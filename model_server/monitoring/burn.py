@@ -5,8 +5,6 @@ matters, a short one that it still goes on. What comes at night, with three requ
 trend: an alert also needs a few bad events in its long window, however large their share.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping

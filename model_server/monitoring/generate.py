@@ -6,8 +6,6 @@ RUNBOOK          -> rules/*.yaml                        where each alert's runbo
 rules/*.yaml     -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

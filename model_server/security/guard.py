@@ -1,7 +1,5 @@
 """Who may do what: each route says which role it takes, and every decision leaves an audit record."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re

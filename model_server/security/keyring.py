@@ -4,8 +4,6 @@
            "expires": null, "revoked": null, "per_s": null}]}
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import hmac

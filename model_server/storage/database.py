@@ -1,7 +1,5 @@
 """The database itself: SQLite or PostgreSQL through SQLAlchemy. Every call may wait; none is for the event loop."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import time

@@ -4,7 +4,7 @@ One thread has the database. It looks in now and then, writes what has gathered,
 database is there. While it is not, records gather up to a bound; predictions go on.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # what is imported for type checkers only is named
 
 import asyncio
 import contextlib

@@ -1,8 +1,6 @@
 """What the service keeps on disks and in databases, measured the same way for each: model, state folder, keys, audit
 log, database."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

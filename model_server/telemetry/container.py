@@ -1,8 +1,6 @@
 """What this container uses and may use of memory and CPU (from cgroup v2 or v1, else from the process), and what goes
 over its network."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

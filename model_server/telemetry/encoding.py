@@ -1,7 +1,5 @@
 """How what is kept of a request is written: its JSON, and its times."""
 
-from __future__ import annotations
-
 import datetime
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """Where spans go: OpenTelemetry's SDK and its exporter, OTLP over HTTP."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ never a zero that looks like a reading. The label `gpu` is NVML's index everywhe
 count otherwise, and NVML shows the cards of others too: which one is meant is told by UUIDs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

@@ -4,8 +4,6 @@ What a request sends is never in them: no image, no patient's data. So the text 
 quote what it was given, is left out.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import time

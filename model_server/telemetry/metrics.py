@@ -1,10 +1,8 @@
 """Every metric of the service, under the names its dashboards and alerts know; docs/metrics.md says what each means."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from prometheus_client import (
@@ -120,7 +118,7 @@ class Metrics:
 class Nothing:
     """Stands for every metric when metrics are off."""
 
-    def labels(self, *_values: str) -> Nothing:
+    def labels(self, *_values: str) -> Self:
         return self
 
     def inc(self, *_: Any) -> None: ...

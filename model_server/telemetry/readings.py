@@ -1,7 +1,5 @@
 """Figures that somebody else keeps: read when a scrape asks, or, where reading may wait, before it does."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import time

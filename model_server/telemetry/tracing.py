@@ -1,8 +1,6 @@
 """Traces by OpenTelemetry's SDK. A request has one server span, and what is done for it are its children; what is done
 for several requests at once is a trace of its own, linked to theirs. Without a collector nothing is traced."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os
@@ -20,7 +18,9 @@ from model_server.telemetry.correlation import Headers, made_trace_id, parent_of
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 SWITCHES = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}  # what turns traces off
 
-CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
+CURRENT: ContextVar["Trace | None"] = ContextVar(
+    "trace", default=None
+)  # of the request being answered here, if sampled
 
 
 class Link(NamedTuple):

@@ -5,8 +5,6 @@ That set has a folder for training and one for testing, each with the two in it:
     chest_xray/train/NORMAL  chest_xray/train/PNEUMONIA  chest_xray/test/NORMAL  chest_xray/test/PNEUMONIA
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

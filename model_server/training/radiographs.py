@@ -7,14 +7,12 @@ too, so that mean brightness does not tell the classes apart.
     python -m model_server.training.radiographs --out DIR --count N --seed S --size 256
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -56,7 +54,7 @@ class Radiograph:
         found.set_pixel_data(self.pixels.astype("<u2") << 4, "MONOCHROME2", 12, generate_instance_uid=False)
         return _saved(found.save_as, enforce_file_format=True)
 
-    def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Radiograph:
+    def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Self:
         """The same patient on another detector: grey levels times `exposure`, their spread times `contrast`, and
         `noise` (of the full range) added."""
         grey = self.pixels / 255
