@@ -8,8 +8,7 @@ from pathlib import Path
 import structlog
 
 from model_server.audit.chain import BadKey, read_key
-from model_server.audit.log import AuditLog
-from model_server.audit.resume import Broken
+from model_server.audit.log import AuditLog, Broken
 from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring

@@ -57,8 +57,7 @@ class Outbox(Generic[Item]):
 
 
 class Repeated:
-    """Calls `do` at once and then every `every_s` seconds until it is closed, and `last` then. Both handle their own
-    errors."""
+    """Calls `do` at once and every `every_s` seconds until it is closed, and `last` then. Both handle their errors."""
 
     def __init__(self, name: str, do: Callable[[], None], every_s: float, last: Callable[[], None] = lambda: None):
         self._do, self._every_s, self._last = do, every_s, last
@@ -84,8 +83,7 @@ class Unanswered(Exception):
 
 
 class Aside:
-    """Asks one question at a time: one that hangs takes one thread, however often others are tried, and no exit waits
-    for it."""
+    """Asks one question at a time: one that hangs takes one thread, and no exit waits for it."""
 
     def __init__(self, name: str):
         self._name = name

@@ -5,7 +5,8 @@
     python -m model_server.train --evaluate chest_xray/test --weights weights/mine.safetensors
 
 Synthetic images go through JPEG, and all through the server's own decoder, so that the network learns what it will be
-shown. The model card beside the weights says how they were made and what they answer to the bundled samples.
+shown. Real ones lie in folders called NORMAL and PNEUMONIA, in `train` and `test` as the public pneumonia set has them,
+or in one folder. The model card beside the weights says how they were made and what they answer to the bundled samples.
 """
 
 import argparse
@@ -21,16 +22,53 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from model_server.classes import CLASSES
+from model_server.errors import BadInput
 from model_server.health import SAMPLES
 from model_server.inference import drift
-from model_server.inference.images import decode
+from model_server.inference.images import SIDE, decode
 from model_server.inference.model import ARCHITECTURES, Model, SmallCNN, WeightsError, load
 from model_server.settings import WEIGHTS
-from model_server.training import folders
 from model_server.training.radiographs import radiographs
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
 AT_ONCE = 64  # images through the network together when it is evaluated
+SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
+HOLD_OUT = 5  # where there is no folder for testing, every fifth image of each class is held out
+
+
+class FolderError(Exception):
+    """The folder does not hold what is needed; the message says what and where."""
+
+
+def split_folder(folder: Path, side: int = SIDE) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Images to train on, and images held out. Raises FolderError."""
+    if (folder / "train").is_dir():
+        return read_folder(folder / "train", side), read_folder(folder / "test", side)
+    pixels, labels = read_folder(folder, side)
+    place = np.concatenate([np.arange(count) for count in np.bincount(labels)])  # within its class
+    held_out = place % HOLD_OUT == HOLD_OUT - 1
+    if not held_out.any():
+        raise FolderError(f"{folder}: fewer than {HOLD_OUT} images of each class; none can be held out")
+    return (pixels[~held_out], labels[~held_out]), (pixels[held_out], labels[held_out])
+
+
+def read_folder(folder: Path, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (n, side, side) and labels int64 (n,), the classes one after the other. Raises FolderError."""
+    pixels, labels = [], []
+    for label, name in enumerate(CLASSES):
+        if not (folder / name).is_dir():
+            raise FolderError(f"{folder}: no folder {name} in it")
+        paths = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise FolderError(f"{folder / name}: no image in it ({', '.join(sorted(SUFFIXES))})")
+        for path in paths:
+            try:
+                pixels.append(decode(path.read_bytes(), side=side))
+                labels.append(label)
+            except BadInput as error:
+                raise FolderError(f"{path}: {error}: replace or remove it") from None
+    return np.stack(pixels), np.array(labels)
 
 
 def dataset(count: int, seed: int, side: int = SmallCNN.side) -> tuple[np.ndarray, np.ndarray]:
@@ -116,11 +154,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.evaluate:
             model = load(options.weights)
-            pixels, labels = folders.read(options.evaluate, model.side)
+            pixels, labels = read_folder(options.evaluate, model.side)
             print(json.dumps(scores(model, pixels, labels) | {"images": len(labels), "version": model.version}))
         else:
             _train(options, " ".join(sys.argv[1:] if argv is None else argv))
-    except (folders.FolderError, WeightsError) as error:
+    except (FolderError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -137,7 +175,7 @@ def _train(options: argparse.Namespace, flags: str) -> None:
     torch.manual_seed(options.seed)
     network = ARCHITECTURES[options.architecture]()
     if options.data:
-        shown, held_out = folders.split(options.data, network.side)
+        shown, held_out = split_folder(options.data, network.side)
     else:
         shown = dataset(options.images, options.seed, network.side)
         held_out = dataset(options.held_out, HELD_OUT_SEED, network.side)

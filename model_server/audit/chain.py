@@ -1,13 +1,11 @@
 """The form of the audit log: each line carries a MAC over itself and the line before; a head beside the file carries a
 MAC over how far it goes, so that a cut tail is seen too.
 
-A line is JSON with `seq` first and `mac` last. The MAC is over the bytes as they stand: not a blank may differ. The log
-may lie in several files, its pieces. The chain runs through them: the first record of each but the first names, as
-`after_mac`, the MAC of the record that the piece before ended with.
+A line is JSON with `seq` first and `mac` last; the MAC is over the bytes as they stand. The log may lie in several
+pieces: the first record of each but the first names, as `after_mac`, the MAC that the piece before ended with.
 
 Whoever has the key can forge a log, so keep it where the log is not. Whoever can write both files can put back an older
-pair of them; against that only a witness elsewhere helps, and `audit_log_records` in Prometheus is one:
-`verify --at-least`.
+pair of them; against that a witness elsewhere helps: `audit_log_records` in Prometheus, for `verify --at-least`.
 """
 
 import hmac
@@ -84,8 +82,7 @@ def torn(line: bytes) -> bool:
 
 
 def own(signed: bytes) -> dict[str, Any]:
-    """What a record says that the service or the log makes of itself; empty for every other. Whoever changed a line may
-    have put anything into it."""
+    """What a record says that the service or the log makes of itself; empty for others."""
     if not (form := OWN.search(signed)):
         return {}
     says = fields(signed) | {"event_type": form[1].decode()}

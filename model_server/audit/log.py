@@ -8,18 +8,18 @@ The file may be renamed at any time, as logrotate does it: the log goes on in a 
 import contextlib
 import fcntl
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from model_server import __version__
-from model_server.audit.chain import Chain, Head
-from model_server.audit.resume import Broken, End, find_end
-from model_server.audit.verify import head_path
+from model_server.audit.chain import Chain, Head, fields, parse, stopped
+from model_server.audit.verify import Finding, Report, head_path, verify
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
@@ -28,11 +28,27 @@ from model_server.threads import LOOK_IN_S, LOSS_WINDOW_S, Outbox, Repeated
 
 AT_ONCE = 500  # records written together
 QUEUE = 10_000
+TAIL_BYTES = 4 << 20  # read of a file; several times what can be written before a head is
 LONGEST = 300  # characters of any text that a client sent
 FIELDS = "timestamp event_type principal resource action result remote_address user_agent request_id"  # of every record
 EMPTY = dict.fromkeys(FIELDS.split(), "")
 
 Item = tuple[dict[str, Any], tracing.Link | None]  # a record's fields, and the request that it is of
+
+
+class Broken(Exception):
+    """The log that is there cannot be gone on with."""
+
+
+class End(NamedTuple):
+    """How the log ends that is there."""
+
+    head: Head
+    in_order: bool  # its writer ended by a stop; so did one that has not begun yet
+    last_record_at: str = ""  # RFC 3339
+    rotated: bool = False  # it ends in another file, and this one is empty
+    glue: bytes = b""  # what is to be written before the next line
+    torn: dict[str, Any] | None = None  # what the next record is to say of the part of one that a killed writer left
 
 
 class AuditLog:
@@ -82,16 +98,14 @@ class AuditLog:
         return max(0.0, time.time() - oldest[0]["timestamp"]) if oldest else 0.0
 
     def record(self, event_type: str, result: str, **fields: Any) -> None:
-        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words; `fields` are
-        the rest of FIELDS, and whatever else there is to say."""
+        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words."""
         self._events.labels(event_type, result).inc()
         if not self._outbox.put((_made(event_type, result, **fields), tracing.link())):
             self._lost += 1
             self._failures.inc()
 
     def close(self, within_s: float = 2.0) -> bool:
-        """Write what is queued, and last that the service stops; give up after `within_s` seconds. Whether all of it is
-        on the disk."""
+        """Write what is queued and that the service stops, within `within_s` seconds. Whether it is on the disk."""
         until = time.monotonic() + within_s
         ended = self._writes.close(within_s) and self._syncs.close(max(0.0, until - time.monotonic()))
         if ended:
@@ -236,3 +250,53 @@ def _open(path: Path) -> int:
         os.close(file)
         raise Broken(f"another process writes the audit log {path}") from None
     return file
+
+
+def find_end(path: Path, key: bytes) -> End:
+    """The end of the log at the path, whose file is there. Raises Broken and OSError."""
+    chain, empty = Chain(key), path.stat().st_size == 0
+    beside = head_path(path)
+    sealed = beside.read_bytes() if beside.exists() else None
+    if sealed is None and empty:
+        return End(chain.start, in_order=True)
+    report, rotated = _tail(path, sealed, key), False
+    if report.broken and empty:  # then another may be its last piece; the latest first
+        files = [file for file in path.parent.glob(f"{path.name}?*") if file.is_file()]
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            if not (before := _tail(file, sealed, key)).broken:
+                report, rotated = before, True
+                break
+    head, last, loose, glue, torn = report.end, report.last, bytes(report.loose), b"", None
+    record, why = None if rotated else parse(loose), report.broken[0].why if report.broken else ""
+    if record and not why and not chain.follows(head, record):
+        why = "its last line is not ours"
+    if why:
+        raise Broken(
+            f"the audit log {path} cannot be gone on with: {why}; `python -m model_server.audit verify {path}` says "
+            "more; move it and its .head away to begin another"
+        )
+    if record:  # killed before the newline, and nothing else is missing
+        head, last, glue = Head(record.seq, record.mac), record.signed, b"\n"
+    elif loose:
+        glue = b"" if rotated or loose.endswith(b"\n") else b"\n"
+        left = loose + glue
+        torn = {"torn_bytes": len(left), "torn_sha256": hashlib.sha256(left).hexdigest()}
+    in_order = head == chain.start or stopped(last)
+    return End(head, in_order, fields(last).get("timestamp", ""), rotated, glue, torn)
+
+
+def _tail(path: Path, sealed: bytes | None, key: bytes) -> Report:
+    """What is found in the last bytes of a piece."""
+    size = path.stat().st_size
+    with path.open("rb") as piece:
+        piece.seek(max(0, size - TAIL_BYTES))
+        lines = piece.readlines()
+    if size <= TAIL_BYTES:
+        return verify(lines, sealed, key)
+    begins = next((i for i, line in enumerate(lines[1:], 1) if parse(line[:-1])), None)
+    if begins is None:
+        return Report(broken=[Finding(0, f"its last {TAIL_BYTES} bytes hold no record")])
+    first = parse(lines[begins][:-1])
+    report = verify(lines[begins + 1 :], sealed, key, after=Head(first.seq, first.mac))
+    report.last = report.last or first.signed
+    return report

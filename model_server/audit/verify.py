@@ -42,8 +42,7 @@ def head_path(log: Path) -> Path:
 
 
 def in_order(logs: Iterable[Path]) -> list[Path]:
-    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment.
-    Raises as `verify_files`."""
+    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment."""
 
     def first(log: Path) -> float:
         with _opened(log) as lines:

@@ -108,13 +108,13 @@ class Gpus:
         samples = [*samples, *self._happened_so_far()]
         yield GaugeMetricFamily("gpu_present", "GPUs that NVML shows.", value=present)
         yield CounterMetricFamily("gpu_scrape_errors_total", "Readings that NVML failed to give.", value=self._errors)
+        families = {}
         for name, (about, labels) in FAMILIES.items():
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=("gpu", *labels))
-            for of, values, value in samples:
-                if of == name:
-                    family.add_metric(values, value)
-            yield family
+            families[name] = kind(name, about, labels=("gpu", *labels))
+        for name, values, value in samples:
+            families[name].add_metric(values, value)
+        yield from families.values()
 
     def close(self, within_s: float = 2.0) -> None:
         self._looks.close(within_s)

@@ -20,8 +20,7 @@ Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[st
 
 
 class Readings:
-    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out, and no more
-    than them: whoever looks for what is wrong needs the others most."""
+    """Counters and gauges read when scraped. A source that cannot be read just then leaves out its own series only."""
 
     def __init__(self, readings: Mapping[str, Reading]):
         self._readings = readings
