@@ -164,8 +164,8 @@ class AuditLog:
     def _seal(self) -> None:
         """Make the lines of the batch."""
         lines, head = [self._glue], self._head
-        for fields, _ in self._outbox.batch:
-            line, head = self._chain.line(head, fields | {"timestamp": rfc3339(fields["timestamp"])})
+        for record, _ in self._outbox.batch:
+            line, head = self._chain.line(head, record | {"timestamp": rfc3339(record["timestamp"])})
             lines.append(line)
         self._rest, self._glue, self._next = b"".join(lines), b"", head
 
