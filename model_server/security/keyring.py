@@ -106,8 +106,7 @@ def save(path: Path, keys: list[Key]) -> None:
 
 
 class Keyring:
-    """The keys of a file as it is now. Raises BadKeys at first; when the file goes bad later, the keys stay, and
-    `failures` counts the looks at it that failed."""
+    """The keys of a file as it is now. Raises BadKeys at first; when it goes bad later, the keys stay: `failures`."""
 
     def __init__(self, path: Path):
         self._path, self._said, self.failures = path, "", 0

@@ -36,8 +36,7 @@ class Gone(SQLAlchemyError):
 
 
 class Database:
-    """One connection at most. Raises one of `Failure` when the database does not do what is asked. Each `read` and
-    `write` is `measured`, with the bytes of the rows' values."""
+    """One connection at most. Raises one of `Failure`. Each `read` and `write` is `measured`, with its bytes."""
 
     BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
 
@@ -108,9 +107,8 @@ class Database:
         return self._read(schema.predictions.c.request_id.in_(request_ids))
 
     def probe(self, model: Row) -> str:
-        """Store a prediction and its label as for a request, find them, and take both back: nobody else sees them and
-        nothing stays. What is committed, since only that is stored, is the row of the model that serves, which is there
-        already. The step that failed and why; "" when none did."""
+        """Store a prediction and its label as for a request, find them, and take both back; commit the row of the model
+        that serves, which is there already. The step that failed and why; "" when none did."""
         step, name, now = "insert", f"{time.time_ns():032x}", datetime.datetime.now(datetime.UTC)
         version, architecture = model[1]["version"], model[1]["architecture"]
         about = {"at": now, "model_version": version, "predicted": 0}
@@ -161,8 +159,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, name: str) -> Iterator[tuple[sa.Connection, Operation]]:
-        """One `read` or `write`. Raises Gone when an SQLite file was removed or replaced: what is written to it then
-        would be gone with it."""
+        """One `read` or `write`. Raises Gone when an SQLite file was removed or replaced."""
         with self._measured(name) as done:
             if self._inode_now() != self._inode:
                 raise Gone(f"the file {self._url.database} was moved or removed")

@@ -54,8 +54,7 @@ def memory(root: Path = ROOT) -> Memory:
 
 
 def cpu(root: Path = ROOT) -> Cpu:
-    """CPU used and allowed: the tightest quota at or above us, with that cgroup's usage and throttling; without one,
-    the process against the cores it may run on."""
+    """The tightest quota at or above us, with that cgroup's usage; without one, the process against its cores."""
     limited = []
     for version, folder in _cgroups(root, "cpu"):
         with contextlib.suppress(OSError, ValueError, KeyError):  # not visible from here, or no quota
@@ -64,8 +63,7 @@ def cpu(root: Path = ROOT) -> Cpu:
 
 
 def traffic() -> dict[str, Any]:
-    """psutil's counters (`bytes_recv`, `bytes_sent`) of each network interface that this process can see, but for those
-    of other containers, which come and go without bound."""
+    """psutil's counters of each network interface, but for those of other containers, which come and go unbounded."""
     return {name: seen for name, seen in psutil.net_io_counters(pernic=True).items() if not name.startswith(OTHERS)}
 
 

@@ -27,10 +27,11 @@ class Readings:
 
     def collect(self) -> Iterator[Metric]:
         for name, (about, read, *more) in self._readings.items():
+            labels = more[0] if more else ()
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=more[0] if more else ())
+            family = kind(name, about, labels=labels)
             try:
-                values = read() if more and more[0] else {(): read()}
+                values = read() if labels else {(): read()}
                 for label_values, value in (values or {}).items():
                     if value is not None:
                         family.add_metric(label_values, float(value))

@@ -35,8 +35,7 @@ class Radiograph:
         return _saved(Image.fromarray(self.pixels).save, "JPEG", quality=quality)
 
     def png(self) -> bytes:
-        """As an archive exports it: smoothed and in 32 greys, so that even a large image is small to send. To decode it
-        is not small, because a PNG, unlike a JPEG, has to be decoded whole."""
+        """As an archive exports it: smoothed and in 32 greys, so that even a large image is small to send."""
         smooth = np.asarray(Image.fromarray(self.pixels).filter(ImageFilter.GaussianBlur(4)))
         return _saved(Image.fromarray(smooth // 8 * 8).save, "PNG", optimize=True)
 
@@ -55,8 +54,7 @@ class Radiograph:
         return _saved(found.save_as, enforce_file_format=True)
 
     def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Self:
-        """The same patient on another detector: grey levels times `exposure`, their spread times `contrast`, and
-        `noise` (of the full range) added."""
+        """On another detector: grey levels and their spread times those, `noise` (of the full range) added."""
         grey = self.pixels / 255
         changed = (grey - grey.mean()) * contrast + grey.mean() * exposure + rng.normal(0, noise, grey.shape)
         return replace(self, pixels=np.uint8(np.round(255 * changed.clip(0, 1))))
