@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,7 +60,10 @@ def _done(options: argparse.Namespace) -> None:
                 standing = standing.replace("until", "expired")
             print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {standing}")
         return
-    with _alone(options.keys):
+    with contextlib.ExitStack() as done:
+        folder = os.open(options.keys.absolute().parent, os.O_RDONLY)
+        done.callback(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # one change at a time, so that none is lost
         if options.verb == "add":
             keys = keyring.load(options.keys) if options.keys.exists() else []
             roles = tuple(dict.fromkeys(options.role))
@@ -75,17 +78,6 @@ def _done(options: argparse.Namespace) -> None:
         revoked = {"revoked": keyring.now()}
         keyring.save(options.keys, [key.model_copy(update=revoked) if key in ended else key for key in keys])
         print("revoked " + ", ".join(key.id for key in ended))
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One change at a time, so that none is lost."""
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _expiry(text: str) -> datetime.datetime:

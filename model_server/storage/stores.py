@@ -56,7 +56,7 @@ class Stores:
         metrics.reading("storage_free_bytes", "Bytes free on the disk of a local store.", _each(self.free), "store")
         waits = "For how long the oldest record waits to be written; 0 when none does."
         metrics.reading("storage_unwritten_seconds", waits, _each(self.unwritten), "store")
-        self._looks = Repeated("stores", self._judge, EVERY_S)
+        self.close = Repeated("stores", self._judge, EVERY_S).close
 
     @contextlib.contextmanager
     def operation(self, store: str, name: str) -> Iterator[Operation]:
@@ -82,9 +82,6 @@ class Stores:
         for store, file in dict(self.local).items():
             self.free[store] = shutil.disk_usage(file.parent).free
 
-    def close(self) -> None:
-        self._looks.close()
-
     def _judge(self) -> None:
         """Log each operation that takes too long, once; count it, once for each time that it may take."""
         for operation in [*self._under_way]:
@@ -107,14 +104,11 @@ class Watch:
         self._within_s = within_s
         self._wrong: str | None = None  # "": nothing; None: not looked yet
         self._seen = time.monotonic()
-        self._looks = Repeated("watch", self._look, WATCH_EVERY_S)
+        self.close = Repeated("watch", self._look, WATCH_EVERY_S).close
 
     @property
     def up(self) -> bool:
         return self._wrong == "" and time.monotonic() - self._seen <= self._within_s + WATCH_EVERY_S
-
-    def close(self) -> None:
-        self._looks.close()
 
     def _look(self) -> None:
         was, wrong = self._wrong, ""

@@ -85,7 +85,7 @@ class Gpus:
         self._events: Any = None
         self._watched: dict[str, bool] = {}  # by UUID; False where the card offers no events
         self._initialised = False
-        self._looks = Repeated("gpu", self._look, every_s=0)  # each look takes the time between two
+        self.close = Repeated("gpu", self._look, every_s=0).close  # each look takes the time between two
 
     @property
     def present(self) -> int | None:
@@ -115,9 +115,6 @@ class Gpus:
         for name, values, value in samples:
             families[name].add_metric(values, value)
         yield from families.values()
-
-    def close(self, within_s: float = 2.0) -> None:
-        self._looks.close(within_s)
 
     @property
     def _stale(self) -> bool:

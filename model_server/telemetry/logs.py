@@ -41,7 +41,7 @@ class Lines:
         self.made = {level: 0 for level in LEVELS if level != "OFF"}
         self._descriptor = descriptor
         self._waiting: Outbox[bytes] = Outbox(limit)
-        self._looks = Repeated("logs", self._write, LOOK_IN_S, last=self._write)
+        self.close = Repeated("logs", self._write, LOOK_IN_S, last=self._write).close  # which writes what is queued
 
     def put(self, level: str, line: bytes) -> None:
         self.made[level] += 1
@@ -49,10 +49,6 @@ class Lines:
             self.lost += 1
 
     debug = info = warning = error = critical = put  # as structlog calls it
-
-    def close(self, within_s: float = 1.0) -> None:
-        """Write what is queued; give up after `within_s` seconds."""
-        self._looks.close(within_s)
 
     def _write(self) -> None:
         for lines in self._waiting.batches(AT_ONCE):
