@@ -110,7 +110,11 @@ class Verifier:
             if report.loose or "torn_sha256" in says:
                 self._settle(here, says if follows else {})
             if not follows:
-                self._found("broken", here, _why(self._at, record.seq))
+                why = f"record {record.seq} was changed, or the one before it was, or it was written with another key"
+                if record.seq != self._at.seq + 1:
+                    expected = self._at.seq + 1
+                    why = f"record {record.seq} stands where {expected} belongs: a line was cut, put in or moved here"
+                self._found("broken", here, why)
             self._at = Head(record.seq, record.mac)  # go on from what it says, so that one edit is one finding
             report.records += 1
             if self._sealed and record.seq == self._sealed.seq:
@@ -192,9 +196,3 @@ class Verifier:
 
     def _found(self, kind: str, here: Finding, why: str) -> None:
         getattr(self._report, kind).append(here._replace(why=why))
-
-
-def _why(before: Head, seq: int) -> str:
-    if seq == before.seq + 1:
-        return f"record {seq} was changed, or the one before it was, or it was written with another key"
-    return f"record {seq} stands where {before.seq + 1} belongs: a line was cut, put in or moved here"

@@ -48,7 +48,8 @@ class Objective(NamedTuple):
     tiers: tuple[Tier, ...]
     ratio: str  # PromQL: the share that was bad
     bad: str  # PromQL: what was bad
-    chance: Callable[[Tier], float]  # as much of `bad` in the long window may be chance
+    # As much of `bad` in the long window may be chance: of requests so many in all, as a rate.
+    chance: Callable[[Tier], float] = lambda tier: FEWEST_BAD / WINDOWS[tier.long]
     recorded: str = ""  # PromQL: `ratio` for the recordings, which may read each other; empty: the same
     reads: Mapping[str, str] = {}  # the recordings that it reads
 
@@ -86,7 +87,7 @@ def _error_rate(about: Mapping[str, Any]) -> Objective:
     """Requests that were answered 5xx, of all requests."""
     bad, every = _per_s("http_requests_total", f'{JOB}, status=~"5.."'), _per_s("http_requests_total", JOB)
     promise = f"at most {about['target']} of requests fail"
-    return Objective(promise, _share(about["target"]), TIERS, f"{bad}\n  / {every}", bad, _few_requests)
+    return Objective(promise, _share(about["target"]), TIERS, f"{bad}\n  / {every}", bad)
 
 
 def _latency(about: Mapping[str, Any]) -> Objective:
@@ -99,15 +100,11 @@ def _latency(about: Mapping[str, Any]) -> Objective:
     every = _per_s("http_request_duration_seconds_count", PREDICTIONS)
     promise = f"{about['percentile']:g} % of predictions within {about['target']}"
     tiers = (Tier(14.4, "1h", "5m", "2m", "high"), *TIERS[1:])  # slow is not broken: nobody is woken for it
-    return Objective(promise, 1 - share, tiers, f"1 - {fast}\n  / {every}", f"({every}\n  - {fast})", _few_requests)
+    return Objective(promise, 1 - share, tiers, f"1 - {fast}\n  / {every}", f"({every}\n  - {fast})")
 
 
 def _per_s(metric: str, labels: str) -> str:
     return f"sum by (job) (rate({metric}{{{labels}}}[$window]))"
-
-
-def _few_requests(tier: Tier) -> float:
-    return FEWEST_BAD / WINDOWS[tier.long]
 
 
 KINDS = {"availability": _availability, "latency": _latency, "error_rate": _error_rate}

@@ -20,8 +20,8 @@ from model_server.telemetry.encoding import dumps, rfc3339
 from model_server.threads import LOOK_IN_S, Outbox, Repeated
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
-OFF = logging.CRITICAL  # nothing of ours is
-LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
+LEVELS["OFF"] = logging.CRITICAL  # nothing of ours is
 CORRELATION = ("trace_id", "span_id", "request_id")
 AT_ONCE = 256
 QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
