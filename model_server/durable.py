@@ -1,26 +1,23 @@
 """What is kept beyond a request, and who may make one: state folder, audit log, database, keys; opened and closed."""
 
-from __future__ import annotations
-
 import asyncio
+import contextlib
+import os
 from pathlib import Path
 
 import structlog
 
-from model_server.audit import key as audit_key
-from model_server.audit.log import AuditLog
-from model_server.audit.resume import Broken
+from model_server.audit.chain import BadKey, read_key
+from model_server.audit.log import AuditLog, Broken
 from model_server.inference.feedback import Feedback
 from model_server.security.guard import Guard, warn_if_open
 from model_server.security.keyring import BadKeys, Keyring
-from model_server.settings import Settings
+from model_server.settings import AUDIT_KEY, Settings
 from model_server.storage.records import Records
-from model_server.storage.state import State
-from model_server.storage.stores import Stores
-from model_server.storage.watch import Watch
+from model_server.storage.stores import State, Stores, Watch
 from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import Repeated
 
 KEYS_EVERY_S = 1.0  # between looks at the keys file
 FIRST_TRY_S = 5.0  # a start waits so long for the database's first answer, good or bad; it is no part of being started
@@ -35,28 +32,32 @@ class Durable:
 
     def __init__(self, settings: Settings, metrics: Metrics, feedback: Feedback):
         self._feedback, self._within_s = feedback, settings.answer_within_s
+        self._open, self.audit, self._records = contextlib.ExitStack(), None, None  # closed in the opposite order
         self._stores = Stores(metrics, settings.answer_within_s)
         try:
             self._keyring = Keyring(settings.keys) if settings.auth == "on" else None
             self._state = State(settings.state_dir)
-            self.audit = self._open_audit(settings, metrics) if settings.audit == "on" else None
+            if settings.audit == "on":
+                self.audit = self._open_audit(settings, metrics)
         except BadKeys as error:
             raise CannotStart(
                 f"{error}; `python -m model_server.keys --keys {settings.keys} add NAME --role predict` makes a key, "
                 "and --auth off does without, for local use"
             ) from None
-        except (Broken, audit_key.BadKey, OSError) as error:
+        except (Broken, BadKey, OSError) as error:
             raise CannotStart(str(error)) from None
-        self._stores.local["model"] = (settings.weights,)
+        self._stores.local["model"] = settings.weights
         self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
-        self._looks = self._watch_keys(metrics) if self._keyring is not None else None
-        self._records = None
         if settings.database != "off":
             self._records = Records(
                 settings.database or f"sqlite:///{self._state.path / 'records.db'}", metrics, self._stores,
                 limit=settings.max_records, within_s=settings.answer_within_s,
                 window=feedback.window, on_window=feedback.begin,
             )  # fmt: skip
+        looks = self._watch_keys(metrics) if self._keyring is not None else None  # which makes audit records
+        for kept in (self._state, self._stores, self._watch, self.audit, self._records, looks):
+            if kept is not None:
+                self._open.callback(kept.close)
         self.guard = Guard(metrics, self.audit, self._keyring, settings.rate_limit)
         warn_if_open(self._keyring, settings.host)
 
@@ -98,24 +99,17 @@ class Durable:
 
     def close(self) -> None:
         """Write what is queued, each for at most two seconds."""
-        if self._looks is not None:  # which makes records, and none may follow that of the stop
-            self._looks.close()
-        if self._records is not None:
-            self._records.close()
-        if self.audit is not None:
-            self.audit.close()
-        self._watch.close()
-        self._stores.close()
-        self._state.close()
+        self._open.close()
 
     def _open_audit(self, settings: Settings, metrics: Metrics) -> AuditLog:
         path = self._state.path / "audit.jsonl"
-        key, is_beside = audit_key.read_or_make(settings.audit_key_file, self._state.path)
+        key = read_key(settings.audit_key_file, path.parent, make=True)
+        is_beside = not settings.audit_key_file and AUDIT_KEY not in os.environ
         if is_beside and not self._state.temporary:
             structlog.get_logger().warning(
                 "The audit log's key lies beside the log; who can write there can forge it", path=str(self._state.path)
             )
-        self._stores.local["audit"] = (path,)
+        self._stores.local["audit"] = path
         return AuditLog(path, key, metrics, self._stores, deployment=settings.deployment)
 
     def _watch_keys(self, metrics: Metrics) -> Repeated:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_server.aside import Aside, Unanswered
 from model_server.classes import CLASSES
 from model_server.errors import RETRY, Problem
 from model_server.inference.failures import InferenceFailed
 from model_server.inference.images import decode
 from model_server.storage.records import Unavailable
 from model_server.telemetry.container import memory
+from model_server.threads import Aside, Unanswered
 
 if TYPE_CHECKING:
     from model_server.service import Service

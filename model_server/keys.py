@@ -4,8 +4,6 @@ Makes, lists and revokes API keys. A running server takes up a change within two
 is made; the file keeps only its hash. Exit codes: 0 done, 1 no such key or a bad file, 2 usage.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import datetime
@@ -13,13 +11,13 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from model_server.security import keyring
-from model_server.security.keyring import BadKeys, Key
+from model_server.security.keyring import BadKeys
 from model_server.settings import PREFIX, Settings
 
 DEFAULT = Settings.model_fields["keys"].default
@@ -55,9 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _done(options: argparse.Namespace) -> None:
     if options.verb == "list":
         for key in keyring.load(options.keys):
-            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {_standing(key)}")
+            standing = f"until {key.expires.isoformat()}" if key.expires else "no end"
+            if key.revoked:
+                standing = f"revoked {key.revoked.isoformat()}"
+            elif key.expired(keyring.now().timestamp()):
+                standing = standing.replace("until", "expired")
+            print(f"{key.id}  {key.name:20} {','.join(key.roles):24} {standing}")
         return
-    with _alone(options.keys):
+    with contextlib.ExitStack() as done:
+        folder = os.open(options.keys.absolute().parent, os.O_RDONLY)
+        done.callback(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # one change at a time, so that none is lost
         if options.verb == "add":
             keys = keyring.load(options.keys) if options.keys.exists() else []
             roles = tuple(dict.fromkeys(options.role))
@@ -72,25 +78,6 @@ def _done(options: argparse.Namespace) -> None:
         revoked = {"revoked": keyring.now()}
         keyring.save(options.keys, [key.model_copy(update=revoked) if key in ended else key for key in keys])
         print("revoked " + ", ".join(key.id for key in ended))
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One change at a time, so that none is lost."""
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _standing(key: Key) -> str:
-    if key.revoked:
-        return f"revoked {key.revoked.isoformat()}"
-    if key.expires:
-        return f"{'expired' if key.expired(keyring.now().timestamp()) else 'until'} {key.expires.isoformat()}"
-    return "no end"
 
 
 def _expiry(text: str) -> datetime.datetime:

@@ -18,7 +18,6 @@ import structlog
 from PIL import Image
 
 from model_server import SERVICE
-from model_server.aside import Aside
 from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
@@ -33,6 +32,7 @@ from model_server.telemetry import gpu, tracing
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.readings import Readings, Sampled
 from model_server.telemetry.tracing import Tracer
+from model_server.threads import Aside
 
 PROOF_WITHIN_S = 30.0
 SATURATED_FOR_S = 1.0  # after a refused request the service is not ready for so long

@@ -5,10 +5,9 @@
     python -m model_server.train --evaluate chest_xray/test --weights weights/mine.safetensors
 
 Synthetic images go through JPEG, and all through the server's own decoder, so that the network learns what it will be
-shown. The model card beside the weights says how they were made and what they answer to the bundled samples.
+shown. Real ones lie in folders called NORMAL and PNEUMONIA, in `train` and `test` as the public pneumonia set has them,
+or in one folder. The model card beside the weights says how they were made and what they answer to the bundled samples.
 """
-
-from __future__ import annotations
 
 import argparse
 import hashlib
@@ -23,16 +22,53 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from model_server.classes import CLASSES
+from model_server.errors import BadInput
 from model_server.health import SAMPLES
 from model_server.inference import drift
-from model_server.inference.images import decode
+from model_server.inference.images import SIDE, decode
 from model_server.inference.model import ARCHITECTURES, Model, SmallCNN, WeightsError, load
 from model_server.settings import WEIGHTS
-from model_server.training import folders
 from model_server.training.radiographs import radiographs
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
 AT_ONCE = 64  # images through the network together when it is evaluated
+SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
+HOLD_OUT = 5  # where there is no folder for testing, every fifth image of each class is held out
+
+
+class FolderError(Exception):
+    """The folder does not hold what is needed; the message says what and where."""
+
+
+def split_folder(folder: Path, side: int = SIDE) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Images to train on, and images held out. Raises FolderError."""
+    if (folder / "train").is_dir():
+        return read_folder(folder / "train", side), read_folder(folder / "test", side)
+    pixels, labels = read_folder(folder, side)
+    place = np.concatenate([np.arange(count) for count in np.bincount(labels)])  # within its class
+    held_out = place % HOLD_OUT == HOLD_OUT - 1
+    if not held_out.any():
+        raise FolderError(f"{folder}: fewer than {HOLD_OUT} images of each class; none can be held out")
+    return (pixels[~held_out], labels[~held_out]), (pixels[held_out], labels[held_out])
+
+
+def read_folder(folder: Path, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 (n, side, side) and labels int64 (n,), the classes one after the other. Raises FolderError."""
+    pixels, labels = [], []
+    for label, name in enumerate(CLASSES):
+        if not (folder / name).is_dir():
+            raise FolderError(f"{folder}: no folder {name} in it")
+        paths = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise FolderError(f"{folder / name}: no image in it ({', '.join(sorted(SUFFIXES))})")
+        for path in paths:
+            try:
+                pixels.append(decode(path.read_bytes(), side=side))
+                labels.append(label)
+            except BadInput as error:
+                raise FolderError(f"{path}: {error}: replace or remove it") from None
+    return np.stack(pixels), np.array(labels)
 
 
 def dataset(count: int, seed: int, side: int = SmallCNN.side) -> tuple[np.ndarray, np.ndarray]:
@@ -45,8 +81,7 @@ def fit(
     network: nn.Module, pixels: np.ndarray, labels: np.ndarray, epochs: int, seed: int, batch: int = 64
 ) -> nn.Module:
     """The network, trained, on the CPU; on CUDA meanwhile where there is some. Progress goes to standard error."""
-    batch = min(batch, len(labels))
-    rng = np.random.default_rng(seed)
+    batch, rng = min(batch, len(labels)), np.random.default_rng(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = network.to(device).train()
     steps = epochs * (len(labels) // batch)
@@ -77,12 +112,9 @@ def scores(model: Model, pixels: np.ndarray, labels: np.ndarray) -> dict[str, fl
     """Accuracy, and precision and recall of pneumonia (0 where nothing is called pneumonia)."""
     parts = [model.predict(pixels[i : i + AT_ONCE]) for i in range(0, len(pixels), AT_ONCE)]
     said, truth = np.concatenate(parts) > 0.5, labels.astype(bool)
-    right = float((said & truth).sum())
-    return {
-        "accuracy": float((said == truth).mean()),
-        "precision": right / max(1, int(said.sum())),
-        "recall": right / max(1, int(truth.sum())),
-    }
+    right, *of = (int(each.sum()) for each in (said & truth, said, truth))
+    precision, recall = (right / max(1, count) for count in of)
+    return {"accuracy": float((said == truth).mean()), "precision": precision, "recall": recall}
 
 
 def known_answers(model: Model) -> dict[str, float]:
@@ -112,51 +144,49 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, help="folder with NORMAL and PNEUMONIA, or with train and test; not synthetic"
     )
-    parser.add_argument("--images", type=int, default=6000, help="synthetic images to train on")
-    parser.add_argument("--held-out", type=int, default=2000, help="synthetic images to evaluate with")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--images", type=_count, default=6000, help="synthetic images to train on")
+    parser.add_argument("--held-out", type=_count, default=2000, help="synthetic images to evaluate with")
+    parser.add_argument("--epochs", type=_count, default=25)
     parser.add_argument("--seed", type=int, default=TRAINING_SEED)
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="train nothing; evaluate --weights on this folder")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="what --evaluate evaluates")
     options = parser.parse_args(argv)
-    for name in ("images", "held_out", "epochs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(options, name)}")
     try:
         if options.evaluate:
             model = load(options.weights)
-            pixels, labels = folders.read(options.evaluate, model.side)
+            pixels, labels = read_folder(options.evaluate, model.side)
             print(json.dumps(scores(model, pixels, labels) | {"images": len(labels), "version": model.version}))
         else:
-            _train(options)
-    except (folders.FolderError, WeightsError) as error:
+            _train(options, " ".join(sys.argv[1:] if argv is None else argv))
+    except (FolderError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _train(options: argparse.Namespace) -> None:
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
+def _train(options: argparse.Namespace, flags: str) -> None:
     began = time.monotonic()
     torch.manual_seed(options.seed)
     network = ARCHITECTURES[options.architecture]()
-    made = f"--epochs {options.epochs} --seed {options.seed} --version {options.version}"
-    made += f" --architecture {options.architecture}"
     if options.data:
-        shown, held_out = folders.split(options.data, network.side)
-        made = f"--data {options.data.name} {made}"
+        shown, held_out = split_folder(options.data, network.side)
     else:
         shown = dataset(options.images, options.seed, network.side)
         held_out = dataset(options.held_out, HELD_OUT_SEED, network.side)
-        made = f"--images {options.images} --held-out {options.held_out} {made}"
     fit(network, *shown, options.epochs, options.seed)
     seen = scores(Model(network, "", "", ""), *held_out)
     write(
-        network, options.out, options.version,
-        held_out_accuracy=seen["accuracy"], held_out_precision=seen["precision"], held_out_recall=seen["recall"],
+        network, options.out, options.version, **{f"held_out_{name}": share for name, share in seen.items()},
         held_out={"images": len(held_out[1])} | ({} if options.data else {"seed": HELD_OUT_SEED}),
         trained_on={"images": len(shown[1]), "seed": options.seed, "epochs": options.epochs},
         features=drift.reference(shown[0]),
-        command=f"python -m model_server.train {made}",
+        command=f"python -m model_server.train {flags}",
     )  # fmt: skip
     print(f"held-out accuracy {seen['accuracy']:.4f} after {time.monotonic() - began:.0f} s: {options.out}")
 

@@ -70,7 +70,7 @@ BEFORE_INSTALL = "harness.stack.tools"
 
 # within model_server each imports those before it only
 SERVICE_FLOORS = (
-    "classes", "errors", "settings", "aside", "telemetry", "storage", "audit", "security", "inference", "durable",
+    "classes", "errors", "settings", "threads", "telemetry", "storage", "audit", "security", "inference", "durable",
     "health", "service", "http", "__main__",
 )  # fmt: skip
 OF_THE_SERVICE = {
@@ -78,8 +78,8 @@ OF_THE_SERVICE = {
     **{name: set(SERVICE_FLOORS[:i]) for i, name in enumerate(SERVICE_FLOORS)},
     # commands and what only they need, which nobody else imports
     "keys": {"settings", "security"},
-    "training": {"classes", "errors", "inference"},
-    "train": {"settings", "inference", "health", "training"},
+    "training": {"classes"},
+    "train": {"classes", "errors", "settings", "inference", "health", "training"},
     "monitoring": {"telemetry"},
 }
 NO_MODULES = {"SERVICE", "__version__"}  # names of the package itself

@@ -4,15 +4,13 @@ Judges an audit log in one piece or in several, in any order. Exit codes: 0 whol
 2 usage, 3 unclear: the end may be a killed writer's.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_server.audit import key
+from model_server.audit.chain import BadKey, read_key
 from model_server.audit.verify import in_order, verify_files
 from model_server.settings import AUDIT_KEY
 
@@ -28,17 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         files = in_order(options.files)
-        report = verify_files(files, key.read(options.key_file, files[-1].parent), options.at_least)
-    except key.BadKey as error:
+        report = verify_files(files, read_key(options.key_file, files[-1].parent), options.at_least)
+    except BadKey as error:
         parser.error(str(error))
     except (OSError, EOFError, zlib.error) as error:
         parser.error(f"{getattr(error, 'filename', None) or 'a compressed piece'}: {error}")
-    for kind, findings in (
-        ("BROKEN", report.broken), ("UNCLEAR", report.unclear), ("INTERRUPTED", report.interrupted),
-        ("note", report.notes),
-    ):  # fmt: skip
-        for line, why, file in findings:
-            print(f"{kind}  {file}:{line}: {why}")
+    for kind in ("BROKEN", "UNCLEAR", "INTERRUPTED", "notes"):
+        for line, why, file in getattr(report, kind.lower()):
+            print(f"{kind.removesuffix('s')}  {file}:{line}: {why}")
     verdict = "broken" if report.broken else "unclear" if report.unclear else "whole"
     interrupted = f"; interrupted: {len(report.interrupted)}" if report.interrupted else ""
     print(f"{report.records} records, {verdict}{interrupted}")

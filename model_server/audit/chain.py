@@ -1,22 +1,23 @@
 """The form of the audit log: each line carries a MAC over itself and the line before; a head beside the file carries a
 MAC over how far it goes, so that a cut tail is seen too.
 
-A line is JSON with `seq` first and `mac` last. The MAC is over the bytes as they stand: not a blank may differ. The log
-may lie in several files, its pieces. The chain runs through them: the first record of each but the first names, as
-`after_mac`, the MAC of the record that the piece before ended with.
+A line is JSON with `seq` first and `mac` last; the MAC is over the bytes as they stand. The log may lie in several
+pieces: the first record of each but the first names, as `after_mac`, the MAC that the piece before ended with.
 
 Whoever has the key can forge a log, so keep it where the log is not. Whoever can write both files can put back an older
-pair of them; against that only a witness elsewhere helps, and `audit_log_records` in Prometheus is one:
-`verify --at-least`.
+pair of them; against that a witness elsewhere helps: `audit_log_records` in Prometheus, for `verify --at-least`.
 """
-
-from __future__ import annotations
 
 import hmac
 import json
+import os
 import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from model_server.settings import AUDIT_KEY
 from model_server.telemetry.encoding import dumps
 
 LINE = re.compile(rb'(\{"seq": (\d{1,18}), .*), "mac": "([0-9a-f]{64})"\}')
@@ -25,6 +26,31 @@ MAC = re.compile("[0-9a-f]{64}")
 # Of records that the service or the log makes of itself. Never inside a value, where each quote has a backslash before
 # it; older logs have a blank after the colon.
 OWN = re.compile(rb'"event_type": ?"(service|audit_\w+)"')
+
+
+SHORTEST_KEY = 32  # characters
+
+
+class BadKey(ValueError):
+    """There is no key, or none that could protect anything."""
+
+
+def read_key(file: str, beside: Path, environ: Mapping[str, str] = os.environ, *, make: bool = False) -> bytes:
+    """The key: of the environment variable, else of `file`, else of `audit.key` beside the log, where one may be made.
+    Raises BadKey."""
+    path, told = Path(file or beside / "audit.key"), environ.get(AUDIT_KEY)
+    if make and told is None and not file and not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_hex(32) + "\n")
+    try:
+        key = (path.read_bytes() if told is None else told.encode()).strip()
+    except OSError as error:
+        advice = f"set ${AUDIT_KEY} or name a file with --audit-key-file"
+        raise BadKey(f"no audit key: {path}: {error.strerror}; {advice}") from None
+    if len(key) < SHORTEST_KEY:
+        place = path if told is None else f"${AUDIT_KEY}"
+        raise BadKey(f"{place}: an audit key has at least {SHORTEST_KEY} characters, this one has {len(key)}")
+    return key
 
 
 class Head(NamedTuple):
@@ -56,8 +82,7 @@ def torn(line: bytes) -> bool:
 
 
 def own(signed: bytes) -> dict[str, Any]:
-    """What a record says that the service or the log makes of itself; empty for every other. Whoever changed a line may
-    have put anything into it."""
+    """What a record says that the service or the log makes of itself; empty for others."""
     if not (form := OWN.search(signed)):
         return {}
     says = fields(signed) | {"event_type": form[1].decode()}

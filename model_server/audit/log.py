@@ -5,37 +5,50 @@ so that a slow disk does not hold up the first.
 The file may be renamed at any time, as logrotate does it: the log goes on in a new one, its next piece.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from model_server import __version__
-from model_server.audit.chain import Chain, Head
-from model_server.audit.resume import Broken, End, find_end
-from model_server.audit.verify import head_path
+from model_server.audit.chain import Chain, Head, fields, parse, stopped
+from model_server.audit.verify import Finding, Report, head_path, verify
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.outbox import LOOK_IN_S, LOSS_WINDOW_S, Outbox
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import LOOK_IN_S, LOSS_WINDOW_S, Outbox, Repeated
 
 AT_ONCE = 500  # records written together
 QUEUE = 10_000
+TAIL_BYTES = 4 << 20  # read of a file; several times what can be written before a head is
 LONGEST = 300  # characters of any text that a client sent
 FIELDS = "timestamp event_type principal resource action result remote_address user_agent request_id"  # of every record
 EMPTY = dict.fromkeys(FIELDS.split(), "")
 
 Item = tuple[dict[str, Any], tracing.Link | None]  # a record's fields, and the request that it is of
+
+
+class Broken(Exception):
+    """The log that is there cannot be gone on with."""
+
+
+class End(NamedTuple):
+    """How the log ends that is there."""
+
+    head: Head
+    in_order: bool  # its writer ended by a stop; so did one that has not begun yet
+    last_record_at: str = ""  # RFC 3339
+    rotated: bool = False  # it ends in another file, and this one is empty
+    glue: bytes = b""  # what is to be written before the next line
+    torn: dict[str, Any] | None = None  # what the next record is to say of the part of one that a killed writer left
 
 
 class AuditLog:
@@ -47,8 +60,8 @@ class AuditLog:
     ):  # fmt: skip
         self._path, self._chain, self._stores, self._deployment = path, Chain(key), stores, deployment
         self._outbox: Outbox[Item] = Outbox(limit)
-        self._batch: list[Item] = []  # taken from there, and not known to be in the file
-        self._rest = b""  # of the batch's lines what is not in the file yet
+        self._rest = b""  # of the lines of its batch what is not in the file yet
+        self._glue = b""  # to be written before the next line
         self._lost = self._lost_told = 0
         self._events = metrics.counter("audit_events_total", "Audit records made.", "event_type", "result")
         self._failures = metrics.counter(
@@ -81,31 +94,29 @@ class AuditLog:
     @property
     def unwritten_s(self) -> float:
         """For how long the oldest record waits that is not in the file: what a SIGKILL now would lose."""
-        oldest = next(iter(self._batch), None) or self._outbox.oldest()
+        oldest = self._outbox.oldest()
         return max(0.0, time.time() - oldest[0]["timestamp"]) if oldest else 0.0
 
     def record(self, event_type: str, result: str, **fields: Any) -> None:
-        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words; `fields` are
-        the rest of FIELDS, and whatever else there is to say."""
+        """Put a record on its way; never waits. `event_type` and `result` are each one of a few words."""
         self._events.labels(event_type, result).inc()
         if not self._outbox.put((_made(event_type, result, **fields), tracing.link())):
             self._lost += 1
             self._failures.inc()
 
     def close(self, within_s: float = 2.0) -> bool:
-        """Write what is queued, and last that the service stops; give up after `within_s` seconds. Whether all of it is
-        on the disk."""
+        """Write what is queued and that the service stops, within `within_s` seconds. Whether it is on the disk."""
         until = time.monotonic() + within_s
         ended = self._writes.close(within_s) and self._syncs.close(max(0.0, until - time.monotonic()))
         if ended:
             os.close(self._file)  # and let the lock go
-        if left := len(self._outbox) + len(self._batch):
+        if left := len(self._outbox):
             structlog.get_logger().error("Audit records lost at the end", count=left)
         return ended and self.writable
 
     def _go_on(self, end: End) -> None:
         """Say how the log ended before, and that the service starts."""
-        self._rest = end.glue
+        self._glue = end.glue
         if end.rotated:
             self._begin_piece("audit_rotated", **(end.torn or {}))
         elif end.torn:
@@ -141,30 +152,22 @@ class AuditLog:
 
     def _write(self) -> None:
         """Raises OSError; what was taken is kept and written first next time."""
-        full = True  # as in `Outbox.batches`
-        while self._batch or self._lost > self._lost_told or (full and self._outbox):
+        for batch in self._outbox.batches(AT_ONCE):
             self._follow()
-            if not self._batch:
-                full = self._take()
+            if not self._rest:
+                if (lost := self._lost) > self._lost_told:
+                    batch.insert(0, (_made("audit_lost", "failed", records=lost - self._lost_told), None))
+                    self._lost_told = lost
+                self._seal()
             self._append()
-
-    def _take(self) -> bool:
-        """Take the next batch; whether there may be more of them."""
-        if (lost := self._lost) > self._lost_told:
-            self._batch.append((_made("audit_lost", "failed", records=lost - self._lost_told), None))
-            self._lost_told = lost
-        taken = self._outbox.take(AT_ONCE)
-        self._batch += taken
-        self._seal()
-        return len(taken) == AT_ONCE
 
     def _seal(self) -> None:
         """Make the lines of the batch."""
-        lines, head = [self._rest], self._head
-        for fields, _ in self._batch:
-            line, head = self._chain.line(head, fields | {"timestamp": rfc3339(fields["timestamp"])})
+        lines, head = [self._glue], self._head
+        for record, _ in self._outbox.batch:
+            line, head = self._chain.line(head, record | {"timestamp": rfc3339(record["timestamp"])})
             lines.append(line)
-        self._rest, self._next = b"".join(lines), head
+        self._rest, self._glue, self._next = b"".join(lines), b"", head
 
     def _append(self) -> None:
         """Write the batch. From then on it survives the death of this process."""
@@ -174,8 +177,9 @@ class AuditLog:
                 written = os.write(self._file, self._rest)  # a full disk may take a part
                 self._rest = self._rest[written:]
                 self._size += written
-        links = [link for _, link in self._batch if link]
-        self._head, self._batch = self._next, []
+        links = [link for _, link in self._outbox.batch if link]
+        self._head = self._next
+        self._outbox.batch.clear()
         tracing.shared("audit write", links, done.began, time.perf_counter(), bytes=done.size)
 
     def _sync(self) -> None:
@@ -208,7 +212,7 @@ class AuditLog:
                 if ours.st_size < self._size:
                     self._size = ours.st_size
                     self._begin_piece("audit_truncated")
-                    self._rest = (b"\n" if self._size else b"") + self._rest  # it may end in part of a line
+                    self._glue = b"\n" if self._size else b""  # it may end in part of a line
                 return
         if ours.st_nlink and self._rest:
             self._append()  # what was begun there
@@ -227,9 +231,8 @@ class AuditLog:
             self._failures.inc()
             log.error(f"Audit log was {event_type.removeprefix('audit_')}; to rotate it, rename it")
         about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S, **more}
-        self._batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
+        self._outbox.batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
         self._rest = b""
-        self._seal()
 
 
 def _made(event_type: str, result: str, **fields: Any) -> dict[str, Any]:
@@ -247,3 +250,53 @@ def _open(path: Path) -> int:
         os.close(file)
         raise Broken(f"another process writes the audit log {path}") from None
     return file
+
+
+def find_end(path: Path, key: bytes) -> End:
+    """The end of the log at the path, whose file is there. Raises Broken and OSError."""
+    chain, empty = Chain(key), path.stat().st_size == 0
+    beside = head_path(path)
+    sealed = beside.read_bytes() if beside.exists() else None
+    if sealed is None and empty:
+        return End(chain.start, in_order=True)
+    report, rotated = _tail(path, sealed, key), False
+    if report.broken and empty:  # then another may be its last piece; the latest first
+        files = [file for file in path.parent.glob(f"{path.name}?*") if file.is_file()]
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            if not (before := _tail(file, sealed, key)).broken:
+                report, rotated = before, True
+                break
+    head, last, loose, glue, torn = report.end, report.last, bytes(report.loose), b"", None
+    record, why = None if rotated else parse(loose), report.broken[0].why if report.broken else ""
+    if record and not why and not chain.follows(head, record):
+        why = "its last line is not ours"
+    if why:
+        raise Broken(
+            f"the audit log {path} cannot be gone on with: {why}; `python -m model_server.audit verify {path}` says "
+            "more; move it and its .head away to begin another"
+        )
+    if record:  # killed before the newline, and nothing else is missing
+        head, last, glue = Head(record.seq, record.mac), record.signed, b"\n"
+    elif loose:
+        glue = b"" if rotated or loose.endswith(b"\n") else b"\n"
+        left = loose + glue
+        torn = {"torn_bytes": len(left), "torn_sha256": hashlib.sha256(left).hexdigest()}
+    in_order = head == chain.start or stopped(last)
+    return End(head, in_order, fields(last).get("timestamp", ""), rotated, glue, torn)
+
+
+def _tail(path: Path, sealed: bytes | None, key: bytes) -> Report:
+    """What is found in the last bytes of a piece."""
+    size = path.stat().st_size
+    with path.open("rb") as piece:
+        piece.seek(max(0, size - TAIL_BYTES))
+        lines = piece.readlines()
+    if size <= TAIL_BYTES:
+        return verify(lines, sealed, key)
+    begins = next((i for i, line in enumerate(lines[1:], 1) if parse(line[:-1])), None)
+    if begins is None:
+        return Report(broken=[Finding(0, f"its last {TAIL_BYTES} bytes hold no record")])
+    first = parse(lines[begins][:-1])
+    report = verify(lines[begins + 1 :], sealed, key, after=Head(first.seq, first.mac))
+    report.last = report.last or first.signed
+    return report

@@ -1,7 +1,6 @@
 """Whether an audit log is whole: each line that was changed, cut, moved or put in, by its number and with the why."""
 
-from __future__ import annotations
-
+import functools
 import gzip
 import hashlib
 import math
@@ -43,8 +42,7 @@ def head_path(log: Path) -> Path:
 
 
 def in_order(logs: Iterable[Path]) -> list[Path]:
-    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment.
-    Raises as `verify_files`."""
+    """The pieces of a log by their first records; last one that has none, as a rotation leaves it for a moment."""
 
     def first(log: Path) -> float:
         with _opened(log) as lines:
@@ -112,13 +110,19 @@ class Verifier:
             if report.loose or "torn_sha256" in says:
                 self._settle(here, says if follows else {})
             if not follows:
-                report.broken.append(here._replace(why=_why(self._at, record.seq)))
+                why = f"record {record.seq} was changed, or the one before it was, or it was written with another key"
+                if record.seq != self._at.seq + 1:
+                    expected = self._at.seq + 1
+                    why = f"record {record.seq} stands where {expected} belongs: a line was cut, put in or moved here"
+                self._found("broken", here, why)
             self._at = Head(record.seq, record.mac)  # go on from what it says, so that one edit is one finding
             report.records += 1
             if self._sealed and record.seq == self._sealed.seq:
                 self._named = record.mac
             if says.get("action") == "start":
-                self._starts(here)
+                if report.last and not stopped(report.last):
+                    self._interrupted(here, "no `stop` before this start: the service did not end in order")
+                self._started = True
             self._window_s = says.get("loss_window_s", self._window_s)
             if not says.get("event_type", "").startswith("audit_"):
                 report.last = record.signed
@@ -127,16 +131,13 @@ class Verifier:
         """What was found. `at_least` is how many records the log is known to have had, from a witness elsewhere."""
         report, at = self._report, self._at or self._chain.start
         begin, sealed = self._begin or self._chain.start, self._sealed
-
-        def broken(why: str) -> None:
-            report.broken.append(self._end._replace(why=why))
-
+        broken = functools.partial(self._found, "broken", self._end)
         if len(report.broken) >= ENOUGH:
             return report
         report.end = at
         if report.loose and all(map(torn, report.loose.splitlines(keepends=True))):
             why = "part of a record: its writer was killed, or somebody put this in"
-            report.unclear.append(self._loose_at._replace(why=why))
+            self._found("unclear", self._loose_at, why)
         elif report.loose:
             report.broken.append(self._loose_at)
         if sealed and sealed.seq == begin.seq:
@@ -160,48 +161,38 @@ class Verifier:
         joined = "after_mac" in says
         before = Head(record.seq - 1, says["after_mac"]) if joined else self._chain.start
         gone, lost = f"goes on after record {before.seq}", joined and says.get("result") == "failed"
+        if lost and before == (self._at or before):
+            gone += ": that piece was removed or truncated while it was written"
         if self._at is None:
             self._begin, self._started = before, joined
             if lost:
-                why = f"{gone}: that piece was removed or truncated while it was written, and is not given"
-                self._report.broken.append(here._replace(why=why))
+                self._found("broken", here, f"{gone}, and is not given")
             elif joined:
-                self._report.notes.append(here._replace(why=f"{gone}, which is in a piece that is not given"))
+                self._found("notes", here, f"{gone}, which is in a piece that is not given")
         elif before != self._at:
             why = f"{gone}, and the piece before ends with record {self._at.seq}: one is missing or there twice"
-            self._report.broken.append(here._replace(why=why))
+            self._found("broken", here, why)
         elif lost:
-            why = f"{gone}: that piece was removed or truncated while it was written, and is given whole"
-            self._report.notes.append(here._replace(why=why))
+            self._found("notes", here, f"{gone}, and is given whole")
         self._at = before
-
-    def _starts(self, here: Finding) -> None:
-        if self._report.last and not stopped(self._report.last):
-            self._interrupted(here, "no `stop` before this start: the service did not end in order")
-        self._started = True
 
     def _interrupted(self, here: Finding, what: str) -> None:
         last = fields(self._report.last).get("timestamp", "not in these pieces")
         within = "moments" if self._window_s is None else f"{self._window_s} s"
         lost = f"what was done in the last {within} before the end may be missing, and more if the disk was slow"
-        why = f"{what}; last record: {last}; {lost}"
-        self._report.interrupted.append(here._replace(why=why))
+        self._found("interrupted", here, f"{what}; last record: {last}; {lost}")
 
     def _settle(self, here: Finding, says: dict) -> None:
         """Lines that are no records are in order when the record after them accounts for exactly these bytes."""
         report = self._report
         if says.get("torn_sha256") == hashlib.sha256(report.loose).hexdigest():
             why = "a killed writer left part of a record; the next record accounts for it"
-            report.notes.append(self._loose_at._replace(why=why))
+            self._found("notes", self._loose_at, why)
         elif report.loose:
             report.broken.append(self._loose_at)
         else:
-            why = "the part of a record that this record accounts for is gone"
-            report.broken.append(here._replace(why=why))
+            self._found("broken", here, "the part of a record that this record accounts for is gone")
         report.loose.clear()
 
-
-def _why(before: Head, seq: int) -> str:
-    if seq == before.seq + 1:
-        return f"record {seq} was changed, or the one before it was, or it was written with another key"
-    return f"record {seq} stands where {before.seq + 1} belongs: a line was cut, put in or moved here"
+    def _found(self, kind: str, here: Finding, why: str) -> None:
+        getattr(self._report, kind).append(here._replace(why=why))

@@ -14,7 +14,7 @@ import uvicorn
 from model_server.http.app import application
 from model_server.http.protocol import BoundedProtocol
 from model_server.service import Service
-from model_server.telemetry.process import watch_event_loop
+from model_server.telemetry.readings import watch_event_loop
 
 LISTENERS = 16  # each takes one connection a round of the event loop; others, probes too, wait until the next
 IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed

@@ -5,13 +5,10 @@ matters, a short one that it still goes on. What comes at night, with three requ
 trend: an alert also needs a few bad events in its long window, however large their share.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
@@ -24,8 +21,7 @@ DOWN_MINUTE = "job:down:avg1m"
 WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
 
 
-@dataclass(frozen=True)
-class Tier:
+class Tier(NamedTuple):
     """One speed at which a budget may burn, in multiples of the speed that would use it up in exactly 30 days."""
 
     factor: float
@@ -44,8 +40,7 @@ TIERS = (
 )
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(NamedTuple):
     """A promise of slos.yaml; its PromQL has $window for a window like 1h."""
 
     promise: str  # in words
@@ -53,9 +48,10 @@ class Objective:
     tiers: tuple[Tier, ...]
     ratio: str  # PromQL: the share that was bad
     bad: str  # PromQL: what was bad
-    chance: Callable[[Tier], float]  # as much of `bad` in the long window may be chance
+    # As much of `bad` in the long window may be chance: of requests so many in all, as a rate.
+    chance: Callable[[Tier], float] = lambda tier: FEWEST_BAD / WINDOWS[tier.long]
     recorded: str = ""  # PromQL: `ratio` for the recordings, which may read each other; empty: the same
-    reads: Mapping[str, str] = field(default_factory=dict)  # the recordings that it reads
+    reads: Mapping[str, str] = {}  # the recordings that it reads
 
 
 def _availability(about: Mapping[str, Any]) -> Objective:
@@ -68,7 +64,8 @@ def _availability(about: Mapping[str, Any]) -> Objective:
     budget = 1 - _share(about["target"])
     # Half an hour is as far as a rule can look back beyond its hour and still be compressed for the gate. An alert
     # stops counting then; ServiceDown does not stop firing.
-    minutes = f"(\n{_indented(_down(f'up{{{JOB}}}[30m]'))}\n)[$window:1m]"
+    down = textwrap.indent(_down(f"up{{{JOB}}}[30m]"), "  ")
+    minutes = f"(\n{down}\n)[$window:1m]"
     return Objective(
         f"{about['target']} up", budget, TIERS[:2], f"avg_over_time({minutes})", f"sum_over_time({minutes})",
         lambda tier: max(1, int(tier.factor * budget * WINDOWS[tier.long] / 60)),
@@ -90,30 +87,24 @@ def _error_rate(about: Mapping[str, Any]) -> Objective:
     """Requests that were answered 5xx, of all requests."""
     bad, every = _per_s("http_requests_total", f'{JOB}, status=~"5.."'), _per_s("http_requests_total", JOB)
     promise = f"at most {about['target']} of requests fail"
-    return Objective(promise, _share(about["target"]), TIERS, f"{bad}\n  / {every}", bad, _few_requests)
+    return Objective(promise, _share(about["target"]), TIERS, f"{bad}\n  / {every}", bad)
 
 
 def _latency(about: Mapping[str, Any]) -> Objective:
     """Predictions that took longer than the bound, of all predictions."""
     share, edge = _share(f"{about['percentile']}%"), _seconds(about["target"])
     if edge not in LATENCY_S:
-        raise ValueError(
-            f"no bucket of http_request_duration_seconds ends at {about['target']};"
-            f" they end at {', '.join(f'{s:g}' for s in LATENCY_S)} s"
-        )
+        ends = ", ".join(f"{s:g}" for s in LATENCY_S)
+        raise ValueError(f"no bucket of http_request_duration_seconds ends at {about['target']}; they end at {ends} s")
     fast = _per_s("http_request_duration_seconds_bucket", f'{PREDICTIONS}, le="{floatToGoString(edge)}"')
     every = _per_s("http_request_duration_seconds_count", PREDICTIONS)
     promise = f"{about['percentile']:g} % of predictions within {about['target']}"
     tiers = (Tier(14.4, "1h", "5m", "2m", "high"), *TIERS[1:])  # slow is not broken: nobody is woken for it
-    return Objective(promise, 1 - share, tiers, f"1 - {fast}\n  / {every}", f"({every}\n  - {fast})", _few_requests)
+    return Objective(promise, 1 - share, tiers, f"1 - {fast}\n  / {every}", f"({every}\n  - {fast})")
 
 
 def _per_s(metric: str, labels: str) -> str:
     return f"sum by (job) (rate({metric}{{{labels}}}[$window]))"
-
-
-def _few_requests(tier: Tier) -> float:
-    return FEWEST_BAD / WINDOWS[tier.long]
 
 
 KINDS = {"availability": _availability, "latency": _latency, "error_rate": _error_rate}
@@ -123,16 +114,16 @@ def rules(slos: dict[str, Any]) -> dict[str, Any]:
     """The rules file for a parsed slos.yaml. ValueError: a target that is no objective, or that no bucket measures.
 
     The alerts do not read the recordings: an alert must be provable from what the service itself says."""
-    found = {}
+    alerts, recordings = [], []
     for name, about in slos["slos"].items():
-        if name not in KINDS:
-            raise ValueError(f"slos.yaml: {name}: no such objective; availability, latency and error_rate are")
         try:
-            found[name] = KINDS[name](about)
+            if name not in KINDS:
+                raise ValueError("no such objective; availability, latency and error_rate are")
+            objective = KINDS[name](about)
+            alerts += _alerts(name, objective)
+            recordings += _recordings(name, objective)
         except ValueError as error:
             raise ValueError(f"slos.yaml: {name}: {error}") from None
-    alerts = [group for name, objective in found.items() for group in _alerts(name, objective)]
-    recordings = [record for name, objective in found.items() for record in _recordings(name, objective)]
     return {"groups": [*alerts, {"name": "slo:recordings", "interval": "1m", "rules": recordings}]}
 
 
@@ -140,12 +131,13 @@ def _alerts(name: str, objective: Objective) -> Iterator[dict[str, Any]]:
     """A group for each tier whose bound can be passed at all."""
     burnable = [tier for tier in objective.tiers if tier.factor * objective.budget < 1]
     if not burnable:
-        raise ValueError(f"slos.yaml: {name}: its budget is too large to burn, so no alert could ever fire")
+        raise ValueError("its budget is too large to burn, so no alert could ever fire")
     title = "".join(word.capitalize() for word in name.split("_"))
     for tier in burnable:
         bound = _number(tier.factor * objective.budget)
-        parts = [f"(\n{_indented(_over(window, objective.ratio))}\n) > {bound}" for window in (tier.long, tier.short)]
-        enough = f"{_over(tier.long, objective.bad)} > {_number(objective.chance(tier))}"
+        ratio = f"(\n{textwrap.indent(objective.ratio, '  ')}\n) > {bound}"
+        parts = [ratio.replace("$window", window) for window in (tier.long, tier.short)]
+        enough = f"{objective.bad.replace('$window', tier.long)} > {_number(objective.chance(tier))}"
         alert = f"{title}Burn{tier.long}"
         rule = {
             "alert": alert,
@@ -164,16 +156,11 @@ def _alerts(name: str, objective: Objective) -> Iterator[dict[str, Any]]:
 
 
 def _recordings(name: str, objective: Objective) -> Iterator[dict[str, Any]]:
-    for record, expr in objective.reads.items():
-        yield {"record": record, "expr": expr}
+    yield from ({"record": record, "expr": expr} for record, expr in objective.reads.items())
     yield {"record": "slo:budget:ratio", "expr": f"vector({_number(objective.budget)})", "labels": {"slo": name}}
     for window in WINDOWS:
-        expr = _over(window, objective.recorded or objective.ratio)
+        expr = (objective.recorded or objective.ratio).replace("$window", window)
         yield {"record": f"slo:bad:ratio{window}", "expr": expr, "labels": {"slo": name}}
-
-
-def _over(window: str, promql: str) -> str:
-    return promql.replace("$window", window)
 
 
 def _share(text: Any) -> float:
@@ -193,7 +180,3 @@ def _seconds(text: Any) -> float:
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.10f}".rstrip("0")
-
-
-def _indented(text: str) -> str:
-    return textwrap.indent(text, "  ")

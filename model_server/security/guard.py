@@ -1,13 +1,15 @@
 """Who may do what: each route says which role it takes, and every decision leaves an audit record."""
 
-from __future__ import annotations
-
+import functools
 import math
 import re
 import time
 from collections.abc import Awaitable, Callable
 
 import structlog
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +21,6 @@ from model_server import SERVICE
 from model_server.audit.log import AuditLog
 from model_server.errors import Problem
 from model_server.security.keyring import Key, Keyring, Refused
-from model_server.security.limits import Allowance
 from model_server.telemetry.metrics import Metrics
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -34,6 +35,7 @@ REFUSALS = {
 }
 RESULTS = {401: "unauthenticated", 403: "denied", 429: "limited"}
 NOBODY = "anonymous"
+LONGEST_S = 1e9  # between the requests of one key
 
 
 class Guard:
@@ -71,7 +73,7 @@ class Guard:
         return _exact(Route(path, guarded, methods=methods))
 
     def unrouted(self, scope: Scope, error: HTTPException) -> None:
-        """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
+        """What no route takes. Counted and recorded, for it may be a search for holes."""
         if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
             self._metrics.invalid.labels(reason).inc()
             self.stray(scope, error.status_code, reason)
@@ -93,9 +95,10 @@ class Guard:
         try:
             return keyring.find(_sent(request.headers), time.time())
         except Refused as refused:
-            self._failures.labels(refused.reason).inc()
-            challenge = f'Bearer realm="{SERVICE}"' + ("" if refused.reason == "missing" else ', error="invalid_token"')
-            raise Problem(401, refused.reason, REFUSALS[refused.reason], {"WWW-Authenticate": challenge}) from None
+            reason = str(refused)
+            self._failures.labels(reason).inc()
+            challenge = f'Bearer realm="{SERVICE}"' + ("" if reason == "missing" else ', error="invalid_token"')
+            raise Problem(401, reason, REFUSALS[reason], {"WWW-Authenticate": challenge}) from None
 
     def _allow(self, key: Key, role: str, resource: str) -> None:
         """Let the owner of a key use a role. Raises a Problem: 403 or 429."""
@@ -109,16 +112,11 @@ class Guard:
 
     def _ended(self, scope: Scope, event_type: str, principal: str, why: BaseException | None) -> None:
         """Record how the use of a role ended: well, or by an error."""
-        match why:
-            case None:
-                self._record(scope, event_type, "ok", principal)
-            case Problem(status=503):
-                pass  # nothing was done, and an overload must not become a flood of records
-            case Problem(status=status, reason=reason):
-                result = RESULTS.get(status, "refused" if status < 500 else "failed")
-                self._record(scope, event_type, result, principal, status=status, reason=reason)
-            case _:
-                self._record(scope, event_type, "failed", principal)
+        if not isinstance(why, Problem):
+            self._record(scope, event_type, "failed" if why else "ok", principal)
+        elif why.status != 503:  # then nothing was done, and an overload must not become a flood of records
+            result = RESULTS.get(why.status, "refused" if why.status < 500 else "failed")
+            self._record(scope, event_type, result, principal, status=why.status, reason=why.reason)
 
     def _record(self, scope: Scope, event_type: str, result: str, principal: str, **why: object) -> None:
         if self._audit is not None:
@@ -135,6 +133,30 @@ def _exact(route: Route) -> Route:
     """The route without Starlette's `$`, which takes a path with a line feed behind it, too."""
     route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
     return route
+
+
+class Allowance:
+    """So many requests a second for each name, or one in so many seconds. A clock that is set back locks nobody out for
+    longer than a window: what counts is the window of the time it is."""
+
+    def __init__(self) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def wait_s(self, name: str, per_s: float) -> float:
+        """0, and the request is counted; else in how many seconds one may be let in again."""
+        limit = _limit(per_s)
+        if self._limiter.hit(limit, name):
+            return 0.0
+        # At the very begin of a window the library says that its end is now.
+        return max(self._limiter.get_window_stats(limit, name).reset_time - time.time(), 0.001)
+
+
+@functools.lru_cache(1024)
+def _limit(per_s: float) -> RateLimitItem:
+    """Whole requests in whole seconds, and never more than `per_s` of them."""
+    if per_s >= 1:
+        return RateLimitItemPerSecond(int(per_s))
+    return RateLimitItemPerSecond(1, math.ceil(min(1 / per_s, LONGEST_S)))
 
 
 def _sent(headers: Headers) -> str:

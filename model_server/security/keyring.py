@@ -4,8 +4,6 @@
            "expires": null, "revoked": null, "per_s": null}]}
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import hmac
@@ -29,11 +27,7 @@ class BadKeys(ValueError):
 
 
 class Refused(Exception):
-    """A key that does not open: `reason` is missing, malformed, unknown, expired or revoked."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
+    """A key that does not open; its text is missing, malformed, unknown, expired or revoked."""
 
 
 class Key(BaseModel):
@@ -55,8 +49,6 @@ class Key(BaseModel):
 
 
 class KeysFile(BaseModel):
-    """What the file holds."""
-
     keys: list[Key]
 
 
@@ -83,21 +75,12 @@ def now() -> datetime.datetime:
 
 def load(path: Path) -> list[Key]:
     """Every key of a file, checked. Raises BadKeys with the file, the key and what is wrong."""
-    return _checked(path, _content(path))
-
-
-def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        keys = KeysFile.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:
         raise BadKeys(f"no keys file {path}") from None
     except OSError as error:
         raise BadKeys(f"{path}: {error.strerror}") from None
-
-
-def _checked(path: Path, content: bytes) -> list[Key]:
-    try:
-        keys = KeysFile.model_validate_json(content).keys
     except ValidationError as error:
         [first, *_] = error.errors(include_url=False)
         match first["loc"]:
@@ -123,12 +106,11 @@ def save(path: Path, keys: list[Key]) -> None:
 
 
 class Keyring:
-    """The keys of a file as it is now. Raises BadKeys at first; when the file goes bad later, the keys stay, and
-    `failures` counts the looks at it that failed."""
+    """The keys of a file as it is now. Raises BadKeys at first; when it goes bad later, the keys stay: `failures`."""
 
     def __init__(self, path: Path):
         self._path, self._said, self.failures = path, "", 0
-        self._seen: bytes | None = None
+        self._keys: dict[str, Key] = {}
         self._read()
 
     @property
@@ -156,20 +138,17 @@ class Keyring:
     def refresh(self) -> bool:
         """Read the file again; whether the keys were replaced. May wait for the disk."""
         try:
-            replaced = self._read()
+            if replaced := self._read():
+                structlog.get_logger().info("Keys read again", count=len(self))
+            return replaced
         except BadKeys as error:
             self.failures += 1
             if str(error) != self._said:
                 structlog.get_logger().error("Keys file is bad; the keys stay as they were", reason=str(error))
             self._said = str(error)
             return False
-        if replaced:
-            structlog.get_logger().info("Keys read again", count=len(self))
-        return replaced
 
     def _read(self) -> bool:
-        content = _content(self._path)
-        if replaced := content != self._seen:
-            self._keys, self._seen = {key.id: key for key in _checked(self._path, content)}, content
+        before, self._keys = self._keys, {key.id: key for key in load(self._path)}
         self._said, self._good_at = "", time.monotonic()
-        return replaced
+        return before != self._keys

@@ -1,7 +1,5 @@
 """The database itself: SQLite or PostgreSQL through SQLAlchemy. Every call may wait; none is for the event loop."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import time
@@ -19,6 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from model_server import SERVICE
 from model_server.storage import schema
 from model_server.storage.records import Found
 from model_server.storage.stores import Operation
@@ -37,9 +36,7 @@ class Gone(SQLAlchemyError):
 
 
 class Database:
-    """One connection at most. Raises one of `Failure` when the database does not do what is asked. Each `read` and
-    `write` is `measured`; its size are the bytes of the rows' values: what the database makes of them - pages, indexes,
-    journal - it does not say."""
+    """One connection at most. Raises one of `Failure`. Each `read` and `write` is `measured`, with its bytes."""
 
     BadRow = (DataError, IntegrityError)  # the row's own fault: to try again helps nothing
 
@@ -48,12 +45,11 @@ class Database:
         self._url = sa.make_url(url)
         if self._url.drivername in ("postgresql", "postgres"):
             self._url = self._url.set(drivername="postgresql+psycopg")
-        self._engine = sa.create_engine(self._url, pool_size=1, max_overflow=0, **_ways(self._url))
+        self._engine = sa.create_engine(self._url, pool_size=1, max_overflow=0, connect_args=_ways(self._url))
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connected)
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        path = self._url.database if self._is_sqlite else None
-        self.files = tuple(Path(path + end) for end in ("", "-wal", "-shm")) if path else ()  # the first names it
+        self.file = Path(self._url.database) if self._is_sqlite and self._url.database else None
         self._inode: int | None = None  # of the file that was upgraded
         # Sent again after a commit whose answer was lost, a row must not count twice.
         self._insert = INSERTS[self._engine.dialect.name]
@@ -70,10 +66,9 @@ class Database:
         return self._engine.pool
 
     def upgrade(self, to: str = "head") -> str:
-        """Move the schema to ours, from nothing or from an older one; all of it or none.
-
-        A newer release's, which is there after a rollback, is left as it is, and its revision is given, else "". It
-        raises where that one lacks what we need."""
+        """Move the schema to ours, from nothing or from an older one; all of it or none. A newer release's, which is
+        there after a rollback, is left as it is, and its revision is given, else "". Raises where it lacks what we
+        need."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         ours = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -105,16 +100,15 @@ class Database:
 
     def find(self, prediction_id: str) -> Found | None:
         """The prediction of this id."""
-        return next(iter(self._found(schema.predictions.c.id == prediction_id)), None)
+        return next(iter(self._read(schema.predictions.c.id == prediction_id)), None)
 
     def of_requests(self, request_ids: Sequence[str]) -> list[Found]:
         """Predictions that were answered under one of these request ids; of many only two."""
-        return self._found(schema.predictions.c.request_id.in_(request_ids))
+        return self._read(schema.predictions.c.request_id.in_(request_ids))
 
     def probe(self, model: Row) -> str:
-        """Store a prediction and its label as for a request, find them, and take both back: nobody else sees them and
-        nothing stays. What is committed, since only that is stored, is the row of the model that serves, which is there
-        already. The step that failed and why; "" when none did."""
+        """Store a prediction and its label as for a request, find them, and take both back; commit the row of the model
+        that serves, which is there already. The step that failed and why; "" when none did."""
         step, name, now = "insert", f"{time.time_ns():032x}", datetime.datetime.now(datetime.UTC)
         version, architecture = model[1]["version"], model[1]["architecture"]
         about = {"at": now, "model_version": version, "predicted": 0}
@@ -129,9 +123,9 @@ class Database:
                 connection.execute(self._inserts["predictions"], prediction)
                 connection.execute(self._inserts["feedback"], {"prediction_id": name, "truth": 0, **about})
                 step = "read back"
-                found = connection.execute(_predictions(schema.predictions.c.id == name)).all()
+                found = _found(connection, schema.predictions.c.id == name)
                 taken_back.rollback()
-                if found != [(name, name, 0, version, True)]:
+                if found != [Found(name, name, 0, version, labelled=True)]:
                     raise Gone(f"{found} is not what was inserted")
                 step = "commit"
                 connection.execute(served)
@@ -153,27 +147,19 @@ class Database:
             done.size = sum(map(_size, labels))
         return labels
 
-    def size(self) -> int | None:
-        """Bytes that the database takes; None for one in files, whose sizes anybody can see."""
-        if self._is_sqlite:
-            return None
-        with self._transaction("read") as (connection, _):
-            return connection.execute(sa.select(sa.func.pg_database_size(sa.func.current_database()))).scalar_one()
-
     def forget(self) -> None:
         """Drop the connection, to begin anew."""
         self._engine.dispose()
 
-    def _found(self, which: sa.ColumnElement[bool]) -> list[Found]:
+    def _read(self, which: sa.ColumnElement[bool]) -> list[Found]:
         with self._transaction("read") as (connection, done):
-            found = [Found(*row[:4], bool(row[4])) for row in connection.execute(_predictions(which)).all()]
+            found = _found(connection, which)
             done.size = sum(map(_size, found))
         return found
 
     @contextlib.contextmanager
     def _transaction(self, name: str) -> Iterator[tuple[sa.Connection, Operation]]:
-        """One `read` or `write`. Raises Gone when an SQLite file was removed or replaced: what is written to it then
-        would be gone with it."""
+        """One `read` or `write`. Raises Gone when an SQLite file was removed or replaced."""
         with self._measured(name) as done:
             if self._inode_now() != self._inode:
                 raise Gone(f"the file {self._url.database} was moved or removed")
@@ -183,20 +169,21 @@ class Database:
 
     def _inode_now(self) -> int | None:
         try:
-            return self.files[0].stat().st_ino if self.files else None
+            return self.file.stat().st_ino if self.file else None
         except FileNotFoundError:
             return None
 
 
-def _predictions(which: sa.ColumnElement[bool]) -> sa.Select:
-    """Two of the predictions that are asked for, as `Found` has them."""
+def _found(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Found]:
+    """Two of the predictions that are asked for."""
     p, f = schema.predictions.c, schema.feedback.c
-    return (
+    query = (
         sa.select(p.id, p.request_id, p.predicted, p.model_version, f.prediction_id.is_not(None))
         .outerjoin_from(schema.predictions, schema.feedback, f.prediction_id == p.id)
         .where(which)
         .limit(2)
     )
+    return [Found(*row[:4], bool(row[4])) for row in connection.execute(query)]
 
 
 def _unmet(connection: sa.Connection) -> str:
@@ -222,15 +209,12 @@ def _size(values: Iterable[Any]) -> int:
 def _ways(url: sa.URL) -> dict[str, Any]:
     """How to connect so that a dead, slow or locked database gives an error within seconds."""
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": STATEMENT_S}}
+        return {"timeout": STATEMENT_S}
+    limit_ms = 1000 * STATEMENT_S
     return {
-        "connect_args": {
-            "connect_timeout": CONNECT_S,
-            "options": f"-c statement_timeout={1000 * STATEMENT_S} -c lock_timeout={1000 * STATEMENT_S}",
-            "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
-            "tcp_user_timeout": 1000 * STATEMENT_S,
-            "application_name": "pneumonia-detector",
-        }
+        "connect_timeout": CONNECT_S, "application_name": SERVICE, "tcp_user_timeout": limit_ms,
+        "options": f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}",
+        "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
     }  # fmt: skip
 
 

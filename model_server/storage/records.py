@@ -4,7 +4,7 @@ One thread has the database. It looks in now and then, writes what has gathered,
 database is there. While it is not, records gather up to a bound; predictions go on.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # what is imported for type checkers only is named
 
 import asyncio
 import contextlib
@@ -22,8 +22,7 @@ import structlog
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.outbox import LOOK_IN_S, Outbox
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import LOOK_IN_S, Outbox, Repeated
 
 if TYPE_CHECKING:
     from model_server.storage.database import Database, Row
@@ -33,7 +32,6 @@ PING_S = 1.0  # between questions to an idle database
 AGAIN_S = 1.0  # between tries while it is down
 ANSWER_WITHIN_S = 3.0
 QUESTIONS = 1000  # that wait at most
-SIZE_EVERY_S = 30.0
 
 # A row, the Unix time it was made at, and the request that it is of.
 Item: TypeAlias = "tuple[Row, float, tracing.Link | None]"
@@ -65,22 +63,22 @@ class Records:
         self._url, self._stores, self._within_s = url, stores, within_s
         self._window, self._on_window = window, on_window
         self._outbox: Outbox[Item] = Outbox(limit)
-        self._batch: list[Item] = []  # taken from there, and not known to be in the database
         self._questions: deque[tuple[Callable[[Database], Any], Future]] = deque()
         self._model: Row | None = None  # the one that serves
         self._database: Database | None = None
         self._connected = self._window_told = False
         self._wrong = ""  # why the database does not work
-        self._again_at, self._sized = 0.0, float("-inf")
+        self._again_at = 0.0
         self.tried = threading.Event()  # set once the database has answered or failed for the first time
         self._lost = metrics.counter("database_records_lost_total", "Records that could not be kept.")
-        up = "1 when the database answers."  # absent until it is known: a start is no outage
-        metrics.reading("database_up", up, lambda: int(self.up) if self.tried.is_set() else None)
-        waiting = "Records waiting to be written."
-        metrics.reading("database_records_queued", waiting, lambda: len(self._outbox) + len(self._batch))
-        in_use, size = "Connections taken out of the pool.", "Connections the pool may hold."
-        metrics.reading("database_pool_in_use", in_use, lambda: self._database and self._database.pool.checkedout())
-        metrics.reading("database_pool_size", size, lambda: self._database and self._database.pool.size())
+        reading = metrics.reading
+        # Absent until it is known: a start is no outage.
+        reading("database_up", "1 when it answers.", lambda: int(self.up) if self.tried.is_set() else None)
+        reading("database_records_queued", "Records waiting to be written.", lambda: len(self._outbox))
+        reading(
+            "database_pool_in_use", "Connections in use.", lambda: self._database and self._database.pool.checkedout()
+        )
+        reading("database_pool_size", "Connections at most.", lambda: self._database and self._database.pool.size())
         stores.unwritten["database"] = lambda: self.unwritten_s
         self._looks = Repeated("database", self._look, LOOK_IN_S, last=self._look)
 
@@ -92,7 +90,7 @@ class Records:
     @property
     def unwritten_s(self) -> float:
         """For how long the oldest record waits that is not in the database: what a SIGKILL now would lose."""
-        oldest = next(iter(self._batch), None) or self._outbox.oldest()
+        oldest = self._outbox.oldest()
         return max(0.0, time.time() - oldest[1]) if oldest else 0.0
 
     def model(self, sha256: str, version: str, architecture: str) -> None:
@@ -139,7 +137,7 @@ class Records:
         """Write what is queued; give up after `within_s` seconds, and say what is lost."""
         self._again_at = 0.0
         self._looks.close(within_s)
-        if left := len(self._outbox) + len(self._batch):
+        if left := len(self._outbox):
             structlog.get_logger().error("Database records lost at the end", count=left)
 
     def _put(self, table: str, time_column: str = "at", **values: Any) -> Row:
@@ -189,8 +187,8 @@ class Records:
             from model_server.storage.database import Database
 
             self._database = Database(self._url, functools.partial(self._stores.operation, "database"))
-            if self._database.files:
-                self._stores.local["database"] = self._database.files
+            if self._database.file:
+                self._stores.local["database"] = self._database.file
         database = self._database
         if not self._connected and (newer := database.upgrade()):
             structlog.get_logger().warning("Database has the schema of a newer release", revision=newer)
@@ -210,38 +208,24 @@ class Records:
                 outcome.set_result(found)
         if time.monotonic() - database.answered > PING_S:
             database.ping()
-        if time.monotonic() - self._sized > SIZE_EVERY_S:
-            if (size := database.size()) is not None:
-                self._stores.sizes["database"] = size
-            self._sized = time.monotonic()
 
     def _write(self, database: Database) -> None:
-        """Write what is there: first the batch that could not be written before, if there is one."""
-        if self._batch:
-            self._write_batch(database)
-        for taken in self._outbox.batches(AT_ONCE):
-            self._batch = taken
-            self._write_batch(database)
-
-    def _write_batch(self, database: Database) -> None:
-        began, count, links = time.perf_counter(), len(self._batch), [link for *_, link in self._batch if link]
-        try:
-            database.write([row for row, *_ in self._batch])
-        except database.BadRow:
-            self._write_each(database)
-        self._batch = []
-        tracing.shared("database write", links, began, time.perf_counter(), records=count)
-
-    def _write_each(self, database: Database) -> None:
-        """Write a batch that holds a row which the database refuses; only that row is lost."""
-        while self._batch:
-            row, *_ = self._batch[0]
+        for batch in self._outbox.batches(AT_ONCE):
+            began, count, links = time.perf_counter(), len(batch), [link for *_, link in batch if link]
             try:
-                database.write([row])
-            except database.BadRow as error:
-                self._lost.inc()
-                structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
-            self._batch = self._batch[1:]
+                database.write([row for row, *_ in batch])
+            except database.BadRow:
+                while batch:  # only the row that is refused is lost
+                    self._write_alone(database, batch[0][0])
+                    del batch[0]
+            tracing.shared("database write", links, began, time.perf_counter(), records=count)
+
+    def _write_alone(self, database: Database, row: Row) -> None:
+        try:
+            database.write([row])
+        except database.BadRow as error:
+            self._lost.inc()
+            structlog.get_logger().error("Database refuses a record", table=row[0], reason=str(error.orig)[:200])
 
 
 def of_several(request_id: str, place: int) -> str:

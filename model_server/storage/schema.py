@@ -1,7 +1,5 @@
 """The tables. A change here takes a migration; a test holds the two equal."""
 
-from __future__ import annotations
-
 from sqlalchemy import Column, DateTime, Float, Index, MetaData, SmallInteger, String, Table
 
 NAMES = {"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"}

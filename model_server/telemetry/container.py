@@ -1,8 +1,6 @@
 """What this container uses and may use of memory and CPU (from cgroup v2 or v1, else from the process), and what goes
 over its network."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource
@@ -30,11 +28,9 @@ class Cpu(NamedTuple):
 
 
 def memory(root: Path = ROOT) -> Memory:
-    """Memory used and allowed.
-
-    The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own limit
-    on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not ours.
-    """
+    """The tightest cgroup limit at or above us, with that cgroup's usage; without one, the process against its own
+    limit on address space or, last, the machine's memory. A cgroup without a limit is no container: its usage is not
+    ours."""
     machine = psutil.virtual_memory().total
     limited = []
     for version, folder in _cgroups(root, "memory"):
@@ -44,8 +40,12 @@ def memory(root: Path = ROOT) -> Memory:
             if allowed < machine:
                 limited.append((allowed, used, folder))
     if limited:
-        allowed, used, folder = min(limited, key=lambda found: found[0])
-        return Memory(used, allowed, max(0, used - _inactive(folder)))  # the kernel takes long to add these up
+        allowed, used, folder = min(limited)
+        inactive = 0  # bytes of files in its page cache that nobody has used lately
+        with contextlib.suppress(OSError, ValueError):
+            stat = _numbers(folder / "memory.stat")
+            inactive = stat.get("total_inactive_file", stat.get("inactive_file", 0))  # v1 counts groups below apart
+        return Memory(used, allowed, max(0, used - inactive))  # the kernel takes long to add these up
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     process = psutil.Process().memory_info()
     if address_space != resource.RLIM_INFINITY:
@@ -53,17 +53,8 @@ def memory(root: Path = ROOT) -> Memory:
     return Memory(process.rss, machine, process.rss)
 
 
-def _inactive(folder: Path) -> int:
-    """Bytes of files in a cgroup's page cache that nobody has used lately; 0 where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        stat = _numbers(folder / "memory.stat")
-        return stat.get("total_inactive_file", stat.get("inactive_file", 0))  # version 1 counts the groups below apart
-    return 0
-
-
 def cpu(root: Path = ROOT) -> Cpu:
-    """CPU used and allowed: the tightest quota at or above us, with that cgroup's usage and throttling; without one,
-    the process against the cores it may run on."""
+    """The tightest quota at or above us, with that cgroup's usage; without one, the process against its cores."""
     limited = []
     for version, folder in _cgroups(root, "cpu"):
         with contextlib.suppress(OSError, ValueError, KeyError):  # not visible from here, or no quota
@@ -72,8 +63,7 @@ def cpu(root: Path = ROOT) -> Cpu:
 
 
 def traffic() -> dict[str, Any]:
-    """psutil's counters (`bytes_recv`, `bytes_sent`) of each network interface that this process can see, but for those
-    of other containers, which come and go without bound."""
+    """psutil's counters of each network interface, but for those of other containers, which come and go unbounded."""
     return {name: seen for name, seen in psutil.net_io_counters(pernic=True).items() if not name.startswith(OTHERS)}
 
 

@@ -1,7 +1,5 @@
 """What ties together everything that one request leaves behind: its ids, given by the caller or made here."""
 
-from __future__ import annotations
-
 import random
 import re
 import time

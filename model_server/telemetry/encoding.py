@@ -1,9 +1,6 @@
 """How what is kept of a request is written: its JSON, and its times."""
 
-from __future__ import annotations
-
 import datetime
-import functools
 import json
 from typing import Any
 
@@ -20,10 +17,5 @@ def dumps(value: Any) -> bytes:
 
 def rfc3339(at: float) -> str:
     """A time in seconds since the epoch as RFC 3339, UTC, to the microsecond."""
-    seconds, microseconds = divmod(round(at * 1e6), 1_000_000)
-    return f"{_second(seconds)}.{microseconds:06}Z"
-
-
-@functools.lru_cache(maxsize=8)  # most times that are written are of now
-def _second(at: int) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    told = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="microseconds")
+    return told.removesuffix("+00:00") + "Z"

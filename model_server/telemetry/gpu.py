@@ -5,13 +5,10 @@ never a zero that looks like a reading. The label `gpu` is NVML's index everywhe
 count otherwise, and NVML shows the cards of others too: which one is meant is told by UUIDs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json
 import os
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,6 +18,8 @@ from typing import Any, NamedTuple
 import pynvml as nvml
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from model_server.threads import Repeated
 
 EVERY_S = 1.0
 FRESH_S = 5.0  # older readings say nothing about now
@@ -68,11 +67,8 @@ class Card(NamedTuple):
 
 
 class Gpus:
-    """A collector of the GPUs that are `shown`, by UUID, or of all there are; `gpu_present` is the number of all.
-
-    The XIDs of each are counted in the file `kept`, where one is given: the process is often killed for one before it
-    is scraped, and the next must tell.
-    """
+    """A collector of the GPUs that are `shown`, by UUID, or of all there are; `gpu_present` is the number of all. XIDs
+    are counted in the file `kept`: the process is often killed for one before it is scraped, and the next must tell."""
 
     def __init__(
         self, every_s: float = EVERY_S, fresh_s: float = FRESH_S, *,
@@ -88,9 +84,8 @@ class Gpus:
         self._xids: defaultdict[str, Counter[int]] = _restored(kept)  # by UUID
         self._events: Any = None
         self._watched: dict[str, bool] = {}  # by UUID; False where the card offers no events
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gpu", daemon=True)
-        self._thread.start()
+        self._initialised = False
+        self.close = Repeated("gpu", self._look, every_s=0).close  # each look takes the time between two
 
     @property
     def present(self) -> int | None:
@@ -113,90 +108,69 @@ class Gpus:
         samples = [*samples, *self._happened_so_far()]
         yield GaugeMetricFamily("gpu_present", "GPUs that NVML shows.", value=present)
         yield CounterMetricFamily("gpu_scrape_errors_total", "Readings that NVML failed to give.", value=self._errors)
+        families = {}
         for name, (about, labels) in FAMILIES.items():
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            family = kind(name, about, labels=("gpu", *labels))
-            for of, values, value in samples:
-                if of == name:
-                    family.add_metric(values, value)
-            yield family
-
-    def close(self) -> None:
-        self._stopping.set()
-        self._thread.join(2 * self._every_s)
+            families[name] = kind(name, about, labels=("gpu", *labels))
+        for name, values, value in samples:
+            families[name].add_metric(values, value)
+        yield from families.values()
 
     @property
     def _stale(self) -> bool:
         return self._present != 0 and time.monotonic() - self._read_at > self._fresh_s
 
-    def _run(self) -> None:
-        while not self._initialised():
-            if self._present == 0:
-                return
-            self._stopping.wait(self._every_s)
-        while not self._stopping.is_set():
-            self._read()
-            self._wait()
-
-    def _initialised(self) -> bool:
-        """Whether NVML works; `_present` is 0 when there is nothing for it to work with."""
+    def _look(self) -> None:
+        """Read all, and wait until the next reading is due or a GPU reports an error."""
         try:
-            nvml.nvmlInit()
+            if not self._initialised:
+                nvml.nvmlInit()
+                self._initialised = True
         except nvml.NVMLError as error:
             if error.value in NO_GPU:
                 self._present = 0
             else:
                 self._errors += 1
-            return False
-        return True
+            time.sleep(self._every_s)
+        else:
+            self._read()
+            self._wait()
 
     def _read(self) -> None:
         count = self._asked(nvml.nvmlDeviceGetCount)
         samples: list[Sample] = []
         for index in range(count or 0):
-            if (handle := self._asked(nvml.nvmlDeviceGetHandleByIndex, index)) is None:
-                continue
-            if (uuid := self._asked(nvml.nvmlDeviceGetUUID, handle)) is None:
+            handle = self._asked(nvml.nvmlDeviceGetHandleByIndex, index)
+            uuid = None if handle is None else self._asked(nvml.nvmlDeviceGetUUID, handle)
+            if uuid is None:
                 continue
             parts = self._parts(handle)
             card = Card(str(index), uuid, frozenset(map(_bare, (uuid, *(parts or ())))), _address(handle))
             self._cards[card.gpu] = card
             self._watch(uuid, handle)
             if self._shows(card):
-                samples += self._of(card.gpu, handle) if parts is None else self._of_part(card.gpu, handle, parts)
+                samples += self._of(card.gpu, handle, parts)
         self._present, self._samples, self._read_at = count, samples, time.monotonic()
         if self._shown and count is not None and not samples:
             self._errors += 1  # the card that is used is not there any more
 
-    def _of(self, gpu: str, handle: Any) -> Iterator[Sample]:
-        """Readings of a whole card."""
-        if rates := self._asked(nvml.nvmlDeviceGetUtilizationRates, handle):
-            yield "gpu_utilization_ratio", (gpu,), rates.gpu / 100
-        if (milliwatts := self._asked(nvml.nvmlDeviceGetPowerUsage, handle)) is not None:
-            yield "gpu_power_watts", (gpu,), milliwatts / 1000
-        yield from self._alone(gpu, handle)
-        yield from self._shared(gpu, handle)
-
-    def _of_part(self, gpu: str, handle: Any, parts: Mapping[str, Any]) -> Iterator[Sample]:
-        """Readings of the slice (MIG) that is used. NVML knows use and power of the whole card only: they are not ours.
-        With several slices here, and none that torch or CUDA_VISIBLE_DEVICES names, its memory is not known either."""
+    def _of(self, gpu: str, handle: Any, parts: Mapping[str, Any] | None) -> Iterator[Sample]:
+        """Readings of a card. NVML knows use and power of whole cards only: they are not those of a slice (MIG). With
+        several slices here, and none that torch or CUDA_VISIBLE_DEVICES names, its memory is not known either."""
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
-        ours = {uuid for uuid in parts if uuid == named or _bare(uuid) in (self._shown or ())} or parts.keys()
-        if len(ours) == 1:
-            yield from self._alone(gpu, parts[next(iter(ours))])
-        yield from self._shared(gpu, handle)
-
-    def _alone(self, gpu: str, handle: Any) -> Iterator[Sample]:
-        """What a card, or a slice of one, has for itself."""
-        uuid, name = self._asked(nvml.nvmlDeviceGetUUID, handle), self._asked(nvml.nvmlDeviceGetName, handle)
-        if uuid and name:
-            yield "gpu_info", (gpu, uuid, name), 1
-        if memory := self._asked(nvml.nvmlDeviceGetMemoryInfo, handle):
-            yield "gpu_memory_used_bytes", (gpu,), memory.used
-            yield "gpu_memory_total_bytes", (gpu,), memory.total
-
-    def _shared(self, gpu: str, handle: Any) -> Iterator[Sample]:
-        """What all slices of a card have in common."""
+        used = [part for uuid, part in (parts or {}).items() if uuid == named or _bare(uuid) in (self._shown or ())]
+        ours = [handle] if parts is None else used or [*parts.values()]
+        if parts is None and (rates := self._asked(nvml.nvmlDeviceGetUtilizationRates, handle)):
+            yield "gpu_utilization_ratio", (gpu,), rates.gpu / 100
+        if parts is None and (milliwatts := self._asked(nvml.nvmlDeviceGetPowerUsage, handle)) is not None:
+            yield "gpu_power_watts", (gpu,), milliwatts / 1000
+        for own in ours if len(ours) == 1 else ():
+            uuid, name = self._asked(nvml.nvmlDeviceGetUUID, own), self._asked(nvml.nvmlDeviceGetName, own)
+            if uuid and name:
+                yield "gpu_info", (gpu, uuid, name), 1
+            if memory := self._asked(nvml.nvmlDeviceGetMemoryInfo, own):
+                yield "gpu_memory_used_bytes", (gpu,), memory.used
+                yield "gpu_memory_total_bytes", (gpu,), memory.total
         if (celsius := self._asked(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)) is not None:
             yield "gpu_temperature_celsius", (gpu,), celsius
         for domain, clock in CLOCKS.items():
@@ -246,16 +220,15 @@ class Gpus:
                 self._errors += 1
 
     def _wait(self) -> None:
-        """Until the next reading is due, or a GPU reports an error."""
         if not any(self._watched.values()):
-            self._stopping.wait(self._every_s)
+            time.sleep(self._every_s)
             return
         try:
             event = nvml.nvmlEventSetWait_v2(self._events, round(1000 * self._every_s))
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_TIMEOUT:
                 self._errors += 1
-                self._stopping.wait(self._every_s)
+                time.sleep(self._every_s)
         else:
             for card in self._cards.values():
                 if card.address == _address(event.device):

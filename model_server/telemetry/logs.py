@@ -4,8 +4,6 @@ What a request sends is never in them: no image, no patient's data. So the text 
 quote what it was given, is left out.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import time
@@ -19,14 +17,12 @@ import structlog
 from model_server import SERVICE, __version__
 from model_server.telemetry.correlation import IDS
 from model_server.telemetry.encoding import dumps, rfc3339
-from model_server.telemetry.outbox import Outbox
-from model_server.telemetry.repeated import Repeated
+from model_server.threads import LOOK_IN_S, Outbox, Repeated
 
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "ERROR"}
-OFF = logging.CRITICAL  # nothing of ours is
-LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR, "OFF": OFF}
+LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
+LEVELS["OFF"] = logging.CRITICAL  # nothing of ours is
 CORRELATION = ("trace_id", "span_id", "request_id")
-WRITE_EVERY_S = 0.05
 AT_ONCE = 256
 QUOTE_DATA = ("pydicom", "PIL", "python_multipart", "opentelemetry.trace")  # whose own messages may quote a request
 OF_THE_MACHINE = (MemoryError, OSError, RuntimeError)  # errors whose text says what failed, not what was given
@@ -45,7 +41,7 @@ class Lines:
         self.made = {level: 0 for level in LEVELS if level != "OFF"}
         self._descriptor = descriptor
         self._waiting: Outbox[bytes] = Outbox(limit)
-        self._looks = Repeated("logs", self._write, WRITE_EVERY_S, last=self._write)
+        self.close = Repeated("logs", self._write, LOOK_IN_S, last=self._write).close  # which writes what is queued
 
     def put(self, level: str, line: bytes) -> None:
         self.made[level] += 1
@@ -53,10 +49,6 @@ class Lines:
             self.lost += 1
 
     debug = info = warning = error = critical = put  # as structlog calls it
-
-    def close(self, within_s: float = 1.0) -> None:
-        """Write what is queued; give up after `within_s` seconds."""
-        self._looks.close(within_s)
 
     def _write(self) -> None:
         for lines in self._waiting.batches(AT_ONCE):
@@ -82,12 +74,8 @@ class Forward(logging.Handler):
 
 
 def configure(level: str = "INFO", lines: Lines | None = None, deployment: str = "none") -> Lines:
-    """Send structlog's and the standard library's logs to `lines` as JSON, each with the deployment that it is of;
-    gives the lines, to be closed at the end.
-
-    Who logs with every request does it after this with a logger kept, `structlog.get_logger().bind()`: to make one each
-    time costs twice the line.
-    """
+    """Send structlog's and the standard library's logs to `lines` as JSON; gives the lines, to be closed at the end.
+    Who logs with every request keeps a logger, `structlog.get_logger().bind()`: to make one costs twice the line."""
     lines = lines or Lines()
     structlog.configure(
         processors=[

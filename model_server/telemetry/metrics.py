@@ -1,9 +1,8 @@
 """Every metric of the service, under the names its dashboards and alerts know; docs/metrics.md says what each means."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Self
 
 import psutil
 from prometheus_client import (
@@ -15,7 +14,6 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as PLAIN
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
@@ -23,9 +21,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from model_server import __version__
 from model_server.classes import CLASSES
-from model_server.telemetry import container, process
-from model_server.telemetry.accept import wants_openmetrics
-from model_server.telemetry.readings import Guarded, Readings, Sampled
+from model_server.telemetry import container
+from model_server.telemetry.readings import GCPauses, Guarded, Readings, Sampled
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # 0.5 is the SLO's bound
 INFERENCE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -33,11 +30,11 @@ LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CONFIDENCE = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 disable_created_metrics()  # series that double the exposition, and that nothing here asks for
 BYTES = tuple(1 << bits for bits in range(10, 25, 2))
+WEIGHT = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own. While they are not `on` they cost nothing, and the
-    registry is empty."""
+    """The metrics of one server, in a registry of their own; while they are not `on` it is empty."""
 
     def __init__(self, commit: str = "unknown", environment: str = "local", deployment: str = "none", on: bool = True):
         self.on = on
@@ -53,16 +50,13 @@ class Metrics:
         self.invalid = counter("invalid_input_total", "Requests refused for what they held.", "reason")
         self.shed = counter("requests_shed_total", "Requests answered 503 at once because the queue was full.")
         self.expired = counter("request_deadlines_missed_total", "Requests that took longer than allowed.")
-        about = "Requests expired or abandoned before the model saw them."
-        self.dropped = counter("inference_jobs_dropped_total", about)
+        self.dropped = counter("inference_jobs_dropped_total", "Requests expired or left before the model saw them.")
         self.predictions = counter("ml_predictions_total", "Predictions made.", "model_version", "prediction")
-        about = "One batch through the network."
-        self.inference = histogram("ml_inference_duration_seconds", about, INFERENCE_S, "model_version")
+        self.inference = histogram("ml_inference_duration_seconds", "One batch.", INFERENCE_S, "model_version")
         self.confidence = histogram("ml_prediction_confidence", "Probability of the predicted class.", CONFIDENCE)
         self.preprocessing = histogram("ml_preprocessing_duration_seconds", "Decoding one image.", INFERENCE_S)
         self.feedback = counter("ml_feedback_total", "True labels received.")
-        about = "From admission to the start of inference."
-        self.queue_wait = histogram("inference_queue_wait_seconds", about, LATENCY_S)
+        self.queue_wait = histogram("inference_queue_wait_seconds", "From admission to inference.", LATENCY_S)
         self.batch_size = histogram("inference_batch_size", "Images inferred together.", (1, 2, 4, 8, 16, 32, 64))
         self.failures = counter("inference_failures_total", "Batches that failed, a canary's among them.", "kind")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", LAG_S)
@@ -71,15 +65,14 @@ class Metrics:
         if on:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
-            self.registry.register(process.GCPauses())
-            self.registry.register(Sampled(ProcessCollector(registry=None), Machine()))
+            self.registry.register(GCPauses())
+            self.registry.register(Sampled(ProcessCollector(registry=None), Readings(MACHINE)))
         self._facts("build_info", "What is running.", version=__version__, commit=commit)
         self._facts("deployment_info", "Where it runs.", environment=environment, deployment=deployment)
         self.reading("http_requests_in_flight", "Clients' requests being answered.", lambda: self.in_flight)
 
     def serves(self, endpoint: str) -> None:
-        """Show from the start that nothing was asked of an endpoint and nothing failed, so that a rate sees the first
-        of each."""
+        """Show an endpoint's series from the start, so that a rate sees the first of each."""
         for status in ("200", "500", "503", "504"):
             self.requests.labels("POST", endpoint, status)
 
@@ -90,9 +83,8 @@ class Metrics:
         self._facts("ml_model_info", "The loaded model.", **told)
 
     def reading(self, name: str, about: str, read: Callable[[], Any], *labels: str) -> None:
-        """Add what is read when scraped. `read` gives the value, or None where there is none, and the series is absent;
-        with labels, a mapping from their values to the value. A name that ends in `_total` is a counter's, any other a
-        gauge's."""
+        """Add what is read when scraped. `read` gives the value, None where there is none; with labels, a mapping from
+        their values to the value. A name that ends in `_total` is a counter's, any other a gauge's."""
         self.register(Readings({name: (about, read, labels)}))
 
     def register(self, collector: Any) -> None:
@@ -126,7 +118,7 @@ class Metrics:
 class Nothing:
     """Stands for every metric when metrics are off."""
 
-    def labels(self, *_values: str) -> Nothing:
+    def labels(self, *_values: str) -> Self:
         return self
 
     def inc(self, *_: Any) -> None: ...
@@ -137,38 +129,34 @@ class Nothing:
 NOTHING = Nothing()
 
 
-class Machine:
-    """A collector of what the process and its container use; each part can fail alone."""
-
-    def collect(self) -> Iterator[Metric]:
-        for part in (_threads, _memory, _cpu, _network):
-            yield from Guarded(part).collect()
-
-
-def _threads() -> Iterator[Metric]:
-    yield GaugeMetricFamily("process_threads", "Threads of this process.", psutil.Process().num_threads())
-
-
-def _memory() -> Iterator[Metric]:
-    used, limit, working_set = container.memory()
-    about = "Memory in use, without page cache that nobody has used lately."
-    yield GaugeMetricFamily("container_memory_usage_bytes", "Memory in use.", used)
-    yield GaugeMetricFamily("container_memory_working_set_bytes", about, working_set)
-    yield GaugeMetricFamily("container_spec_memory_limit_bytes", "Memory allowed.", limit)
+def wants_openmetrics(accept: str) -> bool:
+    """Whether an Accept header (RFC 9110, 12.5.1) asks for it by its name, and does not want plain text more."""
+    wanted: dict[str, float] = {}  # from 0 to 1; one named twice, as most; one with no valid weight is passed over
+    for told in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in told.split(";"))
+        if weight := WEIGHT.fullmatch(next((part for part in parameters if part.startswith("q=")), "q=1")):
+            wanted[kind] = max(wanted.get(kind, 0.0), float(weight[1]))
+    openmetrics = wanted.get("application/openmetrics-text", 0.0)
+    plain = next((wanted[kind] for kind in ("text/plain", "text/*", "*/*") if kind in wanted), 0.0)
+    return openmetrics > 0 and openmetrics >= plain
 
 
-def _cpu() -> Iterator[Metric]:
-    used_s, cores, throttled_s = container.cpu()
-    about = "Time kept from running by the quota."
-    yield CounterMetricFamily("container_cpu_usage_seconds", "CPU time used.", used_s)
-    yield GaugeMetricFamily("container_cpu_quota_cores", "Cores allowed.", cores)
-    yield CounterMetricFamily("container_cpu_throttled_seconds", about, throttled_s)
+def _traffic(which: str) -> dict[tuple[str], int]:
+    return {(interface,): getattr(seen, which) for interface, seen in container.traffic().items()}
 
 
-def _network() -> Iterator[Metric]:
-    received = CounterMetricFamily("network_receive_bytes", "Bytes received.", labels=("interface",))
-    sent = CounterMetricFamily("network_transmit_bytes", "Bytes sent.", labels=("interface",))
-    for name, seen in container.traffic().items():
-        received.add_metric((name,), seen.bytes_recv)
-        sent.add_metric((name,), seen.bytes_sent)
-    yield from (received, sent)
+MACHINE = {  # what the process and its container use
+    "process_threads": ("Threads of this process.", lambda: psutil.Process().num_threads()),
+    "container_memory_usage_bytes": ("Memory in use.", lambda: container.memory().used_bytes),
+    "container_memory_working_set_bytes": (
+        "Memory in use, without page cache that nobody has used lately.", lambda: container.memory().working_set_bytes,
+    ),
+    "container_spec_memory_limit_bytes": ("Memory allowed.", lambda: container.memory().limit_bytes),
+    "container_cpu_usage_seconds_total": ("CPU time used.", lambda: container.cpu().used_s),
+    "container_cpu_quota_cores": ("Cores allowed.", lambda: container.cpu().cores),
+    "container_cpu_throttled_seconds_total": (
+        "Time kept from running by the quota.", lambda: container.cpu().throttled_s,
+    ),
+    "network_receive_bytes_total": ("Bytes received.", lambda: _traffic("bytes_recv"), ("interface",)),
+    "network_transmit_bytes_total": ("Bytes sent.", lambda: _traffic("bytes_sent"), ("interface",)),
+}  # fmt: skip

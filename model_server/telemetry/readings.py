@@ -1,22 +1,26 @@
 """Figures that somebody else keeps: read when a scrape asks, or, where reading may wait, before it does."""
 
-from __future__ import annotations
-
-import threading
+import asyncio
+import gc
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from model_server.threads import Repeated
+
+LAG_EVERY_S = 0.1
 
 Reading = tuple[str, Callable[[], Any]] | tuple[str, Callable[[], Any], tuple[str, ...]]
 
 
 class Readings:
-    """Counters and gauges read when scraped. A source that cannot be read just then leaves its series out, and no more
-    than them: whoever looks for what is wrong needs the others most."""
+    """Counters and gauges read when scraped. A source that cannot be read just then leaves out its own series only."""
 
     def __init__(self, readings: Mapping[str, Reading]):
         self._readings = readings
@@ -56,23 +60,48 @@ class Sampled:
 
     def __init__(self, *collectors: Collector, every_s: float = 1.0, fresh_s: float = 5.0):
         self._collectors = [Guarded(one.collect) for one in collectors]
-        self._every_s, self._fresh_s = every_s, fresh_s
-        self._stopping = threading.Event()
-        self._sample()
-        self._thread = threading.Thread(target=self._run, name="readings", daemon=True)
-        self._thread.start()
+        self._fresh_s = fresh_s
+        self._sample()  # there from the first
+        self.close = Repeated("readings", self._sample, every_s).close
 
     def collect(self) -> list[Metric]:
         return self._families if time.monotonic() - self._read_at <= self._fresh_s else []
-
-    def close(self) -> None:
-        self._stopping.set()
-        self._thread.join(2 * self._every_s)
 
     def _sample(self) -> None:
         self._families = [family for collector in self._collectors for family in collector.collect()]
         self._read_at = time.monotonic()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self._every_s):
-            self._sample()
+
+async def watch_event_loop(lag: Histogram, every_s: float = LAG_EVERY_S) -> None:
+    """Observe, for as long as it runs, how many seconds too late the event loop runs what is due."""
+    while True:
+        due = time.monotonic() + every_s
+        await asyncio.sleep(every_s)
+        lag.observe(max(0.0, time.monotonic() - due))
+
+
+class GCPauses:
+    """A collector of how long each garbage collection stopped the process."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._noted: deque[float] = deque(maxlen=10_000)  # since the last scrape
+        self._pauses = Histogram(
+            "python_gc_pause_seconds", "One collection, which stops every thread.", registry=None,
+            buckets=(0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0),
+        )  # fmt: skip
+        gc.callbacks.append(self._note)
+
+    def collect(self) -> Iterable[Metric]:
+        while self._noted:
+            self._pauses.observe(self._noted.popleft())
+        return self._pauses.collect()
+
+    def close(self) -> None:
+        gc.callbacks.remove(self._note)
+
+    def _note(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:  # anywhere, even where this thread holds the lock of a metric: so none is touched here
+            self._noted.append(time.perf_counter() - self._began)

@@ -1,8 +1,6 @@
 """Traces by OpenTelemetry's SDK. A request has one server span, and what is done for it are its children; what is done
 for several requests at once is a trace of its own, linked to theirs. Without a collector nothing is traced."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os
@@ -24,7 +22,9 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PROTOCOL = "http/protobuf"
 SWITCHES = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}  # what turns traces off
 
-CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)  # of the request being answered here, if sampled
+CURRENT: ContextVar["Trace | None"] = ContextVar(
+    "trace", default=None
+)  # of the request being answered here, if sampled
 
 
 class Link(NamedTuple):
@@ -81,8 +81,7 @@ def link() -> Link | None:
 
 
 def shared(name: str, links: Sequence[Link], began: float, ended: float, **attributes: Any) -> Link | None:
-    """Something done for several requests at once: a trace of its own, linked to theirs, even if they have ended. What
-    to link theirs to; None when none of them is sampled."""
+    """Something done for several requests at once: a trace of its own, linked to theirs. None when none is sampled."""
     if not links:
         return None
     tracer = links[0].tracer
@@ -112,11 +111,9 @@ class BadVariable(Exception):
 
 
 class Tracer:
-    """Begins the trace of each request, and its ids, traced or not.
-
-    On when an endpoint is given, here or in OpenTelemetry's own environment variables, unless they turn it off. Those
-    win over the ratio and the attributes given here. Raises BadVariable.
-    """
+    """Begins the trace of each request, and its ids, traced or not. On when an endpoint is given, here or in
+    OpenTelemetry's own environment variables, unless they turn it off; they win over what is given here. Raises
+    BadVariable."""
 
     def __init__(
         self, endpoint: str = "", ratio: float = 1.0, attributes: Mapping[str, str] | None = None,
@@ -139,12 +136,10 @@ class Tracer:
 
     @property
     def exported(self) -> int:
-        """Spans that the collector took."""
         return self._export.exporter.taken if self._export else 0
 
     @property
     def dropped(self) -> int:
-        """Spans that it did not take, or that there was no room for."""
         return self._export.exporter.refused + self._export.processor.dropped if self._export else 0
 
     def begin(self, headers: Headers, traced: bool = True) -> tuple[dict[str, str], Trace | None]:

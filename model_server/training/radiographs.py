@@ -7,13 +7,12 @@ too, so that mean brightness does not tell the classes apart.
     python -m model_server.training.radiographs --out DIR --count N --seed S --size 256
 """
 
-from __future__ import annotations
-
 import argparse
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -33,17 +32,12 @@ class Radiograph:
     pattern: str  # "clear" | "lobar" | "patchy"
 
     def jpeg(self, quality: int = 75) -> bytes:
-        out = io.BytesIO()
-        Image.fromarray(self.pixels).save(out, "JPEG", quality=quality)
-        return out.getvalue()
+        return _saved(Image.fromarray(self.pixels).save, "JPEG", quality=quality)
 
     def png(self) -> bytes:
-        """As an archive exports it: smoothed and in 32 greys, so that even a large image is small to send. To decode it
-        is not small, because a PNG, unlike a JPEG, has to be decoded whole."""
+        """As an archive exports it: smoothed and in 32 greys, so that even a large image is small to send."""
         smooth = np.asarray(Image.fromarray(self.pixels).filter(ImageFilter.GaussianBlur(4)))
-        out = io.BytesIO()
-        Image.fromarray(smooth // 8 * 8).save(out, "PNG", optimize=True)
-        return out.getvalue()
+        return _saved(Image.fromarray(smooth // 8 * 8).save, "PNG", optimize=True)
 
     def dicom(self) -> bytes:
         """A digital radiograph as a detector stores it: twelve bits, MONOCHROME2, of nobody."""
@@ -55,21 +49,21 @@ class Radiograph:
         found.file_meta = meta
         found.SOPClassUID, found.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         found.Modality, found.BodyPartExamined = "DX", "CHEST"
-        found.Rows, found.Columns = self.pixels.shape
-        found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
-        found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 16, 12, 11, 0
         found.WindowCenter, found.WindowWidth = 2048, 4096
-        found.PixelData = (self.pixels.astype("<u2") << 4).tobytes()
-        out = io.BytesIO()
-        found.save_as(out, enforce_file_format=True)
-        return out.getvalue()
+        found.set_pixel_data(self.pixels.astype("<u2") << 4, "MONOCHROME2", 12, generate_instance_uid=False)
+        return _saved(found.save_as, enforce_file_format=True)
 
-    def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Radiograph:
-        """The same patient on another detector: grey levels times `exposure`, their spread times `contrast`, and
-        `noise` (of the full range) added."""
+    def drifted(self, rng: np.random.Generator, exposure: float, contrast: float, noise: float) -> Self:
+        """On another detector: grey levels and their spread times those, `noise` (of the full range) added."""
         grey = self.pixels / 255
         changed = (grey - grey.mean()) * contrast + grey.mean() * exposure + rng.normal(0, noise, grey.shape)
         return replace(self, pixels=np.uint8(np.round(255 * changed.clip(0, 1))))
+
+
+def _saved(save: Callable[..., None], *how: Any, **more: Any) -> bytes:
+    out = io.BytesIO()
+    save(out, *how, **more)
+    return out.getvalue()
 
 
 def radiographs(count: int, seed: int, size: int = 256) -> Iterator[Radiograph]:
@@ -188,22 +182,20 @@ def _soft(edge: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m model_server.training.radiographs", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser("python -m model_server.training.radiographs", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write NORMAL/*.jpg and PNEUMONIA/*.jpg into")
     parser.add_argument("--count", type=int, default=40, help="images in all, half of each class")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--size", type=int, default=256, help="pixels a side")
     parser.add_argument("--format", choices=("jpg", "png", "dcm"), default="jpg", help="PNGs are smoothed")
-    for name, about in (("exposure", "grey levels"), ("contrast", "their spread")):
-        parser.add_argument(f"--{name}", type=float, default=1.0, help=f"{about} times this, as of another detector")
+    parser.add_argument("--exposure", type=float, default=1.0, help="grey levels times this, as of another detector")
+    parser.add_argument("--contrast", type=float, default=1.0, help="their spread times this")
     parser.add_argument("--noise", type=float, default=0.0, help="noise added, as a share of the full range")
     options = parser.parse_args()
     for i, image in enumerate(radiographs(options.count, options.seed, options.size)):
-        if (options.exposure, options.contrast, options.noise) != (1, 1, 0):
-            rng = np.random.default_rng([options.seed, i, 1])
-            image = image.drifted(rng, options.exposure, options.contrast, options.noise)
+        drift = options.exposure, options.contrast, options.noise
+        if drift != (1, 1, 0):
+            image = image.drifted(np.random.default_rng([options.seed, i, 1]), *drift)
         folder = options.out / CLASSES[image.label]
         folder.mkdir(parents=True, exist_ok=True)
         body = {"jpg": image.jpeg, "png": image.png, "dcm": image.dicom}[options.format]()

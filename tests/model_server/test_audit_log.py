@@ -11,8 +11,7 @@ import pytest
 import structlog
 
 from model_server.audit.chain import Chain, Head, parse
-from model_server.audit.log import AuditLog
-from model_server.audit.resume import Broken
+from model_server.audit.log import AuditLog, Broken
 from model_server.audit.verify import Report, head_path, verify_files
 from model_server.storage.stores import Stores
 from model_server.telemetry.metrics import Metrics
@@ -77,7 +76,7 @@ def until(said) -> None:
 
 def settled(log: AuditLog) -> None:
     """What was recorded so far is in the file, and in the head beside it."""
-    until(lambda: not log._outbox and not log._batch)
+    until(lambda: not log._outbox)
     until(lambda: Chain(KEY).read_head(head_path(log._path).read_bytes()).seq == log._head.seq)
 
 
@@ -148,7 +147,7 @@ def test_killed_anywhere_in_a_line_it_goes_on(path, opened, size):
 
 
 def test_a_long_log_is_gone_on_with_from_its_end(path, opened, monkeypatch):
-    monkeypatch.setattr("model_server.audit.resume.TAIL_BYTES", 1000)  # some records and a part
+    monkeypatch.setattr("model_server.audit.log.TAIL_BYTES", 1000)  # some records and a part
     closed(opened())
     assert "audit_interrupted" not in events(path)
     path.write_bytes(path.read_bytes().replace(b'"stop"', b'"halt"'))

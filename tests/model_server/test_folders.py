@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from model_server import train
-from model_server.training import folders
 from model_server.training.radiographs import CLASSES, radiographs
 
 
@@ -24,16 +23,16 @@ def test_images_and_labels_come_by_class_and_other_files_are_passed_over(tmp_pat
     (tmp_path / "NORMAL/.DS_Store").write_bytes(b"x")
     (tmp_path / "NORMAL/Thumbs.db").write_bytes(b"x")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "PNEUMONIA/z.PNG")
-    pixels, labels = folders.read(tmp_path)
+    pixels, labels = train.read_folder(tmp_path)
     assert pixels.shape == (7, 64, 64) and pixels.dtype == np.uint8 and labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert (np.diff(pixels[-1].astype(int), axis=0) > 0).all()
 
 
 def test_train_and_test_folders_are_used_as_such_and_else_every_fifth_is_held_out(tmp_path):
     fill(tmp_path / "both/train", 8, 21), fill(tmp_path / "both/test", 4, 22)
-    shown, held_out = folders.split(tmp_path / "both")
+    shown, held_out = train.split_folder(tmp_path / "both")
     assert (len(shown[1]), len(held_out[1])) == (8, 4)
-    shown, held_out = folders.split(fill(tmp_path / "one", 20, 23))
+    shown, held_out = train.split_folder(fill(tmp_path / "one", 20, 23))
     assert shown[1].tolist() == [0] * 8 + [1] * 8 and held_out[1].tolist() == [0] * 2 + [1] * 2
 
 

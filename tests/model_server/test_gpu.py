@@ -95,8 +95,7 @@ class Reader:
         return {tuple(sample.labels.values()): sample.value for sample in family.samples}
 
     def close(self) -> None:
-        self.gpus.close()
-        self.gpus._thread.join(60)  # else it would ask the next test's cards
+        self.gpus.close(60)  # else it would ask the next test's cards
 
     def until(self, said) -> None:
         deadline = time.monotonic() + 60

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from model_server.keys import main
+from model_server.security.guard import Allowance
 from model_server.security.keyring import BadKeys, Keyring, Refused, load
-from model_server.security.limits import Allowance
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run(file, capsys):
 def refused(ring: Keyring, token: str, at: float | None = None) -> str:
     with pytest.raises(Refused) as error:
         ring.find(token, time.time() if at is None else at)
-    return error.value.reason
+    return str(error.value)
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash_that_only_its_owner_may_read(file, run):

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from model_server.telemetry.outbox import LOSS_WINDOW_S
+from model_server.threads import LOSS_WINDOW_S
 
 CLIENTS = 4
 

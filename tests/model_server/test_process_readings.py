@@ -6,7 +6,7 @@ import time
 
 from prometheus_client import Histogram
 
-from model_server.telemetry.process import GCPauses, watch_event_loop
+from model_server.telemetry.readings import GCPauses, watch_event_loop
 
 
 def value(samples, name: str, **labels: str) -> float:
@@ -46,7 +46,7 @@ def test_each_collection_is_one_pause_even_one_inside_a_scrape():
 
 
 def test_the_real_server_tells_them_all(served):
-    assert served.metric("process_threads") >= 5  # the event loop, decoding, inference, logs, gpu
+    assert served.until(lambda: served.metric("process_threads") >= 5)  # the event loop, decoding, inference, logs, gpu
     assert served.metric("process_open_fds") > 3
     assert served.until(lambda: served.metric("event_loop_lag_seconds_count"))
     assert served.until(lambda: served.metric("python_gc_pause_seconds_count"))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from model_server.storage.state import State, sweep
+from model_server.storage.stores import State, sweep
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def temp(tmp_path, monkeypatch):
 
 def killed(temp):
     """A folder of a server that was killed."""
-    code = "import os\nfrom model_server.storage.state import State\nprint(State().path, flush=True)\nos._exit(9)"
+    code = "import os\nfrom model_server.storage.stores import State\nprint(State().path, flush=True)\nos._exit(9)"
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(temp)}, capture_output=True)
     [folder] = temp.glob("pneumonia-detector-*")
     assert done.stdout.decode().strip() == str(folder)

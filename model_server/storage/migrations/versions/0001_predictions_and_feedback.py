@@ -9,34 +9,26 @@ revision, down_revision = "0001", None
 def upgrade() -> None:
     op.create_table(
         "models",
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("version", sa.String(64), nullable=False),
+        sa.Column("sha256", sa.String(64), primary_key=True),
+        sa.Column("version", sa.String(64), primary_key=True),
         sa.Column("architecture", sa.String(64), nullable=False),
         sa.Column("first_served", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("sha256", "version", name="pk_models"),
     )
     op.create_table(
         "predictions",
-        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("request_id", sa.String(128), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("model_version", sa.String(64), nullable=False),
         sa.Column("predicted", sa.SmallInteger, nullable=False),
         sa.Column("probability", sa.Float, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_predictions"),
     )
     op.create_index("ix_predictions_request_id_at", "predictions", ["request_id", "at"])
     op.create_table(
         "feedback",
-        sa.Column("prediction_id", sa.String(32), nullable=False),
+        sa.Column("prediction_id", sa.String(32), primary_key=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("model_version", sa.String(64), nullable=False),
         sa.Column("predicted", sa.SmallInteger, nullable=False),
         sa.Column("truth", sa.SmallInteger, nullable=False),
-        sa.PrimaryKeyConstraint("prediction_id", name="pk_feedback"),
     )
-
-
-def downgrade() -> None:
-    for table in ("feedback", "predictions", "models"):
-        op.drop_table(table)

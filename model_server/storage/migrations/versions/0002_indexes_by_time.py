@@ -8,8 +8,3 @@ revision, down_revision = "0002", "0001"
 def upgrade() -> None:
     op.create_index("ix_predictions_at", "predictions", ["at"])
     op.create_index("ix_feedback_at", "feedback", ["at"])
-
-
-def downgrade() -> None:
-    op.drop_index("ix_feedback_at", "feedback")
-    op.drop_index("ix_predictions_at", "predictions")

@@ -7,7 +7,3 @@ revision, down_revision = "0003", "0002"
 
 def upgrade() -> None:
     op.create_index("ix_feedback_model_version_at", "feedback", ["model_version", "at"])
-
-
-def downgrade() -> None:
-    op.drop_index("ix_feedback_model_version_at", "feedback")
