@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import simplejpeg
 from PIL import Image
 
@@ -29,7 +28,7 @@ MAX_HELD_BLOCKS = 1_000_000  # of a picture in several scans: libjpeg holds each
 HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 PASSED_OVER = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments, and what applications say
 OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDE, 0xDF} - PASSED_OVER  # arithmetic, lossless, hierarchical
-END, SCAN, ADOBE = 0xD9, 0xDA, 0xEE
+END, SCAN = 0xD9, 0xDA
 NOTES = {  # by what they begin with, as Pillow calls them
     (0xE1, b"Exif\0\0"): "exif", (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): "xmp",
     (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "xmp",  # too long for the first; Pillow does not look there
@@ -45,7 +44,7 @@ class Jpeg(NamedTuple):
 
     wide: int
     high: int
-    components: int  # 1 grey, 3 colour, 4 printers' inks
+    components: int  # 1 grey, 3 colour
     info: dict[str, bytes]
 
 
@@ -53,7 +52,7 @@ def read(body: bytes) -> Jpeg:
     """Walk a JPEG, whose bytes begin with START. Raises BadInput where something is missing or not understood, or where
     to decode it would be more work than a picture's."""
     frame: _Frame | None = None
-    adobe, notes = False, defaultdict(list)
+    notes = defaultdict(list)
     for marker, data in _segments(body):
         if marker == SCAN:
             if frame is None:
@@ -68,7 +67,6 @@ def read(body: bytes) -> Jpeg:
         elif marker not in PASSED_OVER:
             raise _broken(f"has a marker ff{marker:02x} where none can be")
         else:
-            adobe |= marker == ADOBE and data.startswith(b"Adobe")
             for (kind, start), name in NOTES.items():
                 if marker == kind and data.startswith(start):
                     notes[name].append(data[len(start) :])
@@ -77,9 +75,8 @@ def read(body: bytes) -> Jpeg:
     if "several" in notes:
         raise BadInput(422, "several_frames", "the JPEG holds several pictures; send one")
     components = len(frame.blocks)
-    if components not in (1, 3) and not (components == 4 and adobe):
-        what = f"{components} components, and nothing says what they are"
-        raise BadInput(415, "greys_not_understood", f"the JPEG has {what}")
+    if components not in (1, 3):
+        raise BadInput(415, "greys_not_understood", f"JPEGs in grey or three colours are taken, none in {components}")
     if frame.lacks_detail:
         raise _broken("lacks scans: not all of its detail is there")
     if pieces := notes.get("icc_profile"):  # each begins with its number and how many there are
@@ -94,8 +91,7 @@ def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
     BadInput."""
     few = min(said.wide // side, said.high // side) if side else 1
     scale = next((s for s in (8, 4, 2) if s <= few), 1)
-    inks, managed = said.components == 4, "icc_profile" in said.info
-    colours = "CMYK" if inks else "RGB" if managed and said.components == 3 else "GRAY"
+    colours = "RGB" if "icc_profile" in said.info and said.components == 3 else "GRAY"
     try:
         pixels = simplejpeg.decode_jpeg(
             body, colours, min_height=-(-said.high // scale), min_width=-(-said.wide // scale)
@@ -104,11 +100,7 @@ def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
         if "subsampling" in str(error):
             raise BadInput(415, "jpeg_coding", "the JPEG's components are sampled in an unusual way") from None
         raise BadInput(422, "broken_image", f"the image cannot be decoded: {error}") from None
-    if inks:  # Adobe's are the share of each that is not printed
-        image = Image.frombytes("CMYK", pixels.shape[1::-1], np.subtract(255, pixels).tobytes())
-        image = image if managed else image.convert("L")
-    else:
-        image = Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
     image.info = dict(said.info)
     return image
 
