@@ -45,11 +45,7 @@ class Settings(BaseSettings):
     max_batch: Count = _set(32, "requests inferred together at most")
     max_wait_ms: float = _set(2.0, "longest a request waits for others to join its batch", ge=0)
     max_queue: Count = _set(128, "requests admitted and not yet answered; one more is answered 503 at once")
-    decode_threads: int = _set(
-        -1,
-        "threads that decode images; 0: the inference thread does it; -1: one where there is a second core, else 0",
-        ge=-1,
-    )
+    decode_threads: Count = _set(1, "threads that decode images")
     torch_threads: Count = _set(1, "threads of one inference")
     deadline_s: Seconds = _set(
         10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"

@@ -1,8 +1,7 @@
 """From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
-The event loop admits jobs; decode threads make pixels of them, where there is more than one core; one worker thread
-takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a
-lock.
+The event loop admits jobs; decode threads make pixels of them; one worker thread takes what has gathered and runs the
+network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -22,22 +21,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import structlog
 
+from model_server.errors import RETRY, Problem
 from model_server.inference.drift import Drift
 from model_server.inference.failures import Failures, InferenceFailed, finite
 from model_server.settings import Settings
 from model_server.telemetry import tracing
-from model_server.telemetry.container import cores
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
 # A picture's work is bounded, to three seconds of a core. Ten times as long is a slow or busy machine.
 READ_WITHIN_S = 30.0
-GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
 
-class Saturated(Exception):
+class Saturated(Problem):
     """The queue is full; the request is refused now rather than late."""
+
+    def __init__(self, limit: int):
+        super().__init__(503, "queue_full", f"{limit} requests are waiting", RETRY)
 
 
 class Expired(Exception):
@@ -124,9 +125,6 @@ class Batcher:
         metrics.register(self.drift)
         self._broken = False
         self._since: float | None = None  # when the batch that the model works on began
-        # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
-        # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
-        self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
@@ -134,7 +132,7 @@ class Batcher:
         """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
-        work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
+        work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._settings.decode_threads)}
         self._threads = [threading.Thread(target=do, name=name, daemon=True) for name, do in work.items()]
         for thread in self._threads:
             thread.start()
@@ -161,7 +159,7 @@ class Batcher:
         """Note that a request is refused; gives what it is told."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
-        return Saturated(f"{self.limit} requests are waiting")
+        return Saturated(self.limit)
 
     @property
     def full(self) -> bool:
@@ -203,14 +201,12 @@ class Batcher:
         _yield_to_event_loop()
         while True:
             job = self._unread.get()
-            if self._read(job):
-                self._decoded.put(job)
+            if not self._dropped(job):
+                self._read(job)
             del job
 
-    def _read(self, job: Job) -> bool:
-        """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
-        if self._dropped(job):
-            return False
+    def _read(self, job: Job) -> None:
+        """Make pixels of what a job brought, for the worker; settle it where it is no image."""
         began, failed = self._clock(), None
         try:
             job.pixels = job.read()
@@ -223,19 +219,11 @@ class Batcher:
             job.trace.child("preprocessing", began, ended, **_kind(failed))
         if failed:
             self._settle([(job, failed)])
-            return False
+            return
         if not job.canary:
             self._metrics.preprocessing.observe(ended - began)
         job.ready = ended
-        return True
-
-    def _next(self, within_s: float | None) -> Job:
-        """The next job whose pixels are there. Raises queue.Empty when none came within that time."""
-        if self._decode_threads:
-            return self._decoded.get(timeout=within_s)
-        while not self._read(job := self._unread.get(timeout=within_s)):
-            pass
-        return job
+        self._decoded.put(job)
 
     def _infer(self) -> None:
         _yield_to_event_loop()
@@ -285,15 +273,12 @@ class Batcher:
     def _gather(self) -> list[Job]:
         """The next batch: one job, and those that join it within the longest wait."""
         batch: list[Job] = []
-        images, until, latest = 0, 0.0, 0.0
-        while images < self._settings.max_batch:
-            now = self._clock()
-            if batch and now >= latest:
-                break
+        images, until = 0, 0.0
+        while images < self._settings.max_batch and not (batch and batch[0].canary):
             job, self._held = self._held, None
             if job is None:
                 try:
-                    job = self._next(max(0.0, until - now) if batch else None)
+                    job = self._decoded.get(timeout=max(0.0, until - self._clock()) if batch else None)
                 except queue.Empty:
                     break
             if self._dropped(job):
@@ -302,12 +287,9 @@ class Batcher:
                 self._held = job
                 break
             if not batch:
-                now = self._clock()
-                until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
+                until = self._clock() + self._settings.max_wait_ms / 1000
             batch.append(job)
             images += len(job.pixels)
-            if job.canary:
-                break
         return batch
 
     def _dropped(self, job: Job) -> bool:
