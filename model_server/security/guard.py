@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -69,12 +68,6 @@ class Guard:
                 self._ended(request.scope, EVENTS[role], principal, why)
 
         return Route(path, guarded, methods=methods)
-
-    def unrouted(self, scope: Scope, error: HTTPException) -> None:
-        """What no route takes: unknown paths, wrong methods. Counted and recorded, for it may be a search for holes."""
-        if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
-            self._metrics.invalid.labels(reason).inc()
-            self.stray(scope, error.status_code, reason)
 
     def stray(self, scope: Scope, status: int, reason: str) -> None:
         """Record what nothing here takes."""
