@@ -29,7 +29,7 @@ from model_server.telemetry import tracing
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
-# A picture's work is bounded, to three seconds of a core. Ten times as long is a slow or busy machine.
+# A picture's work is bounded, to four seconds of a core. Eight times as long is a slow or busy machine.
 READ_WITHIN_S = 30.0
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
