@@ -23,7 +23,6 @@ from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
 from model_server.health import Deep
-from model_server.inference import drift
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
 from model_server.inference.images import decode
@@ -97,7 +96,7 @@ class Service:
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
                 await self.batcher.submit(lambda: self.decoded(_gradient_png()))
-        self.batcher.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
+        self.batcher.drift.against(model.features)  # after the proof: it is no input
         with self._component("database"):
             await self.durable.begin(model.sha256, model.version, model.architecture)
         gc.collect()

@@ -1,15 +1,15 @@
-"""What can be set, by flag or by environment variable (MODEL_SERVER_MAX_BATCH for --max-batch, and so on)."""
+"""What can be set, by flag or by environment variable."""
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 PREFIX = "MODEL_SERVER_"
 AUDIT_KEY = PREFIX + "AUDIT_KEY"
@@ -27,10 +27,18 @@ def _set(default: Any, about: str, **bounds: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """How the server runs. Every field is a flag. Raises ValidationError."""
+    """Serves the pneumonia classifier. Each flag is also an environment variable: MODEL_SERVER_MAX_BATCH for
+    --max-batch, and so on."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        cli_prog_name="python -m model_server",
+        cli_kebab_case=True,
+        cli_avoid_json=True,
     )
 
     host: str = _set("127.0.0.1", "address to listen on")
@@ -92,18 +100,11 @@ class Settings(BaseSettings):
 def read(argv: Sequence[str] | None = None) -> Settings:
     """Settings from flags, else the environment, else the defaults. Wrong ones end the process with exit code 2 and a
     line for each; their values are not shown, for one may hold a password."""
-    parser = argparse.ArgumentParser(
-        prog="python -m model_server",
-        description="Serves the pneumonia classifier.",
-        epilog=f"Each flag is also an environment variable: {PREFIX}MAX_BATCH for --max-batch, and so on.",
-    )
-    for name, field in Settings.model_fields.items():
-        about = f"{field.description} (default: {field.default})".replace("%", "%%")
-        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=about)
     try:
-        return Settings(**vars(parser.parse_args(argv)))
+        return CliApp.run(Settings, None if argv is None else list(argv))
     except ValidationError as wrong:
-        parser.error("; ".join(map(_told, wrong.errors())))
+        print("\n".join(map(_told, wrong.errors())), file=sys.stderr)
+        sys.exit(2)
 
 
 def _told(error: ErrorDetails) -> str:

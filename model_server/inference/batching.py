@@ -65,23 +65,11 @@ class Job:
     canary: bool
     pixels: np.ndarray | None = None
     ready: float | None = None  # when its pixels were there: since then it waits for inference
-    began: float = 0.0  # when its batch began
 
     @property
     def gone(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.outcome.cancelled() or (self.client is not None and self.client.gone)
-
-    def gave_up(self, now: float) -> None:
-        """Leave in its trace what it waited for in vain, unless that has ended."""
-        if not self.trace or self.trace.ended:
-            return
-        if self.ready is None:
-            self.trace.child("queue_wait", self.admitted, now, queue="decode")
-            return
-        self.trace.child("queue_wait", self.ready, self.began or now, queue="inference")
-        if self.began:
-            self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
 
 
 def _yield_to_event_loop() -> None:
@@ -90,13 +78,12 @@ def _yield_to_event_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
-def _traced(batch: list[Job], ended: float, version: str, error: Exception | None = None) -> None:
+def _traced(batch: list[Job], began: float, ended: float, version: str, error: Exception | None = None) -> None:
     """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each, with what
     it ended by."""
     traced = [job for job in batch if job.trace]
     if not traced:
         return
-    began = batch[0].began
     attributes = {"batch.size": sum(len(job.pixels) for job in batch), "model.version": version, **_kind(error)}
     shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
@@ -150,7 +137,6 @@ class Batcher:
         if self.full:
             raise self.saturated()
         job = Job(read, self._loop.create_future(), client, self._clock(), expires, tracing.CURRENT.get(), canary)
-        job.outcome.add_done_callback(lambda outcome: job.gave_up(self._clock()) if outcome.cancelled() else None)
         self._pending[job] = None
         self._unread.put(job)
         return job.outcome
@@ -237,18 +223,16 @@ class Batcher:
         metrics, version, canary = self._metrics, self._model.version, batch[0].canary
         pixels = np.concatenate([job.pixels for job in batch])
         began = self._clock()
-        for job in batch:
-            job.began = began
-            if not canary:
-                metrics.queue_wait.observe(began - job.admitted)
         if not canary:
+            for job in batch:
+                metrics.queue_wait.observe(began - job.admitted)
             metrics.batch_size.observe(len(pixels))
         self._since = began
         try:
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
             structlog.get_logger().exception("Inference failed", batch=len(pixels), canary=canary)
-            _traced(batch, self._clock(), version, error)
+            _traced(batch, began, self._clock(), version, error)
             self._failed(batch, InferenceFailed(error))
             return
         finally:
@@ -256,7 +240,7 @@ class Batcher:
         self._progress = self._clock()
         took = self._progress - began
         self.failures.worked()
-        _traced(batch, self._progress, version)
+        _traced(batch, began, self._progress, version)
         answers = iter(probabilities)
         self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
@@ -297,7 +281,6 @@ class Batcher:
         if not job.gone and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
-        job.gave_up(self._clock())
         self._settle([(job, Expired())])
         return True
 

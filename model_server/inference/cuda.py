@@ -22,7 +22,7 @@ class CudaModel:
         self.version, self.sha256, self.architecture, self.side = (
             model.version, model.sha256, model.architecture, model.side,
         )  # fmt: skip
-        self.known_answers = model.known_answers
+        self.known_answers, self.features = model.known_answers, model.features
         self.device = device
         self.uuid = str(torch.cuda.get_device_properties(device).uuid)  # of the GPU, or of a slice of it (MIG)
         self._precision = PRECISIONS[precision]
