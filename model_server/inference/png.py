@@ -23,7 +23,7 @@ HEADER = struct.Struct(">IIBBBBB")
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, GREY_ALPHA: 2, COLOUR_ALPHA: 4}
 BITS = {GREY: (1, 2, 4, 8, 16), COLOUR: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8,), COLOUR_ALPHA: (8,)}
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-BEFORE_DATA = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"sBIT")  # what decides the greys, once each
+BEFORE_DATA = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP")  # what decides the greys, once each
 USUAL_GAMMA = 1 / 2.2
 LUMA = (0.299, 0.587, 0.114)
 DEPTHS = (8, 10, 12, 14)  # bits that detectors write into 16
@@ -59,7 +59,7 @@ def decode(body: bytes, said: Png, max_bytes: int) -> Image.Image:
     _check_rows(said, data, max_bytes)
     try:
         if said.bits == 16:
-            return _deep(body, said, chunks.get(b"sBIT", b""))
+            return _deep(body, said)
         image = _opened(body)
         if said.colour == PALETTE and image.getextrema()[1] >= len(chunks[b"PLTE"]) // 3:
             raise _broken("uses a colour that its palette lacks")
@@ -72,17 +72,14 @@ def decode(body: bytes, said: Png, max_bytes: int) -> Image.Image:
         raise _broken(f"cannot be decoded: {error}") from None
 
 
-def eight_bits(pixels: np.ndarray, significant: int = 0) -> np.ndarray:
+def eight_bits(pixels: np.ndarray) -> np.ndarray:
     """The upper eight of the bits in use of uint16, as uint8.
 
     A PNG's samples fill their sixteen bits, but detectors' exports often leave the upper ones empty and do not say so.
-    So those bits are in use that all but stray pixels fit into: no single one decides. `significant` is what the file
-    says; 0 where it says nothing.
+    So those bits are in use that all but stray pixels fit into: no single one decides.
     """
-    depths = (significant,) if significant else DEPTHS
     stray = pixels.size // STRAY
-    bits = next((b for b in depths if b < 16 and np.count_nonzero(pixels >= 1 << b) <= stray), 16)
-    bits = max(8, bits)
+    bits = next((b for b in DEPTHS if np.count_nonzero(pixels >= 1 << b) <= stray), 16)
     used = np.minimum(pixels, (1 << bits) - 1)
     return np.right_shift(used, bits - 8, out=used).astype(np.uint8)
 
@@ -157,12 +154,9 @@ def _opened(body: bytes, raw_mode: str = "") -> Image.Image:
     return image
 
 
-def _deep(body: bytes, said: Png, significant: bytes) -> Image.Image:
+def _deep(body: bytes, said: Png) -> Image.Image:
     """Grey of a picture of sixteen bits. Pillow keeps the upper eight of colours alone; asked for a byte order that is
     not a PNG's, it keeps the lower eight."""
-    bits = max(significant[: CHANNELS[said.colour]], default=0)
-    if bits > 16:
-        raise _broken("says that it has more bits than it has")
     if said.colour == GREY:
         image = _opened(body)
         pixels = np.asarray(image)
@@ -174,7 +168,7 @@ def _deep(body: bytes, said: Png, significant: bytes) -> Image.Image:
             for channel, share in enumerate(LUMA):
                 grey += np.float32(worth * share) * raw[:, :, channel]
         pixels = np.rint(grey, out=grey).astype(np.uint16)
-    shown = Image.fromarray(eight_bits(pixels, bits))
+    shown = Image.fromarray(eight_bits(pixels))
     shown.info = image.info
     return shown
 

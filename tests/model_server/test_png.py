@@ -8,7 +8,6 @@ import pytest
 
 from model_server.errors import BadInput
 from model_server.inference.images import decode
-from model_server.inference.png import eight_bits
 
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 BITS = {GREY: (1, 2, 4, 8, 16), COLOUR: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8,), COLOUR_ALPHA: (8,)}  # taken
@@ -108,26 +107,6 @@ def test_no_single_pixel_decides_which_bits_are_in_use(colour, made):
     assert np.abs(seen - SHADES).max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("samples", "significant", "shown"),
-    [
-        pytest.param(SHADES * 257, 12, SHADES, id="that fill all, as the specification has it"),
-        pytest.param(SHADES << 4, 12, SHADES, id="that fill the lower ones"),
-        pytest.param(SHADES << 2, 12, SHADES >> 2, id="of a dark picture"),
-        pytest.param(SHADES << 4, 16, SHADES >> 4, id="all"),
-        pytest.param(SHADES << 2, 0, SHADES, id="not said"),
-    ],
-)
-def test_what_a_file_says_of_its_bits_decides(samples, significant, shown):
-    assert np.abs(eight_bits(samples.astype(np.uint16), significant).astype(int) - shown).max() <= 1
-
-
-def test_the_bits_that_a_file_says_it_uses_are_those_of_its_colours():
-    dark = SHADES << 2
-    body = png(channels(dark, dark, dark), 16, COLOUR, chunk(b"sBIT", bytes([12, 12, 12])))
-    assert np.abs(decode(body).astype(int) - (SHADES >> 2)).max() <= 1
-
-
 PLAIN = channels(SHADES)
 ALL_ROWS = rows(PLAIN, 8)
 DATA, END = chunk(b"IDAT", zlib.compress(ALL_ROWS)), chunk(b"IEND")
@@ -169,11 +148,6 @@ NOT_TAKEN = {
     "a colour nearly opaque": (png(RGBA, 8, COLOUR_ALPHA), 422, "greys_not_understood"),
     "a gamma of 1": (assembled(HEAD, LINEAR, DATA, END), 415, "greys_not_understood"),
     "another kind of colours": (assembled(HEAD, chunk(b"cICP", bytes(4)), DATA, END), 415, "greys_not_understood"),
-    "more bits than it has": (
-        png(channels(SHADES * 257), 16, GREY, chunk(b"sBIT", b"\x11")),
-        422,
-        "broken_image",
-    ),
     "a text that Pillow takes for its interlacing": (
         assembled(HEAD, chunk(b"tEXt", b"interlace\0yes"), DATA, END),
         422,

@@ -440,7 +440,7 @@ def test_tiny_chunks_keep_nobody_waiting(wire, start):
 
 def test_a_client_that_reads_nothing_is_cut_off(tmp_path):
     """At the end of one long answer or of many, and where it was told that no more comes."""
-    defect = "import model_server.http.transport as t\nt.CUT_OFF_AFTER_S = 0.5"
+    defect = "import model_server.http.protocol as t\nt.CUT_OFF_AFTER_S = 0.5"
     asked = {
         "pipelined": get(start="GET /openapi.json HTTP/1.1") * 2000,
         "to be closed": get("Connection: close", start="GET /openapi.json HTTP/1.1"),
