@@ -177,10 +177,10 @@ def test_deeply_nested_sequences_are_refused():
 
 def test_a_jpeg_inside_of_a_thousand_scans_is_refused():
     out = io.BytesIO()
-    Image.fromarray(RAMP).save(out, "JPEG", progressive=True)
+    Image.fromarray(RAMP).save(out, "JPEG")
     jpeg = out.getvalue()
     many = jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * 1000 + jpeg[-2:]
-    with pytest.raises(BadInput, match="scans"):
+    with pytest.raises(BadInput, match="one scan"):
         decode(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([many])))
 
 
