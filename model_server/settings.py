@@ -47,17 +47,13 @@ class Settings(BaseSettings):
     weights: Path = _set(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _set("", "SHA-256 the weights must have; empty: the one on their model card")
     device: Literal["auto", "cpu", "cuda"] = _set("auto", "cpu, cuda, or auto: CUDA where there is some")
-    precision: Literal["fp16", "bf16", "fp32"] = _set(
-        "fp16", "on CUDA: fp16, bf16 (a wider range, 8 times coarser) or fp32"
-    )
+    precision: Literal["fp16", "bf16", "fp32"] = _set("fp16", "on CUDA: fp16, bf16 (8 times coarser) or fp32")
     max_batch: Count = _set(32, "requests inferred together at most")
     max_wait_ms: float = _set(2.0, "longest a request waits for others to join its batch", ge=0)
     max_queue: Count = _set(128, "requests admitted and not yet answered; one more is answered 503 at once")
     decode_threads: Count = _set(1, "threads that decode images")
     torch_threads: Count = _set(1, "threads of one inference")
-    deadline_s: Seconds = _set(
-        10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
-    )
+    deadline_s: Seconds = _set(10.0, "longest a request may take; then it is 504 (408 while its head or body comes)")
     wedged_after_s: Seconds = _set(5.0, "work waiting and none done for so long means not live")
     unready_after_failures: Count = _set(3, "so many failed batches in a row mean not ready")
     dead_after_failures: Count = _set(10, "so many in a row, of a known image too, mean not live")

@@ -35,8 +35,6 @@ class Observed:
         self._metrics, self._tracer = service.metrics, service.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
         began, is_probe = time.perf_counter(), scope["path"] in PROBE_PATHS
         ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids

@@ -20,14 +20,12 @@ from pydicom import config
 from pydicom.charset import default_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.filereader import data_element_generator, dcmread, read_dataset, read_preamble, read_sequence
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from model_server.errors import BadInput
-from model_server.inference import jpeg
 from model_server.inference.images import LEAST_CONTRAST, bound
 
 GREYS, ORIENTATION = "greys_not_understood", "orientation_not_understood"
@@ -83,7 +81,7 @@ config.settings.reading_validation_mode = config.IGNORE
 def grey(body: bytes, max_pixels: int) -> Image.Image:
     """The one frame of a DICOM file: rescaled, windowed, upright, bright = dense, mode L. Raises BadInput.
 
-    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed or JPEG baseline. Of several tables or windows the
+    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed. Of several tables or windows the
     first is used, a table before a window; where there is none, the range that the pixels are in.
     """
     try:
@@ -107,8 +105,8 @@ def read(body: bytes, max_pixels: int) -> tuple[Dataset, np.ndarray]:
     """What the file says of its pixels, and the values stored (high, wide), in this machine's byte order: those of
     pydicom's pixel_array. Raises BadInput, and of a malformed file anything else too."""
     syntax = _transfer_syntax(body)
-    if syntax not in (*PLAIN, JPEGBaseline8Bit):
-        raise BadInput(415, "dicom_compression", "of DICOM, uncompressed and JPEG baseline pixels are taken")
+    if syntax not in PLAIN:
+        raise BadInput(415, "dicom_compression", "of DICOM, uncompressed pixels are taken")
     file = _Bounded(body, MAX_READ_BYTES)
     said = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
     for element in list(said.elements()):
@@ -120,8 +118,6 @@ def read(body: bytes, max_pixels: int) -> tuple[Dataset, np.ndarray]:
     element = next(data_element_generator(after, *said.original_encoding), None)
     if not isinstance(element, RawDataElement) or element.tag != PIXELS or not element.value:
         raise _broken("has no pixels")
-    if syntax == JPEGBaseline8Bit:
-        return said, _jpeg(said, element.value, wide, high)
     wanted = wide * high * said.BitsAllocated // 8
     if element.length == UNDEFINED or len(element.value) < wanted:
         raise _broken("is cut short: it has fewer pixels than rows and columns say")
@@ -220,19 +216,6 @@ def _number(said: Dataset, keyword: str, default: float | None = None) -> float:
 
 def _words(said: Dataset, keyword: str) -> str:
     return str(_value(said, keyword)).strip()
-
-
-def _jpeg(said: Dataset, value: bytes, wide: int, high: int) -> np.ndarray:
-    """The pixels of the JPEG inside."""
-    if (said.BitsAllocated, said.BitsStored, said.PixelRepresentation) != (8, 8, 0):
-        raise BadInput(415, "dicom_depth", "of JPEGs in DICOM, those of 8 bits without a sign are taken")
-    frame = get_frame(_Bounded(value, float("inf")), 0, number_of_frames=1)
-    if not frame.startswith(jpeg.START):
-        raise _broken("holds no JPEG")
-    inside = jpeg.read(frame)
-    if (inside.wide, inside.high, inside.components) != (wide, high, 1):
-        raise _broken("holds another picture than it says")
-    return np.asarray(jpeg.decode(frame, inside))
 
 
 def _shown(said: Dataset, stored: np.ndarray) -> np.ndarray:

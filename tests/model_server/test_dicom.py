@@ -104,20 +104,11 @@ def test_bits_above_the_stored_ones_are_not_the_pixels():
     assert np.abs(decode(dicom((RAMP.astype(np.uint16) * 16) | 0xF000, stored_bits=12)).astype(int) - RAMP).max() <= 1
 
 
-def test_jpeg_inside_is_read_small_and_in_full_range():
-    image = next(radiographs(1, 11, 512))
-    said = dicom(image.pixels, JPEGBaseline8Bit, data=encapsulate([image.jpeg(95)]))
-    shown, plain = decode(said), decode(png(image.pixels))
-    assert shown.shape == (64, 64) and np.corrcoef(shown.ravel(), plain.ravel())[0, 1] > 0.99
-
-
-SIGNED_JPEG = dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"]), PixelRepresentation=1)
-
-
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
         pytest.param(dicom(RAMP, DeflatedExplicitVRLittleEndian), 415, "dicom_compression", id="deflated"),
+        pytest.param(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"])), 415, "dicom_compression", id="JPEG"),
         pytest.param(dicom(RAMP, JPEG2000Lossless, data=encapsulate([b"x"])), 415, "dicom_compression", id="JPEG 2000"),
         pytest.param(dicom(RAMP, NumberOfFrames=2), 422, "several_frames", id="two frames"),
         pytest.param(dicom(RAMP, SamplesPerPixel=3), 415, "dicom_colour", id="colour"),
@@ -134,14 +125,6 @@ SIGNED_JPEG = dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"]), PixelRepre
         pytest.param(dicom(RAMP)[:-100], 422, "broken_image", id="cut short in its pixels"),
         pytest.param(dicom(RAMP)[:300], 422, "broken_image", id="cut short in its head"),
         pytest.param(bytes(128) + b"DICM", 415, "dicom_compression", id="nothing but the mark"),
-        pytest.param(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"no jpeg"])), 422, "broken_image", id="no JPEG"),
-        pytest.param(SIGNED_JPEG, 415, "dicom_depth", id="a JPEG with a sign"),
-        pytest.param(
-            dicom(np.zeros((9, 9), np.uint8), JPEGBaseline8Bit, data=encapsulate([next(radiographs(1, 1)).jpeg()])),
-            422,
-            "broken_image",
-            id="another JPEG than it says",
-        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_the_reason(served, body, status, reason):
@@ -173,15 +156,6 @@ def test_deeply_nested_sequences_are_refused():
     at = body.index(b"\x10\x00\x10\x00PN")
     with pytest.raises(BadInput):
         decode(bytes(body[:at]) + nested * 100_000)
-
-
-def test_a_jpeg_inside_of_a_thousand_scans_is_refused():
-    out = io.BytesIO()
-    Image.fromarray(RAMP).save(out, "JPEG")
-    jpeg = out.getvalue()
-    many = jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * 1000 + jpeg[-2:]
-    with pytest.raises(BadInput, match="one scan"):
-        decode(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([many])))
 
 
 def test_any_one_changed_byte_is_an_answer_or_a_refusal():
@@ -255,12 +229,6 @@ def test_eight_bits_are_those_of_pydicoms_pixel_array_however_they_are_packed(sy
     body = dicom(pixels, syntax, data=data, pixel_vr=vr)
     seen = dicom_files.read(body, MAX_PIXELS)[1]
     assert (seen == read_back(body).pixel_array).all() and (seen == pixels).all()
-
-
-def test_a_jpeg_inside_is_that_of_pydicoms_pixel_array():
-    image = next(radiographs(1, 11, 300))
-    body = dicom(image.pixels, JPEGBaseline8Bit, data=encapsulate([image.jpeg(90)]))
-    assert (dicom_files.read(body, MAX_PIXELS)[1] == read_back(body).pixel_array).all()
 
 
 def lut(descriptor: tuple[int, int, int], values: np.ndarray, order: str = "<") -> list[Dataset]:
