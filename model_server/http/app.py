@@ -55,7 +55,7 @@ def application(service: Service) -> ASGIApp:
             route("/v2/health/live", about.health(service.live, "live")),
             route("/v2/health/ready", about.health(service.ready, "ready")),
             *(
-                route(model + path, endpoint, methods=["GET"])
+                route(model + path, endpoint)
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
                 for path, endpoint in (("", about.oip_model), ("/ready", about.oip_model_ready))
             ),

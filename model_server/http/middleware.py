@@ -35,33 +35,23 @@ class Observed:
         self._metrics, self._tracer = service.metrics, service.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, is_probe = time.perf_counter(), scope["path"] in PROBE_PATHS
+        metrics, began, is_probe = self._metrics, time.perf_counter(), scope["path"] in PROBE_PATHS
         ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too
         exchange = Exchange(scope, receive, send, lambda: self._service.stopping)
         if is_probe:
-            await self._probe(exchange)
-        else:
-            await self._client(exchange, trace, began)
-
-    async def _probe(self, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        finally:
-            self._metrics.probes.labels(exchange.scope["path"], str(exchange.status)).inc()
-
-    async def _client(self, exchange: Exchange, trace: Trace | None, began: float) -> None:
-        scope, metrics, shed_at = exchange.scope, self._metrics, ""
+            try:
+                return await self._app(scope, exchange.receive, exchange.send)
+            finally:
+                metrics.probes.labels(scope["path"], str(exchange.status)).inc()
         metrics.in_flight += 1
+        app, batcher, shed_at = self._app, self._service.batcher, ""
         try:
-            batcher = self._service.batcher
             if batcher.full and scope["method"] == "POST" and (form := ASKS_INFERENCE.fullmatch(scope["path"])):
                 shed_at = PREDICT if scope["path"] == PREDICT else INFER_VERSION if form[1] else INFER
-                refused = await self._refusals.problem(Request(scope), batcher.saturated())
-                await refused(scope, exchange.receive, exchange.send)
-            else:
-                await self._app(scope, exchange.receive, exchange.send)
+                app = await self._refusals.problem(Request(scope), batcher.saturated())
+            await app(scope, exchange.receive, exchange.send)
         finally:
             metrics.in_flight -= 1
             # The route, as /v2/models/{name}, whatever the name.
@@ -89,8 +79,6 @@ class Observed:
 
 class Exchange:
     """One request and its answer, counted as they pass."""
-
-    __slots__ = ("_closes", "_receive", "_send", "received_bytes", "scope", "sent_bytes", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, closes: Callable[[], bool]):
         """closes: whether the connection is to be used for no other request, asked when the answer begins."""

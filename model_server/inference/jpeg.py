@@ -78,11 +78,10 @@ def read(body: bytes) -> Jpeg:
     return Jpeg(wide, high, components, info)
 
 
-def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
-    """The picture in grey, or in its colours where it has a profile of them. Where a `side` is given, a half, a quarter
-    or an eighth of it, if that leaves so many pixels a side: for large images that is many times cheaper. Raises
-    BadInput."""
-    few = min(said.wide // side, said.high // side) if side else 1
+def decode(body: bytes, said: Jpeg, side: int) -> Image.Image:
+    """The picture in grey, or in its colours where it has a profile of them; a half, a quarter or an eighth of it, if
+    that leaves `side` pixels a side: for large images that is many times cheaper. Raises BadInput."""
+    few = min(said.wide, said.high) // side
     scale = next((s for s in (8, 4, 2) if s <= few), 1)
     colours = "RGB" if "icc_profile" in said.info and said.components == 3 else "GRAY"
     try:

@@ -43,12 +43,6 @@ def test_a_jpeg_is_decoded_to_what_pillow_makes_of_it(mode, form, size):
     assert np.abs(np.asarray(seen).astype(int) - expected).max() <= 1
 
 
-def test_without_a_side_every_pixel_is_decoded():
-    body = picture("L", (300, 130))
-    seen = jpeg.decode(body, jpeg.read(body))
-    assert (np.asarray(seen) == np.asarray(Image.open(io.BytesIO(body)))).all()
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("form", [{}, {"restart_marker_rows": 1}], ids=str)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
