@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import resource
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from model_server.errors import MEDIA_TYPE, TITLES, BadInput, Problem, body
 from model_server.http.framing import CLOSE, BoundedConnection, misfit
+from model_server.settings import Settings
 
 CUT_OFF_AFTER_S = 30.0  # a client that does not read what it asked for, or does not close when it was told to
+IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 EVENTS_AT_ONCE = 100  # of one connection, before the others have their turn: about a millisecond
 
 
@@ -81,20 +84,17 @@ class StagedTransport:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for `idle_within_s`, or for
-    `head_within_s` once a part of one did, or after an answer that did not wait for the body. Of more than
-    `max_connections` those go first that wait for their clients. `refused` is told of each refusal: the problem, the
-    address, the request id."""
+    """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for IDLE_WITHIN_S, or for the
+    deadline of a request once a part of one did, or after an answer that did not wait for the body. Of too many those
+    go first that wait for their clients. `refused` is told of each refusal: the problem, the address, the request id.
+    """
 
-    def __init__(
-        self, *args, max_head_bytes: int, head_within_s: float, idle_within_s: float, max_connections: int,
-        refused: Callable[[Problem, str, str], None], **kwargs,
-    ):  # fmt: skip
+    def __init__(self, *args, settings: Settings, refused: Callable[[Problem, str, str], None], **kwargs):
         super().__init__(*args, **kwargs)
-        self.conn = BoundedConnection(max_head_bytes)
-        self.timeout_keep_alive = idle_within_s
-        self._head_within_s, self._tell, self._in_head = head_within_s, refused, False
-        self._max_connections = max_connections
+        self.conn = BoundedConnection(settings.max_head_bytes)
+        self.timeout_keep_alive = IDLE_WITHIN_S
+        self._head_within_s, self._tell, self._in_head = settings.deadline_s, refused, False
+        self._max_connections = min(settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._app, self.app = self.app, self._serve
 
     @property

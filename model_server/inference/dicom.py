@@ -256,8 +256,6 @@ def _looked_up(said: Dataset, values: np.ndarray) -> np.ndarray:
     """The share of white that the first VOI LUT gives each value."""
     element = said.get_item("VOILUTSequence")
     if isinstance(element, RawDataElement):  # pydicom would read it without bound
-        if element.VR not in (None, "SQ"):
-            raise _unknown(GREYS, "VOILUTSequence")
         file, length = _Bounded(element.value, MAX_READ_BYTES), len(element.value)
         items = read_sequence(file, element.is_implicit_VR, element.is_little_endian, length, default_encoding)
         said[element.tag] = DataElement(element.tag, "SQ", items)

@@ -332,7 +332,7 @@ def test_a_client_that_sends_no_more_is_answered_however_long_that_takes(tmp_pat
         client.until(lambda: client.metric("http_requests_total", status="499", endpoint="/predict") == 1)
 
 
-QUICK = "import model_server.http.server as m\nm.IDLE_WITHIN_S = 1.5"
+QUICK = "import model_server.http.protocol as m\nm.IDLE_WITHIN_S = 1.5"
 HEADLESS = {  # what comes first, what then comes again and again, and the status of the last answer
     "nothing": (b"", b"", None),
     "empty lines": (b"\r\n", b"\r\n", None),
