@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     rate_limit: Seconds = _set(2000.0, "requests a second that one API key may send, unless its entry says otherwise")
     state_dir: str = _set("", "folder for the audit log and the SQLite database; without it a temporary one")
     database: str = _set(
-        "", "postgresql://... or sqlite:///FILE (default: SQLite in the state folder), or off", pattern=DATABASE
+        "", "postgresql://..., sqlite:///FILE (default: in the state folder), or off", pattern=DATABASE
     )
     max_records: Count = _set(20_000, "records that wait while the database is down; more are lost and counted")
     audit: OnOff = _set("on", "on or off; the log is audit.jsonl in the state folder")
@@ -80,9 +80,7 @@ class Settings(BaseSettings):
     metrics: OnOff = _set("on", "on or off; without metrics, /metrics is 404")
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR", "OFF"] = _set("INFO", "DEBUG, INFO, WARN, ERROR or OFF")
     otlp_endpoint: str = _set(
-        "",
-        "base URL of an OTLP/HTTP collector; else OTEL_EXPORTER_OTLP_ENDPOINT; without either nothing is traced",
-        pattern="^$|^https?://",
+        "", "URL of an OTLP/HTTP collector, or OTEL_EXPORTER_OTLP_ENDPOINT; else no traces", pattern="^$|^https?://"
     )
     trace_ratio: float = _set(0.1, "share of requests traced, where the caller has not decided", ge=0, le=1)
 
