@@ -22,6 +22,9 @@ class Problem(Exception):
 
     def log(self, ids: Mapping[str, str]) -> None:
         """One line. Not the detail: in it a library may quote what was sent."""
+        if self.status == 500:
+            structlog.get_logger().error("Request failed", **ids, reason=self.reason, status=500, exc_info=self)
+            return
         structlog.get_logger().warning("Request refused", **ids, reason=self.reason, status=self.status)
 
 

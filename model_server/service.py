@@ -7,7 +7,6 @@ import contextlib
 import functools
 import gc
 import importlib
-import io
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -15,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import structlog
-from PIL import Image
 
 from model_server import SERVICE
 from model_server.classes import CLASSES, label_of
 from model_server.durable import Durable
 from model_server.errors import RETRY, BadInput, Problem
-from model_server.health import Deep
-from model_server.inference import drift
+from model_server.health import SAMPLES, Deep
 from model_server.inference.batching import Answer, Batcher
 from model_server.inference.feedback import Feedback
 from model_server.inference.images import decode
@@ -96,8 +93,8 @@ class Service:
         with self._component("inference"):
             self.batcher.start(model)
             async with asyncio.timeout(PROOF_WITHIN_S):
-                await self.batcher.submit(lambda: self.decoded(_gradient_png()))
-        self.batcher.drift.against(drift.stored_beside(self.settings.weights))  # after the proof: it is no input
+                await self.batcher.submit(lambda: self.decoded(next(SAMPLES.glob("*/*")).read_bytes()))
+        self.batcher.drift.against(model.features)  # after the proof: it is no input
         with self._component("database"):
             await self.durable.begin(model.sha256, model.version, model.architecture)
         gc.collect()
@@ -188,12 +185,14 @@ class Service:
             "worker_alive": not self.started or self.batcher.alive,
             "worker_progress": self.batcher.stalled_s <= self.settings.wedged_after_s,
         }
-        return all(checks.values()), {"status": "alive" if all(checks.values()) else "dead", "checks": checks}
+        good = all(checks.values())
+        return good, {"status": "alive" if good else "dead", "checks": checks}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether traffic should come here, and each check."""
         checks = self.ready_checks()
-        return all(checks.values()), {"status": "ready" if all(checks.values()) else "not_ready", "checks": checks}
+        good = all(checks.values())
+        return good, {"status": "ready" if good else "not_ready", "checks": checks}
 
     def ready_checks(self) -> dict[str, bool]:
         return {
@@ -219,9 +218,3 @@ class Service:
             component["status"] = "started"
         finally:
             component["seconds"] = round(time.monotonic() - began, 3)
-
-
-def _gradient_png() -> bytes:
-    out = io.BytesIO()
-    Image.linear_gradient("L").save(out, "PNG")  # a picture of one grey would be refused
-    return out.getvalue()

@@ -1,16 +1,16 @@
-"""What can be set, by flag or by environment variable (MODEL_SERVER_MAX_BATCH for --max-batch, and so on)."""
+"""What can be set, by flag or by environment variable."""
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 PREFIX = "MODEL_SERVER_"
 AUDIT_KEY = PREFIX + "AUDIT_KEY"
@@ -29,11 +29,13 @@ def _set(default: Any, about: str, **bounds: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """How the server runs. Every field is a flag. Raises ValidationError."""
+    """Serves the pneumonia classifier. Each flag is also an environment variable: MODEL_SERVER_MAX_BATCH for
+    --max-batch, and so on."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, str_strip_whitespace=True, frozen=True, extra="forbid",
-        allow_inf_nan=False, hide_input_in_errors=True,
+        allow_inf_nan=False, hide_input_in_errors=True, cli_prog_name="python -m model_server", cli_kebab_case=True,
+        cli_avoid_json=True,
     )  # fmt: skip
 
     host: str = _set("127.0.0.1", "address to listen on", min_length=1)
@@ -42,21 +44,13 @@ class Settings(BaseSettings):
     weights: Path = _set(WEIGHTS, "safetensors file with its model card beside it")
     weights_sha256: str = _set("", "SHA-256 the weights must have; empty: the one on their model card")
     device: Literal["auto", "cpu", "cuda"] = _set("auto", "cpu, cuda, or auto: CUDA where there is some")
-    precision: Literal["fp16", "bf16", "fp32"] = _set(
-        "fp16", "on CUDA: fp16, bf16 (a wider range, 8 times coarser) or fp32"
-    )
+    precision: Literal["fp16", "bf16", "fp32"] = _set("fp16", "on CUDA: fp16, bf16 (8 times coarser) or fp32")
     max_batch: Count = _set(32, "requests inferred together at most")
     max_wait_ms: float = _set(2.0, "longest a request waits for others to join its batch", ge=0, le=1000 * LONGEST_S)
     max_queue: Count = _set(128, "requests admitted and not yet answered; one more is answered 503 at once")
-    decode_threads: int = _set(
-        -1,
-        "threads that decode images; 0: the inference thread does it; -1: one where there is a second core, else 0",
-        ge=-1,
-    )
+    decode_threads: Count = _set(1, "threads that decode images")
     torch_threads: Count = _set(1, "threads of one inference")
-    deadline_s: Seconds = _set(
-        10.0, "longest a request may take; then it is answered 504 (408 while its head or body comes)"
-    )
+    deadline_s: Seconds = _set(10.0, "longest a request may take; then it is 504 (408 while its head or body comes)")
     wedged_after_s: Seconds = _set(5.0, "work waiting and none done for so long means not live")
     unready_after_failures: Count = _set(3, "so many failed batches in a row mean not ready")
     dead_after_failures: Count = _set(10, "so many in a row, of a known image too, mean not live")
@@ -71,7 +65,7 @@ class Settings(BaseSettings):
     rate_limit: Seconds = _set(2000.0, "requests a second that one API key may send, unless its entry says otherwise")
     state_dir: str = _set("", "folder for the audit log and the SQLite database; without it a temporary one")
     database: str = _set(
-        "", "postgresql://... or sqlite:///FILE (default: SQLite in the state folder), or off", pattern=DATABASE
+        "", "postgresql://..., sqlite:///FILE (default: in the state folder), or off", pattern=DATABASE
     )
     max_records: Count = _set(20_000, "records that wait while the database is down; more are lost and counted")
     audit: OnOff = _set("on", "on or off; the log is audit.jsonl in the state folder")
@@ -83,9 +77,7 @@ class Settings(BaseSettings):
     metrics: OnOff = _set("on", "on or off; without metrics, /metrics is 404")
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR", "OFF"] = _set("INFO", "DEBUG, INFO, WARN, ERROR or OFF")
     otlp_endpoint: str = _set(
-        "",
-        "base URL of an OTLP/HTTP collector; else OTEL_EXPORTER_OTLP_ENDPOINT; without either nothing is traced",
-        pattern="^$|^https?://",
+        "", "URL of an OTLP/HTTP collector, or OTEL_EXPORTER_OTLP_ENDPOINT; else no traces", pattern="^$|^https?://"
     )
     trace_ratio: float = _set(0.1, "share of requests traced, where the caller has not decided", ge=0, le=1)
 
@@ -103,18 +95,11 @@ def read(argv: Sequence[str] | None = None) -> Settings:
     for name in os.environ:
         if name.upper().startswith((PREFIX, "OTEL_")):
             os.environ[name] = os.environ[name].strip()
-    parser = argparse.ArgumentParser(
-        prog="python -m model_server",
-        description="Serves the pneumonia classifier.",
-        epilog=f"Each flag is also an environment variable: {PREFIX}MAX_BATCH for --max-batch, and so on.",
-    )
-    for name, field in Settings.model_fields.items():
-        about = f"{field.description} (default: {field.default})".replace("%", "%%")
-        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=about)
     try:
-        return Settings(**vars(parser.parse_args(argv)))
+        return CliApp.run(Settings, None if argv is None else list(argv))
     except ValidationError as wrong:
-        parser.error("; ".join(map(_told, wrong.errors())))
+        print("\n".join(map(_told, wrong.errors())), file=sys.stderr)
+        sys.exit(2)
 
 
 def _told(error: ErrorDetails) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
+import yaml
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -14,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from model_server import SERVICE
+from model_server import SERVICE, __version__
 from model_server.errors import BadInput, Problem
-from model_server.http import oip, openapi
+from model_server.http import oip
 from model_server.http.bodies import Bodies
 from model_server.http.feedback import Feedback
 from model_server.http.inference import Inference
 from model_server.http.middleware import INFER, INFER_VERSION, PREDICT, Observed
-from model_server.http.shedding import Shedding, refusal
+from model_server.http.refusals import Refusals
 from model_server.security.guard import Endpoint
 from model_server.service import Service
 from model_server.telemetry.logs import now
@@ -30,11 +31,10 @@ from model_server.telemetry.logs import now
 def application(service: Service) -> ASGIApp:
     """The ASGI application of a service; the caller starts the service."""
     settings, metrics = service.settings, service.metrics
-    bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes)
+    bodies = Bodies(settings.max_body_bytes, settings.max_held_bytes, settings.deadline_s)
     held = "Bytes of bodies whose requests are not answered yet."
     metrics.reading("request_bodies_held_bytes", held, lambda: bodies.held_bytes)
-    shedding = Shedding(service.batcher)
-    about, refusals = About(service), Refusals(service, shedding)
+    about, refusals = About(service), Refusals(service)
     asks, told = Inference(service, bodies), Feedback(service, bodies)
     route = service.durable.guard.route
     for path in (PREDICT, INFER, INFER_VERSION, "/feedback"):
@@ -52,10 +52,10 @@ def application(service: Service) -> ASGIApp:
             route("/health/startup", about.health(service.startup)),
             route("/health/deep", about.deep, "admin"),
             route("/v2", about.oip_server),
-            route("/v2/health/live", about.oip_health(service.live, "live")),
-            route("/v2/health/ready", about.oip_health(service.ready, "ready")),
+            route("/v2/health/live", about.health(service.live, "live")),
+            route("/v2/health/ready", about.health(service.ready, "ready")),
             *(
-                route(model + path, endpoint, methods=["GET"])
+                route(model + path, endpoint)
                 for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
                 for path, endpoint in (("", about.oip_model), ("/ready", about.oip_model_ready))
             ),
@@ -66,40 +66,18 @@ def application(service: Service) -> ASGIApp:
     app.middleware_stack = ExceptionMiddleware(
         app.router, {Problem: refusals.problem, HTTPException: refusals.unrouted, Exception: refusals.defect}
     )
-    return Observed(app, metrics, service.tracer, shedding, lambda: service.stopping)
+    return Observed(app, service, refusals)
+
+
+def document() -> dict[str, Any]:
+    """The interface as an OpenAPI 3.1 document: what openapi.yaml says, of this release."""
+    told = yaml.safe_load(Path(__file__).with_name("openapi.yaml").read_text())
+    told["info"]["version"] = __version__
+    return told
 
 
 def as_json(content: object, good: bool = True) -> Response:
     return Response(orjson.dumps(content), 200 if good else 503, media_type="application/json")
-
-
-class Refusals:
-    """Errors as answers, each counted and logged once."""
-
-    def __init__(self, service: Service, shedding: Shedding):
-        self._service, self._shedding = service, shedding
-
-    async def problem(self, request: Request, problem: Problem) -> Response:
-        if isinstance(problem, BadInput):
-            self._service.metrics.invalid.labels(problem.reason).inc()
-        if problem.status == 503:
-            self._shedding.log(problem.reason)
-        else:
-            problem.log(request.scope["correlation"])
-        return refusal(request.scope, problem)
-
-    async def unrouted(self, request: Request, error: HTTPException) -> Response:
-        """Starlette's own: unknown path, wrong method."""
-        self._service.durable.guard.unrouted(request.scope, error)
-        reason = {404: "no_such_path", 405: "wrong_method"}.get(error.status_code, "refused")
-        problem = Problem(error.status_code, reason, error.detail, error.headers)
-        problem.log(request.scope["correlation"])
-        return refusal(request.scope, problem)
-
-    async def defect(self, request: Request, error: Exception) -> Response:
-        """A defect of ours."""
-        structlog.get_logger().error("Request failed", status=500, exc_info=error)
-        return refusal(request.scope, Problem(500, "internal", "the service failed; its log says more"))
 
 
 class About:
@@ -107,7 +85,7 @@ class About:
 
     def __init__(self, service: Service):
         self._service = service
-        self._openapi = orjson.dumps(openapi.document())  # once: it takes milliseconds to read
+        self._openapi = orjson.dumps(document())  # once: it takes milliseconds to read
 
     async def metrics(self, request: Request) -> Response:
         if not self._service.metrics.on:
@@ -118,11 +96,13 @@ class About:
     async def openapi(self, request: Request) -> Response:
         return Response(self._openapi, media_type="application/json")
 
-    def health(self, ask: Callable[[], tuple[bool, dict[str, Any]]]) -> Endpoint:
-        """The endpoint that answers what `ask` gives: whether all is well, and what there is to say."""
+    def health(self, ask: Callable[[], tuple[bool, dict[str, Any]]], oip_name: str = "") -> Endpoint:
+        """The endpoint that answers what `ask` gives: whether all is well, and what there is to say; or, of the Open
+        Inference Protocol, the first alone under its name."""
 
         async def health(request: Request) -> Response:
-            return _health(*ask())
+            good, told = ask()
+            return as_json({oip_name: good}, good) if oip_name else _health(good, told)
 
         return health
 
@@ -133,15 +113,6 @@ class About:
 
     async def oip_server(self, request: Request) -> Response:
         return as_json(oip.server())
-
-    def oip_health(self, ask: Callable[[], tuple[bool, dict[str, Any]]], name: str) -> Endpoint:
-        """The same as the Open Inference Protocol has it."""
-
-        async def health(request: Request) -> Response:
-            good, _ = ask()
-            return as_json({name: good}, good)
-
-        return health
 
     async def oip_model(self, request: Request) -> Response:
         self._check_model(request)

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from model_server.classes import CLASSES
 from model_server.errors import RETRY, BadInput, Problem
-from model_server.http import deadline
 from model_server.http.bodies import Bodies
 from model_server.inference.feedback import Shared
 from model_server.service import Service
@@ -29,8 +28,7 @@ class Feedback:
     async def feedback(self, request: Request) -> Response:
         """POST /feedback {"prediction_id" or "request_id", "label"}: whether that prediction was right."""
         service, ids = self._service, request.scope["correlation"]
-        expires = deadline.expiry(request.headers, service.settings.deadline_s)
-        async with self._bodies.read(request, expires) as body:
+        async with self._bodies.read(request) as (body, _):
             named, truth = _told(body)
         try:
             right = await service.durable.label(truth, **named)

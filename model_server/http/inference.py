@@ -12,11 +12,10 @@ from starlette.responses import Response
 from model_server import SERVICE
 from model_server.classes import CLASSES, label_of
 from model_server.errors import LEFT, RETRY, Problem
-from model_server.http import deadline, oip
+from model_server.http import oip
 from model_server.http.bodies import Bodies, combined
 from model_server.http.forms import picture
-from model_server.http.shedding import full
-from model_server.inference.batching import Answer, Expired, Saturated
+from model_server.inference.batching import Answer, Expired
 from model_server.service import Service
 
 
@@ -59,12 +58,10 @@ class Inference:
         service, client = self._service, request.scope["extensions"]["connection"]
         service.check_started()
         service.check_model(name, version)
-        expires, answer = deadline.expiry(request.headers, service.settings.deadline_s), None
+        answer = None
         try:
-            async with self._bodies.read(request, expires) as body:
+            async with self._bodies.read(request) as (body, expires):
                 answer = await service.batcher.submit(lambda: read(body), expires, client)
-        except Saturated as saturated:
-            raise full(saturated) from None
         except (Expired, TimeoutError):
             pass
         if client.gone:

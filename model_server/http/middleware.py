@@ -3,19 +3,18 @@ asked: whether there is room for it."""
 
 from __future__ import annotations
 
-import functools
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.errors import LEFT
-from model_server.http.shedding import Shedding
+from model_server.http.refusals import Refusals
+from model_server.service import Service
 from model_server.telemetry.correlation import IDS
-from model_server.telemetry.metrics import Metrics
-from model_server.telemetry.tracing import Trace, Tracer
+from model_server.telemetry.tracing import Trace
 
 CLOSE = (b"connection", b"close")
 PROBE_PATHS = frozenset(
@@ -32,42 +31,28 @@ ASKS_INFERENCE = re.compile(r"/predict|/v2/models/[^/]+(/versions/[^/]+)?/infer"
 class Observed:
     """Wraps the application. Label values are bounded: an unknown path is "other", and so is an unknown method."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, tracer: Tracer, shedding: Shedding, stopping: Callable[[], bool],
-    ):  # fmt: skip
-        """stopping: whether connections are to be closed after their answers."""
-        self._app, self._metrics, self._tracer, self._shedding = app, metrics, tracer, shedding
-        self._stopping = stopping
-        self._series = functools.cache(self._found)  # as many as there are series
+    def __init__(self, app: ASGIApp, service: Service, refusals: Refusals):
+        self._app, self._service, self._refusals = app, service, refusals
+        self._metrics, self._tracer = service.metrics, service.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        began, is_probe = scope["extensions"]["connection"].came, scope["path"] in PROBE_PATHS
+        metrics, began, is_probe = self._metrics, scope["extensions"]["connection"].came, scope["path"] in PROBE_PATHS
         ids, trace = self._tracer.begin(scope["headers"], traced=not is_probe)
         scope["correlation"] = ids
         IDS.set(ids)  # each request is a task of its own, so that this is its own too
-        exchange = Exchange(scope, receive, send, self._stopping)
+        exchange = Exchange(scope, receive, send, lambda: self._service.stopping)
         if is_probe:
-            await self._probe(exchange)
-        else:
-            await self._client(exchange, trace, began)
-
-    async def _probe(self, exchange: Exchange) -> None:
-        try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
-        finally:
-            self._metrics.probes.labels(exchange.scope["path"], str(exchange.status)).inc()
-
-    async def _client(self, exchange: Exchange, trace: Trace | None, began: float) -> None:
-        scope, metrics, shed_at = exchange.scope, self._metrics, ""
+            try:
+                return await self._app(scope, exchange.receive, exchange.send)
+            finally:
+                metrics.probes.labels(scope["path"], str(exchange.status)).inc()
         metrics.in_flight += 1
+        app, batcher, shed_at = self._app, self._service.batcher, ""
         try:
-            if self._shedding.full and scope["method"] == "POST" and (form := ASKS_INFERENCE.fullmatch(scope["path"])):
+            if batcher.full and scope["method"] == "POST" and (form := ASKS_INFERENCE.fullmatch(scope["path"])):
                 shed_at = PREDICT if scope["path"] == PREDICT else INFER_VERSION if form[1] else INFER
-                await self._shedding.refused(scope)(scope, exchange.receive, exchange.send)
-            else:
-                await self._app(scope, exchange.receive, exchange.send)
+                app = await self._refusals.problem(Request(scope), batcher.saturated())
+            await app(scope, exchange.receive, exchange.send)
         finally:
             metrics.in_flight -= 1
             # The route, as /v2/models/{name}, whatever the name.
@@ -75,13 +60,14 @@ class Observed:
 
     def _ended(self, exchange: Exchange, endpoint: str, trace: Trace | None, began: float) -> None:
         ids, method, status = exchange.scope["correlation"], exchange.scope["method"], exchange.status
+        metrics = self._metrics
         method = method if method in METHODS else "other"
         exemplar = {"trace_id": ids["trace_id"]} if trace or not self._tracer.on else None
-        requests, duration, received, sent = self._series(method, endpoint, status)
+        requests = metrics.requests.labels(method, endpoint, str(status))
         requests.inc()
-        duration.observe(time.perf_counter() - began, exemplar)
-        received.observe(exchange.received_bytes)
-        sent.observe(exchange.sent_bytes)
+        metrics.request_duration.labels(method, endpoint).observe(time.perf_counter() - began, exemplar)
+        metrics.request_size.labels(endpoint).observe(exchange.received_bytes)
+        metrics.response_size.labels(endpoint).observe(exchange.sent_bytes)
         if trace:
             trace.end(
                 f"{method} {endpoint}", status >= 500,
@@ -91,20 +77,9 @@ class Observed:
                 },
             )  # fmt: skip
 
-    def _found(self, method: str, endpoint: str, status: int) -> tuple[Any, ...]:
-        metrics = self._metrics
-        return (
-            metrics.requests.labels(method, endpoint, str(status)),
-            metrics.request_duration.labels(method, endpoint),
-            metrics.request_size.labels(endpoint),
-            metrics.response_size.labels(endpoint),
-        )
-
 
 class Exchange:
     """One request and its answer, counted as they pass."""
-
-    __slots__ = ("_closes", "_receive", "_send", "received_bytes", "scope", "sent_bytes", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, closes: Callable[[], bool]):
         """closes: whether the connection is to be used for no other request, asked when the answer begins."""

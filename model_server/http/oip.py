@@ -7,14 +7,13 @@ eight bits that the network takes, so that a picture gets the same answer as by 
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_server import SERVICE, __version__
 from model_server.errors import BadInput
@@ -25,6 +24,8 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON_BYTES = 2 << 20  # to parse it stops every other request; more goes as binary data
 OTHER_VALUES = 1000  # in the JSON of a request, beside its pixels
 MAX_ID = 256
+Numbers = Annotated[list[float], Field(fail_fast=True)]
+Images = Annotated[list[Annotated[list[Numbers], Field(fail_fast=True)]], Field(fail_fast=True)]
 
 
 def server() -> dict[str, Any]:
@@ -53,21 +54,15 @@ class Parameters(_Part):
     binary_data_size: int | None = None
     binary_data: bool | None = None
     binary_data_output: bool | None = None
-    classification: Any = None
-    shared_memory_region: Any = None
-
-    @field_validator("classification", "shared_memory_region")
-    @classmethod
-    def _not_offered(cls, given: Any) -> None:
-        if given is not None:
-            raise PydanticCustomError("not_offered", "neither classification nor shared memory is offered")
+    classification: None = None  # neither is offered
+    shared_memory_region: None = None
 
 
 class Input(_Part):
     name: Literal["pixels"]
     datatype: Literal["FP32"]
     shape: list[int] = Field(min_length=3, max_length=3)
-    data: Any = None
+    data: Numbers | Images | None = Field(None, union_mode="left_to_right")
     parameters: Parameters | None = None
 
 
@@ -157,25 +152,14 @@ def _values(tensor: Input, binary: memoryview) -> np.ndarray:
     if (told is None) == (tensor.data is None):
         raise _bad(f"{INPUT} has {'neither data nor' if told is None else 'both data and'} binary_data_size")
     if told is None:
-        return _numbers(tensor.data, tensor.shape, size)
+        with contextlib.suppress(ValueError):  # of rows that are not of one length
+            values = np.array(tensor.data)
+            if values.shape in ((size,), tuple(tensor.shape)):
+                return values
+        raise _bad(f"data is neither {size} numbers nor rows of the shape {tensor.shape}")
     if not told == len(binary) == 4 * size:
         raise _bad(f"binary_data_size is {told}, and {len(binary)} bytes came; the shape needs {4 * size}")
     return np.frombuffer(binary, "<f4")
-
-
-def _numbers(data: Any, shape: list[int], size: int) -> np.ndarray:
-    """What JSON holds of a tensor: its numbers in a row, or in rows as its shape says."""
-    values = [data]
-    for length in [size] if isinstance(data, list) and len(data) == size else shape:
-        if not all(type(row) is list and len(row) == length for row in values):
-            raise _bad(f"data is neither {size} numbers nor rows of the shape {shape}")
-        values = list(itertools.chain.from_iterable(values))
-    if not {*map(type, values)} <= {int, float}:
-        raise _bad("data holds something else than numbers")
-    try:
-        return np.array(values, np.float64)
-    except OverflowError:
-        raise _bad("data holds a number that is too large") from None
 
 
 def _bad(detail: str) -> BadInput:

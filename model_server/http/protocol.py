@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import resource
 import time
 import uuid
 from collections.abc import Callable
@@ -18,10 +19,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from model_server.errors import MEDIA_TYPE, TITLES, BadInput, Problem, body
 from model_server.http.framing import CLOSE, BoundedConnection, misfit
-from model_server.http.transport import StagedTransport
+from model_server.settings import Settings
 
+CUT_OFF_AFTER_S = 30.0  # a client that does not read what it asked for, or does not close when it was told to
+IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 EVENTS_AT_ONCE = 100  # of one connection, before the others have their turn: about a millisecond
-PROBES_AFTER_S = (0.1, 0.1, 0.8)  # the wait before each
 
 
 @dataclass(slots=True, eq=False)
@@ -47,21 +49,54 @@ class Client:
         return message if self.fault is None else {"type": "http.disconnect"}
 
 
-class BoundedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for `idle_within_s`, or for
-    `head_within_s` once a part of one did, or after an answer that did not wait for the body. Of more than
-    `max_connections` those go first that wait for their clients. `refused` is told of each refusal: the problem, the
-    address, the request id."""
+class StagedTransport:
+    """A transport that closes in stages (RFC 9112, 9.6): it says that no more comes, and takes what still does until
+    its client closes. To close at once while bytes are unread would take the answer from the client."""
 
-    def __init__(
-        self, *args, max_head_bytes: int, head_within_s: float, idle_within_s: float, max_connections: int,
-        refused: Callable[[Problem, str, str], None], **kwargs,
-    ):  # fmt: skip
+    def __init__(self, wire: asyncio.Transport, loop: asyncio.AbstractEventLoop):
+        self._wire, self._loop, self._closing = wire, loop, False
+        self._cut: asyncio.TimerHandle | None = None
+        self.held = False  # reads nothing, whoever resumes it
+        self.write, self.pause_reading, self.abort = wire.write, wire.pause_reading, wire.abort
+        self.get_extra_info, self.get_write_buffer_size = wire.get_extra_info, wire.get_write_buffer_size
+
+    def is_closing(self) -> bool:
+        return self._closing or self._wire.is_closing()
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            self._wire.resume_reading()
+
+    def close(self) -> None:
+        if not self.is_closing():
+            self._closing, self.held = True, False
+            self.cut_off_later()
+            self._wire.write_eof()
+            self._wire.resume_reading()
+
+    def cut_off_later(self) -> None:
+        """Give the client some time to do its part."""
+        self._cut = self._cut or self._loop.call_later(CUT_OFF_AFTER_S, self.abort)
+
+    def cut_off_never(self) -> None:
+        """The client did its part, or has gone."""
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol for HTTP/1.1. A connection is closed when no whole head came for IDLE_WITHIN_S, or for the
+    deadline of a request once a part of one did, or after an answer that did not wait for the body. Of too many those
+    go first that wait for their clients. `refused` is told of each refusal: the problem, the address, the request id.
+    """
+
+    def __init__(self, *args, settings: Settings, refused: Callable[[Problem, str, str], None], **kwargs):
         super().__init__(*args, **kwargs)
-        self.conn = BoundedConnection(max_head_bytes)
-        self.timeout_keep_alive = idle_within_s
-        self._head_within_s, self._tell, self._in_head = head_within_s, refused, False
-        self._max_connections = max_connections
+        self.conn = BoundedConnection(settings.max_head_bytes)
+        self.timeout_keep_alive = IDLE_WITHIN_S
+        self._head_within_s, self._tell, self._in_head = settings.deadline_s, refused, False
+        self._max_connections = min(settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._app, self.app = self.app, self._serve
 
     @property
@@ -103,8 +138,6 @@ class BoundedProtocol(H11Protocol):
         if not self.conn.ended:
             self.conn.receive_data(b"")
             self.handle_events()
-            if self._busy:
-                self.loop.call_later(PROBES_AFTER_S[0], self._probe, PROBES_AFTER_S[1:])
         return self._busy
 
     def handle_events(self) -> None:
@@ -178,15 +211,6 @@ class BoundedProtocol(H11Protocol):
 
     def _should_upgrade(self) -> bool:
         return False  # RFC 9110, 7.8: an upgrade that is not taken is ignored
-
-    def _probe(self, waits: tuple[float, ...]) -> None:
-        """Send an interim answer to a client that sends no more. One that has gone refuses it, and the next fails."""
-        waits_for_answer = self._busy and not self.transport.is_closing() and self.conn.our_state is h11.SEND_RESPONSE
-        if waits_for_answer and self.scope["http_version"] != "1.0":  # which knows no interim answers
-            interim = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-            self.transport.write(self.conn.send(interim))
-            if waits:
-                self.loop.call_later(waits[0], self._probe, waits[1:])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = Client(self.conn, self.cycle, self._came)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import resource
 import time
 
 import structlog
@@ -17,7 +16,6 @@ from model_server.service import Service
 from model_server.telemetry.readings import watch_event_loop
 
 LISTENERS = 16  # each takes one connection a round of the event loop; others, probes too, wait until the next
-IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 
 
 class Server(uvicorn.Server):
@@ -32,14 +30,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http=functools.partial(
-                    BoundedProtocol,
-                    max_head_bytes=settings.max_head_bytes,
-                    head_within_s=settings.deadline_s,
-                    idle_within_s=IDLE_WITHIN_S,
-                    max_connections=min(settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2),
-                    refused=service.durable.guard.malformed,
-                ),
+                http=functools.partial(BoundedProtocol, settings=settings, refused=service.durable.guard.malformed),
                 ws="none",
                 lifespan="off",
                 log_config=None,

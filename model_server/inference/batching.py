@@ -1,8 +1,7 @@
 """From a request to its probabilities: admitted or refused at once, read into pixels, batched, inferred.
 
-The event loop admits jobs; decode threads make pixels of them, where there is more than one core; one worker thread
-takes what has gathered and runs the network on it. All bookkeeping happens on the event loop, so nothing here needs a
-lock.
+The event loop admits jobs; decode threads make pixels of them; one worker thread takes what has gathered and runs the
+network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -22,22 +21,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import structlog
 
+from model_server.errors import RETRY, Problem
 from model_server.inference.drift import Drift
 from model_server.inference.failures import Failures, InferenceFailed, finite
 from model_server.settings import Settings
 from model_server.telemetry import tracing
-from model_server.telemetry.container import cores
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.tracing import Trace
 
-# A picture's work is bounded, to three seconds of a core. Ten times as long is a slow or busy machine.
+# A picture's work is bounded, to four seconds of a core. Eight times as long is a slow or busy machine.
 READ_WITHIN_S = 30.0
-GATHER_S = 0.02  # no batch is put together for longer, however many images there are to decode
 NICER = 5  # a third of the weight: enough to yield, not enough to starve beside a busy neighbour
 
 
-class Saturated(Exception):
+class Saturated(Problem):
     """The queue is full; the request is refused now rather than late."""
+
+    def __init__(self, limit: int):
+        super().__init__(503, "queue_full", f"{limit} requests are waiting", RETRY)
 
 
 class Expired(Exception):
@@ -64,23 +65,11 @@ class Job:
     canary: bool
     pixels: np.ndarray | None = None
     ready: float | None = None  # when its pixels were there: since then it waits for inference
-    began: float = 0.0  # when its batch began
 
     @property
     def gone(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.outcome.cancelled() or (self.client is not None and self.client.gone)
-
-    def gave_up(self, now: float) -> None:
-        """Leave in its trace what it waited for in vain, unless that has ended."""
-        if not self.trace or self.trace.ended:
-            return
-        if self.ready is None:
-            self.trace.child("queue_wait", self.admitted, now, queue="decode")
-            return
-        self.trace.child("queue_wait", self.ready, self.began or now, queue="inference")
-        if self.began:
-            self.trace.child("model_inference", self.began, now, **{"error.type": "Expired"})
 
 
 def _yield_to_event_loop() -> None:
@@ -89,13 +78,12 @@ def _yield_to_event_loop() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
-def _traced(batch: list[Job], ended: float, version: str, error: Exception | None = None) -> None:
+def _traced(batch: list[Job], began: float, ended: float, version: str, error: Exception | None = None) -> None:
     """Leave a batch in the traces of its jobs: when they waited for it, and one span for all, linked to each, with what
     it ended by."""
     traced = [job for job in batch if job.trace]
     if not traced:
         return
-    began = batch[0].began
     attributes = {"batch.size": sum(len(job.pixels) for job in batch), "model.version": version, **_kind(error)}
     shared = tracing.shared("model_inference batch", [job.trace.link for job in traced], began, ended, **attributes)
     for job in traced:
@@ -124,9 +112,6 @@ class Batcher:
         metrics.register(self.drift)
         self._broken = False
         self._since: float | None = None  # when the batch that the model works on began
-        # With a thread of its own, decoding goes on beside inference; on one core the two only take turns: in six
-        # rounds an image took up to 22 % less processor with one thread and at most 6 % more, in the median 4 % less.
-        self._decode_threads = min(1, cores() - 1) if settings.decode_threads < 0 else settings.decode_threads
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
@@ -134,7 +119,7 @@ class Batcher:
         """Begin to work with a Model, or a CudaModel. Called once, from the event loop."""
         self._loop = asyncio.get_running_loop()
         self._model = model
-        work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._decode_threads)}
+        work = {"inference": self._infer} | {f"decode-{i}": self._decode for i in range(self._settings.decode_threads)}
         self._threads = [threading.Thread(target=do, name=name, daemon=True) for name, do in work.items()]
         for thread in self._threads:
             thread.start()
@@ -152,7 +137,6 @@ class Batcher:
         if self.full:
             raise self.saturated()
         job = Job(read, self._loop.create_future(), client, self._clock(), expires, tracing.CURRENT.get(), canary)
-        job.outcome.add_done_callback(lambda outcome: job.gave_up(self._clock()) if outcome.cancelled() else None)
         self._pending[job] = None
         self._unread.put(job)
         return job.outcome
@@ -161,7 +145,7 @@ class Batcher:
         """Note that a request is refused; gives what it is told."""
         self._shed_at = self._clock()
         self._metrics.shed.inc()
-        return Saturated(f"{self.limit} requests are waiting")
+        return Saturated(self.limit)
 
     @property
     def full(self) -> bool:
@@ -203,14 +187,12 @@ class Batcher:
         _yield_to_event_loop()
         while True:
             job = self._unread.get()
-            if self._read(job):
-                self._decoded.put(job)
+            if not self._dropped(job):
+                self._read(job)
             del job
 
-    def _read(self, job: Job) -> bool:
-        """Make pixels of what a job brought; False where it is settled already, for nobody waits or it is no image."""
-        if self._dropped(job):
-            return False
+    def _read(self, job: Job) -> None:
+        """Make pixels of what a job brought, for the worker; settle it where it is no image."""
         began, failed = self._clock(), None
         try:
             job.pixels = job.read()
@@ -223,19 +205,11 @@ class Batcher:
             job.trace.child("preprocessing", began, ended, **_kind(failed))
         if failed:
             self._settle([(job, failed)])
-            return False
+            return
         if not job.canary:
             self._metrics.preprocessing.observe(ended - began)
         job.ready = ended
-        return True
-
-    def _next(self, within_s: float | None) -> Job:
-        """The next job whose pixels are there. Raises queue.Empty when none came within that time."""
-        if self._decode_threads:
-            return self._decoded.get(timeout=within_s)
-        while not self._read(job := self._unread.get(timeout=within_s)):
-            pass
-        return job
+        self._decoded.put(job)
 
     def _infer(self) -> None:
         _yield_to_event_loop()
@@ -249,18 +223,16 @@ class Batcher:
         metrics, version, canary = self._metrics, self._model.version, batch[0].canary
         pixels = np.concatenate([job.pixels for job in batch])
         began = self._clock()
-        for job in batch:
-            job.began = began
-            if not canary:
-                metrics.queue_wait.observe(began - job.admitted)
         if not canary:
+            for job in batch:
+                metrics.queue_wait.observe(began - job.admitted)
             metrics.batch_size.observe(len(pixels))
         self._since = began
         try:
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
             structlog.get_logger().exception("Inference failed", batch=len(pixels), canary=canary)
-            _traced(batch, self._clock(), version, error)
+            _traced(batch, began, self._clock(), version, error)
             self._failed(batch, InferenceFailed(error))
             return
         finally:
@@ -268,7 +240,7 @@ class Batcher:
         self._progress = self._clock()
         took = self._progress - began
         self.failures.worked()
-        _traced(batch, self._progress, version)
+        _traced(batch, began, self._progress, version)
         answers = iter(probabilities)
         self._settle([(job, Answer([*itertools.islice(answers, len(job.pixels))], took)) for job in batch])
         if not canary:
@@ -285,15 +257,12 @@ class Batcher:
     def _gather(self) -> list[Job]:
         """The next batch: one job, and those that join it within the longest wait."""
         batch: list[Job] = []
-        images, until, latest = 0, 0.0, 0.0
-        while images < self._settings.max_batch:
-            now = self._clock()
-            if batch and now >= latest:
-                break
+        images, until = 0, 0.0
+        while images < self._settings.max_batch and not (batch and batch[0].canary):
             job, self._held = self._held, None
             if job is None:
                 try:
-                    job = self._next(max(0.0, until - now) if batch else None)
+                    job = self._decoded.get(timeout=max(0.0, until - self._clock()) if batch else None)
                 except queue.Empty:
                     break
             if self._dropped(job):
@@ -302,12 +271,9 @@ class Batcher:
                 self._held = job
                 break
             if not batch:
-                now = self._clock()
-                until, latest = now + self._settings.max_wait_ms / 1000, now + GATHER_S
+                until = self._clock() + self._settings.max_wait_ms / 1000
             batch.append(job)
             images += len(job.pixels)
-            if job.canary:
-                break
         return batch
 
     def _dropped(self, job: Job) -> bool:
@@ -315,7 +281,6 @@ class Batcher:
         if not job.gone and self._clock() < job.expires:
             return False
         self._metrics.dropped.inc()
-        job.gave_up(self._clock())
         self._settle([(job, Expired())])
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 
 import numpy as np
@@ -22,7 +21,7 @@ class CudaModel:
         self.version, self.sha256, self.architecture, self.side = (
             model.version, model.sha256, model.architecture, model.side,
         )  # fmt: skip
-        self.known_answers = model.known_answers
+        self.known_answers, self.features = model.known_answers, model.features
         self.device = device
         self.uuid = str(torch.cuda.get_device_properties(device).uuid)  # of the GPU, or of a slice of it (MIG)
         self._precision = PRECISIONS[precision]
@@ -63,9 +62,10 @@ class CudaModel:
     @torch.inference_mode()
     def _captured(self, size: int) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
         """A graph that reads the first images given, and what it writes."""
+        half = self._precision != torch.float32
 
         def run() -> torch.Tensor:
-            with self._autocast():
+            with torch.autocast(self._given.device.type, self._precision, half, cache_enabled=False):
                 return probability(self._network(self._given[:size]))
 
         aside = torch.cuda.Stream()  # a graph may only be captured of what has run before, on another stream
@@ -78,8 +78,3 @@ class CudaModel:
         with torch.cuda.graph(graph, pool=self._pool):
             answers = run()
         return graph, answers
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if self._precision == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, self._precision, cache_enabled=False)

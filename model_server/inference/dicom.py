@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,12 @@ from pydicom import config
 from pydicom.charset import default_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.filereader import data_element_generator, dcmread, read_dataset, read_preamble, read_sequence
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from model_server.errors import BadInput
-from model_server.inference import jpeg
 from model_server.inference.images import LEAST_CONTRAST, bound
 
 GREYS, ORIENTATION = "greys_not_understood", "orientation_not_understood"
@@ -37,7 +34,7 @@ NUMBERS = {  # what a detector gives, without its sign
 }  # fmt: skip
 NEEDS = {
     "RescaleSlope": "RescaleIntercept", "RescaleIntercept": "RescaleSlope", "WindowCenter": "WindowWidth",
-    "WindowWidth": "WindowCenter", "PixelPaddingRangeLimit": "PixelPaddingValue",
+    "WindowWidth": "WindowCenter",
 }  # fmt: skip
 USUAL = {  # what they say in a frontal radiograph that is shown as it is stored; nothing: they are not there
     "PresentationIntentType": (GREYS, "FOR PRESENTATION"),
@@ -46,28 +43,30 @@ USUAL = {  # what they say in a frontal radiograph that is shown as it is stored
     "ImageHorizontalFlip": (ORIENTATION, "N"),
     "ImageRotation": (ORIENTATION, "0"),
     "ViewPosition": (ORIENTATION, "AP", "PA"),
+    "ModalityLUTSequence": (GREYS,),
     "PresentationLUTSequence": (GREYS,),
+    "PixelPaddingRangeLimit": (GREYS,),
     "SharedFunctionalGroupsSequence": (GREYS,),
     "PerFrameFunctionalGroupsSequence": (GREYS,),
     "MaskSubtractionSequence": (GREYS,),
     "ShutterShape": (GREYS,),
 }
 DIRECTIONS = {  # from the patient; where PatientOrientation does not say it, they say no turn
-    "FieldOfViewHorizontalFlip": "NO", "FieldOfViewRotation": "0", "ImageOrientationPatient": "",
-}  # fmt: skip
+    "FieldOfViewHorizontalFlip": (ORIENTATION, "NO"),
+    "FieldOfViewRotation": (ORIENTATION, "0", "0.0"),
+    "ImageOrientationPatient": (ORIENTATION,),
+}
 TAGS = [
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
-    "VOILUTSequence", "VOILUTFunction", "PresentationLUTShape", "PatientOrientation",
-    *NUMBERS, *USUAL, *DIRECTIONS,
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "VOILUTSequence", "VOILUTFunction", "PresentationLUTShape",
+    "PatientOrientation", *NUMBERS, *USUAL, *DIRECTIONS,
 ]  # fmt: skip
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 MAX_READS = 20_000  # a radiograph's file has some hundred elements; a million empty ones would take seconds
 MAX_READ_BYTES = 1 << 19  # of what stands before the pixels and is not skipped: tables of greys and sequences
 MAX_VALUE_BYTES = 256
-FRONTAL = ("LF", "LH", "RF", "RH", "FL", "FR", "HL", "HR")  # where the patient's left, right, head, feet may lie
 PIXELS, UNDEFINED = 0x7FE00010, 0xFFFFFFFF
-STRAY = 1000  # where nothing says what is black and white, one pixel of so many may be beyond them
+STRAY = 0.1  # where nothing says what is black and white, so many in a hundred may be beyond each of them
 FAR = 1e30
 # To pydicom a character set is worth a search on the disk for each name in it; the pixels have none, so it sees another
 # element in its place.
@@ -82,7 +81,7 @@ config.settings.reading_validation_mode = config.IGNORE
 def grey(body: bytes, max_pixels: int) -> Image.Image:
     """The one frame of a DICOM file: rescaled, windowed, upright, bright = dense, mode L. Raises BadInput.
 
-    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed or JPEG baseline. Of several tables or windows the
+    Taken: MONOCHROME1 and MONOCHROME2, 8 or 16 bits, uncompressed. Of several tables or windows the
     first is used, a table before a window; where there is none, the range that the pixels are in.
     """
     try:
@@ -95,7 +94,7 @@ def grey(body: bytes, max_pixels: int) -> Image.Image:
         picture = Image.fromarray(shown)
         if "PixelPaddingValue" in said:
             picture = picture.crop(picture.getbbox())  # else its border would look like air
-        return _upright(picture, said)
+        return picture
     except BadInput:
         raise
     except Exception as error:  # pydicom raises many kinds on hostile files; each is the sender's fault
@@ -106,8 +105,8 @@ def read(body: bytes, max_pixels: int) -> tuple[Dataset, np.ndarray]:
     """What the file says of its pixels, and the values stored (high, wide), in this machine's byte order: those of
     pydicom's pixel_array. Raises BadInput, and of a malformed file anything else too."""
     syntax = _transfer_syntax(body)
-    if syntax not in (*PLAIN, JPEGBaseline8Bit):
-        raise BadInput(415, "dicom_compression", "of DICOM, uncompressed and JPEG baseline pixels are taken")
+    if syntax not in PLAIN:
+        raise BadInput(415, "dicom_compression", "of DICOM, uncompressed pixels are taken")
     file = _Bounded(body, MAX_READ_BYTES)
     said = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
     for element in list(said.elements()):
@@ -119,8 +118,6 @@ def read(body: bytes, max_pixels: int) -> tuple[Dataset, np.ndarray]:
     element = next(data_element_generator(after, *said.original_encoding), None)
     if not isinstance(element, RawDataElement) or element.tag != PIXELS or not element.value:
         raise _broken("has no pixels")
-    if syntax == JPEGBaseline8Bit:
-        return said, _jpeg(said, element.value, wide, high)
     wanted = wide * high * said.BitsAllocated // 8
     if element.length == UNDEFINED or len(element.value) < wanted:
         raise _broken("is cut short: it has fewer pixels than rows and columns say")
@@ -180,12 +177,17 @@ def _check_form(said: Dataset, max_pixels: int) -> tuple[int, int]:
     for one, other in NEEDS.items():
         if one in said and other not in said:
             raise _unknown(GREYS, f"{one} without {other}")
-    for keyword, (reason, *usual) in USUAL.items():
+    for keyword, (reason, *usual) in (USUAL if "PatientOrientation" in said else USUAL | DIRECTIONS).items():
         if keyword in said and not (usual and _words(said, keyword) in usual):
             raise _unknown(reason, keyword)
     meant = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1"}  # each says the same in other words
     if "PresentationLUTShape" in said and meant.get(_words(said, "PresentationLUTShape")) != photometric:
         raise _unknown(GREYS, "PresentationLUTShape")
+    if "PatientOrientation" in said:  # what lies at the right, and below
+        _value(said, "PatientOrientation")  # its length is bounded there
+        ends = said.PatientOrientation
+        if not (isinstance(ends, MultiValue) and [end[:1] for end in ends] == ["L", "F"]):
+            raise _unknown(ORIENTATION, "PatientOrientation")
     return int(wide), int(high)
 
 
@@ -216,89 +218,66 @@ def _words(said: Dataset, keyword: str) -> str:
     return str(_value(said, keyword)).strip()
 
 
-def _jpeg(said: Dataset, value: bytes, wide: int, high: int) -> np.ndarray:
-    """The pixels of the JPEG inside."""
-    if (said.BitsAllocated, said.BitsStored, said.PixelRepresentation) != (8, 8, 0):
-        raise BadInput(415, "dicom_depth", "of JPEGs in DICOM, those of 8 bits without a sign are taken")
-    frame = get_frame(_Bounded(value, float("inf")), 0, number_of_frames=1)
-    if not frame.startswith(jpeg.START):
-        raise _broken("holds no JPEG")
-    inside = jpeg.read(frame)
-    if (inside.wide, inside.high, inside.components) != (wide, high, 1):
-        raise _broken("holds another picture than it says")
-    return np.asarray(jpeg.decode(frame, inside))
-
-
 def _shown(said: Dataset, stored: np.ndarray) -> np.ndarray:
     """What grey each value is shown as, uint8, by the bits that it is stored as."""
     bits = 8 * stored.itemsize
     held = np.arange(1 << bits, dtype=f"u{stored.itemsize}").view(stored.dtype).astype(np.int64)
     padding = _padding(said, held)
     patient = _sample(stored, padding)
-    if _table(said, "ModalityLUTSequence") is not None and "RescaleSlope" in said:
-        raise _unknown(GREYS, "ModalityLUTSequence beside RescaleSlope")
-    values = _asked(apply_modality_lut, held, said, "ModalityLUTSequence")
-    if (table := _table(said, "VOILUTSequence")) is not None:
-        shares = _looked_up(said, table, values)
+    values = apply_modality_lut(held, said)
+    if "VOILUTSequence" in said:
+        shares = _looked_up(said, values)
     elif "WindowCenter" in said:  # far below and far above it are the ends of what it gives
-        given = _asked(apply_voi_lut, np.concatenate([[-FAR], values, [FAR]]), said, "WindowWidth or VOILUTFunction")
+        given = _asked(np.concatenate([[-FAR], values, [FAR]]), said, "WindowWidth or VOILUTFunction")
         shares = (given[1:-1] - given[0]) / (given[-1] - given[0])
     else:
-        low, high = _range(held[patient], values[patient])
-        shares = (values - low) / max(high - low, 1e-9)
+        ends = np.percentile(held[patient], (STRAY, 100 - STRAY), method="nearest")
+        if ends[1] - ends[0] < LEAST_CONTRAST:
+            detail = f"the DICOM file's pixels are from {ends[0]} to {ends[1]}, and it has no window"
+            raise BadInput(422, "no_content", detail)
+        low, high = sorted(apply_modality_lut(ends, said))
+        shares = (values - low) / (high - low)
     greys = np.uint8(np.rint(255 * np.clip(shares, 0, 1)))
     if said.PhotometricInterpretation == "MONOCHROME1":
         greys = 255 - greys
     return np.where(padding, 0, np.maximum(greys, 1)) if padding.any() else greys  # nothing else is 0 then
 
 
-def _asked(apply: Callable[[np.ndarray, Dataset], np.ndarray], values: np.ndarray, said: Dataset, keyword: str) -> Any:
+def _asked(values: np.ndarray, said: Dataset, keyword: str) -> np.ndarray:
     """What pydicom makes of the values. Raises BadInput, naming the element that decides it, where it cannot."""
     try:
         with np.errstate(all="ignore"):
-            return apply(values, said)
+            return apply_voi_lut(values, said)
     except Exception:
         raise _unknown(GREYS, keyword) from None
 
 
-def _table(said: Dataset, keyword: str) -> Dataset | None:
-    """The first table of a sequence."""
-    element = said.get_item(keyword)
-    if element is None:
-        return None
+def _looked_up(said: Dataset, values: np.ndarray) -> np.ndarray:
+    """The share of white that the first VOI LUT gives each value."""
+    element = said.get_item("VOILUTSequence")
     if isinstance(element, RawDataElement):  # pydicom would read it without bound
-        if element.VR not in (None, "SQ"):
-            raise _unknown(GREYS, keyword)
         file, length = _Bounded(element.value, MAX_READ_BYTES), len(element.value)
         items = read_sequence(file, element.is_implicit_VR, element.is_little_endian, length, default_encoding)
         said[element.tag] = DataElement(element.tag, "SQ", items)
-    items = said[keyword].value
+    items = said.VOILUTSequence
     if not items or "LUTDescriptor" not in items[0] or "LUTData" not in items[0]:
-        raise _unknown(GREYS, keyword)
-    return items[0]
-
-
-def _looked_up(said: Dataset, table: Dataset, values: np.ndarray) -> np.ndarray:
-    """The share of white that a table gives each value."""
-    entries, first, bits = (int(number) for number in table.LUTDescriptor)
+        raise _unknown(GREYS, "VOILUTSequence")
+    entries, first, bits = (int(number) for number in items[0].LUTDescriptor)
     entries = entries or 65536
     if bits == 8 and entries > 256:  # pydicom would take it modulo 256
         raise _unknown(GREYS, "VOILUTSequence")
-    values = np.clip(values, first, first + entries - 1)
-    return _asked(apply_voi_lut, values, said, "VOILUTSequence") / (2**bits - 1)
+    return _asked(np.clip(values, first, first + entries - 1), said, "VOILUTSequence") / (2**bits - 1)
 
 
 def _padding(said: Dataset, held: np.ndarray) -> np.ndarray:
     """Which values stand for no pixel."""
     if "PixelPaddingValue" not in said:
         return np.zeros(len(held), bool)
-    ends = [_number(said, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if keyword in said]
-    allocated, signed = said.BitsAllocated, said.PixelRepresentation
-    ends = [end - (1 << allocated) if signed and end >= 1 << (allocated - 1) else end for end in ends]
-    least = -(1 << (said.BitsStored - 1)) if signed else 0
-    if not least <= min(ends) <= max(ends) < least + (1 << said.BitsStored):
+    value = _number(said, "PixelPaddingValue")
+    least = -(1 << (said.BitsStored - 1)) if said.PixelRepresentation else 0
+    if not least <= value < least + (1 << said.BitsStored):
         raise _unknown(GREYS, "PixelPaddingValue")
-    return (held >= min(ends)) & (held <= max(ends))
+    return held == value
 
 
 def _sample(stored: np.ndarray, padding: np.ndarray) -> np.ndarray:
@@ -309,39 +288,6 @@ def _sample(stored: np.ndarray, padding: np.ndarray) -> np.ndarray:
     if not len(some):
         raise BadInput(422, "no_content", "the DICOM file's pixels are all padding")
     return some
-
-
-def _range(held: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """What is black and what is white where the file does not say: the ends of the range that pixels are in, but for
-    stray ones. `held` are they as they are stored."""
-    stray = len(held) // STRAY
-    ends = np.argpartition(held, (stray, -1 - stray))[[stray, -1 - stray]]
-    low, high = held[ends]
-    if high - low < LEAST_CONTRAST:
-        detail = f"the DICOM file's pixels are from {low} to {high}, and it has no window"
-        raise BadInput(422, "no_content", detail)
-    return float(values[ends].min()), float(values[ends].max())
-
-
-def _upright(shown: Image.Image, said: Dataset) -> Image.Image:
-    """With the patient's left at the right, and the feet below."""
-    if "PatientOrientation" not in said:
-        for keyword, no_turn in DIRECTIONS.items():
-            if keyword in said and _words(said, keyword).removesuffix(".0") != no_turn:
-                raise _unknown(ORIENTATION, f"{keyword} without PatientOrientation")
-        return shown
-    _value(said, "PatientOrientation")  # its length is bounded there
-    ends = said.PatientOrientation
-    right, down = ends if isinstance(ends, MultiValue) and len(ends) == 2 else ("", "")  # what lies there
-    if set(right + down) - set("LRHFAP") or right[:1] + down[:1] not in FRONTAL:
-        raise _unknown(ORIENTATION, "PatientOrientation")
-    if right[0] in "HF":
-        shown, right, down = shown.transpose(Image.Transpose.TRANSPOSE), down, right
-    if right[0] == "R":
-        shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if down[0] == "H":
-        shown = shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    return shown
 
 
 def _unknown(reason: str, what: str) -> BadInput:

@@ -8,13 +8,11 @@ training set. From N images of an unchanged population the index is about (bins 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -46,11 +44,6 @@ def reference(images: np.ndarray) -> dict[str, list[float]]:
     seen = [features(image) for image in images]
     shares = np.arange(1, BINS) / BINS
     return {name: np.quantile([one[name] for one in seen], shares).round(4).tolist() for name in seen[0]}
-
-
-def stored_beside(weights: Path) -> Reference:
-    """The reference in the card of a weights file; empty where the card has none. Raises OSError, ValueError."""
-    return json.loads(weights.with_suffix(".json").read_text()).get("features", {})
 
 
 class Drift:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import structlog
 
 from model_server.errors import Problem
 
@@ -27,9 +25,6 @@ class InferenceFailed(Problem):
         self.kind = kind_of(cause)
         super().__init__(500, f"inference_{self.kind}", "the model failed on the batch that this request was in")
         self.__cause__ = cause
-
-    def log(self, ids: Mapping[str, str]) -> None:
-        structlog.get_logger().error("Request failed", **ids, reason=self.reason, status=500, exc_info=self)
 
 
 def kind_of(error: Exception) -> str:

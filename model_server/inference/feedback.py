@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from model_server.storage.records import Found, Records, Unavailable, of_several
 
@@ -23,7 +23,6 @@ class Feedback:
     def __init__(self, remembered: int = 20_000, window: int = 200, enough: int = 50):
         self.window, self._enough, self._remembered = window, enough, remembered
         self._recent: OrderedDict[str, Found] = OrderedDict()  # by id
-        self._by_request: dict[str, list[str]] = {}  # request id: the ids of its recent predictions, oldest first
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
         self._version: str | None = None
         self._before: list[tuple[int, int]] = []
@@ -41,13 +40,8 @@ class Feedback:
     def remember(self, prediction_id: str, request_id: str, predicted: int, model_version: str) -> None:
         """Keep what was predicted for the label that may come; for few of them one does."""
         self._recent[prediction_id] = Found(prediction_id, request_id, predicted, model_version)
-        self._by_request.setdefault(request_id, []).append(prediction_id)
         if len(self._recent) > self._remembered:
-            _, oldest = self._recent.popitem(last=False)
-            names = self._by_request[oldest.request_id]
-            names.remove(oldest.prediction_id)
-            if not names:
-                del self._by_request[oldest.request_id]
+            self._recent.popitem(last=False)
 
     async def label(
         self, truth: int, records: Records | None, *, prediction_id: str = "", request_id: str = ""
@@ -79,21 +73,20 @@ class Feedback:
 
     async def _only_of(self, request_id: str, records: Records | None) -> Found:
         """The one prediction of a request id. While the database is away: the one of those that are remembered."""
-        recent = self._by_request.get(request_id, ())
-        if len(recent) > 1 or of_several(request_id, 0) in self._by_request:
-            raise Shared(request_id)
-        found: Sequence[Found] = ()
+        names = request_id, of_several(request_id, 0)
+        found = {name: one for name, one in self._recent.items() if one.request_id in names}
         if records is not None:
             try:
-                found = await records.of_request(request_id)
+                found |= {one.prediction_id: one for one in await records.of_request(request_id)}
             except Unavailable:
-                if not recent:
+                if not found:
                     raise
-        if len({*recent, *(one.prediction_id for one in found)}) > 1 or any(f.request_id != request_id for f in found):
+        if len(found) > 1 or any(one.request_id != request_id for one in found.values()):
             raise Shared(request_id)
-        if any(one.labelled for one in found) or not (found or recent):
-            raise KeyError(request_id)
-        return self._recent[recent[0]] if recent else found[0]
+        for only in found.values():
+            if not only.labelled:
+                return only
+        raise KeyError(request_id)
 
     @property
     def accuracy(self) -> float | None:

@@ -21,8 +21,6 @@ LEAST_SIDE = 16  # pixels; a radiograph has hundreds
 LEAST_CONTRAST = 16  # grey levels of 256 that the pixels spread over, but for a hundredth at each end
 ORIENTATION = ExifTags.Base.Orientation
 MAX_NOTES_BYTES = 1 << 18  # of EXIF
-# ImageMagick's form of notes and colour profiles, in texts of a PNG; of it Pillow reads the first alone.
-RAW, READ_RAW = "raw profile type ", ("Raw profile type exif", "Raw profile type iptc", "Raw profile type 8bim")
 SRGB = ImageCms.createProfile("sRGB")
 
 
@@ -103,23 +101,18 @@ def _grey(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its notes say, in EXIF, or else in XMP."""
     info = image.info
-    notes = max(len(info.get(name, "")) for name in ("exif", "Raw profile type exif"))
-    if notes > MAX_NOTES_BYTES or any(name.lower().startswith(RAW) for name in {*info} - {*READ_RAW}):
+    # ImageMagick writes notes and colour profiles as texts of a PNG; Pillow reads some of them.
+    if len(info.get("exif", "")) > MAX_NOTES_BYTES or any(name.lower().startswith("raw profile") for name in info):
         raise _unknown_orientation("where it is not looked for, or too many of them")
     try:
         orientation = image.getexif().get(ORIENTATION)
         xmp = info.get("xmp", b"").replace(b"\0", b"")  # it may be UTF-16
+        turned = ImageOps.exif_transpose(image)
     except Exception:  # of notes that nobody can read
         raise _unknown_orientation("that cannot be read") from None
-    if orientation is None and b"Orientation" not in xmp:
-        return image
-    if orientation not in range(1, 9):
+    if orientation not in range(1, 9) and not (orientation is None and b"Orientation" not in xmp):
         raise _unknown_orientation("of which the orientation is not understood")
-    plain = Image.Exif()  # nothing else of them has to be written again
-    plain[ORIENTATION] = int(orientation)
-    turned = image.copy()
-    turned.info = {"exif": plain.tobytes()}
-    return ImageOps.exif_transpose(turned)
+    return turned
 
 
 def _unknown_orientation(notes: str) -> BadInput:

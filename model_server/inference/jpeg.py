@@ -1,9 +1,9 @@
 """JPEGs: what they say of themselves, and their pixels, of which none is made up.
 
-Where a file lacks scans, libjpeg makes smooth pixels of what is there and says nothing; so the file is walked first, in
-one pass, and its scans are added up. In a scan that Huffman's code is cut short in, libjpeg does say so, and simplejpeg
-refuses it; of arithmetic code it does not, which is therefore not taken. simplejpeg gives the same pixels as Pillow in
-half its time.
+Where a file lacks scans, libjpeg makes smooth pixels of what is there and says nothing; so those are taken that have
+all in one scan, and the file is walked first, in one pass. In a scan that Huffman's code is cut short in, libjpeg does
+say so, and simplejpeg refuses it; of arithmetic code it does not, which is therefore not taken. simplejpeg gives the
+same pixels as Pillow in half its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import simplejpeg
 from PIL import Image
 
@@ -22,14 +21,10 @@ from model_server.errors import BadInput
 
 START = b"\xff\xd8\xff"
 MAX_SEGMENTS = 512  # a colour profile may take 255, and a camera's notes a few more
-MAX_SCANS = 32  # a progressive JPEG has about ten; each one more, in 59 bytes, costs another look at every pixel
-MAX_BLOCKS = 6_000_000  # of 64 pixels of one component, in all scans: a second's work
-MAX_HELD_BLOCKS = 1_000_000  # of a picture in several scans: libjpeg holds each in 128 bytes until the last has come
-
-HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
+HUFFMAN = (0xC0, 0xC1)
 PASSED_OVER = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, comments, and what applications say
-OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDE, 0xDF} - PASSED_OVER  # arithmetic, lossless, hierarchical
-END, SCAN, ADOBE = 0xD9, 0xDA, 0xEE
+OTHER_CODINGS = {*range(0xC2, 0xD0), 0xDE, 0xDF} - PASSED_OVER  # progressive, arithmetic, lossless, hierarchical
+END, SCAN = 0xD9, 0xDA
 NOTES = {  # by what they begin with, as Pillow calls them
     (0xE1, b"Exif\0\0"): "exif", (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): "xmp",
     (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "xmp",  # too long for the first; Pillow does not look there
@@ -37,7 +32,6 @@ NOTES = {  # by what they begin with, as Pillow calls them
 }  # fmt: skip
 NEXT = re.compile(rb"\xff{1,16}([\xc0-\xfe])")  # a marker, and bytes that fill up before it
 NEXT_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-UNCODED = 0xFF
 
 
 class Jpeg(NamedTuple):
@@ -45,57 +39,51 @@ class Jpeg(NamedTuple):
 
     wide: int
     high: int
-    components: int  # 1 grey, 3 colour, 4 printers' inks
+    components: int  # 1 grey, 3 colour
     info: dict[str, bytes]
 
 
 def read(body: bytes) -> Jpeg:
-    """Walk a JPEG, whose bytes begin with START. Raises BadInput where something is missing or not understood, or where
-    to decode it would be more work than a picture's."""
-    frame: _Frame | None = None
-    adobe, notes = False, defaultdict(list)
+    """Walk a JPEG, whose bytes begin with START. Raises BadInput where something is missing or not understood."""
+    frame, scanned, notes = None, False, defaultdict(list)
     for marker, data in _segments(body):
         if marker == SCAN:
             if frame is None:
-                raise _broken("has no frame before its first scan")
-            frame.scan(data)
+                raise _broken("has no frame before its scan")
+            if scanned or sorted(data[1:-3:2]) != sorted(frame[2]):
+                raise BadInput(415, "jpeg_coding", "JPEGs in one scan are taken, with all that they have in it")
+            scanned = True
         elif marker in HUFFMAN:
             if frame is not None:
                 raise _broken("has two frames")
-            frame = _Frame(data, marker == PROGRESSIVE)
+            frame = _frame(data)
         elif marker in OTHER_CODINGS:
-            raise BadInput(415, "jpeg_coding", f"JPEGs in Huffman code are taken; this one is marked ff{marker:02x}")
+            raise BadInput(415, "jpeg_coding", f"baseline and extended JPEGs are taken, none of ff{marker:02x}")
         elif marker not in PASSED_OVER:
             raise _broken(f"has a marker ff{marker:02x} where none can be")
         else:
-            adobe |= marker == ADOBE and data.startswith(b"Adobe")
             for (kind, start), name in NOTES.items():
                 if marker == kind and data.startswith(start):
                     notes[name].append(data[len(start) :])
-    if frame is None:
-        raise _broken("has no frame")
+    if frame is None or not scanned:
+        raise _broken("has no frame, or no scan")
     if "several" in notes:
         raise BadInput(422, "several_frames", "the JPEG holds several pictures; send one")
-    components = len(frame.blocks)
-    if components not in (1, 3) and not (components == 4 and adobe):
-        what = f"{components} components, and nothing says what they are"
-        raise BadInput(415, "greys_not_understood", f"the JPEG has {what}")
-    if frame.lacks_detail:
-        raise _broken("lacks scans: not all of its detail is there")
+    wide, high, components = *frame[:2], len(frame[2])
+    if components not in (1, 3):
+        raise BadInput(415, "greys_not_understood", f"JPEGs in grey or three colours are taken, none in {components}")
     if pieces := notes.get("icc_profile"):  # each begins with its number and how many there are
         notes["icc_profile"] = [piece[2:] for piece in sorted(pieces)]
     info = {name: b"".join(pieces) for name, pieces in notes.items()}
-    return Jpeg(frame.wide, frame.high, components, info)
+    return Jpeg(wide, high, components, info)
 
 
-def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
-    """The picture in grey, or in its colours where it has a profile of them. Where a `side` is given, a half, a quarter
-    or an eighth of it, if that leaves so many pixels a side: for large images that is many times cheaper. Raises
-    BadInput."""
-    few = min(said.wide // side, said.high // side) if side else 1
+def decode(body: bytes, said: Jpeg, side: int) -> Image.Image:
+    """The picture in grey, or in its colours where it has a profile of them; a half, a quarter or an eighth of it, if
+    that leaves `side` pixels a side: for large images that is many times cheaper. Raises BadInput."""
+    few = min(said.wide, said.high) // side
     scale = next((s for s in (8, 4, 2) if s <= few), 1)
-    inks, managed = said.components == 4, "icc_profile" in said.info
-    colours = "CMYK" if inks else "RGB" if managed and said.components == 3 else "GRAY"
+    colours = "RGB" if "icc_profile" in said.info and said.components == 3 else "GRAY"
     try:
         pixels = simplejpeg.decode_jpeg(
             body, colours, min_height=-(-said.high // scale), min_width=-(-said.wide // scale)
@@ -104,11 +92,7 @@ def decode(body: bytes, said: Jpeg, side: int = 0) -> Image.Image:
         if "subsampling" in str(error):
             raise BadInput(415, "jpeg_coding", "the JPEG's components are sampled in an unusual way") from None
         raise BadInput(422, "broken_image", f"the image cannot be decoded: {error}") from None
-    if inks:  # Adobe's are the share of each that is not printed
-        image = Image.frombytes("CMYK", pixels.shape[1::-1], np.subtract(255, pixels).tobytes())
-        image = image if managed else image.convert("L")
-    else:
-        image = Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
     image.info = dict(said.info)
     return image
 
@@ -131,45 +115,16 @@ def _segments(body: bytes) -> Iterator[tuple[int, bytes]]:
     raise BadInput(413, "too_many_parts", f"the JPEG has more than {MAX_SEGMENTS} segments")
 
 
-class _Frame:
-    """A picture's size, and what its scans have not brought yet."""
-
-    def __init__(self, data: bytes, progressive: bool):
-        if len(data) < 9 or len(data) != 6 + 3 * data[5] or len(set(data[6::3])) != data[5]:
-            raise _broken("has no whole frame before its first scan")
-        bits, self.high, self.wide = struct.unpack(">BHH", data[:5])
-        if bits != 8:
-            raise BadInput(415, "jpeg_coding", f"JPEGs of 8 bits are taken; this one has {bits}")
-        sampled = {name: (both >> 4, both & 15) for name, both in zip(data[6::3], data[7::3], strict=True)}
-        if not (self.wide and self.high and all(1 <= each <= 4 for both in sampled.values() for each in both)):
-            raise _broken("has no rows or no columns")
-        across, down = (8 * max(each) for each in zip(*sampled.values(), strict=True))
-        units = -(-self.wide // across) * -(-self.high // down)
-        self.blocks = {name: units * x * y for name, (x, y) in sampled.items()}
-        self._progressive, self._scans, self._work = progressive, 0, 0
-        self._missing = {name: bytearray([UNCODED] * 64) for name in sampled}  # bits to come of each coefficient
-
-    def scan(self, head: bytes) -> None:
-        """Note what a scan brings. Raises BadInput where it is none, or with those before too much work."""
-        count = head[0] if head else 0
-        names = head[1 : 2 * count : 2]
-        first, last, low = (head[-3], head[-2], head[-1] & 15) if self._progressive and len(head) > 3 else (0, 63, 0)
-        if not count or len(head) != 4 + 2 * count or not self.blocks.keys() >= set(names) or not first <= last <= 63:
-            raise _broken("has a scan of nothing")
-        for name in names:
-            self._missing[name][first : last + 1] = bytes([low]) * (last + 1 - first)
-        self._scans += 1
-        self._work += sum(self.blocks[name] for name in names)
-        if self._scans > MAX_SCANS or self._work > MAX_BLOCKS:
-            raise BadInput(413, "too_many_scans", "the JPEG has more scans than are taken of one of its size")
-        if (self._progressive or count < len(self.blocks)) and sum(self.blocks.values()) > MAX_HELD_BLOCKS:
-            raise BadInput(
-                413, "too_many_pixels", f"{64 * MAX_HELD_BLOCKS} samples of a JPEG in several scans are taken"
-            )
-
-    @property
-    def lacks_detail(self) -> bool:
-        return any(any(bits) for bits in self._missing.values())
+def _frame(data: bytes) -> tuple[int, int, bytes]:
+    """Columns, rows, and the names of the components."""
+    if len(data) < 9 or len(data) != 6 + 3 * data[5] or len(set(data[6::3])) != data[5]:
+        raise _broken("has no whole frame before its scan")
+    bits, high, wide = struct.unpack(">BHH", data[:5])
+    if bits != 8:
+        raise BadInput(415, "jpeg_coding", f"JPEGs of 8 bits are taken; this one has {bits}")
+    if not (wide and high):
+        raise _broken("has no rows or no columns")
+    return wide, high, data[6::3]
 
 
 def _broken(how: str) -> BadInput:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
-from model_server.inference.allocator import keep_freed_memory
 from model_server.inference.densenet import DenseNet121
 from model_server.inference.images import SIDE
 from model_server.settings import WEIGHTS
 
 WARM_UP_S = 1.5
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class WeightsError(Exception):
@@ -57,6 +59,16 @@ class SmallCNN(nn.Module):
 ARCHITECTURES = {kind.architecture: kind for kind in (SmallCNN, DenseNet121)}
 
 
+class Card(BaseModel):
+    """What stands beside the weights, in JSON."""
+
+    version: str
+    sha256: str
+    architecture: str
+    known_answers: dict[str, float] = {}  # bundled sample: probability of pneumonia
+    features: dict[str, list[float]] = {}  # of the training set, as drift.reference gives them
+
+
 @dataclass(frozen=True)
 class Model:
     """A loaded model on the CPU: `predict` and what it is."""
@@ -66,7 +78,8 @@ class Model:
     version: str
     sha256: str
     architecture: str
-    known_answers: Mapping[str, float] = field(default_factory=dict)  # bundled sample: probability of pneumonia
+    known_answers: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, list[float]] = field(default_factory=dict)
 
     @property
     def side(self) -> int:
@@ -96,30 +109,36 @@ def load(path: Path = WEIGHTS, sha256: str = "") -> Model:
     """
     card_path = path.with_suffix(".json")
     try:
-        card = json.loads(card_path.read_text())
+        card = Card.model_validate_json(card_path.read_bytes())
         weights = path.read_bytes()
-        version, expected, architecture = (str(card[key]) for key in ("version", "sha256", "architecture"))
-        known_answers = {str(name): float(said) for name, said in card.get("known_answers", {}).items()}
-    except FileNotFoundError as error:
-        raise WeightsError(f"{error.filename}: no such file") from None
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{card_path}: not a model card ({type(error).__name__}: {error})") from None
+    except ValidationError as error:
+        raise WeightsError(f"{card_path}: not a model card ({error})") from None
     found = hashlib.sha256(weights).hexdigest()
-    for says, wanted in ((card_path.name, expected), ("--weights-sha256", sha256 or expected)):
+    for says, wanted in ((card_path.name, card.sha256), ("--weights-sha256", sha256 or card.sha256)):
         if found != wanted.lower():
             raise WeightsError(
                 f"{path}: SHA-256 is {found}, {says} says {wanted}: the file is truncated, changed or another one"
             )
-    if architecture not in ARCHITECTURES:
-        raise WeightsError(f"{card_path}: unknown architecture {architecture!r} (known: {', '.join(ARCHITECTURES)})")
-    network = ARCHITECTURES[architecture]()
+    if card.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise WeightsError(f"{card_path}: unknown architecture {card.architecture!r} (known: {known})")
+    network = ARCHITECTURES[card.architecture]()
     try:
         network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path}: these are not the weights of a {architecture}: {error}") from None
-    return Model(network.eval(), version, found, architecture, known_answers)
+        raise WeightsError(f"{path}: these are not the weights of a {card.architecture}: {error}") from None
+    return Model(network.eval(), card.version, found, card.architecture, card.known_answers, card.features)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next batch: it returns a few megabytes to the system at once, and the page
+    faults to get them again made inference half as slow again. Nothing where the C library is another one."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, 64 << 20)  # bytes at the top of each heap
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # a piece of this size or more is returned; glibc allows no more
 
 
 def ready(

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from model_server.errors import BadInput
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 10_000  # 16 MB in the smallest pieces that are usual
-PIECE = 1 << 16
-MAX_INFLATING_S = 1.0  # of processor; the largest picture takes a third. Pillow then takes as long again.
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
 HEADER = struct.Struct(">IIBBBBB")
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, GREY_ALPHA: 2, COLOUR_ALPHA: 4}
+BITS = {GREY: (1, 2, 4, 8, 16), COLOUR: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8,), COLOUR_ALPHA: (8,)}
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-BEFORE_DATA = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"sBIT")  # what decides the greys, once each
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+BEFORE_DATA = (b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP")  # what decides the greys, once each
 USUAL_GAMMA = 1 / 2.2
 LUMA = (0.299, 0.587, 0.114)
 DEPTHS = (8, 10, 12, 14)  # bits that detectors write into 16
@@ -43,17 +39,16 @@ class Png(NamedTuple):
     high: int
     bits: int
     colour: int
-    interlaced: int
 
 
 def read(body: bytes) -> Png:
     """The header of what begins with SIGNATURE. Raises BadInput where there is none that anybody could read."""
     whole = body[8:16] == b"\0\0\0\x0dIHDR" and len(body) >= 29
     wide, high, bits, colour, packed, filtered, interlaced = HEADER.unpack(body[16:29]) if whole else [0] * 7
-    known = bits in (1, 2, 4, 8, 16) and colour in CHANNELS and not packed and not filtered and interlaced < 2
-    if not (wide and high and known):
-        raise BadInput(415, "not_an_image", "the body begins like a PNG, but no header says what is in it")
-    return Png(wide, high, bits, colour, interlaced)
+    if not (wide and high) or packed or filtered or interlaced or bits not in BITS.get(colour, ()):
+        what = "but no header says that it has rows in turn, of a depth and colours that are taken"
+        raise BadInput(415, "not_an_image", f"the body begins like a PNG, {what}; of 16 bits, none with alpha are")
+    return Png(wide, high, bits, colour)
 
 
 def decode(body: bytes, said: Png, max_bytes: int) -> Image.Image:
@@ -64,33 +59,27 @@ def decode(body: bytes, said: Png, max_bytes: int) -> Image.Image:
     _check_rows(said, data, max_bytes)
     try:
         if said.bits == 16:
-            return _deep(body, said, chunks.get(b"sBIT", b""))
-        image = _opened(body, said)
+            return _deep(body, said)
+        image = _opened(body)
         if said.colour == PALETTE and image.getextrema()[1] >= len(chunks[b"PLTE"]) // 3:
             raise _broken("uses a colour that its palette lacks")
-        if image.has_transparency_data:
-            alpha = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
-            _check_opaque(alpha.getchannel("A").getextrema()[0] == 255)
+        if said.colour in (GREY_ALPHA, COLOUR_ALPHA) and image.getchannel("A").getextrema()[0] < 255:
+            raise _see_through()
         return image.convert("RGB" if "icc_profile" in image.info and said.colour not in (GREY, GREY_ALPHA) else "L")
     except BadInput:
         raise
-    except UnidentifiedImageError:
-        raise BadInput(415, "not_an_image", "the PNG has a depth or colours that do not exist") from None
     except Exception as error:  # Pillow raises many kinds on hostile files; each is the sender's fault
         raise _broken(f"cannot be decoded: {error}") from None
 
 
-def eight_bits(pixels: np.ndarray, significant: int = 0) -> np.ndarray:
+def eight_bits(pixels: np.ndarray) -> np.ndarray:
     """The upper eight of the bits in use of uint16, as uint8.
 
     A PNG's samples fill their sixteen bits, but detectors' exports often leave the upper ones empty and do not say so.
-    So those bits are in use that all but stray pixels fit into: no single one decides. `significant` is what the file
-    says; 0 where it says nothing.
+    So those bits are in use that all but stray pixels fit into: no single one decides.
     """
-    depths = (significant,) if significant else DEPTHS
     stray = pixels.size // STRAY
-    bits = next((b for b in depths if b < 16 and np.count_nonzero(pixels >= 1 << b) <= stray), 16)
-    bits = max(8, bits)
+    bits = next((b for b in DEPTHS if np.count_nonzero(pixels >= 1 << b) <= stray), 16)
     used = np.minimum(pixels, (1 << bits) - 1)
     return np.right_shift(used, bits - 8, out=used).astype(np.uint8)
 
@@ -127,8 +116,8 @@ def _check_greys(said: Png, chunks: dict[bytes, bytes]) -> None:
     """That what decides the greys is understood."""
     if said.colour == PALETTE and b"PLTE" not in chunks:
         raise _broken("has no palette")
-    if b"tRNS" in chunks and said.colour != PALETTE:
-        _check_opaque(False)
+    if b"tRNS" in chunks:
+        raise _see_through()
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
     managed = b"iCCP" in chunks or b"sRGB" in chunks
     if b"cICP" in chunks or (b"gAMA" in chunks and not managed and abs(gamma / USUAL_GAMMA - 1) > 0.05):
@@ -136,45 +125,28 @@ def _check_greys(said: Png, chunks: dict[bytes, bytes]) -> None:
         raise BadInput(415, "greys_not_understood", f"the PNG has {which}; a gamma of {USUAL_GAMMA:.5f} is taken")
 
 
-def _check_opaque(opaque: bool) -> None:
-    if not opaque:
-        raise BadInput(422, "greys_not_understood", "the PNG is see-through, and nothing says what lies behind it")
+def _see_through() -> BadInput:
+    return BadInput(422, "greys_not_understood", "the PNG is see-through, and nothing says what lies behind it")
 
 
 def _check_rows(said: Png, data: bytes, max_bytes: int) -> None:
     """That the compressed data is whole, and has as many bytes as the rows, which are bounded, as is the work."""
-    wanted = sum(_row_bytes(said))
+    wanted = said.high * (1 + -(-said.wide * said.bits * CHANNELS[said.colour] // 8))  # a filter before each row
     if wanted > max_bytes:
         raise BadInput(413, "too_many_pixels", f"the PNG has {wanted} bytes of pixels; at most {max_bytes} are taken")
-    inflater, inflated, began = zlib.decompressobj(), 0, time.thread_time()
+    inflater = zlib.decompressobj()
     try:
-        for at in range(0, len(data), PIECE):
-            piece = data[at : at + PIECE]
-            while piece and not inflater.eof and inflated <= wanted:
-                inflated += len(inflater.decompress(piece, 16 * PIECE))
-                piece = inflater.unconsumed_tail
-            if time.thread_time() - began > MAX_INFLATING_S:
-                raise BadInput(413, "too_much_work", f"to inflate the PNG takes more than {MAX_INFLATING_S} s")
-        if inflated <= wanted and not inflater.eof:
-            inflated += len(inflater.flush())
+        inflated = len(inflater.decompress(data, wanted + 1))
     except zlib.error:
         raise _broken("is damaged: its pixels cannot be inflated") from None
     if inflated != wanted or not inflater.eof:
         raise _broken(f"has {'more' if inflated > wanted else 'fewer'} pixels than it says")
 
 
-def _row_bytes(said: Png) -> Iterator[int]:
-    """Bytes of all rows, with the filter before each; of each pass where they come interlaced."""
-    for x, y, across, down in ADAM7 if said.interlaced else ((0, 0, 1, 1),):
-        wide, high = -(-(said.wide - x) // across), -(-(said.high - y) // down)
-        if wide > 0 and high > 0:
-            yield high * (1 + -(-wide * said.bits * CHANNELS[said.colour] // 8))
-
-
-def _opened(body: bytes, said: Png, raw_mode: str = "") -> Image.Image:
+def _opened(body: bytes, raw_mode: str = "") -> Image.Image:
     """Decoded by Pillow; `raw_mode` says which bytes of each pixel it keeps."""
     image = Image.open(io.BytesIO(body), formats=("PNG",))
-    if image.info.get("interlace", 0) != said.interlaced:  # a text of that name, which Pillow would heed
+    if image.info.get("interlace"):  # a text of that name, which Pillow would heed
         raise _broken("says of itself in a text how it is interlaced")
     if raw_mode:
         image.tile = [image.tile[0]._replace(args=raw_mode)]
@@ -182,31 +154,21 @@ def _opened(body: bytes, said: Png, raw_mode: str = "") -> Image.Image:
     return image
 
 
-def _deep(body: bytes, said: Png, significant: bytes) -> Image.Image:
+def _deep(body: bytes, said: Png) -> Image.Image:
     """Grey of a picture of sixteen bits. Pillow keeps the upper eight of colours alone; asked for a byte order that is
     not a PNG's, it keeps the lower eight."""
-    bits = max(significant[: 3 if said.colour in (COLOUR, COLOUR_ALPHA) else 1], default=0)
-    if bits > 16:
-        raise _broken("says that it has more bits than it has")
     if said.colour == GREY:
-        image = _opened(body, said)
+        image = _opened(body)
         pixels = np.asarray(image)
-    elif said.colour == GREY_ALPHA:
-        image = _opened(body, said, "RGBA")  # the four bytes of each pixel as they stand
-        raw = np.asarray(image)
-        _check_opaque(raw[:, :, 2:].min() == 255)
-        pixels = raw[:, :, 0].astype(np.uint16) << 8 | raw[:, :, 1]
     else:
-        mode = "RGB" if said.colour == COLOUR else "RGBA"
         grey = np.zeros((said.high, said.wide), np.float32)
         for worth, order in ((256, "B"), (1, "L")):
-            image = _opened(body, said, f"{mode};16{order}")
+            image = _opened(body, f"RGB;16{order}")
             raw = np.asarray(image)
-            _check_opaque(mode == "RGB" or raw[:, :, 3].min() == 255)
             for channel, share in enumerate(LUMA):
                 grey += np.float32(worth * share) * raw[:, :, channel]
         pixels = np.rint(grey, out=grey).astype(np.uint16)
-    shown = Image.fromarray(eight_bits(pixels, bits))
+    shown = Image.fromarray(eight_bits(pixels))
     shown.info = image.info
     return shown
 

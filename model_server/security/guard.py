@@ -11,7 +11,6 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -71,12 +70,6 @@ class Guard:
                 self._ended(request.scope, EVENTS[role], principal, why)
 
         return _exact(Route(path, guarded, methods=methods))
-
-    def unrouted(self, scope: Scope, error: HTTPException) -> None:
-        """What no route takes. Counted and recorded, for it may be a search for holes."""
-        if reason := {404: "no_such_path", 405: "wrong_method"}.get(error.status_code):
-            self._metrics.invalid.labels(reason).inc()
-            self.stray(scope, error.status_code, reason)
 
     def stray(self, scope: Scope, status: int, reason: str) -> None:
         """Record what nothing here takes."""

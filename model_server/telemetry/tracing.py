@@ -37,10 +37,10 @@ class Link(NamedTuple):
 class Trace:
     """The span of one sampled request, and those under it. Any thread may add to it until it has ended."""
 
-    __slots__ = ("_context", "_epoch_ns", "ended", "link", "span")
+    __slots__ = ("_context", "_epoch_ns", "link", "span")
 
     def __init__(self, span: api.Span, tracer: api.Tracer):
-        self.span, self.link, self.ended = span, Link(span.get_span_context(), tracer), False
+        self.span, self.link = span, Link(span.get_span_context(), tracer)
         self._context, self._epoch_ns = api.set_span_in_context(span, Context()), _epoch_ns()
 
     def child(self, name: str, began: float, ended: float, *links: Link, **attributes: Any) -> None:
@@ -49,7 +49,6 @@ class Trace:
 
     def end(self, name: str, failed: bool = False, **attributes: Any) -> None:
         """The request is answered."""
-        self.ended = True
         self.span.update_name(name)
         self.span.set_attributes(attributes)
         if failed:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from model_server.errors import BadInput
-from model_server.inference import batching
 from model_server.inference.batching import READ_WITHIN_S, Batcher, Expired, Saturated
 from model_server.inference.failures import KINDS, InferenceFailed, kind_of
 from model_server.inference.images import decode
@@ -17,20 +16,9 @@ from model_server.settings import Settings
 from model_server.telemetry.metrics import Metrics
 
 
-@pytest.fixture(autouse=True)
-def on_cores(request, monkeypatch) -> int:
-    """How many cores the service seems to have: on one, the inference thread decodes too."""
-    cores = getattr(request, "param", 2)
-    monkeypatch.setattr(batching, "cores", lambda: cores)
-    return cores
-
-
-on_one_and_on_two = pytest.mark.parametrize("on_cores", [1, 2], indirect=True, ids=["one core", "two cores"])
-
-
 def waiting(batcher: Batcher) -> int:
     """Jobs that wait for the network."""
-    return batcher._decoded.qsize() + (0 if batcher._decode_threads else batcher._unread.qsize())
+    return batcher._decoded.qsize()
 
 
 class Brightness:
@@ -80,8 +68,7 @@ async def until(said) -> None:
     raise AssertionError("not within 30 s")
 
 
-@on_one_and_on_two
-@pytest.mark.parametrize("decode_threads", [0, 1, 3])
+@pytest.mark.parametrize("decode_threads", [1, 3])
 def test_every_request_gets_the_answer_to_its_own_image(decode_threads):
     async def main():
         batcher = running(Brightness(), max_queue=256, max_batch=7, decode_threads=decode_threads)
@@ -92,7 +79,6 @@ def test_every_request_gets_the_answer_to_its_own_image(decode_threads):
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_what_gathers_while_the_model_is_busy_runs_together_up_to_the_bound():
     async def main():
         model = Brightness(is_open=False)
@@ -108,7 +94,6 @@ def test_what_gathers_while_the_model_is_busy_runs_together_up_to_the_bound():
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
     async def main():
         model = Brightness(is_open=False)
@@ -125,7 +110,6 @@ def test_beyond_the_bound_it_refuses_and_takes_again_when_there_is_room():
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_a_bad_image_fails_alone():
     async def main():
         batcher = running(Brightness())
@@ -181,7 +165,6 @@ def test_bad_images_that_take_long_are_no_stall():
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_an_abandoned_request_keeps_its_place_until_it_is_through_so_that_the_bound_holds():
     async def main():
         model = Brightness(is_open=False)
@@ -228,7 +211,6 @@ def test_slow_work_is_no_stall_however_long_the_queue():
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_batches():
     async def main():
         model = Brightness(is_open=False)
@@ -246,7 +228,6 @@ def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counted():
     async def main():
         now, model, metrics = [0.0], Brightness(is_open=False), Metrics()
@@ -269,7 +250,6 @@ def test_what_has_expired_or_was_abandoned_never_reaches_the_model_and_is_counte
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_what_has_expired_is_not_even_read():
     async def main():
         batcher = running(Brightness())
@@ -289,7 +269,6 @@ class Broken(Brightness):
         return False
 
 
-@on_one_and_on_two
 def test_a_device_that_is_broken_for_good_is_not_alive():
     async def main():
         batcher = running(Broken())
@@ -325,7 +304,6 @@ def failures(metrics: Metrics) -> dict[str, float]:
     return {kind: count for kind, count in counted.items() if count}
 
 
-@on_one_and_on_two
 def test_an_answer_that_is_no_number_fails_its_batch_with_a_reason_and_is_counted():
     async def main():
         metrics = Metrics()
@@ -378,7 +356,6 @@ def test_a_failed_batch_is_counted_by_its_kind(error, kind):
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_failed_batches_in_a_row_are_counted_until_one_works_and_only_a_canary_among_them_ends_the_process():
     async def main():
         model, metrics = Fragile(), Metrics()
@@ -415,7 +392,6 @@ def test_failed_batches_in_a_row_are_counted_until_one_works_and_only_a_canary_a
     asyncio.run(main())
 
 
-@on_one_and_on_two
 def test_a_canary_is_in_no_clients_batch_and_in_no_metric_of_them():
     async def main():
         model, metrics = Brightness(is_open=False), Metrics()

@@ -37,7 +37,7 @@ def batches(client) -> tuple[float, float]:
 
 def test_what_waits_together_is_inferred_together_up_to_the_largest_batch(serve, corpus, tmp_path):
     gate = tmp_path / "gate"
-    flags, defect = ("--max-batch", "8", "--decode-threads", "1", "--deadline-s", "300"), GATED.format(gate=str(gate))
+    flags, defect = ("--max-batch", "8", "--deadline-s", "300"), GATED.format(gate=str(gate))
     with serve(*flags, defect=defect) as client, concurrent.futures.ThreadPoolExecutor(10) as pool:
         count, images = batches(client)
         decoded = client.metric("ml_preprocessing_duration_seconds_count")
@@ -83,7 +83,7 @@ def test_on_one_core_many_connections_at_once_are_all_taken(serve, corpus):
 
 
 def test_a_request_alone_waits_for_others_as_long_as_it_is_told_to(serve, corpus):
-    with serve("--max-wait-ms", "400", "--decode-threads", "1") as client:  # with none and one core, it would not
+    with serve("--max-wait-ms", "400") as client:
         before = client.metric("inference_queue_wait_seconds_sum")
         assert client.post("/predict", content=corpus[0][0]).status_code == 200
         assert client.metric("inference_queue_wait_seconds_sum") - before >= 0.399

@@ -104,20 +104,11 @@ def test_bits_above_the_stored_ones_are_not_the_pixels():
     assert np.abs(decode(dicom((RAMP.astype(np.uint16) * 16) | 0xF000, stored_bits=12)).astype(int) - RAMP).max() <= 1
 
 
-def test_jpeg_inside_is_read_small_and_in_full_range():
-    image = next(radiographs(1, 11, 512))
-    said = dicom(image.pixels, JPEGBaseline8Bit, data=encapsulate([image.jpeg(95)]))
-    shown, plain = decode(said), decode(png(image.pixels))
-    assert shown.shape == (64, 64) and np.corrcoef(shown.ravel(), plain.ravel())[0, 1] > 0.99
-
-
-SIGNED_JPEG = dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"]), PixelRepresentation=1)
-
-
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
         pytest.param(dicom(RAMP, DeflatedExplicitVRLittleEndian), 415, "dicom_compression", id="deflated"),
+        pytest.param(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"])), 415, "dicom_compression", id="JPEG"),
         pytest.param(dicom(RAMP, JPEG2000Lossless, data=encapsulate([b"x"])), 415, "dicom_compression", id="JPEG 2000"),
         pytest.param(dicom(RAMP, NumberOfFrames=2), 422, "several_frames", id="two frames"),
         pytest.param(dicom(RAMP, SamplesPerPixel=3), 415, "dicom_colour", id="colour"),
@@ -134,14 +125,6 @@ SIGNED_JPEG = dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"x"]), PixelRepre
         pytest.param(dicom(RAMP)[:-100], 422, "broken_image", id="cut short in its pixels"),
         pytest.param(dicom(RAMP)[:300], 422, "broken_image", id="cut short in its head"),
         pytest.param(bytes(128) + b"DICM", 415, "dicom_compression", id="nothing but the mark"),
-        pytest.param(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([b"no jpeg"])), 422, "broken_image", id="no JPEG"),
-        pytest.param(SIGNED_JPEG, 415, "dicom_depth", id="a JPEG with a sign"),
-        pytest.param(
-            dicom(np.zeros((9, 9), np.uint8), JPEGBaseline8Bit, data=encapsulate([next(radiographs(1, 1)).jpeg()])),
-            422,
-            "broken_image",
-            id="another JPEG than it says",
-        ),
     ],
 )
 def test_what_cannot_be_shown_is_refused_with_the_reason(served, body, status, reason):
@@ -173,15 +156,6 @@ def test_deeply_nested_sequences_are_refused():
     at = body.index(b"\x10\x00\x10\x00PN")
     with pytest.raises(BadInput):
         decode(bytes(body[:at]) + nested * 100_000)
-
-
-def test_a_jpeg_inside_of_a_thousand_scans_is_refused():
-    out = io.BytesIO()
-    Image.fromarray(RAMP).save(out, "JPEG", progressive=True)
-    jpeg = out.getvalue()
-    many = jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * 1000 + jpeg[-2:]
-    with pytest.raises(BadInput, match="scans"):
-        decode(dicom(RAMP, JPEGBaseline8Bit, data=encapsulate([many])))
 
 
 def test_any_one_changed_byte_is_an_answer_or_a_refusal():
@@ -257,12 +231,6 @@ def test_eight_bits_are_those_of_pydicoms_pixel_array_however_they_are_packed(sy
     assert (seen == read_back(body).pixel_array).all() and (seen == pixels).all()
 
 
-def test_a_jpeg_inside_is_that_of_pydicoms_pixel_array():
-    image = next(radiographs(1, 11, 300))
-    body = dicom(image.pixels, JPEGBaseline8Bit, data=encapsulate([image.jpeg(90)]))
-    assert (dicom_files.read(body, MAX_PIXELS)[1] == read_back(body).pixel_array).all()
-
-
 def lut(descriptor: tuple[int, int, int], values: np.ndarray, order: str = "<") -> list[Dataset]:
     item = Dataset()
     item.add_new("LUTDescriptor", "SS" if descriptor[1] < 0 else "US", list(descriptor))
@@ -287,19 +255,6 @@ GREYS = {  # pixels, the elements, and the range of what pydicom makes of them
     "a VOI LUT of a part": (TWELVE, {"VOILUTSequence": lut((1000, 500, 16), np.arange(1000) * 65)}, (0, 65535)),
     "a VOI LUT from below zero": (SIGNED, {"VOILUTSequence": lut((4096, -2048, 16), 65535 * ROOTS)}, (0, 65535)),
     "a VOI LUT before a window": (TWELVE, WINDOW | {"VOILUTSequence": lut((4096, 0, 16), 65535 * ROOTS)}, (0, 65535)),
-    "a modality LUT and a window": (
-        TWELVE,
-        {"ModalityLUTSequence": lut((4096, 0, 16), 65535 * ROOTS), "WindowCenter": "32768", "WindowWidth": "50000"},
-        (0, 65535),
-    ),
-    "a modality LUT and a VOI LUT": (
-        TWELVE,
-        {
-            "ModalityLUTSequence": lut((4096, 0, 16), np.arange(4096)[::-1]),
-            "VOILUTSequence": lut((4096, 0, 16), 65535 * ROOTS),
-        },
-        (0, 65535),
-    ),
 }  # fmt: skip
 
 
@@ -324,19 +279,13 @@ def test_a_table_in_the_other_byte_order_is_the_same():
     assert (decode(here) == decode(there)).all()
 
 
-@pytest.mark.parametrize(
-    ("value", "limit", "photometric"),
-    [(65535, None, "MONOCHROME2"), (0, None, "MONOCHROME1"), (9000, 9100, "MONOCHROME2")],
-)
-def test_padding_decides_no_range_and_is_cut_off_where_it_is_a_border(value, limit, photometric):
+@pytest.mark.parametrize(("value", "photometric"), [(65535, "MONOCHROME2"), (0, "MONOCHROME1"), (9000, "MONOCHROME2")])
+def test_padding_decides_no_range_and_is_cut_off_where_it_is_a_border(value, photometric):
     pixels = (255 - RAMP if photometric == "MONOCHROME1" else RAMP).astype(np.uint16) * 16 + 100
     pixels[10:20, 30:40] = value
     plain = np.full((80, 70), value, np.uint16)
     plain[9:73, 2:66] = pixels
-    if limit is not None:
-        plain[:9] += np.arange(9, dtype=np.uint16)[:, None]
-    more = {} if limit is None else {"PixelPaddingRangeLimit": limit}
-    shown = decode(dicom(plain, PixelPaddingValue=value, PhotometricInterpretation=photometric, **more)).astype(int)
+    shown = decode(dicom(plain, PixelPaddingValue=value, PhotometricInterpretation=photometric)).astype(int)
     assert (shown[10:20, 30:40] == 0).all()
     shown[10:20, 30:40] = RAMP[10:20, 30:40]
     assert np.abs(shown - RAMP).max() <= 3
@@ -355,12 +304,13 @@ def test_padding_alone_is_no_picture():
     assert (refused.value.status, refused.value.reason) == (422, "no_content")
 
 
-def test_padding_below_zero_is_found_whichever_way_it_is_written():
+def test_padding_below_zero_is_found():
     pixels = np.pad(RAMP.astype(np.int16) * 8, ((0, 0), (8, 0)), constant_values=-2000)
     body = dicom(pixels, PixelPaddingValue=-2000)
     assert b"SS\x02\0\x30\xf8" in body
-    for one in (body, body.replace(b"SS\x02\0\x30\xf8", b"US\x02\0\x30\xf8")):
-        assert np.abs(decode(one).astype(int) - RAMP).max() <= 3
+    assert np.abs(decode(body).astype(int) - RAMP).max() <= 3
+    with pytest.raises(BadInput, match="PixelPaddingValue"):  # without its sign
+        decode(body.replace(b"SS\x02\0\x30\xf8", b"US\x02\0\x30\xf8"))
 
 
 def test_no_single_pixel_decides_the_range_where_there_is_no_window():
@@ -372,23 +322,13 @@ def test_no_single_pixel_decides_the_range_where_there_is_no_window():
     assert np.abs(shown - RAMP).max() <= 1
 
 
-UPRIGHT = next(radiographs(1, 11, 64)).pixels
-WAYS = {  # what lies at the right and below, and how the upright picture is then stored
-    ("L", "F"): UPRIGHT, ("R", "F"): UPRIGHT[:, ::-1], ("L", "H"): UPRIGHT[::-1], ("R", "H"): UPRIGHT[::-1, ::-1],
-    ("F", "L"): UPRIGHT.T, ("F", "R"): UPRIGHT[:, ::-1].T, ("H", "L"): UPRIGHT[::-1].T,
-    ("H", "R"): UPRIGHT[::-1, ::-1].T, ("LF", "FR"): UPRIGHT,
-}  # fmt: skip
 FULL = {"WindowCenter": "128", "WindowWidth": "256"}
-
-
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_picture_is_turned_as_the_patient_lies(way):
-    body = dicom(np.ascontiguousarray(WAYS[way]), PatientOrientation=list(way), **FULL)
-    assert np.abs(decode(body).astype(int) - UPRIGHT).max() <= 1
-
-
 NOTHING = [Dataset()]
 NOT_UNDERSTOOD = {
+    "stored as in a mirror": {"PatientOrientation": ["R", "F"]},
+    "head down": {"PatientOrientation": ["L", "H"]},
+    "on its side": {"PatientOrientation": ["F", "L"]},
+    "on its side, the other way": {"PatientOrientation": ["H", "R"]},
     "from the side": {"PatientOrientation": ["A", "F"]},
     "one direction": {"PatientOrientation": "L"},
     "directions that are none": {"PatientOrientation": ["X", "Y"]},
@@ -414,16 +354,13 @@ NOT_UNDERSTOOD = {
     "a width without centre": {"WindowWidth": "128"},
     "another window function": FULL | {"VOILUTFunction": "GAMMA"},
     "a window too narrow": {"WindowCenter": "128", "WindowWidth": "0.5"},
-    "a slope beside a modality LUT": {
-        "ModalityLUTSequence": lut((256, 0, 16), np.arange(256)), "RescaleSlope": "1", "RescaleIntercept": "0",
-    },
-    "a modality LUT of 12 bits": {"ModalityLUTSequence": lut((256, 0, 12), np.arange(256))},
+    "a modality LUT": {"ModalityLUTSequence": lut((256, 0, 16), np.arange(256))},
     "a table cut short": {"VOILUTSequence": lut((4096, 0, 16), np.arange(4000))},
     "a table of 9 bits": {"VOILUTSequence": lut((256, 0, 9), np.arange(256))},
     "a table of 8 bits that pydicom would take modulo 256": {"VOILUTSequence": lut((512, 0, 8), np.arange(512) // 2)},
     "a table without data": {"VOILUTSequence": NOTHING},
     "padding beyond what can be stored": {"PixelPaddingValue": 300},
-    "a range of padding without its begin": {"PixelPaddingRangeLimit": 3},
+    "a range of padding": {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 3},
 }  # fmt: skip
 
 
@@ -443,6 +380,7 @@ USUAL = {
         "PixelPresentation": "MONOCHROME", "ImageRotation": 0, "ImageHorizontalFlip": "N", "ViewPosition": "PA",
         "ImageOrientationPatient": [1, 0, 0, 0, 0, -1],
     },
+    "directions between two": {"PatientOrientation": ["LF", "FR"]},
     "inverted, in other words": {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
     "what says nothing": {
         "PatientOrientation": [], "ImageLaterality": "", "VOILUTSequence": [], "PixelPaddingValue": None,
@@ -495,13 +433,11 @@ def test_names_of_character_sets_are_not_looked_up():
     assert not [name for name in encodings._cache if name.startswith("q") and name.endswith("q")]
 
 
-@pytest.mark.parametrize("keyword", [0x00283010, 0x00283000], ids=["VOI LUT", "modality LUT"])
-def test_the_items_of_a_sequence_are_bounded(keyword):
+def test_the_items_of_a_sequence_are_bounded():
     body = bytearray(dicom(RAMP))
     at = body.index(b"\xe0\x7f\x10\0OB")
     items = b"\xfe\xff\0\xe0\0\0\0\0" * 60_000
-    head = keyword.to_bytes(4, "big")
-    tag = bytes((head[1], head[0], head[3], head[2])) + b"SQ\0\0" + len(items).to_bytes(4, "little")
+    tag = b"\x28\0\x10\x30SQ\0\0" + len(items).to_bytes(4, "little")  # VOILUTSequence
     with pytest.raises(BadInput) as refused:
         decode(bytes(body[:at]) + tag + items + bytes(body[at:]))
     assert refused.value.status == 422

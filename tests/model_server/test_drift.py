@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_server.inference.drift import BINS, ENOUGH, Drift, features, reference, stored_beside
+from model_server.inference.drift import BINS, ENOUGH, Drift, features, reference
 from model_server.inference.images import SIDE
+from model_server.inference.model import load
 from model_server.settings import WEIGHTS
 from model_server.training.radiographs import radiographs
 
@@ -98,7 +99,7 @@ def plainly(pixels: np.ndarray) -> dict[str, float]:
 
 @pytest.mark.parametrize("side", [SIDE, 224])
 def test_features_are_what_they_were_and_the_stored_reference_stays_valid(held_out, side):
-    edges = stored_beside(WEIGHTS)
+    edges = load().features
     images = [np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in held_out]
     for pixels in (*images, *(np.full((side, side), level, np.uint8) for level in (0, 127, 255))):
         seen, plain = features(pixels), plainly(pixels)

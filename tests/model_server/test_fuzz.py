@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from model_server.http.deadline import HEADER as TIMEOUT
+from model_server.http.bodies import TIMEOUT
 from model_server.http.middleware import PROBE_PATHS
 from model_server.training.radiographs import radiographs
 

@@ -129,7 +129,7 @@ def test_what_is_not_offered_is_said(client, tensor):
             client.infer(SERVICE, [given(tensor, True)], outputs=outputs)
     shared = triton.InferInput(oip.INPUT, [1, 64, 64], "FP32")
     shared.set_shared_memory("region", 16384)
-    with pytest.raises(InferenceServerException, match="shared memory"):
+    with pytest.raises(InferenceServerException, match="shared_memory"):
         client.infer(SERVICE, [shared])
     with pytest.raises(InferenceServerException, match="compressed") as refused:
         client.infer(SERVICE, [given(tensor, True)], request_compression_algorithm="gzip")

@@ -8,9 +8,10 @@ import schemathesis
 from model_server import SERVICE, __version__
 from model_server.classes import CLASSES
 from model_server.errors import MEDIA_TYPE
-from model_server.http import oip, openapi
+from model_server.http import oip
 from model_server.http.app import application
-from model_server.http.deadline import HEADER as TIMEOUT
+from model_server.http.app import document as openapi
+from model_server.http.bodies import TIMEOUT
 from model_server.http.feedback import NAMED_BY
 from model_server.service import Service
 from model_server.settings import Settings
@@ -18,19 +19,19 @@ from model_server.settings import Settings
 
 def test_it_is_valid_and_what_the_server_gives(served):
     told = served.get("/openapi.json").json()
-    assert told == openapi.document() and told["openapi"].startswith("3.1")
+    assert told == openapi() and told["openapi"].startswith("3.1")
     schemathesis.openapi.from_dict(told).validate()
 
 
 def test_a_broken_document_is_told_apart():
-    broken = openapi.document()
+    broken = openapi()
     broken["paths"]["/predict"]["post"]["responses"] = 5
     with pytest.raises(jsonschema_rs.ValidationError):
         schemathesis.openapi.from_dict(broken).validate()
 
 
 def test_it_says_what_the_code_says():
-    document = openapi.document()
+    document = openapi()
     schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
     asked = schemas["InferenceRequest"]["properties"]
     told = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -56,13 +57,13 @@ def test_it_has_every_route_and_no_other():
     app = application(service)._app
     service.durable.close()
     routes = {(route.path, method.lower()) for route in app.routes for method in route.methods - {"HEAD"}}
-    document = openapi.document()["paths"]
+    document = openapi()["paths"]
     told = {(path, method) for path, item in document.items() for method in item if method != "parameters"}
     assert told == routes
 
 
 def test_answers_are_as_described(served, corpus):
-    document = openapi.document()
+    document = openapi()
 
     def check(answer, path: str, method: str) -> None:
         told = document["paths"][path][method]["responses"][str(answer.status_code)]

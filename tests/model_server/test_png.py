@@ -9,9 +9,9 @@ import pytest
 from model_server.errors import BadInput
 from model_server.inference import png as png_files
 from model_server.inference.images import decode
-from model_server.inference.png import ADAM7, eight_bits
 
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+BITS = {GREY: (1, 2, 4, 8, 16), COLOUR: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8,), COLOUR_ALPHA: (8,)}  # taken
 SHADES = np.linspace(0, 255, 64 * 64).reshape(64, 64).round().astype(int)
 
 
@@ -19,26 +19,24 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def header(bits: int, colour: int, interlaced: int = 0, side: int = 64) -> bytes:
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, bits, colour, 0, 0, interlaced))
+def header(bits: int, colour: int, interlaced: int = 0) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, bits, colour, 0, 0, interlaced))
 
 
-def rows(samples: np.ndarray, bits: int, interlaced: int = 0) -> bytes:
+def rows(samples: np.ndarray, bits: int) -> bytes:
     """The bytes of samples (high, wide, channels), without filters."""
     found = b""
-    for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
-        for row in samples[y::down, x::across]:
-            if bits == 16:
-                found += b"\0" + row.astype(">u2").tobytes()
-            else:
-                each = (row.reshape(-1, 1) >> np.arange(bits)[::-1]) & 1
-                found += b"\0" + np.packbits(each.ravel().astype(np.uint8)).tobytes()
+    for row in samples:
+        if bits == 16:
+            found += b"\0" + row.astype(">u2").tobytes()
+        else:
+            each = (row.reshape(-1, 1) >> np.arange(bits)[::-1]) & 1
+            found += b"\0" + np.packbits(each.ravel().astype(np.uint8)).tobytes()
     return found
 
 
-def png(samples: np.ndarray, bits: int, colour: int, *before: bytes, interlaced: int = 0) -> bytes:
-    data = chunk(b"IDAT", zlib.compress(rows(samples, bits, interlaced)))
-    return assembled(header(bits, colour, interlaced), *before, data, chunk(b"IEND"))
+def png(samples: np.ndarray, bits: int, colour: int, *before: bytes) -> bytes:
+    return assembled(header(bits, colour), *before, chunk(b"IDAT", zlib.compress(rows(samples, bits))), chunk(b"IEND"))
 
 
 def assembled(*chunks: bytes) -> bytes:
@@ -60,25 +58,22 @@ def refused(body: bytes, **options) -> tuple[int, str]:
     return problem.value.status, problem.value.reason
 
 
-@pytest.mark.parametrize("interlaced", [0, 1], ids=["in one pass", "interlaced"])
 @pytest.mark.parametrize("colour", [GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_every_depth_and_colour_is_decoded_to_its_greys(bits, colour, interlaced):
-    if bits < 8 and colour not in (GREY, PALETTE):
-        pytest.skip("there is no such PNG")
-    if (bits, colour) == (16, PALETTE):
-        assert refused(png(channels(SHADES), bits, colour, palette(8)))[0] in (415, 422)
+def test_every_depth_and_colour_is_decoded_to_its_greys(bits, colour):
+    if bits not in BITS[colour]:
+        assert refused(png(channels(SHADES), bits, colour, palette(8))) == (415, "not_an_image")
         return
     most = 2**bits - 1
     samples = (SHADES * most / 255).round().astype(int)
     shown = samples * 255 / most
     opaque = np.full((64, 64), most)
     body = {
-        GREY: lambda: png(channels(samples), bits, colour, interlaced=interlaced),
-        COLOUR: lambda: png(channels(samples, samples, samples), bits, colour, interlaced=interlaced),
-        PALETTE: lambda: png(channels(most - samples), bits, colour, palette(bits), interlaced=interlaced),
-        GREY_ALPHA: lambda: png(channels(samples, opaque), bits, colour, interlaced=interlaced),
-        COLOUR_ALPHA: lambda: png(channels(samples, samples, samples, opaque), bits, colour, interlaced=interlaced),
+        GREY: lambda: png(channels(samples), bits, colour),
+        COLOUR: lambda: png(channels(samples, samples, samples), bits, colour),
+        PALETTE: lambda: png(channels(most - samples), bits, colour, palette(bits)),
+        GREY_ALPHA: lambda: png(channels(samples, opaque), bits, colour),
+        COLOUR_ALPHA: lambda: png(channels(samples, samples, samples, opaque), bits, colour),
     }[colour]()
     assert np.abs(decode(body) - shown).max() <= 1
 
@@ -93,8 +88,6 @@ def test_colours_become_grey_by_their_brightness(bits):
 DEEP = {
     "grey": (GREY, lambda grey: channels(grey)),
     "colour": (COLOUR, lambda grey: channels(grey, grey, grey)),
-    "grey, opaque": (GREY_ALPHA, lambda grey: channels(grey, np.full((64, 64), 65535))),
-    "colour, opaque": (COLOUR_ALPHA, lambda grey: channels(grey, grey, grey, np.full((64, 64), 65535))),
 }
 
 
@@ -115,27 +108,6 @@ def test_no_single_pixel_decides_which_bits_are_in_use(colour, made):
     assert np.abs(seen - SHADES).max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("samples", "significant", "shown"),
-    [
-        pytest.param(SHADES * 257, 12, SHADES, id="that fill all, as the specification has it"),
-        pytest.param(SHADES << 4, 12, SHADES, id="that fill the lower ones"),
-        pytest.param(SHADES << 2, 12, SHADES >> 2, id="of a dark picture"),
-        pytest.param(SHADES << 4, 16, SHADES >> 4, id="all"),
-        pytest.param(SHADES << 2, 0, SHADES, id="not said"),
-    ],
-)
-def test_what_a_file_says_of_its_bits_decides(samples, significant, shown):
-    assert np.abs(eight_bits(samples.astype(np.uint16), significant).astype(int) - shown).max() <= 1
-
-
-def test_the_bits_that_a_file_says_it_uses_are_those_of_its_colours():
-    dark = SHADES << 2
-    said = chunk(b"sBIT", bytes([12, 12, 12, 16]))
-    body = png(channels(dark, dark, dark, np.full((64, 64), 65535)), 16, COLOUR_ALPHA, said)
-    assert np.abs(decode(body).astype(int) - (SHADES >> 2)).max() <= 1
-
-
 PLAIN = channels(SHADES)
 ALL_ROWS = rows(PLAIN, 8)
 DATA, END = chunk(b"IDAT", zlib.compress(ALL_ROWS)), chunk(b"IEND")
@@ -149,7 +121,7 @@ NOT_TAKEN = {
     "fewer rows": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS[: -3 * 65])), END), 422, "broken_image"),
     "one byte fewer": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS[:-1])), END), 422, "broken_image"),
     "more rows": (assembled(HEAD, chunk(b"IDAT", zlib.compress(ALL_ROWS + ALL_ROWS)), END), 422, "broken_image"),
-    "rows of an interlaced one": (assembled(header(8, GREY, 1), DATA, END), 422, "broken_image"),
+    "interlaced": (assembled(header(8, GREY, 1), DATA, END), 415, "not_an_image"),
     "data without its sum": (assembled(HEAD, ADLER_LESS, END), 422, "broken_image"),
     "data that is none": (assembled(HEAD, chunk(b"IDAT", b"nonsense"), END), 422, "broken_image"),
     "a changed byte in its data": (
@@ -161,33 +133,22 @@ NOT_TAKEN = {
     "a chunk longer than the file": (assembled(HEAD, b"\xff\xff\xff\xffIDAT"), 422, "broken_image"),
     "two headers": (assembled(HEAD, HEAD, DATA, END), 422, "broken_image"),
     "a critical chunk that nobody knows": (assembled(HEAD, chunk(b"CgBI", b"1234"), DATA, END), 415, "not_an_image"),
-    "a depth that does not exist": (assembled(header(4, COLOUR), DATA, END), 422, "broken_image"),
+    "a depth that does not exist": (assembled(header(4, COLOUR), DATA, END), 415, "not_an_image"),
     "bits that do not exist": (assembled(header(3, GREY), DATA, END), 415, "not_an_image"),
     "colours that do not exist": (assembled(header(8, 5), DATA, END), 415, "not_an_image"),
     "an unknown interlacing": (assembled(header(8, GREY, 2), DATA, END), 415, "not_an_image"),
     "no palette": (assembled(INDEXED, DATA, END), 422, "broken_image"),
     "a palette behind the pixels": (assembled(INDEXED, DATA, palette(8), END), 422, "broken_image"),
     "a short palette": (assembled(INDEXED, palette(4), DATA, END), 422, "broken_image"),
-    "a palette of which a used colour is see-through": (
+    "a palette with transparency": (
         assembled(INDEXED, palette(8), chunk(b"tRNS", b"\xff" * 9 + b"\x80"), DATA, END),
         422,
         "greys_not_understood",
     ),
     "a grey that is see-through": (assembled(HEAD, chunk(b"tRNS", b"\0\7"), DATA, END), 422, "greys_not_understood"),
     "a colour nearly opaque": (png(RGBA, 8, COLOUR_ALPHA), 422, "greys_not_understood"),
-    "sixteen bits nearly opaque": (
-        png(channels(SHADES * 257, np.full((64, 64), 65534)), 16, GREY_ALPHA),
-        422,
-        "greys_not_understood",
-    ),
-    "sixteen bits of colour nearly opaque": (png(RGBA * 257, 16, COLOUR_ALPHA), 422, "greys_not_understood"),
     "a gamma of 1": (assembled(HEAD, LINEAR, DATA, END), 415, "greys_not_understood"),
     "another kind of colours": (assembled(HEAD, chunk(b"cICP", bytes(4)), DATA, END), 415, "greys_not_understood"),
-    "more bits than it has": (
-        png(channels(SHADES * 257), 16, GREY, chunk(b"sBIT", b"\x11")),
-        422,
-        "broken_image",
-    ),
     "a text that Pillow takes for its interlacing": (
         assembled(HEAD, chunk(b"tEXt", b"interlace\0yes"), DATA, END),
         422,
@@ -210,10 +171,10 @@ def test_what_is_missing_or_not_understood_is_refused(body, status, reason):
 
 
 @pytest.mark.parametrize(
-    ("bits", "colour", "planes"), [(8, GREY, 1), (16, GREY, 1), (8, COLOUR, 3), (16, COLOUR, 3), (16, COLOUR_ALPHA, 4)]
+    ("bits", "colour", "planes"), [(8, GREY, 1), (16, GREY, 1), (8, COLOUR, 3), (16, COLOUR, 3), (8, COLOUR_ALPHA, 4)]
 )
 def test_a_picture_is_bounded_in_its_pixels_and_in_their_bytes(bits, colour, planes):
-    grey, opaque = SHADES * (257 if bits == 16 else 1), np.full((64, 64), 65535)
+    grey, opaque = SHADES * (257 if bits == 16 else 1), np.full((64, 64), 255)
     body = png(channels(*[grey] * min(planes, 3), *[opaque] * (planes - 3)), bits, colour)
     enough = max(64 * 64, 64 * (1 + 64 * planes * bits // 8) // 2 - 64)
     assert decode(body, max_pixels=enough).shape == (64, 64)
@@ -228,14 +189,11 @@ def test_a_picture_of_few_columns_or_rows_is_refused_before_it_is_decoded(monkey
     assert refused(assembled(head, chunk(b"IDAT", zlib.compress(bytes((wide + 1) * high))), END)) == (422, "no_content")
 
 
-def test_data_that_is_slow_to_inflate_is_refused_before_it_is_decoded(monkeypatch):
-    """A block of no pixels takes eleven bytes, and a microsecond each time it is inflated."""
+def test_blocks_of_no_pixels_are_passed_over():
+    """The most that a body can hold take a second or two."""
     empty = zlib.compressobj(wbits=-15).flush(zlib.Z_FULL_FLUSH)
     data = b"\x78\x9c" + empty * 100_000 + zlib.compress(ALL_ROWS)[2:]
-    body = assembled(HEAD, chunk(b"IDAT", data), END)
-    assert (decode(body) == SHADES).all()
-    monkeypatch.setattr(png_files, "MAX_INFLATING_S", 0.0)
-    assert refused(body) == (413, "too_much_work")
+    assert (decode(assembled(HEAD, chunk(b"IDAT", data), END)) == SHADES).all()
 
 
 TAKEN = {
@@ -247,9 +205,6 @@ TAKEN = {
     "the usual gamma": (HEAD, chunk(b"gAMA", struct.pack(">I", 45455)), DATA, END),
     "another gamma, which sRGB overrides": (HEAD, LINEAR, chunk(b"sRGB", b"\0"), DATA, END),
     "chunks of applications": (HEAD, *[chunk(b"raNd", b"x")] * 100, chunk(b"tEXt", b"a\0b"), DATA, END),
-    "a palette's holes that no pixel has": (
-        INDEXED, palette(8), chunk(b"tRNS", b"\xff" * 256), chunk(b"IDAT", zlib.compress(rows(255 - PLAIN, 8))), END,
-    ),
 }  # fmt: skip
 
 

@@ -43,8 +43,8 @@ def test_the_default_weights_are_what_their_card_says():
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        pytest.param(lambda p: p.unlink(), "no such file", id="missing"),
-        pytest.param(lambda p: p.with_suffix(".json").unlink(), "no such file", id="without its card"),
+        pytest.param(lambda p: p.unlink(), "No such file", id="missing"),
+        pytest.param(lambda p: p.with_suffix(".json").unlink(), "No such file", id="without its card"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes()[:1000]), "SHA-256", id="truncated"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes()[:-1] + b"x"), "SHA-256", id="one byte changed"),
         pytest.param(lambda p: recard(p, sha256="0" * 64), "SHA-256", id="another hash on the card"),
@@ -62,7 +62,7 @@ def test_damaged_weights_are_refused_with_the_reason(copy, damage, said):
 @pytest.mark.parametrize(
     ("damage", "flags", "said"),
     [
-        pytest.param(lambda p: p.unlink(), (), "no such file", id="missing"),
+        pytest.param(lambda p: p.unlink(), (), "No such file", id="missing"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes()[:1000]), (), "SHA-256", id="truncated"),
         pytest.param(reshape, (), "not the weights of", id="another shape"),
         pytest.param(lambda p: None, ("--weights-sha256", "0" * 64), "--weights-sha256 says 000", id="another hash"),
