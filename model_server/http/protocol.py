@@ -24,6 +24,7 @@ from model_server.settings import Settings
 CUT_OFF_AFTER_S = 30.0  # a client that does not read what it asked for, or does not close when it was told to
 IDLE_WITHIN_S = 30.0  # a connection without a complete request is closed
 EVENTS_AT_ONCE = 100  # of one connection, before the others have their turn: about a millisecond
+PROBES_AFTER_S = (0.1, 0.1, 0.8)  # the wait before each
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +139,8 @@ class BoundedProtocol(H11Protocol):
         if not self.conn.ended:
             self.conn.receive_data(b"")
             self.handle_events()
+            if self._busy:
+                self.loop.call_later(PROBES_AFTER_S[0], self._probe, PROBES_AFTER_S[1:])
         return self._busy
 
     def handle_events(self) -> None:
@@ -211,6 +214,15 @@ class BoundedProtocol(H11Protocol):
 
     def _should_upgrade(self) -> bool:
         return False  # RFC 9110, 7.8: an upgrade that is not taken is ignored
+
+    def _probe(self, waits: tuple[float, ...]) -> None:
+        """Send an interim answer to a client that sends no more. One that has gone refuses it, and the next fails."""
+        waits_for_answer = self._busy and not self.transport.is_closing() and self.conn.our_state is h11.SEND_RESPONSE
+        if waits_for_answer and self.scope["http_version"] != "1.0":  # which knows no interim answers
+            interim = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self.transport.write(self.conn.send(interim))
+            if waits:
+                self.loop.call_later(waits[0], self._probe, waits[1:])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = Client(self.conn, self.cycle, self._came)
