@@ -36,7 +36,7 @@ BOMB = png_head(6000, 6000, chunk(b"IDAT", zlib.compress(bytes(6001 * 6000), 9))
 PROGRESSIVE = picture("JPEG", SHADES, progressive=True)
 NOISE = picture("JPEG", Image.effect_noise((300, 300), 90))
 HOLED = NOISE[: len(NOISE) // 3] + bytes(len(NOISE) // 3) + NOISE[2 * len(NOISE) // 3 :]
-MANY_SCANS = JPEG[:-2] + JPEG[JPEG.rindex(b"\xff\xda") : -2] * 1000 + JPEG[-2:]
+MANY_SCANS = PROGRESSIVE[:-2] + PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] * 1000 + PROGRESSIVE[-2:]
 SPECK = np.zeros((100, 100), np.uint8)
 SPECK[40:44, 40:44] = 255
 
@@ -67,8 +67,7 @@ REFUSED = {
         "not_an_image",
     ),
     "a TIFF": (picture("TIFF", SHADES), 415, "not_an_image"),
-    "a progressive JPEG": (PROGRESSIVE, 415, "jpeg_coding"),
-    "a JPEG of a thousand scans": (MANY_SCANS, 415, "jpeg_coding"),
+    "a JPEG of a thousand scans": (MANY_SCANS, 413, "too_many_scans"),
     "half a JPEG": (JPEG[: len(JPEG) // 2], 422, "broken_image"),
     "half a JPEG that says it ends there": (JPEG[: len(JPEG) // 2] + b"\xff\xd9", 422, "broken_image"),
     "a JPEG with a hole": (HOLED, 422, "broken_image"),
@@ -105,6 +104,7 @@ TAKEN = {
     "sixteen bits": picture("PNG", Image.fromarray(np.arange(10000, dtype=np.uint16).reshape(100, 100))),
     "opaque": picture("PNG", SHADES.convert("LA")),
     "colour, opaque": picture("PNG", SHADES.convert("RGBA")),
+    "a progressive JPEG": PROGRESSIVE,
 }  # fmt: skip
 
 
