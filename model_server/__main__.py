@@ -1,7 +1,5 @@
 """Runs the server: `python -m model_server --port 8000`. Exit codes: 0 stopped by a signal, 1 no start, 2 usage."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Errors as RFC 9457 bodies: one shape for all of them."""
 
-from __future__ import annotations
-
 import http
 from collections.abc import Mapping
 

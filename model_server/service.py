@@ -1,7 +1,5 @@
 """The service without its HTTP: its start, and the truth about its health."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

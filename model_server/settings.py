@@ -1,7 +1,5 @@
 """What can be set, by flag or by environment variable."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The HTTP interface as one ASGI application: its routes, and how errors are answered."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Request bodies, bounded: each in size and in time, and all that are held at once in bytes."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -1,7 +1,5 @@
 """POST /feedback: the truth about an earlier prediction."""
 
-from __future__ import annotations
-
 import re
 
 import orjson

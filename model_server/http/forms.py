@@ -1,7 +1,5 @@
 """The picture inside a multipart form, as a browser or `curl -F image=@chest.png` sends it."""
 
-from __future__ import annotations
-
 import math
 
 from python_multipart import FormParser

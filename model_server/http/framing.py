@@ -1,7 +1,5 @@
 """Where a request begins and ends: h11 reads it; here stands what RFC 9112 forbids besides, and what bounds h11."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import unquote
 

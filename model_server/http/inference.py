@@ -1,7 +1,5 @@
 """The endpoints that ask for inference: POST /predict, and the Open Inference Protocol's infer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,8 +1,6 @@
 """What every request gets, whatever it asks for: its ids, a trace, a line in the metrics. And the first thing that is
 asked: whether there is room for it."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable
@@ -58,7 +56,7 @@ class Observed:
             # The route, as /v2/models/{name}, whatever the name.
             self._ended(exchange, shed_at or getattr(scope.get("route"), "path", "other"), trace, began)
 
-    def _ended(self, exchange: Exchange, endpoint: str, trace: Trace | None, began: float) -> None:
+    def _ended(self, exchange: "Exchange", endpoint: str, trace: Trace | None, began: float) -> None:
         ids, method, status = exchange.scope["correlation"], exchange.scope["method"], exchange.status
         metrics = self._metrics
         method = method if method in METHODS else "other"

@@ -5,8 +5,6 @@ eight bits that the network takes, so that a picture gets the same answer as by 
 `probability`, FP32 [n], of pneumonia. A member that is null is absent.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import Annotated, Any, Literal

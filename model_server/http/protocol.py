@@ -1,8 +1,6 @@
 """What uvicorn leaves open: at every state a connection is bounded in time, in bytes held and in work done at once, and
 what never became a request is refused as a problem, like all else."""
 
-from __future__ import annotations
-
 import asyncio
 import heapq
 import resource

@@ -4,8 +4,6 @@ At three times its capacity a service refuses two requests for each that it answ
 whole way, the refusals would take the processor that the answers need.
 """
 
-from __future__ import annotations
-
 import time
 
 import orjson

@@ -1,7 +1,5 @@
 """The HTTP server: uvicorn with h11 in the service's own event loop, from its first answer to its orderly end."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import logging

@@ -4,8 +4,6 @@ The event loop admits jobs; decode threads make pixels of them; one worker threa
 network on it. All bookkeeping happens on the event loop, so nothing here needs a lock.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

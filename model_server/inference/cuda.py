@@ -1,7 +1,5 @@
 """A loaded model on a CUDA device: half precision, pinned memory, channels last, one captured graph a batch size."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """DenseNet-121, the network of CheXNet: parameters named and shaped as everywhere else, so that its weights fit."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import torch

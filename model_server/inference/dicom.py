@@ -7,8 +7,6 @@ by its name: no picture is shown as if that were not there.
 Nothing the file says in words is ever repeated, neither in answers nor in logs: it may name the patient.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import warnings

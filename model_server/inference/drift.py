@@ -6,8 +6,6 @@ rule of thumb it is that below 0.1 nothing has changed and above 0.25 much has).
 training set. From N images of an unchanged population the index is about (bins - 1) / N by chance alone.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """Failed batches: of which kind each is, and after how many in a row the model is taken not to work."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """True labels that come in later, and what they show of the model."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 

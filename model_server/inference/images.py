@@ -5,8 +5,6 @@ size, its parts and the work that it makes are known to be in bounds. Nothing is
 or not understood that decides its greys or which way up it is: the refusal names it.
 """
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

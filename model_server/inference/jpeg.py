@@ -6,8 +6,6 @@ refuses it; of arithmetic code it does not, which is therefore not taken. simple
 half its time.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections import defaultdict

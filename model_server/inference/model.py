@@ -1,7 +1,5 @@
 """The network, and weights that are what they say they are or are not loaded at all."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import hashlib

@@ -4,8 +4,6 @@ Where the compressed data ends early, Pillow leaves the rows that are missing bl
 sum of the data; so the chunks are walked and the rows are counted before it decodes them.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib
