@@ -109,7 +109,6 @@ class Batcher:
         self.drift = Drift()
         metrics.register(self.drift)
         self._broken = False
-        self._since: float | None = None  # when the batch that the model works on began
         self._threads: list[threading.Thread] = []
         self._read_at = self._progress = self._shed_at = float("-inf")
 
@@ -167,14 +166,13 @@ class Batcher:
 
     @property
     def stalled_s(self) -> float:
-        """For how long the model has worked on one batch, or, where that is longer, no picture was read by those that
-        wait; from that is taken as long as a client's picture can make it. 0 when nothing waits."""
-        if not self._pending:
-            return 0.0
-        now, since = self._clock(), self._since
+        """For how long what is ready for the model has waited and no batch was done, or, where that is longer, no
+        picture was read of those that wait; from that is taken as long as a client's picture can make it. 0 when
+        nothing waits."""
+        now = self._clock()
         unread = next((job.admitted for job in self._pending if job.ready is None), now)
-        inferring = 0.0 if since is None else now - since
-        return max(inferring, now - max(unread, self._read_at) - READ_WITHIN_S)
+        ready = min((job.ready for job in self._pending if job.ready is not None), default=now)
+        return max(0.0, now - max(ready, self._progress), now - max(unread, self._read_at) - READ_WITHIN_S)
 
     @property
     def shed_ago_s(self) -> float:
@@ -225,7 +223,6 @@ class Batcher:
             for job in batch:
                 metrics.queue_wait.observe(began - job.admitted)
             metrics.batch_size.observe(len(pixels))
-        self._since = began
         try:
             probabilities = finite(self._model.predict(pixels)).tolist()
         except Exception as error:
@@ -233,8 +230,6 @@ class Batcher:
             _traced(batch, began, self._clock(), version, error)
             self._failed(batch, InferenceFailed(error))
             return
-        finally:
-            self._since = None
         self._progress = self._clock()
         took = self._progress - began
         self.failures.worked()
