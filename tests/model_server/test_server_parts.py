@@ -31,7 +31,6 @@ def test_a_flag_beats_the_environment_which_beats_the_default(monkeypatch):
         ["--deadline-s", "nan"],
         ["--deadline-s", "inf"],
         ["--deadline-s", "1e300"],
-        ["--host", ""],
         ["--database", "sqlite:///"],
         ["--max-wait-ms", "-5"],
         ["--max-wait-ms", "nan"],
