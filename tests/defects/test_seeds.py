@@ -14,7 +14,7 @@ def project(tmp_path_factory):
     """A project with a seed of each kind."""
     seeds = [
         Seed(patch=(Patch(file=RULES, find="< 1e9", replace="< 1e3"),)),
-        Seed(patch=(Patch(file="model_server/http/deadline.py", find="HEADER = ", replace="NO_HEADER = "),)),
+        Seed(patch=(Patch(file="model_server/http/bodies.py", find="TIMEOUT = ", replace="NO_TIMEOUT = "),)),
         Seed(
             patch=(
                 Patch(
@@ -31,7 +31,7 @@ def project(tmp_path_factory):
 
 
 def test_each_seed_is_in_the_project_and_nowhere_else(project):
-    for file, text in ((RULES, "< 1e3"), ("model_server/http/deadline.py", "NO_HEADER = ")):
+    for file, text in ((RULES, "< 1e3"), ("model_server/http/bodies.py", "NO_TIMEOUT = ")):
         assert text in (project.folder / file).read_text() and text not in source(file).read_text()
     assert "func: x" in (project.folder / "experiments/new.yaml").read_text()
     assert "func: sham" in (project.folder / "experiments/sham.yaml").read_text()

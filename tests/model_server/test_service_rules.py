@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from model_server.http import openapi
+from model_server.http.app import document
 from model_server.monitoring.generate import RUNBOOK
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ def test_rules_select_metrics_that_the_service_documents():
 
 
 def test_latency_is_that_of_predictions_by_whatever_protocol_and_of_nothing_else():
-    paths = openapi.document()["paths"]
+    paths = document()["paths"]
     predictions = {path for path in paths if path.endswith(("/predict", "/infer"))}
     assert len(predictions) == 3
     boards = [path.read_text().replace("\\", "") for path in FOLDER.parent.glob("dashboards/*.json")]
