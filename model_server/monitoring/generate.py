@@ -1,6 +1,5 @@
 """Writes what follows from something else: `python -m model_server.monitoring.generate`.
 
-slos.yaml        -> rules/slos.yaml                     the burn-rate rules
 dashboards.yaml  -> dashboards/*.json                   Grafana
 RUNBOOK          -> rules/*.yaml                        where each alert's runbook_url leads; the rest of them stays
 rules/*.yaml     -> kubernetes/prometheus-rules.yaml    the same rules, for the Prometheus operator
@@ -8,7 +7,6 @@ rules/*.yaml     -> kubernetes/prometheus-rules.yaml    the same rules, for the 
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,6 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import BigValueTextMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
-
-from model_server.monitoring import burn
 
 HERE = Path(__file__).parent
 STRING = "tag:yaml.org,2002:str"
@@ -32,43 +28,22 @@ KINDS = {"graph": (timeseries, 8), "stat": (stat, 4), "table": (table, 12), "hea
 
 
 def files(here: Path = HERE) -> dict[Path, str]:
-    """Every generated file, by its path in `here`, with its text. ValueError, OSError: what cannot be read or used."""
+    """Every generated file, by its path in `here`, with its text."""
     rules = {path.name: path.read_text() for path in (here / "rules").glob("*.yaml")}
-    rules["slos.yaml"] = _generated("slos.yaml", burn.rules(yaml.safe_load((here / "slos.yaml").read_text())))
     rules = {name: re.sub(r"(runbook_url: )[^\s#]*#", rf"\g<1>{RUNBOOK}#", text) for name, text in rules.items()}
     generated = {Path(f"rules/{name}"): text for name, text in rules.items()}
     boards = yaml.safe_load((here / "dashboards.yaml").read_text())
     generated |= {Path(f"dashboards/{name}.json"): _dashboard(name, **told) for name, told in boards.items()}
-    return generated | {Path("kubernetes/prometheus-rules.yaml"): _prometheus_rules(rules)}
-
-
-def main() -> int:
-    try:
-        for path, text in files().items():
-            place = HERE / path
-            place.parent.mkdir(exist_ok=True)
-            place.write_text(text)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _prometheus_rules(rules: dict[str, str]) -> str:
-    """All rules as the operator's resource; its schema takes the groups as they are."""
-    groups = [group for name in sorted(rules) for group in yaml.safe_load(rules[name])["groups"]]
+    # The operator's schema takes the groups as they are.
     resource = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "pneumonia-detector", "labels": {"app": "pneumonia-detector", "release": "prometheus"}},
-        "spec": {"groups": groups},
+        "metadata": {"name": TAG, "labels": {"app": TAG, "release": "prometheus"}},
+        "spec": {"groups": [group for name in sorted(rules) for group in yaml.safe_load(rules[name])["groups"]]},
     }
-    return _generated("rules/", resource)
-
-
-def _generated(source: str, content: dict[str, Any]) -> str:
-    head = f"# Generated from {source}: python -m model_server.monitoring.generate\n"
-    return head + yaml.dump(content, Dumper=_Readable, sort_keys=False, width=1000, allow_unicode=True)
+    head = "# Generated from rules/: python -m model_server.monitoring.generate\n"
+    operator = head + yaml.dump(resource, Dumper=_Readable, sort_keys=False, width=1000, allow_unicode=True)
+    return generated | {Path("kubernetes/prometheus-rules.yaml"): operator}
 
 
 def _dashboard(name: str, title: str, rows: dict[str, dict[str, Any]]) -> str:
@@ -125,4 +100,6 @@ _Readable.add_representer(
 )
 
 if __name__ == "__main__":
-    sys.exit(main())
+    for path, text in files().items():
+        (HERE / path).parent.mkdir(exist_ok=True)
+        (HERE / path).write_text(text)
