@@ -211,6 +211,39 @@ def test_slow_work_is_no_stall_however_long_the_queue():
     asyncio.run(main())
 
 
+def test_a_worker_stuck_between_two_batches_is_a_stall():
+    """It did a batch at 5 and takes no more. What became ready at 8 waits since then, however long it did nothing."""
+
+    async def main():
+        now, entered, go_on = [5.0], threading.Event(), threading.Event()
+        batcher = Batcher(Settings(), Metrics(), clock=lambda: now[0])
+        gather = batcher._gather
+
+        def stuck_after_the_first():
+            if batcher._progress == 5:
+                entered.set()
+                assert go_on.wait(timeout=30)
+            return gather()
+
+        batcher._gather = stuck_after_the_first
+        batcher.start(Brightness())
+        await batcher.submit(grey(1))
+        assert await asyncio.to_thread(entered.wait, 30)
+        now[0] = 8
+        second = batcher.submit(grey(2))
+        await until(lambda: all(job.ready is not None for job in batcher._pending))
+        assert batcher.stalled_s == 0
+        now[0] = 12
+        assert batcher.stalled_s == 4 and batcher.alive
+        now[0] = 30
+        assert batcher.stalled_s == 22
+        go_on.set()
+        await second
+        assert batcher.stalled_s == 0
+
+    asyncio.run(main())
+
+
 def test_a_request_of_several_images_gets_their_answers_in_its_order_and_shares_batches():
     async def main():
         model = Brightness(is_open=False)
