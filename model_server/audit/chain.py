@@ -26,8 +26,6 @@ MAC = re.compile("[0-9a-f]{64}")
 # Of records that the service or the log makes of itself. Never inside a value, where each quote has a backslash before
 # it; older logs have a blank after the colon.
 OWN = re.compile(rb'"event_type": ?"(service|audit_\w+)"')
-
-
 SHORTEST_KEY = 32  # characters
 
 

@@ -34,16 +34,13 @@ def decode(body: bytes, max_pixels: int = MAX_PIXELS, side: int = SIDE) -> np.nd
 
         picture = dicom.grey(body, max_pixels)
         _check_sides(*picture.size)
-    elif body.startswith(jpeg.START):
-        said = jpeg.read(body)
+    elif body.startswith((jpeg.START, png.SIGNATURE)):
+        is_jpeg = body.startswith(jpeg.START)
+        said = (jpeg if is_jpeg else png).read(body)
         bound(said.wide, said.high, max_pixels)
         _check_sides(said.wide, said.high)  # first: each row of what is decoded takes memory of its own
-        picture = jpeg.decode(body, said, side)
-    elif body.startswith(png.SIGNATURE):
-        said = png.read(body)
-        bound(said.wide, said.high, max_pixels)
-        _check_sides(said.wide, said.high)  # first: each row of what is decoded takes memory of its own
-        picture = png.decode(body, said, 2 * (max_pixels + said.high))  # of the largest: sixteen bits of grey
+        most_bytes = 2 * (max_pixels + said.high)  # of the largest PNG: sixteen bits of grey
+        picture = jpeg.decode(body, said, side) if is_jpeg else png.decode(body, said, most_bytes)
     else:
         raise BadInput(415, "not_an_image", "the body is neither a PNG nor a JPEG nor a DICOM image")
     small = picture.resize((side, side), Image.Resampling.BOX)
