@@ -11,7 +11,7 @@ gate: .venv/ready tools
 # Two at a time, and then those that judge the machine's own pace, one by one. On two cores JOBS=3 is a quarter quicker,
 # and now and then something comes later than a test waits for it.
 test: .venv/ready tools
-	@pytest -n $(or $(JOBS),2) --dist loadgroup -m "not calm"; first=$$?; \
+	@pytest -n $(or $(JOBS),2) -m "not calm"; first=$$?; \
 	pytest -m calm $$(grep -rl 'mark\.calm' tests --include='*.py') && exit $$first
 
 # Prometheus and Alertmanager: from PATH, else from apt, else the pinned official archives; nothing where they are there.

@@ -1,10 +1,11 @@
-"""How the tests are shared out among processes (`pytest -n 2 --dist loadgroup`)."""
+"""How the tests are shared out among processes (`pytest -n 2`)."""
 
 import shutil
 import socket
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,19 @@ from harness.stack.tools import apt_install
 SHARES_NOTHING = {"test_red", "test_bad_input", "test_interrupted"}  # and each test goes where there is room
 
 
-def pytest_itemcollected(item):
-    """The tests of one file go together, for they share servers. (Later would be too late for pytest-xdist.)"""
-    item.add_marker(pytest.mark.xdist_group(item.name if item.path.stem in SHARES_NOTHING else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of one file go together, for they share servers. (Of pytest-xdist's own ways --dist loadgroup does
+    nothing under pytest 9.2, and loadfile knows no exceptions.)"""
+    from xdist.scheduler import LoadScopeScheduling  # here, for it may not be installed
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if Path(file).stem in SHARES_NOTHING else file
+
+    config.option.loadscopereorder = False  # whole gates come early: they take longest, and have few tests
+    return ByFile(config, log)
 
 
 @pytest.fixture

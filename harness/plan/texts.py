@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -113,12 +114,22 @@ def _anchors(file: str) -> frozenset[str] | None:
         text = text_of(Path(file))
     except Unreadable:
         return None
-    named = {name.lower() for name in re.findall(r"\b(?:id|name)\s*=\s*[\"']([^\"']+)", text)}
+    named = _named(text)
     if file.lower().endswith((".html", ".htm")):
-        return frozenset(named)
+        return named
     if not file.lower().endswith((".md", ".markdown")):
         return None
-    return frozenset(named | set(sections(text)))
+    return named | _sections(text)
+
+
+@lru_cache(maxsize=8)  # each of fifty alerts leads into the same runbook
+def _named(text: str) -> frozenset[str]:
+    return frozenset(name.lower() for name in re.findall(r"\b(?:id|name)\s*=\s*[\"']([^\"']+)", text))
+
+
+@lru_cache(maxsize=8)
+def _sections(text: str) -> frozenset[str]:
+    return frozenset(sections(text))
 
 
 def sections(text: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from harness.alert import NAME, Alert
 from harness.checks.view import TEMPLATE, AlertExpectation, RuleFact, Way, promised
 from harness.plan.watched import Watched
+from harness.stack.routing import Inhibition
 from harness.stack.spec import Monitoring
 
 ANY = "\N{BULLET}"  # stands for a value that is not known before an alert fires
@@ -24,7 +25,8 @@ def ways(watched: Watched, wanted: Sequence[AlertExpectation]) -> dict[str, Any]
             severities.add((promised(want, facts).alert, want.severity))
         except ValueError:
             continue  # the experiment says so
-    known = {} if monitoring.alert_relabel_configs else {key: _ways(watched, *key) for key in severities}
+    mutes = _mutes(watched)
+    known = {} if monitoring.alert_relabel_configs else {key: _ways(watched, mutes, *key) for key in severities}
     return {
         "ways": tuple((alert, severity, each) for (alert, severity), each in known.items()),
         "integrations": tuple(
@@ -35,19 +37,28 @@ def ways(watched: Watched, wanted: Sequence[AlertExpectation]) -> dict[str, Any]
     }
 
 
-def _ways(watched: Watched, alert: Alert, severity: str) -> tuple[Way, ...]:
+# An alert, an inhibition, and the labels with which the one inhibits others by the other.
+Mute = tuple[Alert, Inhibition, list[Mapping[str, str]]]
+
+
+def _mutes(watched: Watched) -> list[Mute]:
+    found = []
+    for source in watched.rule_facts:
+        labels = [*_labels(watched.service.monitoring, source.alert, source.severity)]
+        for inhibition in watched.routing.inhibitions:
+            if chosen := [of for of in labels if inhibition.chooses(of)]:
+                found.append((source.alert, inhibition, chosen))
+    return found
+
+
+def _ways(watched: Watched, mutes: Sequence[Mute], alert: Alert, severity: str) -> tuple[Way, ...]:
     """Every way of an alert: one without labels of an instance may go another than one with."""
     found: dict[Way, None] = {}
     for labels in _labels(watched.service.monitoring, alert, severity):
         inhibiting = tuple(
-            (source.alert, inhibition.place)
-            for source in watched.rule_facts
-            for inhibition in watched.routing.inhibitions
-            if source.alert != alert
-            and any(
-                inhibition.inhibits(of, labels)
-                for of in _labels(watched.service.monitoring, source.alert, source.severity)
-            )
+            (source, inhibition.place)
+            for source, inhibition, chosen in mutes
+            if source != alert and any(inhibition.inhibits(of, labels) for of in chosen)
         )
         for route in watched.routing.routes(labels):
             intervals = (*route.mute_intervals, *route.active_intervals)

@@ -55,6 +55,10 @@ class Inhibition:
     equal: tuple[str, ...]
     place: str
 
+    def chooses(self, source: Mapping[str, str]) -> bool:
+        """Whether a firing alert with these labels inhibits any."""
+        return _all(self.source, source)
+
     def inhibits(self, source: Mapping[str, str], target: Mapping[str, str]) -> bool:
         """Whether a firing alert with the labels `source` inhibits one with the labels `target`."""
         both = _all(self.source, target) and _all(self.target, source)  # alerts of both sides do not inhibit each other

@@ -1,7 +1,9 @@
 """The fixtures of all tests of the service."""
 
+import gc
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,27 @@ from real_server import ROOT, serving
 
 CORPUS = ROOT / "scenarios/radiographs"
 sys.path.insert(0, str(ROOT))  # else this folder, of the same name, is taken for the package when tests/ is on the path
+
+
+@pytest.fixture(autouse=True)
+def background(monkeypatch):
+    """What a test sets going in the background of its own process ends with it. Metrics and stores have a thread each,
+    and hundreds of those would take the time of the tests that follow."""
+    from model_server.threads import Repeated  # here, for the path above
+
+    going, begin, noted = [], Repeated.__init__, gc.callbacks[:]
+
+    def began(self, *args, **more):
+        begin(self, *args, **more)
+        going.append(self)
+
+    monkeypatch.setattr(Repeated, "__init__", began)
+    yield going
+    gc.callbacks[:] = noted
+    for one in going:
+        one._stop.set()
+    end = time.monotonic() + 60
+    assert all(one.close(end - time.monotonic()) for one in going), "a thread hangs"
 
 
 @pytest.fixture(scope="session")
