@@ -28,7 +28,10 @@ def inject(
     """Start a fault under a lease and wait for its witness. An absent witness is recorded, not raised: the fault may be
     on without it, and must run its course and be undone. Raises FaultError if it could not be started."""
     if lacking := missing(fault.needs):
-        raise FaultError(f"{fault.kind} cannot be injected on this host, which lacks {', '.join(lacking)}")
+        ways = "; ".join(dict.fromkeys(lack.remedy for lack in lacking))
+        raise FaultError(
+            f"{fault.kind} cannot be injected on this host, which lacks {', '.join(map(str, lacking))}; {ways}"
+        )
     if not 0 < lease_s < math.inf:
         raise FaultError(f"{fault.kind}: a lease of {lease_s} s would never run out, or has")
     facts = fault.target(stack)
