@@ -83,9 +83,11 @@ class ClientExpectation(Strict):
 
 
 class StartExpectation(Strict):
-    """How the service is started for an experiment, and for no other: with more in the environment of its replicas."""
+    """How the service is started for an experiment, and for no other: with more in the environment of its replicas.
+    In both {scratch} is a folder of the run."""
 
-    environment: Environment = Field(min_length=1)  # of PYTHONPATH: what comes before the service's own
+    prepare: tuple[str, ...] = ()  # commands that are run before, each to its end
+    environment: Environment = Field(min_length=1)  # of PYTHONPATH and the like: what comes before the service's own
 
     @field_validator("environment")
     @classmethod

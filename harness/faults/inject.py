@@ -38,7 +38,7 @@ def inject(
     entry = stack.ledger.add(fault.kind, experiment, asdict(fault), facts, fault.undo(facts), lease_s)
 
     def record(edge: str, outcome: str, **detail: Any) -> None:
-        about = {"id": entry.id, "experiment": experiment, "sham": fault.sham}
+        about = {"id": entry.id, "experiment": experiment, "sham": fault.sham, "simulated": fault.simulated}
         append(stack.run, "fault", fault.kind, outcome, edge=edge, **detail, **about)
 
     record(
