@@ -231,6 +231,7 @@ class View:
     time_scale: float = 1.0
     rules: tuple[RuleFact, ...] = ()
     phases: tuple[str, ...] = (STEADY,)  # the steady load, then each experiment by its name
+    unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
@@ -261,7 +262,7 @@ class View:
     @property
     def not_applicable(self) -> tuple[str, ...]:
         """The alerts that cannot be exercised on this host."""
-        return tuple(str(rule.alert) for rule in self.rules if not rule.applicable)
+        return tuple(str(r.alert) for r in self.rules if not r.applicable or str(r.alert) in self.unprovable)
 
     @property
     def always_firing(self) -> tuple[str, ...]:

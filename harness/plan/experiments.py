@@ -20,6 +20,7 @@ from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
+from harness.verdict import NotApplicable
 
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
@@ -167,6 +168,20 @@ def needs_of(experiment: Mapping[str, Any]) -> tuple[str, ...]:
     providers = [activity.get("provider") or {} for activity in experiment.get("method") or ()]
     used = [faults.get(p.get("func")) for p in providers if p.get("module") == ACTIONS]
     return tuple(dict.fromkeys(need for fault in used if fault is not None for need in fault.needs))
+
+
+def not_applicable(experiment: Experiment, facts: Sequence[RuleFact]) -> NotApplicable | None:
+    """Why an experiment cannot take place on this host; None where it can."""
+    lacks = resolve_name("harness.faults.needs:missing")(experiment.needs)
+    if not lacks:
+        return None
+    reason = ", ".join(map(str, lacks))
+    remedy = "; ".join(dict.fromkeys(lack.remedy for lack in lacks))
+    alerts = []
+    for want in experiment.contract.alerts:
+        with contextlib.suppress(ValueError):  # which is a problem of the plan
+            alerts.append(str(promised(want, facts).alert))
+    return NotApplicable(experiment.name, reason, remedy, tuple(dict.fromkeys(alerts)))
 
 
 def _refused(func: str, given: Mapping[str, Any]) -> str:
