@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Messages, Quiet
-from harness.checks.view import STEADY, Finding, RuleFact, named, promised
+from harness.checks.view import STEADY, Finding, RuleFact, named
+from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
@@ -149,7 +150,7 @@ def load(
     wanted = [path for path in wanted if path.stem not in unable]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
-    proven = {str(promised(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
+    proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
     seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
