@@ -23,6 +23,15 @@ class Verdict(IntEnum):
         return {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 3, Verdict.FAIL: 1}[self]
 
 
+class NotApplicable(NamedTuple):
+    """An experiment that cannot take place on this host."""
+
+    experiment: str
+    reason: str  # what the host lacks
+    remedy: str
+    alerts: tuple[str, ...]  # which it would have proven
+
+
 class Reference(NamedTuple):
     """Where in the run's folder something lies that a result rests on; `harness why` prints it."""
 

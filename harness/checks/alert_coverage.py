@@ -103,11 +103,13 @@ def statuses(
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
+    simulated: it is proven by faults alone that a stand-in played.
     without_data names the metrics an alert reads that were absent in some phase: there it was not quiet but blind.
     """
     not_applicable = set(not_applicable)
     noisy = {alert for result in results if result.check == Quiet.kind for alert in result.timings}
     watchdogs = {result.alert: result for result in results if result.check == WatchdogUnbroken.kind}
+    played = simulated(history)
     found: dict[str, dict[str, Any]] = {}
     for alert, severity in rules:
         proofs = [r for r in results if r.check in PROOFS and r.alert == alert and severity in (r.severity, TEMPLATE)]
@@ -121,6 +123,8 @@ def statuses(
         else:
             one["status"] = _status(proofs)
         one["experiments"] = list(dict.fromkeys(proof.experiment for proof in proofs))
+        if one["status"] == "PROVEN" and proofs and played.issuperset(one["experiments"]):
+            one["simulated"] = True
         if blind := {metric for phase in history.replays.values() if alert in phase for metric in phase[alert].blind}:
             one["without_data"] = sorted(blind)
         found[alert] = one | _timings(proofs)
@@ -128,14 +132,24 @@ def statuses(
 
 
 def coverage(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Severity -> {"proven", "applicable"} of what `statuses` gives, the worst severity first."""
+    """Severity -> {"proven", "applicable"} of what `statuses` gives, the worst severity first; "simulated": how many of
+    the proven are so by a stand-in, where any is."""
     severities = worst_first(one["severity"] for one in found.values())
     tally: dict[str, dict[str, int]] = {severity: {"proven": 0, "applicable": 0} for severity in severities}
     for one in found.values():
         of_it = tally[one["severity"]]
         of_it["proven"] += one["status"] == "PROVEN"
         of_it["applicable"] += one["status"] != "NOT-APPLICABLE"
+        if one.get("simulated"):
+            of_it["simulated"] = of_it.get("simulated", 0) + 1
     return tally
+
+
+def simulated(history: History) -> set[str]:
+    """The experiments whose faults a stand-in plays."""
+    starts = [e for e in history.of("fault") if e.detail.get("edge") == "start"]
+    real = {e.detail.get("experiment") for e in starts if not e.detail.get("simulated")}
+    return {e.detail.get("experiment") for e in starts} - real
 
 
 def worst_first(severities: Iterable[str]) -> list[str]:

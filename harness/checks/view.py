@@ -83,9 +83,11 @@ class ClientExpectation(Strict):
 
 
 class StartExpectation(Strict):
-    """How the service is started for an experiment, and for no other: with more in the environment of its replicas."""
+    """How the service is started for an experiment, and for no other: with more in the environment of its replicas.
+    In both {scratch} is a folder of the run."""
 
-    environment: Environment = Field(min_length=1)  # of PYTHONPATH: what comes before the service's own
+    prepare: tuple[str, ...] = ()  # commands that are run before, each to its end
+    environment: Environment = Field(min_length=1)  # of PYTHONPATH and the like: what comes before the service's own
 
     @field_validator("environment")
     @classmethod
@@ -229,6 +231,7 @@ class View:
     time_scale: float = 1.0
     rules: tuple[RuleFact, ...] = ()
     phases: tuple[str, ...] = (STEADY,)  # the steady load, then each experiment by its name
+    unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
@@ -259,7 +262,7 @@ class View:
     @property
     def not_applicable(self) -> tuple[str, ...]:
         """The alerts that cannot be exercised on this host."""
-        return tuple(str(rule.alert) for rule in self.rules if not rule.applicable)
+        return tuple(str(r.alert) for r in self.rules if not r.applicable or str(r.alert) in self.unprovable)
 
     @property
     def always_firing(self) -> tuple[str, ...]:

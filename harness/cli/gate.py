@@ -37,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     plan = planned(args.gate, profile=args.profile, only=args.only)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
+    for each in plan.not_applicable:
+        of = f"; not proven: {', '.join(each.alerts)}" if each.alerts else ""
+        remark(f"NOT-APPLICABLE {each.experiment}: this host lacks {each.reason}; {each.remedy}{of}")
     runs.look(plan)
     for line in foreseen(plan, RUNS):
         remark(line)

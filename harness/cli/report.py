@@ -61,6 +61,7 @@ def summary(judged: Judged) -> Summary:
     finished = next(iter(e for e in history.of("load", "finished") if e.detail.get("generator") == "load"), None)
     ledgers = history.of("run", "ledger")
     return Summary(
+        not_applicable=judged.not_applicable,
         service=history.setting("service", "unknown service"),
         started=started.at if started else 0.0,
         ended=history.events[-1].at if history.events else 0.0,

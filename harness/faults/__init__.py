@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from harness.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {
+    "gpu": resolve_name("harness.faults.gpu:Gpu"),
     "inside": resolve_name("harness.faults.inside:Inside"),
     "kill": resolve_name("harness.faults.kill:Kill"),
     "pause": resolve_name("harness.faults.pause:Pause"),

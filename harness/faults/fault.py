@@ -20,6 +20,7 @@ class Fault(Protocol):
 
     kind: ClassVar[str]  # its name in the table, which is that of its file and of its action
     sham: ClassVar[bool] = False  # nothing is broken, so nothing can be witnessed
+    simulated: ClassVar[bool] = False  # a stand-in plays it: what it proves is shown apart
     needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs
     lease_s: ClassVar[float] = 60  # after this it is undone, unless the experiment gives another lease
     component: str | None = None  # the component it is done to; None: not to one of the stack

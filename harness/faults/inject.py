@@ -28,14 +28,17 @@ def inject(
     """Start a fault under a lease and wait for its witness. An absent witness is recorded, not raised: the fault may be
     on without it, and must run its course and be undone. Raises FaultError if it could not be started."""
     if lacking := missing(fault.needs):
-        raise FaultError(f"{fault.kind} cannot be injected on this host, which lacks {', '.join(lacking)}")
+        ways = "; ".join(dict.fromkeys(lack.remedy for lack in lacking))
+        raise FaultError(
+            f"{fault.kind} cannot be injected on this host, which lacks {', '.join(map(str, lacking))}; {ways}"
+        )
     if not 0 < lease_s < math.inf:
         raise FaultError(f"{fault.kind}: a lease of {lease_s} s would never run out, or has")
     facts = fault.target(stack)
     entry = stack.ledger.add(fault.kind, experiment, asdict(fault), facts, fault.undo(facts), lease_s)
 
     def record(edge: str, outcome: str, **detail: Any) -> None:
-        about = {"id": entry.id, "experiment": experiment, "sham": fault.sham}
+        about = {"id": entry.id, "experiment": experiment, "sham": fault.sham, "simulated": fault.simulated}
         append(stack.run, "fault", fault.kind, outcome, edge=edge, **detail, **about)
 
     record(

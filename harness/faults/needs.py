@@ -1,38 +1,105 @@
-"""What a fault may need of the host that it is injected on, and what of it this host does not have."""
+"""What a fault may need of the host that it is injected on, whether this host has it, and how to get it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 CAP_SYS_ADMIN = 21
+COMPILERS = ("cc", "gcc", "clang")
+GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl")
+FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
+POSTGRES = "/usr/lib/postgresql/*/bin/postgres"  # Debian has it outside PATH
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpu", "memory", "pids")  # that faults use; version 1 has a folder for each
 
 
-def _root() -> str:
-    return "" if os.geteuid() == 0 else f"this process runs as user {os.geteuid()}"
+class Found(NamedTuple):
+    """What a look at the host gave."""
+
+    there: bool
+    said: str  # what there is, or why it is not there
 
 
-def _mount() -> str:
+class Need(NamedTuple):
+    """Something that a host may have."""
+
+    about: str
+    look: Callable[[], Found]
+    remedy: str  # the command that gets it, or what else to do
+
+
+class Lack(NamedTuple):
+    """A need that this host does not meet."""
+
+    need: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.need} ({self.reason})"
+
+
+def _root() -> Found:
+    user = os.geteuid()
+    return Found(user == 0, f"this process runs as {'root' if user == 0 else f'user {user}'}")
+
+
+def _mount() -> Found:
     effective = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return "" if effective and int(effective[1], 16) >> CAP_SYS_ADMIN & 1 else "this process lacks CAP_SYS_ADMIN"
+    has = bool(effective and int(effective[1], 16) >> CAP_SYS_ADMIN & 1)
+    return Found(has, f"this process {'has' if has else 'lacks'} CAP_SYS_ADMIN")
 
 
-def _cgroup() -> str:
-    roots = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")]  # version 2, version 1
-    if any(os.access(root / "cgroup.procs", os.W_OK) for root in roots):
-        return ""
-    return "no control group below /sys/fs/cgroup can be written to"
+def _cgroup() -> Found:
+    if (CGROUPS / "cgroup.controllers").exists():
+        if not os.access(CGROUPS / "cgroup.procs", os.W_OK):
+            return Found(False, f"version 2, and {CGROUPS} cannot be written to")
+        there = {*(CGROUPS / "cgroup.controllers").read_text().split()}
+        controllers = [name for name in CONTROLLERS if name in there]
+    else:
+        controllers = [name for name in CONTROLLERS if os.access(CGROUPS / name / "cgroup.procs", os.W_OK)]
+        if not controllers:
+            return Found(False, f"no control group below {CGROUPS} can be written to")
+    version = 2 if (CGROUPS / "cgroup.controllers").exists() else 1
+    return Found("memory" in controllers, f"version {version}, controllers {', '.join(controllers) or 'none'}")
 
 
-def _gpu() -> str:
-    return "" if Path("/dev/nvidiactl").exists() else "there is no /dev/nvidiactl"
+def _program(*names: str, beside: Sequence[str] = ()) -> Found:
+    """A program by any of its names, or a file by a pattern."""
+    if at := next(filter(None, map(shutil.which, names)), None) or next(_files(beside), None):
+        return Found(True, at)
+    return Found(False, f"there is no {' or '.join(names)}")
 
 
-NEEDS: dict[str, Callable[[], str]] = {"root": _root, "mount": _mount, "cgroup": _cgroup, "gpu": _gpu}
+def _gpu() -> Found:
+    there = [path for path in GPU_FILES if Path(path).exists()]
+    return Found(bool(there), there[0] if there else f"there is no {' or '.join(GPU_FILES)}")
 
 
-def missing(needs: Sequence[str]) -> list[str]:
-    """Which of these needs this host does not meet, each with the reason. Raises KeyError for an unknown need."""
-    return [f"{need} ({reason})" for need in needs if (reason := NEEDS[need]())]
+def _files(patterns: Sequence[str]) -> Iterator[str]:
+    for pattern in patterns:
+        yield from map(str, sorted(Path("/").glob(pattern.lstrip("/"))))
+
+
+NEEDS: dict[str, Need] = {
+    "root": Need("the rights of root", _root, "run it as root: sudo -E harness ..."),
+    "mount": Need("mounts of its own", _mount, "run it as root; in a container: --cap-add SYS_ADMIN"),
+    "cgroup": Need("control groups", _cgroup, "run it as root; in a container: --privileged --cgroupns host"),
+    "compiler": Need("a C compiler", partial(_program, *COMPILERS), "apt-get install gcc libc6-dev"),
+    "faketime": Need("libfaketime", partial(_program, "faketime", beside=FAKETIME), "apt-get install faketime"),
+    "postgres": Need("PostgreSQL", partial(_program, "postgres", beside=[POSTGRES]), "apt-get install postgresql"),
+    "podman": Need("containers", partial(_program, "podman", "docker"), "apt-get install podman"),
+    "gpu": Need("an NVIDIA GPU and its driver", _gpu, "run it on a host that has one"),
+}
+
+
+def missing(needs: Sequence[str]) -> list[Lack]:
+    """Which of these needs this host does not meet. Raises KeyError for an unknown need."""
+    looks = [(need, NEEDS[need], NEEDS[need].look()) for need in needs]
+    return [Lack(name, found.said, need.remedy) for name, need, found in looks if not found.there]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
@@ -19,6 +20,7 @@ from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
+from harness.verdict import NotApplicable
 
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
@@ -36,6 +38,7 @@ class Experiment:
     path: Path
     contract: Contract
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()  # of the host, by its faults
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -156,7 +159,44 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
-    return Experiment(path.stem, path.resolve(), contract, environment)
+    return Experiment(path.stem, path.resolve(), contract, environment, needs_of(file.data))
+
+
+def needs_of(experiment: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the faults of an experiment need of the host."""
+    faults = resolve_name("harness.faults:FAULTS")
+    providers = [activity.get("provider") or {} for activity in experiment.get("method") or ()]
+    used = [faults.get(p.get("func")) for p in providers if p.get("module") == ACTIONS]
+    return tuple(dict.fromkeys(need for fault in used if fault is not None for need in fault.needs))
+
+
+def not_applicable(experiment: Experiment, facts: Sequence[RuleFact]) -> NotApplicable | None:
+    """Why an experiment cannot take place on this host; None where it can."""
+    lacks = resolve_name("harness.faults.needs:missing")(experiment.needs)
+    if not lacks:
+        return None
+    reason = ", ".join(map(str, lacks))
+    remedy = "; ".join(dict.fromkeys(lack.remedy for lack in lacks))
+    alerts = []
+    for want in experiment.contract.alerts:
+        with contextlib.suppress(ValueError):  # which is a problem of the plan
+            alerts.append(str(promised(want, facts).alert))
+    return NotApplicable(experiment.name, reason, remedy, tuple(dict.fromkeys(alerts)))
+
+
+def _refused(func: str, given: Mapping[str, Any]) -> str:
+    """Why a fault is not to be had with these arguments, by itself; empty where it is, or where Chaos Toolkit fills
+    some in."""
+    fault = resolve_name("harness.faults:FAULTS").get(func)
+    if fault is None or "${" in str(given):
+        return ""
+    try:
+        fault(**{name: value for name, value in given.items() if name != "lease_s"})
+    except ValueError as error:
+        return str(error)
+    except TypeError:  # which Chaos Toolkit says better
+        pass
+    return ""
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
@@ -183,6 +223,8 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                     yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
             if not isinstance(given, dict):
                 continue
+            if refused := _refused(provider.get("func", ""), given):
+                yield f"{file.place(loc)}: {dotted(loc)}: {refused}"
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,

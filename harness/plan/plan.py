@@ -11,10 +11,11 @@ from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Messages, Quiet
 from harness.checks.view import STEADY, Finding, RuleFact, named
+from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.checks import planned, view
-from harness.plan.experiments import Experiment, chosen, distinct, file_of, read_experiment
+from harness.plan.experiments import Experiment, chosen, distinct, file_of, not_applicable, read_experiment
 from harness.plan.gatefile import GateFile
 from harness.plan.scenario import corpus_complaint, scenario_complaint
 from harness.plan.schedule import first_s, lasts_s
@@ -24,6 +25,7 @@ from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.rulefile import AlertRule, RecordingRule
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
+from harness.verdict import NotApplicable
 
 EXPERIMENT_AT_LEAST_S = 10.0  # of load that even the shortest experiment needs, before its fault, under it and after
 
@@ -45,6 +47,7 @@ class Plan:
     checks: tuple[Check, ...]
     alerts: tuple[AlertRule, ...] = ()
     recordings: tuple[RecordingRule, ...] = ()
+    not_applicable: tuple[NotApplicable, ...] = ()  # experiments that this host lacks something for; they do not run
 
     @property
     def scrape_s(self) -> float:
@@ -89,6 +92,7 @@ class Plan:
             "time_scale": self.gate.time_scale,
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
+            "not_applicable": [each._asdict() for each in self.not_applicable],
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
@@ -137,8 +141,17 @@ def load(
     service = watched.service if watched else None
     routing = watched.routing if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
+    lacking = [each for e in experiments if (each := not_applicable(e, facts))]
+    if lacking and len(lacking) == len(experiments):
+        cannot = [f"{each.experiment} cannot run: this host lacks {each.reason}; {each.remedy}" for each in lacking]
+        raise PlanError([*problems, *cannot])
+    unable = {each.experiment for each in lacking}
+    experiments = [e for e in experiments if e.name not in unable]
+    wanted = [path for path in wanted if path.stem not in unable]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
+    proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
+    seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
         raise PlanError(problems)
@@ -171,6 +184,7 @@ def load(
         recordings=watched.recordings,
         experiments=tuple(experiments),
         checks=checks,
+        not_applicable=tuple(lacking),
     )
 
 

@@ -13,9 +13,10 @@ from harness.recordfile import document as read_document
 from harness.report.summary import Summary, utc
 from harness.verdict import EVIDENCE_AT_MOST, Kind, Reference, Result, Verdict
 
+# 3 said neither which alerts are simulated nor what is not applicable.
 # 2 had neither evidence nor remarks; 1 had told_s and told_over_s for notified_s and resolved_notified_s, and names
 # for keys of alerts.
-VERSION = 3
+VERSION = 4
 RESULT = ("check", "subject", "verdict", "reason", "measured", "bound", "unit", "status", "place", "remedy")
 SCHEMA = Path(__file__).with_name("results.schema.json")
 
@@ -55,6 +56,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "results": [_result(r) for r in summary.results],
         "alerts": {name: dict(status) for name, status in summary.alerts.items()},
         "coverage": {severity: dict(tally) for severity, tally in summary.coverage.items()},
+        "not_applicable": [each._asdict() for each in summary.not_applicable],
         "left_behind": list(summary.left),
         "remarks": list(summary.remarks),
     }

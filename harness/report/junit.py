@@ -15,11 +15,12 @@ _KIND = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
 
 def write(summary: Summary, out: TextIO) -> None:
     """Write one test suite with a test case for each result, causes first, named by check and subject."""
+    lacking = summary.not_applicable
     total = {
-        "tests": str(len(summary.results)),
+        "tests": str(len(summary.results) + len(lacking)),
         "failures": str(len(summary.of(Verdict.FAIL))),
         "errors": str(len(summary.of(Verdict.INCONCLUSIVE))),
-        "skipped": "0",
+        "skipped": str(len(lacking)),
         "time": f"{summary.ended - summary.started:.3f}",
     }
     root = ET.Element("testsuites", {"name": "harness gate", **total})
@@ -28,7 +29,7 @@ def write(summary: Summary, out: TextIO) -> None:
     )
     if not summary.results:  # consumers read an empty suite as success; nothing judged is not a success
         for element in (root, suite):
-            element.attrib |= {"tests": "1", "errors": "1"}
+            element.attrib |= {"tests": str(1 + len(lacking)), "errors": "1"}
         nothing = ET.SubElement(suite, "testcase", {"classname": "gate", "name": "anything judged", "time": "0"})
         ET.SubElement(nothing, "error", {"type": "INCONCLUSIVE", "message": "nothing was judged"})
     for result in summary.ordered:
@@ -40,6 +41,15 @@ def write(summary: Summary, out: TextIO) -> None:
         kind = {"type": result.status or result.verdict.name, "message": _xml(result.reason)}
         said = [result.reason, result.remedy and f"next: {result.remedy}", result.place and f"at {result.place}"]
         ET.SubElement(case, _KIND[result.verdict], kind).text = "\n".join(_xml(s) for s in said if s)
+    for each in lacking:
+        about = {"classname": "not applicable", "name": _xml(each.experiment), "time": "0"}
+        ET.SubElement(
+            ET.SubElement(suite, "testcase", about),
+            "skipped",
+            {"message": _xml(f"this host lacks {each.reason}; {each.remedy}")},
+        )
+    if played := [name for name, one in summary.alerts.items() if one.get("simulated")]:
+        ET.SubElement(suite, "system-out").text = _xml(f"simulated: {', '.join(played)}")
     if summary.remarks:
         ET.SubElement(suite, "system-out").text = "\n".join(f"remark: {_xml(remark)}" for remark in summary.remarks)
     ET.indent(root)

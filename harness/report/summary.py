@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.verdict import Result, Verdict, worst
+from harness.verdict import NotApplicable, Result, Verdict, worst
 
 CAUSES = ("ended", "injected", "recorded", "clocks")  # the checks of the run, the experiments and the record themselves
 
@@ -27,6 +27,7 @@ class Summary:
     coverage: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # checks.alert_coverage.coverage
     requests: int = 0  # rows of all generators
     lag_p99_ms: float | None = None  # of the load generator's dispatch
+    not_applicable: tuple[NotApplicable, ...] = ()  # experiments that could not take place on this host
     left: tuple[str, ...] = ()  # what the run left behind
     remarks: tuple[str, ...] = ()  # what a reader should know that changes no verdict
     folder: str = ""  # the run's folder, as the user would type it

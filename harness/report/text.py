@@ -25,6 +25,10 @@ def write(summary: Summary, out: TextIO, color: bool = False) -> None:
     out.write("\n" if summary.of(Verdict.PASS) else "")
     for result in summary.of(Verdict.PASS):
         out.write(_entry(result, column, color))
+    for each in summary.not_applicable:
+        what = f"{each.experiment}: this host lacks {each.reason}; {each.remedy}"
+        of = f"; not proven: {', '.join(each.alerts)}" if each.alerts else ""
+        out.write("\n" + _wrapped(what + of, 10, "  NOT-APPLICABLE  "))
     out.write("".join(f"\n{_wrapped(remark, 10, '  remark  ')}" for remark in summary.remarks))
     out.write("\n" + _footer(summary))
 
@@ -86,7 +90,8 @@ def _footer(summary: Summary) -> str:
 def _coverage(coverage: Mapping[str, Mapping[str, int]]) -> str:
     proven, applicable = (sum(one[key] for one in coverage.values()) for key in ("proven", "applicable"))
     each = ", ".join(f"{severity} {one['proven']}/{one['applicable']}" for severity, one in coverage.items())
-    return f"alerts proven {proven} of {applicable} ({each})"
+    played = sum(one.get("simulated", 0) for one in coverage.values())
+    return f"alerts proven {proven} of {applicable} ({each})" + (f", {played} of them simulated" if played else "")
 
 
 def _again(summary: Summary) -> str:

@@ -27,7 +27,7 @@ from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
-from harness.verdict import Result, Verdict
+from harness.verdict import NotApplicable, Result, Verdict
 from harness.watch import metrics, scrapes
 
 RERUN = "run it again; what was cut off proves nothing, and says nothing against the service"
@@ -45,6 +45,7 @@ class Judged:
     experiments: tuple[str, ...]
     sealed: bool  # and as it was sealed
     remarks: tuple[str, ...] = ()  # what a reader should know that changes no verdict
+    not_applicable: tuple[NotApplicable, ...] = ()
 
 
 def store_samples(plan: Plan, stack: Stack) -> None:
@@ -135,9 +136,14 @@ def judge(run: Path) -> Judged:
         remarks = tuple(dict.fromkeys(remark for result in results for remark in result.remarks))
         results = [result for result in results if result.judges]
         rules = [(str(fact.alert), fact.severity) for fact in facts]
-        found = statuses(results, history, rules, [str(fact.alert) for fact in facts if not fact.applicable])
+        lacking = tuple(
+            NotApplicable(**{**each, "alerts": tuple(each["alerts"])}) for each in plan.get("not_applicable", ())
+        )
+        elsewhere = [alert for each in lacking for alert in each.alerts]
+        elsewhere += [str(fact.alert) for fact in facts if not fact.applicable]
+        found = statuses(results, history, rules, elsewhere)
         names = tuple(plan["experiments"])
-        return Judged(run, tuple(results), found, coverage(found), history, names, sealed, remarks)
+        return Judged(run, tuple(results), found, coverage(found), history, names, sealed, remarks, lacking)
     except PlanError as error:
         raise EvidenceError("; ".join(error.problems)) from error
     except HarnessError:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from harness.stack import generator, planned
 from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
+from harness.stack.spec import filled
 from harness.stack.stack import ENV, Stack
 from harness.watch import alerts, clocks, processors, requests, scrapes
 
@@ -163,17 +165,26 @@ def started(session: Session, experiment: Experiment, stage: str) -> Iterator[No
     if not experiment.environment:
         yield
         return
-    _start(session, experiment.name, "begin", experiment.environment, f"{stage}: starting the service for it")
+    values = {"scratch": planned.scratch(session.stack.run, experiment.name), "python": sys.executable}
+    added = {name: filled(text, values) for name, text in experiment.environment.items()}
+    prepare = [filled(command, values) for command in experiment.contract.start.prepare]
+    stage_begin = f"{stage}: starting the service for it"
+    problem = planned.prepared(prepare, session.stack.run, session.plan.workdir)
+    _start(session, experiment.name, "begin", added, stage_begin, problem)
     yield
     _start(session, experiment.name, "end", {}, f"{stage}: starting the service as before")
 
 
-def _start(session: Session, experiment: str, edge: str, added: Mapping[str, str], stage: str) -> None:
-    """A planned start of the service, by us or by whoever holds the stack; the event says how it went."""
+def _start(
+    session: Session, experiment: str, edge: str, added: Mapping[str, str], stage: str, problem: str = ""
+) -> None:
+    """A planned start of the service, by us or by whoever holds the stack; the event says how it went. problem: why it
+    cannot take place."""
     began = time.monotonic()
-    if session.live is not None:
+    if problem:
+        pass
+    elif session.live is not None:
         session.view.show(stage)
-        problem = ""
         try:
             session.live.restart(added)
         except StackError as error:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import StackError
-from harness.stack.process import Pid, identify, state
+from harness.masking import hidden
+from harness.stack.ledger import PRIVATE
+from harness.stack.process import Pid, identify, spawn, state, tail
+
+PREPARED_WITHIN_S = 60.0
 
 
 class Request(NamedTuple):
@@ -47,6 +53,28 @@ def asked(run: Path) -> Request | None:
 def withdraw(run: Path) -> None:
     """Have nobody do it any more."""
     request_file(run).unlink(missing_ok=True)
+
+
+def scratch(run: Path, experiment: str) -> Path:
+    """A folder for what an experiment's `start` makes; it goes with the stack."""
+    folder = run.resolve() / PRIVATE / "scratch" / experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def prepared(commands: Sequence[str], run: Path, workdir: Path) -> str:
+    """Run commands, each to its end; gives why one did not do its work, empty where all did."""
+    for command in commands:
+        child = spawn("prepare", shlex.split(command), run, cwd=workdir)
+        try:
+            code = child.popen.wait(PREPARED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            return f"prepare: {hidden(command)}: no end within {PREPARED_WITHIN_S:g} s; its log: {child.log}"
+        finally:
+            child.end()
+        if code != 0:
+            return f"prepare: {hidden(command)}: exited with {code}; last lines of {child.log}:\n{tail(child.log)}"
+    return ""
 
 
 class Holder:

@@ -455,9 +455,11 @@ def with_added(environment: Mapping[str, str], added: Mapping[str, str], control
     found first, and the component's own as before."""
     if not added:
         return dict(environment)
-    own = environment.get("PYTHONPATH", os.environ.get("PYTHONPATH"))
-    path = [entry for entry in (added.get("PYTHONPATH"), own) if entry]
-    return {**environment, **added, INSIDE: str(control)} | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+    paths = {}
+    for name in ("PYTHONPATH", "LD_LIBRARY_PATH"):
+        entries = [entry for entry in (added.get(name), environment.get(name, os.environ.get(name))) if entry]
+        paths |= {name: os.pathsep.join(entries)} if entries else {}
+    return {**environment, **added, INSIDE: str(control), **paths}
 
 
 def scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:

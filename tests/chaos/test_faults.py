@@ -157,18 +157,22 @@ def test_what_a_fault_needs_and_the_host_lacks_is_named_before_anything_is_touch
     class Demanding(Pause):
         needs = ("root", "gpu")
 
-    reasons = {"root": lambda: "", "gpu": lambda: "there is no /dev/nvidiactl"}
-    monkeypatch.setattr(needs, "NEEDS", reasons)
-    with pytest.raises(FaultError, match=r"which lacks gpu \(there is no /dev/nvidiactl\)$"):
+    root = needs.Need("root", lambda: needs.Found(True, "this process runs as root"), "sudo")
+    gpu = needs.Need("a GPU", lambda: needs.Found(False, "there is no /dev/nvidiactl"), "buy one")
+    known = {"root": root, "gpu": gpu}
+    monkeypatch.setattr(needs, "NEEDS", known)
+    with pytest.raises(FaultError, match=r"which lacks gpu \(there is no /dev/nvidiactl\); buy one$"):
         inject(Demanding(), stack, "x", 60)
     assert stack.ledger.open() == [] and not (stack.run / "events.jsonl").exists()
-    reasons["gpu"] = reasons["root"]
+    known["gpu"] = root
     inject(Demanding(), stack, "x", 60)
 
 
 def test_the_needs_of_every_fault_are_known_and_can_be_asked_for():
     assert {need for fault in FAULTS.values() for need in fault.needs} <= needs.NEEDS.keys()
-    assert all(isinstance(reason(), str) for reason in needs.NEEDS.values())
+    for need in needs.NEEDS.values():
+        found = need.look()
+        assert found.there in (True, False) and found.said and need.about and need.remedy
 
 
 def test_an_unknown_process_is_named_with_the_known_ones(stack):

@@ -14,6 +14,7 @@ from harness import checks
 from harness.alert import Alert
 from harness.checks import CHECKS
 from harness.errors import PlanError
+from harness.faults import needs
 from harness.plan import plan as planning
 from harness.plan import stored, watched
 from harness.run.preflight import planned, preflight
@@ -866,3 +867,42 @@ def test_what_an_experiment_has_the_service_started_with_is_kept_for_its_judgeme
 
 def test_an_experiment_that_asks_for_nothing_adds_nothing(project):
     assert not any(experiment.environment for experiment in planning.load(project / GATE).experiments)
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """A host without a compiler, and a fault of the plan that needs one."""
+    monkeypatch.setattr("harness.faults.kill.Kill.needs", ("compiler",))
+    lacking = needs.Need("a C compiler", lambda: needs.Found(False, "there is no cc"), "apt-get install gcc")
+    monkeypatch.setitem(needs.NEEDS, "compiler", lacking)
+
+
+def test_an_experiment_that_the_host_lacks_something_for_is_not_applicable_and_does_not_run(project, no_compiler):
+    plan = planning.load(project / GATE)
+    assert "server-crash" not in [each.name for each in plan.experiments] and plan.experiments
+    assert "server-crash" not in {check.experiment for check in plan.checks}
+    [found] = plan.not_applicable
+    assert found.experiment == "server-crash" and found.reason == "compiler (there is no cc)"
+    assert found.remedy == "apt-get install gcc" and "ServiceDown" in found.alerts
+    assert plan.resolved()["not_applicable"] == [found._asdict()]
+
+
+def test_an_experiment_asked_for_by_name_that_cannot_take_place_is_an_error(project, no_compiler):
+    with pytest.raises(PlanError) as error:
+        planning.load(project / GATE, only=["server-crash"])
+    assert list(error.value.problems) == [
+        "server-crash cannot run: this host lacks compiler (there is no cc); apt-get install gcc"
+    ]
+
+
+def test_what_a_fault_itself_refuses_is_said_with_its_line(project):
+    file = project / CRASH
+    text = re.sub(
+        r"func: kill(.*)",
+        "func: gpu, arguments: {answers: {nvmlDeviceGetCont_v2: 1}, witness_query: q}}",
+        file.read_text(),
+    )
+    file.write_text(text)
+    with pytest.raises(PlanError) as error:
+        planning.load(project / GATE)
+    assert any("no call nvmlDeviceGetCont_v2; did you mean" in problem for problem in error.value.problems), error.value
