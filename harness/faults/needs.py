@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 CAP_SYS_ADMIN = 21
@@ -26,11 +27,33 @@ def _cgroup() -> str:
     return "no control group below /sys/fs/cgroup can be written to"
 
 
+def _controller(name: str) -> str:
+    """Whether control groups can limit what a controller acts on: of version 1, else of version 2."""
+    v1, v2 = Path("/sys/fs/cgroup", name), Path("/sys/fs/cgroup/cgroup.controllers")
+    if os.access(v1 / "cgroup.procs", os.W_OK):
+        return ""
+    which = {"blkio": "io"}.get(name, name)
+    if not v1.exists() and v2.exists():
+        if which not in v2.read_text().split():
+            return f"the control groups here have no controller {which}"
+        if os.access(v2.with_name("cgroup.procs"), os.W_OK):
+            return ""
+    return f"no control group of {which} below /sys/fs/cgroup can be written to"
+
+
 def _gpu() -> str:
     return "" if Path("/dev/nvidiactl").exists() else "there is no /dev/nvidiactl"
 
 
-NEEDS: dict[str, Callable[[], str]] = {"root": _root, "mount": _mount, "cgroup": _cgroup, "gpu": _gpu}
+NEEDS: dict[str, Callable[[], str]] = {
+    "root": _root,
+    "mount": _mount,
+    "cgroup": _cgroup,
+    "cgroup_cpu": partial(_controller, "cpu"),
+    "cgroup_memory": partial(_controller, "memory"),
+    "cgroup_blkio": partial(_controller, "blkio"),
+    "gpu": _gpu,
+}
 
 
 def missing(needs: Sequence[str]) -> list[str]:
