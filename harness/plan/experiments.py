@@ -183,6 +183,10 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                     yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
             if not isinstance(given, dict):
                 continue
+            if problem := _refused(provider.get("func", ""), given):
+                name, _, why = problem.partition(": ")
+                at = (*loc, name) if name in given else loc
+                yield f"{file.place(at)}: {dotted(at)}: {why if name in given else problem}"
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -199,6 +203,21 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
                 at = (*loc, "lease_s")
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
+
+
+def _refused(func: str, given: Mapping[str, object]) -> str:
+    """What a fault says against its own arguments, `NAME: why`; empty where it takes them, or nobody knows yet."""
+    fault = getattr(resolve_name(f"{ACTIONS}:{func}"), "fault", None)
+    known = {name: value for name, value in given.items() if name != "lease_s"}
+    if fault is None or any("${" in str(value) for value in known.values()):
+        return ""
+    try:
+        fault(**known)
+    except ValueError as error:
+        return str(error)
+    except TypeError:
+        pass  # an argument of another type, or missing, which Chaos Toolkit says
+    return ""
 
 
 def _default_component(func: str) -> str | None:
