@@ -91,7 +91,8 @@ class Kill(Fault):
         while time.monotonic() < until:
             with suppress(StackError):
                 new, look = stack.pid(self.component), stack.react(self.component, LOOK_S)
-                if new != before and (look is None or look.kind == "accepted"):
+                asked = self.at_once and stack.restart_request(self.component).exists()  # until it is ready
+                if new != before and not asked and (look is None or look.kind == "accepted"):
                     time.sleep(self.lives_s)
                     return new
             time.sleep(0.02)
