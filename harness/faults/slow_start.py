@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import ClassVar
 
 from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts, Fault
-from harness.stack.process import Pid, send
+from harness.faults.pause import stop_all
+from harness.stack.process import Pid
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
@@ -44,8 +44,7 @@ class SlowStart(Fault):
         while time.monotonic() < until:
             with suppress(StackError):
                 if (new := stack.pid(self.component)) != before:
-                    for pid in (new, *stack.members(self.component, new)):
-                        send(pid, signal.SIGSTOP)
+                    stop_all(stack, self.component, new)
                     return
             time.sleep(0.005)
         raise FaultError(f"slow_start: {self.component} was not started anew within {ANEW_WITHIN_S:g} s")
