@@ -27,8 +27,7 @@ class Group(NamedTuple):
     folder: Path
 
     def read(self, v1: str, v2: str) -> str:
-        """The content of the file that has this name in each version; empty where there is none. A file of version 1
-        may stand without its prefix."""
+        """The content of the file that has this name in each version; empty where there is none."""
         with suppress(OSError):
             return (self.folder / (v1 if self.version == 1 else v2)).read_text()
         return ""
