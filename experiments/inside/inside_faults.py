@@ -35,6 +35,27 @@ def loop_stalled() -> Iterator[str]:
 
 
 @contextmanager
+def loop_slow(by_s: float, every_s: float) -> Iterator[str]:
+    """Every running event loop waits for `by_s` again and again, as in calls that block: `every_s` from one to the
+    next."""
+    over, loops = threading.Event(), running_loops()
+
+    def go_on() -> None:
+        while not over.wait(every_s):
+            for loop in loops:
+                with suppress(RuntimeError):  # it is closed
+                    loop.call_soon_threadsafe(over.wait, by_s)
+
+    thread = threading.Thread(target=go_on, name="slow", daemon=True)
+    thread.start()
+    try:
+        yield f"event loops wait for {by_s:g} s every {every_s:g} s: {len(loops)}"
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
 def call_deadlocked(target: str) -> Iterator[str]:
     """Whoever calls a function, `package.module:Class.method`, waits as for a lock that is never given back."""
     released = threading.Event()
@@ -132,8 +153,8 @@ def layer_permuted(parameter: str) -> Iterator[str]:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        loop_stalled, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked, threads_leaked,
-        layer_permuted,
+        loop_stalled, loop_slow, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked,
+        threads_leaked, layer_permuted,
     )
 }  # fmt: skip
 

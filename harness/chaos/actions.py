@@ -52,6 +52,7 @@ def action(fault: type[Fault]) -> Callable[..., str]:
     act.__name__ = act.__qualname__ = fault.kind
     act.__doc__ = fault.__doc__
     act.__signature__ = signature
+    act.fault = fault  # by which a plan tries the arguments
     return act
 
 

@@ -5,11 +5,18 @@ from pkgutil import resolve_name
 from harness.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {
+    "cpu_limit": resolve_name("harness.faults.cpu_limit:CpuLimit"),
+    "crash_at_start": resolve_name("harness.faults.crash_at_start:CrashAtStart"),
+    "descriptor_limit": resolve_name("harness.faults.descriptor_limit:DescriptorLimit"),
     "gpu": resolve_name("harness.faults.gpu:Gpu"),
     "inside": resolve_name("harness.faults.inside:Inside"),
     "kill": resolve_name("harness.faults.kill:Kill"),
+    "memory_full": resolve_name("harness.faults.memory_full:MemoryFull"),
     "pause": resolve_name("harness.faults.pause:Pause"),
+    "processor_hog": resolve_name("harness.faults.processor_hog:ProcessorHog"),
     "sham": resolve_name("harness.faults.sham:Sham"),
+    "slow_disk": resolve_name("harness.faults.slow_disk:SlowDisk"),
+    "slow_start": resolve_name("harness.faults.slow_start:SlowStart"),
     "stop": resolve_name("harness.faults.stop:Stop"),
     "surge": resolve_name("harness.faults.surge:Surge"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,26 +11,43 @@ from typing import ClassVar
 
 from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts, Fault
-from harness.stack.process import Pid, processes_of
+from harness.stack.process import Pid, processes_of, send, state
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S = 1.0
 
 
+AGAIN_WITHIN_S = 90.0  # a back-off doubles from 10 s on, and a start takes its time
+
+
 @dataclass(frozen=True)
 class Kill(Fault):
     """SIGKILL to every process of a component, and for `again_for_s` to whatever takes its place, as while memory is
-    short.
+    short; or so many `times`, each once what took its place has accepted connections for `lives_s`. With
+    `child` to one process of it that is not its main one, such as a worker of several.
 
-    A replica needs no rollback: to bring it back is the supervisor's work, which is tested. A dependency is started
-    again by its rollback.
+    A replica needs no rollback: to bring it back is the supervisor's work, which is tested. With `at_once` that is
+    asked for it anew each time and leaves out its back-off, as when a pod is deleted. A dependency is started again by
+    its rollback.
     """
 
     component: str = "server"
     again_for_s: float = 0
+    times: int = 1
+    lives_s: float = 1.0
+    at_once: bool = False
+    child: bool = False
     kind: ClassVar[str] = "kill"
     ends_with_process: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.times <= 20:
+            raise ValueError(f"times: must be from 1 to 20; got {self.times}")
+        if not (0 <= self.again_for_s < math.inf and 0 <= self.lives_s < math.inf):
+            raise ValueError("again_for_s, lives_s: must be numbers of seconds from 0 on")
+        if self.child and (self.times > 1 or self.again_for_s or self.at_once):
+            raise ValueError("child: is killed once; leave out times, again_for_s and at_once")
 
     def target(self, stack: Stack) -> Facts:
         main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
@@ -37,26 +56,59 @@ class Kill(Fault):
             "at": time.time(),
             "dependency": self.component in stack.dependencies,
             "refused_before": found is not None and found.kind == "refused",
+            "children": [list(pid) for pid in stack.members(self.component, main) if pid != main],
         }
 
     def undo(self, facts: Facts) -> list[Undo]:
-        return [Undo("restart_component", {"component": self.component})] if facts["dependency"] else []
+        whole = not facts["dependency"] or self.child
+        return [] if whole else [Undo("restart_component", {"component": self.component})]
 
     def start(self, stack: Stack, facts: Facts) -> None:
         main = Pid(facts["pid"], facts["started"])
-        if main not in stack.kill(self.component, main):
+        if self.child:
+            if not any(send(Pid(*child), signal.SIGKILL) for child in facts["children"][-1:]):
+                raise FaultError(f"kill: {self.component} has no process but its main one")
+            return
+        if main not in self._kill(stack, main):
             raise FaultError(f"kill: {self.component} (pid {main.pid}) was gone before it could be killed")
         until = time.monotonic() + self.again_for_s
         while time.monotonic() < until:
             with suppress(StackError):  # nothing has taken its place yet
                 stack.kill(self.component, stack.pid(self.component))
             time.sleep(0.02)
+        for _ in range(self.times - 1):
+            main = self._next(stack, main)
+            self._kill(stack, main)
+
+    def _kill(self, stack: Stack, main: Pid) -> list[Pid]:
+        if self.at_once and self.component not in stack.dependencies:
+            stack.ask_restart(self.component)  # before it, or the supervisor might begin a restart with its back-off
+        return stack.kill(self.component, main)
+
+    def _next(self, stack: Stack, before: Pid) -> Pid:
+        """What took the place of a process, once it has lived for its time."""
+        until = time.monotonic() + AGAIN_WITHIN_S
+        while time.monotonic() < until:
+            with suppress(StackError):
+                new, look = stack.pid(self.component), stack.react(self.component, LOOK_S)
+                asked = self.at_once and stack.restart_request(self.component).exists()  # until it is ready
+                if new != before and not asked and (look is None or look.kind == "accepted"):
+                    time.sleep(self.lives_s)
+                    return new
+            time.sleep(0.02)
+        raise FaultError(f"kill: nothing took the place of {self.component} within {AGAIN_WITHIN_S:g} s")
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """A client: the component's own address accepted connections before, and refuses them now. Where it has no
         known address, the kernel's process table: nothing carries the component's mark. Else whoever looks after the
-        component, who has started it anew."""
+        component, who has started it anew. Of a child the process table alone: one fewer of those that were there."""
         address = stack.addresses.get(self.component)
+        if self.child:
+            main, before = Pid(facts["pid"], facts["started"]), {Pid(*child) for child in facts["children"]}
+            gone = before - set(stack.members(self.component, main))
+            if not gone or state(main) is None:
+                return None
+            return f"/proc: of {len(before)} processes below {self.component} (pid {main.pid}) {len(gone)} is gone"
         if address is None and not processes_of(stack.run, self.component):
             return f"/proc: nothing is marked as {self.component} any more"
         if address and not facts["refused_before"] and stack.react(self.component, LOOK_S).kind == "refused":

@@ -16,6 +16,7 @@ GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl")
 FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
 POSTGRES = "/usr/lib/postgresql/*/bin/postgres"  # Debian has it outside PATH
 CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_REMEDY = "run it as root; in a container: --privileged --cgroupns host"
 CONTROLLERS = ("cpu", "memory", "pids")  # that faults use; version 1 has a folder for each
 
 
@@ -77,6 +78,20 @@ def _program(*names: str, beside: Sequence[str] = ()) -> Found:
     return Found(False, f"there is no {' or '.join(names)}")
 
 
+def _controller(name: str) -> Found:
+    """Whether control groups can limit what a controller acts on: of version 1, else of version 2."""
+    v1, v2 = CGROUPS / name, CGROUPS / "cgroup.controllers"
+    if os.access(v1 / "cgroup.procs", os.W_OK):
+        return Found(True, f"version 1, {v1}")
+    which = {"blkio": "io"}.get(name, name)
+    if not v1.exists() and v2.exists():
+        if which not in v2.read_text().split():
+            return Found(False, f"the control groups here have no controller {which}")
+        if os.access(CGROUPS / "cgroup.procs", os.W_OK):
+            return Found(True, f"version 2, {which}")
+    return Found(False, f"no control group of {which} below {CGROUPS} can be written to")
+
+
 def _gpu() -> Found:
     there = [path for path in GPU_FILES if Path(path).exists()]
     return Found(bool(there), there[0] if there else f"there is no {' or '.join(GPU_FILES)}")
@@ -90,7 +105,11 @@ def _files(patterns: Sequence[str]) -> Iterator[str]:
 NEEDS: dict[str, Need] = {
     "root": Need("the rights of root", _root, "run it as root: sudo -E harness ..."),
     "mount": Need("mounts of its own", _mount, "run it as root; in a container: --cap-add SYS_ADMIN"),
-    "cgroup": Need("control groups", _cgroup, "run it as root; in a container: --privileged --cgroupns host"),
+    "cgroup": Need("control groups", _cgroup, CGROUP_REMEDY),
+    **{
+        f"cgroup_{name}": Need(f"control groups of {name}", partial(_controller, name), CGROUP_REMEDY)
+        for name in ("cpu", "memory", "blkio")
+    },
     "compiler": Need("a C compiler", partial(_program, *COMPILERS), "apt-get install gcc libc6-dev"),
     "faketime": Need("libfaketime", partial(_program, "faketime", beside=FAKETIME), "apt-get install faketime"),
     "postgres": Need("PostgreSQL", partial(_program, "postgres", beside=[POSTGRES]), "apt-get install postgresql"),

@@ -47,15 +47,7 @@ class Pause(Fault):
         main = Pid(facts["pid"], facts["started"])
         if not send(main, signal.SIGSTOP):  # first, because it starts the others
             raise FaultError(f"pause: {self.component} (pid {main.pid}) was gone before it could be stopped")
-        until = time.monotonic() + STOPPED_WITHIN_S
-        while True:
-            found = stack.members(self.component, main)
-            running = [pid for pid in found if state(pid) not in ("T", "t", None)]
-            if not running or time.monotonic() > until:
-                return {**facts, "others": [list(pid) for pid in found if pid != main]}
-            for pid in running:
-                send(pid, signal.SIGSTOP)
-            time.sleep(0.01)
+        return {**facts, "others": [list(pid) for pid in stop_all(stack, self.component, main) if pid != main]}
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """A client: connections to the component's own address were accepted before, and no process takes one now.
@@ -74,3 +66,17 @@ class Pause(Fault):
         if stack.react(self.component, patience_s).kind != "unaccepted":
             return None
         return f"a client of {address} was accepted by nobody in {patience_s:.2g} s; before in {1000 * took_s:.0f} ms"
+
+
+def stop_all(stack: Stack, component: str, main: Pid) -> list[Pid]:
+    """SIGSTOP to every process of a component, its main one first, until all are stopped; gives them."""
+    send(main, signal.SIGSTOP)
+    until = time.monotonic() + STOPPED_WITHIN_S
+    while True:
+        found = stack.members(component, main)
+        running = [pid for pid in found if state(pid) not in ("T", "t", None)]
+        if not running or time.monotonic() > until:
+            return found
+        for pid in running:
+            send(pid, signal.SIGSTOP)
+        time.sleep(0.01)

@@ -184,21 +184,6 @@ def not_applicable(experiment: Experiment, facts: Sequence[RuleFact]) -> NotAppl
     return NotApplicable(experiment.name, reason, remedy, tuple(dict.fromkeys(alerts)))
 
 
-def _refused(func: str, given: Mapping[str, Any]) -> str:
-    """Why a fault is not to be had with these arguments, by itself; empty where it is, or where Chaos Toolkit fills
-    some in."""
-    fault = resolve_name("harness.faults:FAULTS").get(func)
-    if fault is None or "${" in str(given):
-        return ""
-    try:
-        fault(**{name: value for name, value in given.items() if name != "lease_s"})
-    except ValueError as error:
-        return str(error)
-    except TypeError:  # which Chaos Toolkit says better
-        pass
-    return ""
-
-
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
     """The actions that break a process from inside, of an experiment that has no module started in it."""
     for i, activity in enumerate(file.data.get("method") or ()):
@@ -223,8 +208,10 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                     yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
             if not isinstance(given, dict):
                 continue
-            if refused := _refused(provider.get("func", ""), given):
-                yield f"{file.place(loc)}: {dotted(loc)}: {refused}"
+            if problem := _refused(provider.get("func", ""), given):
+                name, _, why = problem.partition(": ")
+                at = (*loc, name) if name in given else loc
+                yield f"{file.place(at)}: {dotted(at)}: {why if name in given else problem}"
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -241,6 +228,21 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
                 at = (*loc, "lease_s")
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
+
+
+def _refused(func: str, given: Mapping[str, object]) -> str:
+    """What a fault says against its own arguments, `NAME: why`; empty where it takes them, or nobody knows yet."""
+    fault = getattr(resolve_name(f"{ACTIONS}:{func}"), "fault", None)
+    known = {name: value for name, value in given.items() if name != "lease_s"}
+    if fault is None or any("${" in str(value) for value in known.values()):
+        return ""
+    try:
+        fault(**known)
+    except ValueError as error:
+        return str(error)
+    except TypeError:
+        pass  # an argument of another type, or missing, which Chaos Toolkit says
+    return ""
 
 
 def _default_component(func: str) -> str | None:

@@ -84,6 +84,16 @@ class Stack:
         """Whether whoever looks after a process has started it anew since a moment."""
         return (self.run / "pids" / process).stat().st_mtime > at
 
+    def ask_restart(self, component: str) -> None:
+        """Have the supervisor of a component start it anew, which leaves out its back-off; returns at once."""
+        request = self.restart_request(component)
+        request.parent.mkdir(exist_ok=True)
+        request.touch()
+
+    def restart_request(self, component: str) -> Path:
+        """The file by which a restart is asked for; its supervisor removes it when the component is ready again."""
+        return self.run / "requests" / f"restart-{component}"
+
     def _mark(self, component: str, main: Pid) -> str:
         facts = self._on_file(component)
         same = (facts["pid"], facts["started"]) == main

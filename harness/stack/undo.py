@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.stack import cgroup
 from harness.stack.process import Pid, members, send, state
 
 END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
+LEFT_WITHIN_S = 3.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
 PROXY_TIMEOUT_S = 3.0
 _COMPONENT = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -215,6 +218,38 @@ def _delete_proxy_rule(run: Path, url: str) -> None:
         raise OSError(f"DELETE {url}: status {response.status_code} {response.text[:200]}")
 
 
+def _leave_cgroup(run: Path, path: str, back: str) -> None:
+    """Put all processes of a control group that a fault made into another one, and remove it."""
+    there, to = _exact(path), _exact(back)
+    if cgroup.ROOT not in there.parents or not there.name.startswith(cgroup.PREFIX):
+        raise ValueError(f"{path} is no control group that a fault makes")
+    if cgroup.ROOT not in (to, *to.parents) or to == there:
+        raise ValueError(f"{back} is no control group to go back to")
+    until = time.monotonic() + LEFT_WITHIN_S
+    while there.exists():
+        try:
+            for pid in (there / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):  # it has ended
+                    (to / "cgroup.procs").write_text(pid)
+            there.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _limit_descriptors(run: Path, pid: int, started: int, soft: int) -> None:
+    """Give a process the limit of descriptors back that it had."""
+    target = _process(pid, started)
+    if state(target) is None:
+        return
+    with suppress(ProcessLookupError):
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
 VERBS: dict[str, Callable[..., None]] = {
     "continue": _continue,
     "end": _end,
@@ -223,6 +258,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "restore_file": _restore_file,
     "restart_component": _restart_component,
     "delete_proxy_rule": _delete_proxy_rule,
+    "leave_cgroup": _leave_cgroup,
+    "limit_descriptors": _limit_descriptors,
 }
 
 

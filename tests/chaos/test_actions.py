@@ -43,7 +43,11 @@ def experiment(func, **arguments):
             "(*, fault: str, witness_query: str, arguments: dict[str, typing.Any] = {}, component: str = 'server', "
             "lease_s: float = 60) -> str",
         ),
-        ("kill", "(*, component: str = 'server', again_for_s: float = 0, lease_s: float = 60) -> str"),
+        (
+            "kill",
+            "(*, component: str = 'server', again_for_s: float = 0, times: int = 1, lives_s: float = 1.0, "
+            "at_once: bool = False, child: bool = False, lease_s: float = 60) -> str",
+        ),
         ("pause", "(*, component: str = 'server', lease_s: float = 60) -> str"),
         ("sham", "(*, component: str = 'server', lease_s: float = 60) -> str"),
         (

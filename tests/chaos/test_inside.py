@@ -139,6 +139,16 @@ def test_each_call_of_a_slow_function_takes_longer(start):
     assert process.goes_on("worker")
 
 
+def test_a_loop_that_waits_again_and_again_goes_on_in_between(start):
+    process = start()
+    assert process.ask("loop_slow", by_s=1, every_s=1.7)[0] == "on"
+    for _ in range(2):
+        assert process.stands_still("loop") and process.goes_on("loop")
+    process.release()
+    before = process.beats("loop")
+    assert wait(lambda: process.beats("loop") > before + 100)
+
+
 LEAKS = {
     "descriptors_leaked": ({"per_s": 200}, "descriptors", 50, 3),
     "threads_leaked": ({"per_s": 100}, "threads", 30, 3),

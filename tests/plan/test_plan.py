@@ -205,6 +205,13 @@ STOP = "experiments/graceful-stop.yaml"
         ),
         pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: true}", "got True", id="no number"),
         pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 9}", "", id="a lease"),
+        pytest.param(
+            CRASH,
+            "again_for_s: 3}",
+            "again_for_s: 3, times: 0}",
+            "method[0].provider.arguments.times: must be from 1 to 20; got 0",
+            id="what the fault refuses",
+        ),
         pytest.param(CRASH, "extensions:", "extensions: 5\nx:", "Chaos Toolkit rejects it", id="no list"),
         pytest.param(GATE, "60 ", "2024-02-30 ", "gate.yaml:2: not YAML: no valid timestamp", id="no day"),
         pytest.param(GATE, "60 ", "!!int abc ", "gate.yaml:2: not YAML: no valid int", id="no integer"),

@@ -1,0 +1,69 @@
+"""A process has no file descriptor left: it can neither accept a connection nor open a file."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.errors import FaultError, StackError
+from harness.faults.fault import Facts, Fault
+from harness.stack.process import Pid, identify
+from harness.stack.stack import Stack
+from harness.stack.undo import Undo
+
+LOOK_S, PATIENCE_S = 3.0, 2.0
+
+
+@dataclass(frozen=True)
+class DescriptorLimit(Fault):
+    """The processes of a component may open no more files than they have open now, and `spare` ones.
+
+    The limits that they had are given back to the same ones. A process that takes the place of one is whole.
+    """
+
+    spare: int = 0
+    component: str = "server"
+    kind: ClassVar[str] = "descriptor_limit"
+    ends_with_process: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.spare <= 100_000:
+            raise ValueError(f"spare: must be a number of descriptors from 0 on; got {self.spare}")
+
+    def target(self, stack: Stack) -> Facts:
+        main, look = stack.pid(self.component), stack.react(self.component, LOOK_S)
+        limits = []
+        for pid in stack.members(self.component, main):
+            with suppress(ProcessLookupError):
+                limits.append([*pid, resource.prlimit(pid.pid, resource.RLIMIT_NOFILE)[0]])
+        return {**main._asdict(), "limits": limits, "accepted_before": look is not None and look.kind == "accepted"}
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        names = ("pid", "started", "soft")
+        return [Undo("limit_descriptors", dict(zip(names, limit, strict=True))) for limit in facts["limits"]]
+
+    def start(self, stack: Stack, facts: Facts) -> None:
+        main, limited = Pid(facts["pid"], facts["started"]), set()
+        for pid, started, soft in facts["limits"]:
+            if identify(pid) != Pid(pid, started):
+                continue
+            with suppress(ProcessLookupError, FileNotFoundError):
+                # Of the numbers that descriptors have, the limit is one above the highest; there may be gaps below it.
+                highest = max((int(name) for name in os.listdir(f"/proc/{pid}/fd")), default=2)
+                hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(highest + 1 + self.spare, soft), hard))
+                limited.add(pid)
+        if main.pid not in limited:
+            raise FaultError(f"descriptor_limit: {self.component} (pid {main.pid}) was gone before it could be limited")
+
+    def witness(self, stack: Stack, facts: Facts) -> str | None:
+        """A client: new connections to the component's own address were accepted before, and no process takes one."""
+        address = stack.addresses.get(self.component)
+        if not facts["accepted_before"]:
+            raise StackError(f"{address or self.component} accepted no connection before the fault either")
+        if stack.react(self.component, PATIENCE_S).kind == "accepted":
+            return None
+        return f"a client of {address} was accepted before, and by nobody in {PATIENCE_S:g} s now"
