@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-CAP_SYS_ADMIN = 21
+from harness.stack import volume
 
 
 def _root() -> str:
@@ -15,8 +14,7 @@ def _root() -> str:
 
 
 def _mount() -> str:
-    effective = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return "" if effective and int(effective[1], 16) >> CAP_SYS_ADMIN & 1 else "this process lacks CAP_SYS_ADMIN"
+    return "" if volume.may_mount() else "this process lacks CAP_SYS_ADMIN"
 
 
 def _cgroup() -> str:
@@ -30,7 +28,13 @@ def _gpu() -> str:
     return "" if Path("/dev/nvidiactl").exists() else "there is no /dev/nvidiactl"
 
 
-NEEDS: dict[str, Callable[[], str]] = {"root": _root, "mount": _mount, "cgroup": _cgroup, "gpu": _gpu}
+NEEDS: dict[str, Callable[[], str]] = {
+    "root": _root,
+    "mount": _mount,
+    "disk": volume.lacking,
+    "cgroup": _cgroup,
+    "gpu": _gpu,
+}
 
 
 def missing(needs: Sequence[str]) -> list[str]:
