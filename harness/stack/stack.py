@@ -70,6 +70,13 @@ class Stack:
         """The folder that service.yaml calls {state}."""
         return self.run.resolve() / PRIVATE / "state"
 
+    @property
+    def values(self) -> dict[str, object]:
+        """What stands for {state} and for {NAME.host} and {NAME.port} of each component in a parameter of a fault."""
+        ways = {name: address.rpartition(":") for name, address in self.addresses.items()}
+        hosts = {f"{name}.host": host for name, (host, _, _) in ways.items()}
+        return {"state": self.state, **hosts, **{f"{name}.port": port for name, (_, _, port) in ways.items()}}
+
     def volume(self, component: str) -> Path:
         """The folder of a component that is a disk of its own. Raises StackError."""
         if component not in self.volumes:
