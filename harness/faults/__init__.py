@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from harness.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {
+    "clock": resolve_name("harness.faults.clock:Clock"),
     "database": resolve_name("harness.faults.database:Database"),
     "disk_full": resolve_name("harness.faults.disk_full:DiskFull"),
     "file": resolve_name("harness.faults.file:File"),
