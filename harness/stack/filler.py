@@ -1,6 +1,6 @@
-"""Fills a disk and keeps it full: `python -m harness.stack.filler FILE LEFT_BYTES OVER_S`, FILE being there and empty.
+"""Fills a disk and keeps it full, until its file is gone.
 
-It ends as soon as that file is gone, or another's.
+Usage: `python -m harness.stack.filler FILE LEFT_BYTES OVER_S`; FILE is there and empty, and lies on that disk.
 """
 
 from __future__ import annotations

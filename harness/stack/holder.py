@@ -1,7 +1,8 @@
-"""Has what others want of a database, until it is ended: `python -m harness.stack.holder WHAT URL FILE`.
+"""Has what others want of a database, until it is ended: its locks, or all of its connections.
 
-WHAT is `locked`, for the lock of a whole SQLite file or of every table of a PostgreSQL database, or
-`out_of_connections`, for all connections that PostgreSQL lets anybody have. FILE is made when it has them.
+Usage: `python -m harness.stack.holder WHAT URL FILE`. WHAT is `locked`, for the lock of a whole SQLite file or of every
+table of a PostgreSQL database, or `out_of_connections`, for all that PostgreSQL lets anybody have. FILE is made when it
+has them.
 """
 
 from __future__ import annotations
