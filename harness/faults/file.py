@@ -14,6 +14,8 @@ from harness.stack import prometheus
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo, saved
 
+CUT_BYTES = 1000
+
 
 @dataclass(frozen=True)
 class File(Fault):
@@ -23,7 +25,7 @@ class File(Fault):
     blocked    the same, and an empty folder is in the place of each, so that none can be made anew
     truncated  the second half is gone; the rollback puts the file back byte for byte
     changed    a byte in the middle is another; the rollback puts the file back byte for byte
-    cut        the last quarter is gone, for good: of a log, which an older copy would not be
+    cut        the last kilobyte is gone, a quarter at most, and for good: a log cannot become an older copy of itself
 
     `witness_query`: PromQL that gives a result only while it shows from outside.
     """
@@ -70,7 +72,7 @@ class File(Fault):
                     file.seek(size // 2)
                     file.write(bytes([byte[0] ^ 0xFF]))
                 else:
-                    file.truncate(size // 2 if self.becomes == "truncated" else size - size // 4)
+                    file.truncate(size // 2 if self.becomes == "truncated" else size - min(CUT_BYTES, size // 4))
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The component itself, or that nothing is heard of it, as Prometheus stored it."""
