@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import subprocess
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -38,19 +36,16 @@ class ReadOnly(Fault):
         folder = stack.state / self.component
         if not folder.is_dir():
             raise FaultError(f"read_only: {self.component} has no folder {{state}}/{self.component}")
-        return {"folder": str(folder), "source": f"read-only-{uuid.uuid4().hex[:8]}", "at": time.time()}
+        return {"folder": str(folder), "at": time.time()}
 
     def undo(self, facts: Facts) -> list[Undo]:
-        return [Undo("unmount", {"path": facts["folder"], "source": facts["source"]})]
+        return [Undo("make_writable", {"path": facts["folder"]})]
 
     def start(self, stack: Stack, facts: Facts) -> None:
-        folder, empty = facts["folder"], stack.state.with_name("empty")
-        empty.mkdir(exist_ok=True)  # an overlay of one layer is none
-        layers = ":".join(re.sub(r"([\\:,])", r"\\\1", str(layer)) for layer in (folder, empty))
-        command = ["mount", "-t", "overlay", "-o", f"ro,lowerdir={layers}", facts["source"], folder]
+        command = ["mount", "-o", "bind,ro", facts["folder"], facts["folder"]]
         done = subprocess.run(command, capture_output=True, text=True, timeout=MOUNT_S)
         if done.returncode != 0:
-            raise FaultError(f"read_only: {folder} could not be made so: {done.stderr.strip()}")
+            raise FaultError(f"read_only: {facts['folder']} could not be made so: {done.stderr.strip()}")
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """The kernel, which refuses a write from outside; and the component itself, as Prometheus stored it."""

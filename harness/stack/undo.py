@@ -127,8 +127,8 @@ def _remove(run: Path, path: str, tree: bool = False) -> None:
     there = _exact(path)
     if tree:
         _inside(run, there)
-        if mounted := [m for m in mounts() if there in (Path(m[0]), *Path(m[0]).parents)]:
-            raise OSError(errno.EBUSY, "a file system is mounted in it", mounted[0][0])
+        if mounted := [m.place for m in mounts() if there in (Path(m.place), *Path(m.place).parents)]:
+            raise OSError(errno.EBUSY, "a file system is mounted in it", mounted[0])
     with suppress(FileNotFoundError, NotADirectoryError):
         if there.is_symlink() or not there.is_dir():
             there.unlink()
@@ -143,7 +143,7 @@ def _remove(run: Path, path: str, tree: bool = False) -> None:
 def _unmount(run: Path, path: str, source: str) -> None:
     """Unmount what was mounted at a place from a source, at once where it is in use, and nothing else mounted there."""
     there = str(_exact(path))
-    while at := [found for place, found in mounts() if place == there]:
+    while at := [m.source for m in mounts() if m.place == there]:
         if source not in at:
             return
         if at[-1] != source:
@@ -153,8 +153,20 @@ def _unmount(run: Path, path: str, source: str) -> None:
             if done.returncode == 0:
                 break
         else:
-            if at == [found for place, found in mounts() if place == there]:
+            if at == [m.source for m in mounts() if m.place == there]:
                 raise OSError(errno.EBUSY, done.stderr.strip(), path)
+
+
+def _make_writable(run: Path, path: str) -> None:
+    """Unmount what makes a folder of the run read-only; what is mounted there beside it stays."""
+    there = str(_exact(path))
+    _inside(run, Path(there))
+    while at := [m for m in mounts() if m.place == there]:
+        if not at[-1].read_only:
+            return
+        done = subprocess.run(["umount", "-l", there], capture_output=True, text=True, timeout=10)
+        if done.returncode != 0 and at == [m for m in mounts() if m.place == there]:
+            raise OSError(errno.EBUSY, done.stderr.strip(), path)
 
 
 def _restore_file(run: Path, path: str, copy: str, sha256: str, mode: int, owner: Sequence[int]) -> None:
@@ -235,6 +247,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "end": _end,
     "remove": _remove,
     "unmount": _unmount,
+    "make_writable": _make_writable,
     "restore_file": _restore_file,
     "move_back": _move_back,
     "restart_component": _restart_component,

@@ -232,7 +232,7 @@ def _volumes(assembly: Assembly) -> None:
         assembly.emit("stack", "remark", text=f"{listed(list(wanted))}: no disk of its own, because {why}")
         return
     for name, size in wanted.items():
-        volume.mount(assembly.state / name, size)
+        volume.make(assembly.state / name, size)
         assembly.volumes[name] = str(assembly.state / name)
 
 

@@ -7,12 +7,21 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import StackError
 
 CAP_SYS_ADMIN = 21
 MAKE = ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,nodiscard")  # all of it may be used, by anybody
 COMMAND_S = 30.0
+
+
+class Mount(NamedTuple):
+    """Something that is mounted."""
+
+    place: str
+    source: str
+    read_only: bool  # here, whatever its file system is elsewhere
 
 
 def lacking() -> str:
@@ -30,7 +39,7 @@ def may_mount() -> bool:
     return effective is not None and bool(int(effective[1], 16) >> CAP_SYS_ADMIN & 1)
 
 
-def mount(place: Path, size: float) -> None:
+def make(place: Path, size: float) -> None:
     """Put a new, empty disk of a size in bytes at a place, with its file beside it. Raises StackError."""
     image = place.with_name(f".{place.name}.disk")
     place.mkdir(parents=True, exist_ok=True)
@@ -47,18 +56,19 @@ def mount(place: Path, size: float) -> None:
 def unmount_below(folder: Path) -> None:
     """Unmount all that is mounted in a folder, the latest first, at once where it is in use; what cannot be is left."""
     there = folder.resolve()
-    for place, _ in reversed(mounts()):
-        if there in Path(place).parents:
-            subprocess.run(["umount", "-l", place], capture_output=True, timeout=COMMAND_S)
+    for mount in reversed(mounts()):
+        if there in Path(mount.place).parents:
+            subprocess.run(["umount", "-l", mount.place], capture_output=True, timeout=COMMAND_S)
 
 
-def mounts() -> list[tuple[str, str]]:
-    """What is mounted: (place, source), in the order of mounting."""
+def mounts() -> list[Mount]:
+    """What is mounted, in the order of mounting."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        place, _, source = line.partition(" - ")
-        fields = (place.split()[4], source.split()[1])
-        found.append(tuple(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), field) for field in fields))
+        about, _, more = line.partition(" - ")
+        *_, place, options = about.split()[:6]
+        place, source = (re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), x) for x in (place, more.split()[1]))
+        found.append(Mount(place, source, "ro" in options.split(",")))
     return found
 
 

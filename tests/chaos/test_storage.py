@@ -63,7 +63,7 @@ def kept(stack, prometheus):
 def on_disk(kept):
     """The same on a disk of its own, with a file open there."""
     folder = kept.state / "server"
-    volume.mount(folder, DISK)
+    volume.make(folder, DISK)
     pid = identify(spawn("server", [sys.executable, "-c", WRITER, str(folder / "log")], kept.run).pid)
     (kept.run / "pids/server").write_text(json.dumps(pid._asdict()))
     assert wait((folder / "log").exists)
@@ -146,7 +146,7 @@ def end_processes_but(stack, spared):
 def test_what_killed_processes_left_mounted_and_full_is_healed_with_its_run(on_disk):
     inject(DiskFull(), on_disk, "full", 60)
     assert [entry.kind for entry in ledger.heal(on_disk.run)[0]] == ["disk_full"]
-    assert not [place for place, _ in volume.mounts() if str(on_disk.run) in place]
+    assert not [m for m in volume.mounts() if str(on_disk.run) in m.place]
     assert not (on_disk.run / "private").exists() and not processes_of(on_disk.run)
 
 
@@ -177,7 +177,7 @@ def test_a_read_only_folder_takes_nothing_new_keeps_what_is_there_and_is_writabl
     for _ in range(2):
         assert stack.ledger.undo([entry])[0][1] == ""
     (folder / "there").write_text("x")
-    assert len([place for place, _ in volume.mounts() if place == str(folder)]) == own
+    assert len([m for m in volume.mounts() if m.place == str(folder)]) == own
 
 
 @needs_mount

@@ -186,7 +186,7 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         assert wait(lambda: History.read(run).of("probe", "restart"))
         live.check()
     assert processes_of(run) == [] and not (run / PRIVATE).exists()
-    assert not [place for place, _ in volume.mounts() if str(run) in place]
+    assert not [m for m in volume.mounts() if str(run) in m.place]
     events = [(e.name, e.outcome) for e in History.read(run).of("stack") if e.name not in ("integrations", "remark")]
     assert [e for e in events if e[0] != "start"] == [("ready", "ok"), ("exited", "fail"), ("restart", "ok")]
     assert events.count(("start", "ok")) == 3, "both servers, and one of them again"
