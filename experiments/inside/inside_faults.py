@@ -12,6 +12,7 @@ import mmap
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -128,6 +129,40 @@ def threads_leaked(per_s: float) -> Iterator[str]:
 
 
 @contextmanager
+def output_full(descriptor: int = 1) -> Iterator[str]:
+    """What is written to a descriptor, as the log is to 1, meets a full disk: the kernel's own /dev/full."""
+    before, full = os.dup(descriptor), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, descriptor)
+    os.close(full)
+    try:
+        yield f"descriptor {descriptor} has no space left"
+    finally:
+        os.dup2(before, descriptor)
+        os.close(before)
+
+
+@contextmanager
+def clock_skewed(by_s: float) -> Iterator[str]:
+    """The wall clock is ahead, or behind, for all that asks time.time or time.time_ns; timers go on as before."""
+    by_ns = int(by_s * 1e9)
+    was = {"time": time.time, "time_ns": time.time_ns}
+    instead = {"time": lambda: was["time"]() + by_s, "time_ns": lambda: was["time_ns"]() + by_ns}
+
+    def put(known: dict[str, Any], other: dict[str, Any]) -> None:
+        for module in list(sys.modules.values()):  # a module may have imported a function by itself
+            for name, value in list(getattr(module, "__dict__", {}).items()):
+                for of in known:
+                    if value is known[of] and module is not sys.modules[__name__]:
+                        setattr(module, name, other[of])
+
+    put(was, instead)
+    try:
+        yield f"the clock is {by_s:+g} s off"
+    finally:
+        put(instead, was)
+
+
+@contextmanager
 def layer_permuted(parameter: str) -> Iterator[str]:
     """The rows of a parameter, `features.2.weight`, are in reverse order in every PyTorch network that has it: answers
     are as well-formed and as fast as before, and wrong."""
@@ -154,7 +189,7 @@ FAULTS = {
     fault.__name__: fault
     for fault in (
         loop_stalled, loop_slow, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked,
-        threads_leaked, layer_permuted,
+        threads_leaked, output_full, clock_skewed, layer_permuted,
     )
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +93,12 @@ def truth(history: History, within_s: float, classifies: bool = False, also: Seq
     for i, name in enumerate(names):
         phases[(rows["intended"] >= windows[name].start) & (rows["intended"] < windows[name].end)] = i
     return Truth(rows, keys, answered, due, lost, phases, (*names, BETWEEN))
+
+
+def excusing(sent: Truth, experiments: Sequence[str]) -> tuple[Truth, int]:
+    """The same, where the answers of some experiments need not have left anything; and how many these are."""
+    which = sent.due & np.isin(sent.phases, [i for i, name in enumerate(sent.names) if name in experiments])
+    return replace(sent, due=sent.due & ~which, lost=sent.lost & ~which), int(np.count_nonzero(which))
 
 
 def nothing_due(sent: Truth) -> str:

@@ -35,6 +35,7 @@ class OneEach(Check):
     refused: bool = True  # a request that is refused may leave one, too
     fresh: bool = True  # nothing can be there of before the run
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
+    lossy: tuple[str, ...] = ()  # the experiments whose answers need leave none
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -44,7 +45,8 @@ class OneEach(Check):
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
         cls.Parameters.read(parameters, view)
-        return tuple(cls(**fields) for fields in cls._fields(view.telemetry))
+        lossy = tuple(name for name, contract in view.contracts if cls.section in contract.may_lose)
+        return tuple(cls(**fields, lossy=lossy) for fields in cls._fields(view.telemetry))
 
     @classmethod
     def _fields(cls, telemetry: Telemetry) -> Iterator[dict[str, Any]]:
@@ -71,6 +73,7 @@ class OneEach(Check):
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
+        sent, excused = joined.excusing(sent, self.lossy)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -112,6 +115,8 @@ class OneEach(Check):
         share = there / due if due else 0.0
         figures = {"measured": share, "bound": 1 - self.at_most, "unit": "share"}
         held = f"{there:,} of {count(due, 'answer')} left one ({percent(share)}, bound {percent(1 - self.at_most)})"
+        if excused:
+            remarks.insert(0, f"{count(excused, 'answer')} of {listed(self.lossy)} need not have left one")
         if gone.any() or sent.lost.any():
             may = int(np.count_nonzero(sent.lost))
             remarks.insert(

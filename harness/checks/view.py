@@ -106,6 +106,7 @@ class Contract(Strict):
     clients: ClientExpectation
     stops: dict[str, StopExpectation] = Field(default_factory=dict)
     start: StartExpectation | None = None  # None: as service.yaml says
+    may_lose: tuple[Literal["logs", "audit", "database"], ...] = ()  # what its answers need not have left there
 
 
 @dataclass(frozen=True)

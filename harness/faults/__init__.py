@@ -5,15 +5,20 @@ from pkgutil import resolve_name
 from harness.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {
+    "clock": resolve_name("harness.faults.clock:Clock"),
     "cpu_limit": resolve_name("harness.faults.cpu_limit:CpuLimit"),
     "crash_at_start": resolve_name("harness.faults.crash_at_start:CrashAtStart"),
+    "database": resolve_name("harness.faults.database:Database"),
     "descriptor_limit": resolve_name("harness.faults.descriptor_limit:DescriptorLimit"),
+    "disk_full": resolve_name("harness.faults.disk_full:DiskFull"),
+    "file": resolve_name("harness.faults.file:File"),
     "gpu": resolve_name("harness.faults.gpu:Gpu"),
     "inside": resolve_name("harness.faults.inside:Inside"),
     "kill": resolve_name("harness.faults.kill:Kill"),
     "memory_full": resolve_name("harness.faults.memory_full:MemoryFull"),
     "pause": resolve_name("harness.faults.pause:Pause"),
     "processor_hog": resolve_name("harness.faults.processor_hog:ProcessorHog"),
+    "read_only": resolve_name("harness.faults.read_only:ReadOnly"),
     "sham": resolve_name("harness.faults.sham:Sham"),
     "slow_disk": resolve_name("harness.faults.slow_disk:SlowDisk"),
     "slow_start": resolve_name("harness.faults.slow_start:SlowStart"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-CAP_SYS_ADMIN = 21
+from harness.stack import volume
+
 COMPILERS = ("cc", "gcc", "clang")
 GPU_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl")
 FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
@@ -52,9 +52,13 @@ def _root() -> Found:
 
 
 def _mount() -> Found:
-    effective = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    has = bool(effective and int(effective[1], 16) >> CAP_SYS_ADMIN & 1)
+    has = volume.may_mount()
     return Found(has, f"this process {'has' if has else 'lacks'} CAP_SYS_ADMIN")
+
+
+def _disk() -> Found:
+    reason = volume.lacking()
+    return Found(not reason, reason or "file systems in files can be made and mounted")
 
 
 def _cgroup() -> Found:
@@ -105,6 +109,7 @@ def _files(patterns: Sequence[str]) -> Iterator[str]:
 NEEDS: dict[str, Need] = {
     "root": Need("the rights of root", _root, "run it as root: sudo -E harness ..."),
     "mount": Need("mounts of its own", _mount, "run it as root; in a container: --cap-add SYS_ADMIN"),
+    "disk": Need("file systems of its own", _disk, "run it as root, with mkfs.ext4: apt-get install e2fsprogs"),
     "cgroup": Need("control groups", _cgroup, CGROUP_REMEDY),
     **{
         f"cgroup_{name}": Need(f"control groups of {name}", partial(_controller, name), CGROUP_REMEDY)

@@ -24,7 +24,7 @@ def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mappin
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
     found = [
         *_names(service), *_placeholders(service), *_metrics(service), *_shared_ports(service),
-        *_missing(service, beside, environ), *_telemetry(service),
+        *_missing(service, beside, environ), *_telemetry(service), *_disks(service),
     ]  # fmt: skip
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
@@ -128,6 +128,17 @@ def _metrics(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
         elif service.replicas > 1:
             why = f"{service.replicas} replicas cannot share it"
             yield ("metrics", "port"), f"{why}; have the start command take {{metrics_port}}, a free one for each"
+
+
+def _disks(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
+    """A disk that nothing is kept on."""
+    starts = [(("start",), service.start, "{state}/{replica}")]
+    for name, dependency in service.dependencies.items():
+        if dependency.start is not None:
+            starts.append((("dependencies", name, "start"), dependency.start, f"{{state}}/{name}"))
+    for loc, start, folder in starts:
+        if start.disk is not None and not any(folder in text for text in start.texts):
+            yield (*loc, "disk"), f"the start does not name its folder, {folder}; have it keep there what it keeps"
 
 
 def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> Iterator[tuple[Loc, str]]:

@@ -26,7 +26,7 @@ ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PYTHON_PATH = "PYTHONPATH"
-INSIDE = "inside"  # the action that needs a module in the service's processes
+INSIDE = ("clock", "inside")  # the actions that need a module in the service's processes
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
     """The actions that break a process from inside, of an experiment that has no module started in it."""
     for i, activity in enumerate(file.data.get("method") or ()):
         provider = activity.get("provider") or {}
-        if (provider.get("module"), provider.get("func")) == (ACTIONS, INSIDE):
+        if provider.get("module") == ACTIONS and provider.get("func") in INSIDE:
             how = f"start: {{environment: {{{PYTHON_PATH}: experiments/inside}}}}"
             at = ("method", i, "provider", "func")
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"

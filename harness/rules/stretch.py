@@ -24,6 +24,7 @@ from harness.history import Series, Window
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
+UNDER_WAY_S = 0.05  # a scrape that began so shortly before the fault may be answered after it, and show it
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 
 _MISSING, _PRESENT, _STALE = 0, 1, 2
@@ -44,7 +45,7 @@ class Grid:
 
     start: float  # Unix seconds of slot 0, at the target's own scrape phase
     slots: int
-    fault_slot: int  # the first slot not before the fault
+    fault_slot: int  # the first slot that may show the fault
     step_s: float  # production seconds from slot to slot
     time_scale: float
 
@@ -76,7 +77,7 @@ def lay_grid(
     turns = np.exp(2j * np.pi * (scrapes - window.start) / scrape_s)
     start = window.start + float(np.angle(turns.mean()) / (2 * np.pi) % 1.0) * scrape_s
     slot_s = step_s / time_scale
-    fault_slot = math.ceil((fault_at - start) / slot_s - 1e-6)
+    fault_slot = math.ceil((fault_at - UNDER_WAY_S - start) / slot_s - 1e-6)
     slots = math.floor((window.end - start) / slot_s + 1e-6) + 1
     if fault_slot < FEWEST_BASELINE_SLOTS:
         raise HarnessError(

@@ -14,9 +14,8 @@ from typing import Any
 
 from harness.eventlog import append
 from harness.stack.process import Pid, end_all
-from harness.stack.undo import Undo
-
-PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
+from harness.stack.undo import PRIVATE, Undo
+from harness.stack.volume import unmount_below
 
 
 @dataclass(frozen=True)
@@ -135,5 +134,6 @@ def heal(run: Path) -> tuple[list[Entry], list[Pid], list[str]]:
     outcomes = ledger.undo(ledger.open())
     failed = [problem for _, problem in outcomes if problem]
     ended = end_all(run)
+    unmount_below(run / PRIVATE)
     shutil.rmtree(run / PRIVATE, ignore_errors=True)
     return [entry for entry, problem in outcomes if not problem], ended, failed

@@ -116,5 +116,10 @@ def query(url: str, expression: str) -> list[dict[str, Any]]:
     return response.json()["data"]["result"]
 
 
+def shown(expression: str, result: list[dict[str, Any]]) -> str:
+    """An answer of `query`, as evidence is written down."""
+    return f"Prometheus: {expression} = {float(result[0]['value'][1]):.4g}"
+
+
 def _ms(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"

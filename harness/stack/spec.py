@@ -22,13 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from harness.parameters import Duration, Environment, EnvName, Strict, no_nul
+from harness.parameters import Duration, Environment, EnvName, Size, Strict, no_nul
 from harness.telemetry import Telemetry
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_.-]*)\}")  # ${port} is a variable of a shell
 RESERVED = {"content-length", "host", "transfer-encoding", "x-request-id"}  # each request has its own
+MIN_DISK = 8e6  # bytes that a file system with a journal takes
 IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
 
 
@@ -190,6 +191,7 @@ class Start(Strict):
     command: Command
     ready_within: Duration = 60
     environment: Environment = Field(default_factory=dict)
+    disk: Annotated[Size, Field(ge=MIN_DISK)] | None = None  # its folder in {state} is a file system of this size
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StackError, UsageError
-from harness.stack.ledger import Ledger
+from harness.stack.ledger import PRIVATE, Ledger
 from harness.stack.process import Pid, end_members, identify, members, origin
 from harness.stack.reach import Reaction, react
 
@@ -31,6 +31,7 @@ class Stack:
     access: Mapping[str, Any] = field(default_factory=dict)  # arguments of generator.command: how requests get in
     dependencies: tuple[str, ...] = ()  # the components that nobody restarts unasked
     addresses: Mapping[str, str] = field(default_factory=dict)  # HOST:PORT of each component, where it is known
+    volumes: Mapping[str, str] = field(default_factory=dict)  # the folder of each component that has a disk of its own
     grace_s: float = 30.0  # how long a component that is asked to end has for it
 
     def write(self) -> None:
@@ -63,6 +64,25 @@ class Stack:
         """The file by which whoever holds the stack is asked for an Alertmanager with empty storage; it goes when that
         one is ready."""
         return self.run / "requests" / "renew-alertmanager"
+
+    @property
+    def state(self) -> Path:
+        """The folder that service.yaml calls {state}."""
+        return self.run.resolve() / PRIVATE / "state"
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What stands for {state} and for {NAME.host} and {NAME.port} of each component in a parameter of a fault."""
+        ways = {name: address.rpartition(":") for name, address in self.addresses.items()}
+        hosts = {f"{name}.host": host for name, (host, _, _) in ways.items()}
+        return {"state": self.state, **hosts, **{f"{name}.port": port for name, (_, _, port) in ways.items()}}
+
+    def volume(self, component: str) -> Path:
+        """The folder of a component that is a disk of its own. Raises StackError."""
+        if component not in self.volumes:
+            remedy = "give it one in service.yaml, like `start: {disk: 4 GB}`; it is made where the host allows it"
+            raise StackError(f"{component} has no disk of its own: {remedy}")
+        return Path(self.volumes[component])
 
     def pid(self, process: str) -> Pid:
         """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""

@@ -30,7 +30,9 @@ from urllib.parse import urlsplit
 
 from harness.stack import cgroup
 from harness.stack.process import Pid, members, send, state
+from harness.stack.volume import mounts
 
+PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, and what the service keeps
 END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
 LEFT_WITHIN_S = 3.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
@@ -76,7 +78,8 @@ def saved(run: Path, path: Path) -> Undo:
         raise ValueError(f"{path} is a symbolic link; name the file that it leads to")
     content = source.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    copy = run.resolve() / "saved" / digest
+    private = run.resolve() / PRIVATE  # a copy of what goes with the stack goes with it, too
+    copy = (private if private in source.parents else run.resolve()) / "saved" / digest
     copy.parent.mkdir(exist_ok=True)
     _write(copy, content, 0o600, (os.geteuid(), os.getegid()))
     mode, owner = _mode_and_owner(source)
@@ -127,8 +130,8 @@ def _remove(run: Path, path: str, tree: bool = False) -> None:
     there = _exact(path)
     if tree:
         _inside(run, there)
-        if mounted := [m for m in _mounts() if there in (Path(m[0]), *Path(m[0]).parents)]:
-            raise OSError(errno.EBUSY, "a file system is mounted in it", mounted[0][0])
+        if mounted := [m.place for m in mounts() if there in (Path(m.place), *Path(m.place).parents)]:
+            raise OSError(errno.EBUSY, "a file system is mounted in it", mounted[0])
     with suppress(FileNotFoundError, NotADirectoryError):
         if there.is_symlink() or not there.is_dir():
             there.unlink()
@@ -143,7 +146,7 @@ def _remove(run: Path, path: str, tree: bool = False) -> None:
 def _unmount(run: Path, path: str, source: str) -> None:
     """Unmount what was mounted at a place from a source, at once where it is in use, and nothing else mounted there."""
     there = str(_exact(path))
-    while at := [found for place, found in _mounts() if place == there]:
+    while at := [m.source for m in mounts() if m.place == there]:
         if source not in at:
             return
         if at[-1] != source:
@@ -153,8 +156,20 @@ def _unmount(run: Path, path: str, source: str) -> None:
             if done.returncode == 0:
                 break
         else:
-            if at == [found for place, found in _mounts() if place == there]:
+            if at == [m.source for m in mounts() if m.place == there]:
                 raise OSError(errno.EBUSY, done.stderr.strip(), path)
+
+
+def _make_writable(run: Path, path: str) -> None:
+    """Unmount what makes a folder of the run read-only; what is mounted there beside it stays."""
+    there = str(_exact(path))
+    _inside(run, Path(there))
+    while at := [m for m in mounts() if m.place == there]:
+        if not at[-1].read_only:
+            return
+        done = subprocess.run(["umount", "-l", there], capture_output=True, text=True, timeout=10)
+        if done.returncode != 0 and at == [m for m in mounts() if m.place == there]:
+            raise OSError(errno.EBUSY, done.stderr.strip(), path)
 
 
 def _restore_file(run: Path, path: str, copy: str, sha256: str, mode: int, owner: Sequence[int]) -> None:
@@ -171,6 +186,18 @@ def _restore_file(run: Path, path: str, copy: str, sha256: str, mode: int, owner
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(f"{copy} is not the copy that was saved (SHA-256 {sha256[:12]}...)")
     _write(there, content, mode, owner)
+
+
+def _move_back(run: Path, path: str, away: str) -> None:
+    """Move a file of the run back to where it was, in place of what is there now; nothing once it is back."""
+    there, from_ = _exact(path), _exact(away)
+    _inside(run, there)
+    _inside(run, from_)
+    if not os.path.lexists(from_):
+        return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        there.rmdir()  # an empty folder in its place
+    os.replace(from_, there)
 
 
 def _restart_component(run: Path, component: str, pid: int | None = None, started: int | None = None) -> None:
@@ -255,7 +282,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "end": _end,
     "remove": _remove,
     "unmount": _unmount,
+    "make_writable": _make_writable,
     "restore_file": _restore_file,
+    "move_back": _move_back,
     "restart_component": _restart_component,
     "delete_proxy_rule": _delete_proxy_rule,
     "leave_cgroup": _leave_cgroup,
@@ -285,16 +314,6 @@ def _exact(path: str) -> Path:
 def _inside(run: Path, place: Path) -> None:
     if run.resolve() not in place.parents:
         raise ValueError(f"{place} is not inside the run's folder {run.resolve()}")
-
-
-def _mounts() -> list[tuple[str, str]]:
-    """What is mounted: (place, source), in the order of mounting."""
-    mounts = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        place, _, source = line.partition(" - ")
-        fields = (place.split()[4], source.split()[1])
-        mounts.append(tuple(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), field) for field in fields))
-    return mounts
 
 
 def _mode_and_owner(path: Path) -> tuple[int, tuple[int, int]]:

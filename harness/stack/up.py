@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import StackError, UsageError
 from harness.masking import hidden
 from harness.signals import FOLDER, RECEIVED
-from harness.stack import alertmanager, amtool, ledger, prometheus, watchdog, yamltext
+from harness.stack import alertmanager, amtool, ledger, prometheus, volume, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
 from harness.stack.component import INSIDE, Component, inside_control
 from harness.stack.dependency import Dependency
@@ -35,6 +35,7 @@ from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
+from harness.units import listed
 
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 FRONT_DOOR = "frontdoor"
@@ -121,6 +122,7 @@ class Assembly:
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
+        self.volumes: dict[str, str] = {}  # component -> the folder that is a disk of its own
         self.ports = plan.ports()
         self.values: dict[str, object] = {"state": self.state, "python": sys.executable}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
@@ -202,10 +204,12 @@ def up(
         exits.callback(owner.unlink, missing_ok=True)
         exits.callback(watchdog.dismiss, guard)
         exits.callback(shutil.rmtree, run / PRIVATE, ignore_errors=True)  # after all that may write there
+        exits.callback(volume.unmount_below, run / PRIVATE)
         exits.callback(end_all, run)  # nothing with our mark survives, whatever the callbacks before it met
         report("starting Prometheus, Alertmanager, receivers and the service")
         assembly = Assembly(plan, tools, run, emit, exits)
         assembly.children.append(guard)
+        _volumes(assembly)
         dependencies = _dependencies(assembly)
         prom = _monitoring(assembly)
         notifier = _receivers(assembly)
@@ -216,6 +220,20 @@ def up(
         _wait_until_ready(live, plan, prom, emit)
         emit("stack", "ready", took=time.monotonic() - began)
         yield live
+
+
+def _volumes(assembly: Assembly) -> None:
+    """A disk of its own for each component that service.yaml gives one, where this host allows it."""
+    service = assembly.plan.service
+    starts = dict.fromkeys(service.replica_names, service.start)
+    starts |= {name: spec.start for name, spec in service.dependencies.items() if spec.start is not None}
+    wanted = {name: start.disk for name, start in starts.items() if start.disk is not None}
+    if wanted and (why := volume.lacking()):
+        assembly.emit("stack", "remark", text=f"{listed(list(wanted))}: no disk of its own, because {why}")
+        return
+    for name, size in wanted.items():
+        volume.make(assembly.state / name, size)
+        assembly.volumes[name] = str(assembly.state / name)
 
 
 def _dependencies(assembly: Assembly) -> list[Dependency]:
@@ -343,6 +361,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
         addresses={name: f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names}
         | {d.name: d.address for d in ours if d.address is not None},
         grace_s=plan.service.terminationGracePeriodSeconds,
+        volumes=assembly.volumes,
     )
     door = None
     if plan.entrance == FRONT_DOOR:

@@ -129,10 +129,10 @@ class Watch:
             return len(file.read(READ_BYTES))
 
     def _write_state(self) -> int:
+        self._stores.look()  # first: of a full disk it must be known how full it is
         probe = self._state / f".probe-{os.getpid()}"
         size = probe.write_bytes(b"\0" * 4096)  # a full disk takes an empty file
         probe.unlink()
-        self._stores.look()
         return size
 
 

@@ -235,6 +235,28 @@ def test_the_module_that_it_hides_is_run_as_well(tmp_path, follows):
     assert (tmp_path / "control.report").exists() is follows
 
 
+WRITING = """
+import os, sys, time
+out = open(sys.argv[1], 'w')
+while 1:
+    try:
+        os.write(1, b'line')
+        print('written', file=out, flush=True)
+    except OSError as error:
+        print(error.strerror, file=out, flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_what_is_written_to_a_full_output_is_lost_and_no_more_than_that(start, tmp_path):
+    process = start("-c", WRITING, tmp_path / "said", beats=False, stdout=subprocess.DEVNULL)
+    assert process.ask("output_full") == ("on", "descriptor 1 has no space left")
+    said = (tmp_path / "said").read_text
+    assert wait(lambda: said().splitlines()[-1] == "No space left on device")
+    process.release()
+    assert wait(lambda: said().splitlines()[-1] == "written")
+
+
 NETWORK = """
 import gc, sys, torch
 network = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False)).eval()

@@ -47,7 +47,7 @@ while True:
 
 
 def needs(fault):
-    return pytest.mark.skipif(bool(missing(fault.needs)), reason=f"the host lacks {', '.join(missing(fault.needs))}")
+    return pytest.mark.skipif(bool(missing(fault.needs)), reason=f"the host lacks {', '.join(map(str, missing(fault.needs)))}")
 
 
 @pytest.fixture

@@ -64,6 +64,20 @@ CASES = [
         "3 of 600 answers left none (bound 0): 2 in steady and 1 in crash, as request 0000",
     ),
     (
+        "some of an experiment are missing, which may lose them",
+        replace(LOGGED, lossy=("crash",)),
+        joined("log", without(slice(500, 540))),
+        PASS,
+        "400 of 400 answers left one (100 %, bound 100 %), once and with what was answered; 200 answers of crash need",
+    ),
+    (
+        "some are missing beside those that an experiment may lose",
+        replace(LOGGED, lossy=("crash",)),
+        joined("log", without(slice(10, 12), slice(500, 540))),
+        FAIL,
+        "2 of 400 answers left none (bound 0): 2 in steady, as request 0000",
+    ),
+    (
         "times of another zone",  # before the run, but of its requests
         LOGGED,
         joined("log", changed(slice(0, N), at=ALL["at"] - 5 * 3600)),

@@ -31,6 +31,7 @@ def project(tmp_path, monkeypatch):
 def load(project, **sections):
     """The plan with these sections in service.yaml."""
     service = yaml.safe_load((ROOT / "model_server/service.yaml").read_text())
+    del service["start"]["disk"]  # which is of a folder that other commands do not name
     for section, content in sections.items():
         service[section] = {**service[section], **content} if section in ("start", "probes") else content
     (project / "model_server/service.yaml").write_text(yaml.safe_dump(service, sort_keys=False))
@@ -112,6 +113,11 @@ MISTAKES = {
         "start.command: unknown placeholder {datbase.port}; did you mean database.port?",
     ),
     "one in the environment": (
+        {"start": {"command": "serve {port}", "disk": "4 GB"}},
+        "start.disk: the start does not name its folder, {state}/{replica}; have it keep there what it keeps",
+    ),
+    "no room for a file system": ({"start": {"disk": "1 MB"}}, "start.disk: "),
+    "XX": (
         {"start": {"environment": {"X": "{stat}"}}}, "environment.X: unknown placeholder {stat}; did you mean state?",
     ),
     "a later dependency": (

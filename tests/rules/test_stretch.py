@@ -166,6 +166,12 @@ def test_neither_jitter_nor_a_late_scrape_moves_a_sample_out_of_its_slot(phase_s
     assert abs((grid.start - START - phase_s) / 0.25 - round((grid.start - START - phase_s) / 0.25)) < 0.02
 
 
+@pytest.mark.parametrize(("fault_at", "slot"), [(1.0, 4), (1.02, 4), (1.1, 5)])
+def test_a_scrape_that_was_under_way_when_the_fault_began_is_none_of_the_baseline(fault_at, slot):
+    grid = lay_grid([UP], WINDOW, START + fault_at, job="server", time_scale=60, scrape_s=0.25, step_s=15)
+    assert grid.fault_slot == slot
+
+
 @pytest.mark.parametrize(
     "fault_at, job, why",
     [

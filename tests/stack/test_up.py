@@ -22,7 +22,7 @@ from harness.eventlog import Log
 from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
 from harness.history import History
-from harness.stack import prometheus, tools
+from harness.stack import prometheus, tools, volume
 from harness.stack.process import processes_of
 from harness.stack.spec import Probes, ServiceSpec
 from harness.stack.stack import Stack
@@ -138,6 +138,7 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
     started = {
         "command": f"python server.py {{port}} {{state}} {{replica}} {{metrics_port}} {braces}",
         "environment": {"DATABASE": ADDRESS, "BRACES": "${X:-} {a} {replica}"},
+        "disk": "16 MB",
     }
     with up(plan(tmp_path, started), tools.find(), run, Log(run / "events.jsonl").event, lambda line: None) as live:
         here = Stack.read(run)
@@ -146,6 +147,10 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         def asked(**headers):
             response = httpx.get(here.service_url, headers=headers, trust_env=False)
             return response.text if response.status_code == 200 else response.status_code
+
+        disks = {name: folder for name, folder in here.volumes.items() if os.path.ismount(folder)}
+        own = {f"server-{n}": str(here.state / f"server-{n}") for n in (1, 2)}
+        assert disks == here.volumes == ({} if volume.lacking() else own)
 
         assert asked() == 401
         headers = json.loads(Path(here.access["headers_file"]).read_text())
@@ -181,7 +186,8 @@ def test_a_stack_of_replicas_and_a_database_comes_up_guarded_and_leaves_nothing(
         assert wait(lambda: History.read(run).of("probe", "restart"))
         live.check()
     assert processes_of(run) == [] and not (run / PRIVATE).exists()
-    events = [(e.name, e.outcome) for e in History.read(run).of("stack") if e.name != "integrations"]
+    assert not [m for m in volume.mounts() if str(run) in m.place]
+    events = [(e.name, e.outcome) for e in History.read(run).of("stack") if e.name not in ("integrations", "remark")]
     assert [e for e in events if e[0] != "start"] == [("ready", "ok"), ("exited", "fail"), ("restart", "ok")]
     assert events.count(("start", "ok")) == 3, "both servers, and one of them again"
     for path in run.rglob("*"):
