@@ -52,6 +52,7 @@ def action(fault: type[Fault]) -> Callable[..., str]:
     act.__name__ = act.__qualname__ = fault.kind
     act.__doc__ = fault.__doc__
     act.__signature__ = signature
+    act.mistakes, act.of_monitoring = fault.mistakes, fault.of_monitoring  # for whoever reads an experiment
     return act
 
 

@@ -29,13 +29,14 @@ class Kill(Fault):
     again_for_s: float = 0
     kind: ClassVar[str] = "kill"
     ends_with_process: ClassVar[bool] = True
+    of_monitoring: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
         main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
         return {
             **main._asdict(),
             "at": time.time(),
-            "dependency": self.component in stack.dependencies,
+            "dependency": self.component in stack.unattended,
             "refused_before": found is not None and found.kind == "refused",
         }
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
+from harness.stack.links import encrypted, known
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
@@ -25,17 +27,21 @@ SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PYTHON_PATH = "PYTHONPATH"
 INSIDE = "inside"  # the action that needs a module in the service's processes
+HTTP = "http"  # the action that reads what goes through a link
+COLLECTOR = "collector"
+WATCHING = ("prometheus", "alertmanager", COLLECTOR)  # components that watch the service, and that some faults may hit
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A Chaos Toolkit file and its contract. environment: what the service has more of while it lasts, as its processes
-    get it."""
+    get it. links: which its faults are done to, and which therefore go through the proxy."""
 
     name: str
     path: Path
     contract: Contract
     environment: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -109,7 +115,7 @@ def read_experiment(
         return None
     if service is not None:
         started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
-        problems += _wrong_arguments(file, [*probed, *started])
+        problems += _wrong_arguments(file, [*probed, *started], service)
     extensions = file.data.get("extensions") or []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
     if len(at) > 1:
@@ -156,7 +162,17 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
-    return Experiment(path.stem, path.resolve(), contract, environment)
+    return Experiment(path.stem, path.resolve(), contract, environment, _links(file))
+
+
+def _links(file: YamlFile) -> tuple[str, ...]:
+    """The links that its faults name."""
+    named = [
+        (provider.get("arguments") or {}).get("link")
+        for activity in file.data.get("method") or ()
+        if (provider := activity.get("provider") or {}).get("module") == ACTIONS
+    ]
+    return tuple(dict.fromkeys(link for link in named if link is not None))
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
@@ -169,7 +185,7 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
 
 
-def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
+def _wrong_arguments(file: YamlFile, own: list[str], service: ServiceSpec) -> Iterator[str]:
     """What is wrong with the arguments of the harness' own actions that only the service, or the fault itself, shows.
     An argument that Chaos Toolkit fills in from outside is left to it."""
     for part in ("method", "rollbacks"):
@@ -183,6 +199,10 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                     yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
             if not isinstance(given, dict):
                 continue
+            func = provider.get("func", "")
+            yield from _of_the_fault(file, loc, func, given, service)
+            watching = WATCHING if getattr(_action(func), "of_monitoring", False) else ()
+            components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -201,11 +221,30 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
 
 
+def _of_the_fault(file: YamlFile, loc: Loc, func: str, given: Mapping[str, Any], service: ServiceSpec) -> Iterator[str]:
+    """What the fault itself has against its arguments, and a link that the service does not have."""
+    if any("${" in str(value) for value in given.values()):
+        return
+    for key, wrong in getattr(_action(func), "mistakes", lambda given: ())(given):
+        yield f"{file.place((*loc, key))}: {dotted((*loc, key))}: {wrong}"
+    if (link := given.get("link")) is None:
+        return
+    at, links = f"{file.place((*loc, 'link'))}: {dotted((*loc, 'link'))}", list(known(service))
+    if link not in links:
+        yield f"{at}: the service has no link {link}; {nearest(str(link), links)}"
+    elif func == HTTP and encrypted(service, link):
+        yield f"{at}: {link} is TLS, in which the proxy finds no response; break it by the fault network"
+
+
+def _action(func: str) -> Any:
+    return resolve_name(f"{ACTIONS}:{func}")
+
+
 def _default_component(func: str) -> str | None:
     """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
     if func == "sham":
         return None
-    parameter = signature(resolve_name(f"{ACTIONS}:{func}")).parameters.get("component")
+    parameter = signature(_action(func)).parameters.get("component")
     return None if parameter is None else parameter.default
 
 

@@ -203,6 +203,10 @@ class LimitData(Stage):
         if self._passed >= self.bytes:
             self.stop()
 
+    async def end(self, how: End, at: float) -> None:
+        if self._passed < self.bytes:  # else we end it
+            await self.next.finish(how, at)
+
     def stop(self) -> None:
         self.connection.close()
 
