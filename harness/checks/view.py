@@ -104,6 +104,7 @@ class Contract(Strict):
     clients: ClientExpectation
     stops: dict[str, StopExpectation] = Field(default_factory=dict)
     start: StartExpectation | None = None  # None: as service.yaml says
+    scrape_gap: Duration = Field(0, ge=0)  # gate time that its fault may keep Prometheus from scraping, at a stretch
 
 
 @dataclass(frozen=True)

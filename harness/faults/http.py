@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.faults.fault import Facts, Fault
-from harness.faults.look import Seen
 from harness.faults.network import LOOK_S, SLOWER_S, asked, both, spoken, ways_of
 from harness.faults.network import Network as Toxic
 from harness.stack.http_faults import GARBAGE, OF_METRICS, WHATS
+from harness.stack.look import Seen
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 

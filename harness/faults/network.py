@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
-from harness.faults.look import Seen, look
 from harness.stack import prometheus
+from harness.stack.look import Seen, look
 from harness.stack.proxied import Way
 from harness.stack.stack import Stack
 from harness.stack.toxics import STREAMS, TYPES

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
-from harness.faults.look import look
 from harness.stack import failing, yamltext
 from harness.stack.failing import HOWS, Failing
+from harness.stack.look import look
 from harness.stack.messages import coded
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo

@@ -220,7 +220,7 @@ def _ask_proxy(
 
 def _ask_loopback(
     method: str, url: str, good: Sequence[int], path: re.Pattern[str], wanted: str,
-    body: Mapping[str, Any] | None = None, within_s: float = PROXY_TIMEOUT_S,
+    body: Mapping[str, Any] | None = None, within_s: float = 0.0,
 ) -> None:  # fmt: skip
     """One request to a process on loopback; one that has ended has nothing to undo."""
     import httpx  # here, because the watchdog imports this file and seldom needs it
@@ -232,7 +232,9 @@ def _ask_loopback(
     if not path.fullmatch(parts.path) or any(part in (".", "..") for part in parts.path.split("/")):
         raise ValueError(f"{url} is not {wanted}")
     try:
-        response = httpx.request(method, url, json=body, timeout=within_s, trust_env=False, follow_redirects=False)
+        response = httpx.request(
+            method, url, json=body, timeout=within_s or PROXY_TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
     except httpx.ConnectError:
         return
     except httpx.HTTPError as error:

@@ -16,7 +16,6 @@ from harness.eventlog import Log
 from harness.faults.http import Http
 from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
-from harness.faults.look import Seen
 from harness.faults.network import Network
 from harness.faults.pause import Pause
 from harness.faults.receiver_failing import ReceiverFailing
@@ -27,6 +26,7 @@ from harness.history import History, Notification
 from harness.recordfile import records
 from harness.stack import failing, prometheus, tools
 from harness.stack.failing import Failing
+from harness.stack.look import Seen
 from harness.stack.process import processes_of
 from harness.stack.spec import ServiceSpec
 from harness.stack.stack import Stack
