@@ -38,6 +38,7 @@ PURE = {  # modules that others may import too
     "harness.rules.expression": {"plan"},
     "harness.rules.labels": {"plan"},
     "harness.rules.rulefile": {"plan"},
+    "harness.stack.links": {"plan"},
     "harness.stack.matchers": {"plan"},
     "harness.stack.routing": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
@@ -46,6 +47,7 @@ PROCESSES = {  # run as programs of their own, so they may print and exit; so ma
     "harness.chaos.runner",
     "harness.load.locust.runner",
     "harness.stack.collector",
+    "harness.stack.proxy",
     "harness.stack.sinks",
     "harness.stack.tools",
     "harness.stack.watchdog",

@@ -53,6 +53,7 @@ def action(fault: type[Fault]) -> Callable[..., str]:
     act.__doc__ = fault.__doc__
     act.__signature__ = signature
     act.fault = fault  # by which a plan tries the arguments
+    act.mistakes, act.of_monitoring = fault.mistakes, fault.of_monitoring  # for whoever reads an experiment
     return act
 
 

@@ -165,10 +165,16 @@ def target_up(history: History, window: Window, job: str | None = None) -> tuple
 
 
 def undisturbed(history: History, window: Window) -> bool:
-    """Whether nothing was done to the service in a phase but that it was asked, and none of its processes ended."""
+    """Whether nothing was done to the service, or to a link of it, in a phase but that it was asked, and none of its
+    processes ended."""
     faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
-    hit = any(e.detail.get("component") and not e.detail.get("sham") for e in faults)
+    hit = any((e.detail.get("component") or link_of(e)) and not e.detail.get("sham") for e in faults)
     return not hit and not restarts(history, window)
+
+
+def link_of(event: Event) -> str:
+    """The link that a fault is done to; empty where to none."""
+    return str((event.detail.get("params") or {}).get("link") or "")
 
 
 def restarts(history: History, within: Window | None = None) -> list[Event]:

@@ -11,7 +11,7 @@ import numpy as np
 from harness import verdict
 from harness.checks.check import NoEvidence
 from harness.checks.counted import of_status
-from harness.checks.evidence import restarted, restarts
+from harness.checks.evidence import link_of, restarted, restarts
 from harness.history import SLOW_CLIENT, WHOLE, History, Outcome
 from harness.signals import Signal
 from harness.units import count, duration, listed
@@ -65,6 +65,16 @@ def kills(history: History) -> list[Kill]:
         if type(code) is int and code < 0 and code not in GRACEFUL:
             found.append(Kill(component, min(starts, default=e.at - ENDED_BY_ITSELF_S), e.at))
     return found
+
+
+def unreceived(history: History) -> list[Kill]:
+    """When nobody took spans, because a fault was done to their receiver or to the way there."""
+    ends = {e.detail.get("id"): e.at for e in history.of("fault") if e.detail.get("edge") in ("stop", "lease")}
+    return [
+        Kill("collector", e.at, ends.get(e.detail.get("id"), float("inf")))
+        for e in history.of("fault")
+        if e.detail.get("edge") == "start" and "collector" in (e.detail.get("component"), link_of(e))
+    ]
 
 
 def truth(history: History, within_s: float, classifies: bool = False, also: Sequence[str] = ()) -> Truth:

@@ -15,7 +15,7 @@ from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
 from harness.stats import nearest_rank
-from harness.units import count, duration, percent
+from harness.units import count, duration, listed, percent
 from harness.verdict import Reference, Result, Verdict
 
 
@@ -36,6 +36,7 @@ class Recorded(Check):
     busy_at_most: float = 0.9  # of one processor, by any of its processes; beyond it its clocks are not trusted
     stalled_at_most: float = 0.05  # of a phase, and of its whole time, the loop of any of its processes not running
     job: str | None = None  # the scrape job; None: the run's own
+    may_miss: tuple[tuple[str, float], ...] = ()  # (phase, gate seconds without a scrape, which its own fault brings)
     kind: ClassVar[str] = "recorded"
 
     @classmethod
@@ -49,6 +50,7 @@ class Recorded(Check):
                 lenient_phases=view.phases[1:],
                 lenient_lag_p99_ms=view.lag_p99_under_fault_ms,
                 rate_within=view.rate_within,
+                may_miss=tuple((name, c.scrape_gap) for name, c in view.contracts if c.scrape_gap),
             ),
         )
 
@@ -71,30 +73,41 @@ class Recorded(Check):
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
+        bounds = dict.fromkeys(gaps, 3 * scrape_s) | {name: max(s, 3 * scrape_s) for name, s in self.may_miss}
         wrong += [
-            f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(3 * scrape_s)}"
+            f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(bounds[name])}"
             for name, gap in gaps.items()
-            if gap > 3 * scrape_s
+            if gap > bounds[name]
         ]
+        blind = [
+            f"{name} for {duration(gaps[name])}, as its fault may (bound {duration(bounds[name])})"
+            for name, _ in self.may_miss
+            if gaps.get(name, 0) > 3 * scrape_s
+        ]
+        again = [*_repeated(history), *([f"Prometheus was blind in {listed(blind)}"] if blind else [])]
         wrong += [exited for name, window in windows.items() for exited in _exited(history, name, window)]
         strict = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
         lag = nearest_rank(np.concatenate(strict), 99) if strict else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
-        again = _repeated(history)
         if wrong:
-            evidence = self._evidence(history, windows, gaps, 3 * scrape_s)
+            evidence = self._evidence(history, windows, gaps, bounds)
             reason = "; ".join([*wrong, *again])
             return self.result(Verdict.INCONCLUSIVE, reason, UNSENT_REMEDY, evidence=evidence, **figures)
         rows = sum(len(_rows(history, g, since)) for g in self.generators)
+        seen = [gap for name, gap in gaps.items() if gap <= 3 * scrape_s] or [0.0]
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
-            f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(gaps.values()))} apart "
+            f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(seen))} apart "
             f"(bound {duration(3 * scrape_s)})"
         )
         return self.result(Verdict.PASS, "; ".join([reason, *again]), **figures)
 
     def _evidence(
-        self, history: History, windows: Mapping[str, Window], gaps: Mapping[str, float], bound_s: float
+        self,
+        history: History,
+        windows: Mapping[str, Window],
+        gaps: Mapping[str, float],
+        bounds: Mapping[str, float],
     ) -> tuple[Reference, ...]:
         """The generators' accounts, what was not sent or sent latest, the scrapes of phases with a gap, and what ended
         by itself."""
@@ -103,7 +116,7 @@ class Recorded(Check):
         kept = ~np.isnan(rows["sent"]) | (rows["outcome"] == Outcome.UNSENT)  # what found no connection is not late
         accounts = [e for e in history.of("load") if e.detail.get("generator") in self.generators]
         exited = [e for w in windows.values() for e in history.of("stack", "exited", w)]
-        scrapes = [of_series({"__name__": "up"}, windows[name]) for name, gap in gaps.items() if gap > bound_s]
+        scrapes = [of_series({"__name__": "up"}, windows[name]) for name, gap in gaps.items() if gap > bounds[name]]
         return some(of_events(accounts), scrapes, of_events(exited), of_rows(rows[kept], late[kept]))
 
     def doubts(self, history: History, phase: str, generator: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,8 @@ LONGER_AT_MOST = 0.01  # of requests: a server that others hold up at that momen
 REMEDY = "`harness why` shows the spans of a request; see how the service begins, ends and links them"
 COPIES_REMEDY = "see whether its exporter sends again what was taken, as after a time-out, or is set up twice"
 NONE_REMEDY = "see that the service sends OTLP over HTTP to {otlp}: telemetry.traces.environment in service.yaml"
+
+UNTAKEN_S = 2.5  # before its receiver went: what was sent, and not yet taken
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Traced(Check):
         """FAIL with what is missing, twice, without its parent, or not as the answer was."""
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
+        # What a receiver does not take is dropped, which is for an alert of the service to say.
+        untaken = joined.with_requests(sent.rows, joined.unreceived(history), UNTAKEN_S)
+        sent = replace(sent, lost=sent.lost | (sent.due & joined.during(sent.rows["done"], untaken, UNTAKEN_S)))
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -86,6 +91,7 @@ class Traced(Check):
             begun |= np.isin(spans["kind"], FROM_OUTSIDE)
         root = (parent < 0) & begun
         gone_with = joined.during(spans["ended"], joined.with_requests(sent.rows, joined.kills(history), self.within_s))
+        gone_with |= joined.during(spans["ended"], untaken, UNTAKEN_S)
 
         named = np.flatnonzero(spans["request_id"] != b"")
         named = named[np.argsort(~root[named], kind="stable")]  # of several in one trace the one without a parent

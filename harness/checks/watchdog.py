@@ -39,6 +39,7 @@ class WatchdogUnbroken(Check):
             why = "no rule of the service always fires, so nothing shows that its alerting works"
             raise NoEvidence(why, "add one, as `alert: Watchdog` with `expr: vector(1)`, and route it to who misses it")
         windows = [phase(history, name) for name in self.phases]
+        windows = [w for w in windows if not _is_silenced(history, w)] or windows
         if not windows:
             raise NoEvidence("no phase is judged", "name the phases of the run")
         length = sum(w.length for w in windows)
@@ -56,6 +57,12 @@ class WatchdogUnbroken(Check):
             return self.result(Verdict.FAIL, reason, remedy, evidence=evidence, **figures)
         reason = f"{self.alert} fired unbroken for {duration(length)}, longest pause {duration(hole)}"
         return self.result(Verdict.PASS, f"{reason} (bound {duration(bound)})", **figures)
+
+
+def _is_silenced(history: History, window: Window) -> bool:
+    """Whether a fault took Prometheus itself away in a phase: whoever hears of the Watchdog then hears nothing."""
+    faults = [e for e in history.of("fault", within=window) if e.detail.get("edge") == "start"]
+    return any(e.detail.get("component") == "prometheus" for e in faults)
 
 
 def _longest_hole(spans: list[Window], whole: Window) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
 from harness.stack.stack import Stack
@@ -24,8 +24,14 @@ class Fault(Protocol):
     needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs
     lease_s: ClassVar[float] = 60  # after this it is undone, unless the experiment gives another lease
     component: str | None = None  # the component it is done to; None: not to one of the stack
+    of_monitoring: ClassVar[bool] = False  # it may be done to what watches the service: prometheus, alertmanager, ...
     ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
     generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
+
+    @classmethod
+    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """(argument, what is wrong with it), as far as its value alone shows it."""
+        return iter(())
 
     def target(self, stack: Stack) -> Facts:
         """What will be touched, found before anything is."""

@@ -40,6 +40,7 @@ class Kill(Fault):
     child: bool = False
     kind: ClassVar[str] = "kill"
     ends_with_process: ClassVar[bool] = True
+    of_monitoring: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.times <= 20:
@@ -54,7 +55,7 @@ class Kill(Fault):
         return {
             **main._asdict(),
             "at": time.time(),
-            "dependency": self.component in stack.dependencies,
+            "dependency": self.component in stack.unattended,
             "refused_before": found is not None and found.kind == "refused",
             "children": [list(pid) for pid in stack.members(self.component, main) if pid != main],
         }

@@ -26,6 +26,7 @@ class Pause(Fault):
     component: str = "server"
     kind: ClassVar[str] = "pause"
     ends_with_process: ClassVar[bool] = True
+    of_monitoring: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
         main = stack.pid(self.component)

@@ -16,10 +16,11 @@ class Sham(Pause):
 
     kind: ClassVar[str] = "sham"
     sham: ClassVar[bool] = True
+    of_monitoring: ClassVar[bool] = False
 
     def target(self, stack: Stack) -> Facts:
         """Where there are several replicas and none is named, the first will do."""
-        replicas = [name for name in stack.addresses if name not in stack.dependencies]
+        replicas = [name for name in stack.addresses if name not in stack.unattended]
         if self.component == "server" and replicas and "server" not in replicas:
             return replace(self, component=replicas[0]).target(stack)
         return super().target(stack)

@@ -34,13 +34,14 @@ class Stop(Fault):
     kind: ClassVar[str] = "stop"
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
+    of_monitoring: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
         main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
         return {
             **main._asdict(),
             "at": time.time(),
-            "dependency": self.component in stack.dependencies,
+            "dependency": self.component in stack.unattended,
             "refused_before": found is not None and found.kind == "refused",
             "notice": str(stop_notice(stack.run.resolve(), self.component)),
         }

@@ -17,6 +17,7 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 MORE = {"traces": ["otlp", "port", "python"], "audit": ["python", "file"]}  # placeholders of sections of telemetry
 TAKEN = re.compile(
     r"server(-\d+)?|watchdog|prometheus|alertmanager|sinks|collector|frontdoor|prepare|load|surge|(chaos|probe)-.*"
+    r"|proxy|clients|scrape|alerts|notifications"  # and of links
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
+from harness.stack.links import encrypted, known
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
@@ -27,18 +28,22 @@ SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PYTHON_PATH = "PYTHONPATH"
 INSIDE = ("clock", "inside")  # the actions that need a module in the service's processes
+HTTP = "http"  # the action that reads what goes through a link
+COLLECTOR = "collector"
+WATCHING = ("prometheus", "alertmanager", COLLECTOR)  # components that watch the service, and that some faults may hit
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A Chaos Toolkit file and its contract. environment: what the service has more of while it lasts, as its processes
-    get it."""
+    get it. links: which its faults are done to, and which therefore go through the proxy."""
 
     name: str
     path: Path
     contract: Contract
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # of the host, by its faults
+    links: tuple[str, ...] = ()
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -112,7 +117,7 @@ def read_experiment(
         return None
     if service is not None:
         started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
-        problems += _wrong_arguments(file, [*probed, *started])
+        problems += _wrong_arguments(file, [*probed, *started], service)
     extensions = file.data.get("extensions") or []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
     if len(at) > 1:
@@ -159,7 +164,8 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
-    return Experiment(path.stem, path.resolve(), contract, environment, needs_of(file.data))
+    about = {"needs": needs_of(file.data), "links": _links(file)}
+    return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
 
 def needs_of(experiment: Mapping[str, Any]) -> tuple[str, ...]:
@@ -184,6 +190,16 @@ def not_applicable(experiment: Experiment, facts: Sequence[RuleFact]) -> NotAppl
     return NotApplicable(experiment.name, reason, remedy, tuple(dict.fromkeys(alerts)))
 
 
+def _links(file: YamlFile) -> tuple[str, ...]:
+    """The links that its faults name."""
+    named = [
+        (provider.get("arguments") or {}).get("link")
+        for activity in file.data.get("method") or ()
+        if (provider := activity.get("provider") or {}).get("module") == ACTIONS
+    ]
+    return tuple(dict.fromkeys(link for link in named if link is not None))
+
+
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
     """The actions that break a process from inside, of an experiment that has no module started in it."""
     for i, activity in enumerate(file.data.get("method") or ()):
@@ -194,7 +210,7 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
 
 
-def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
+def _wrong_arguments(file: YamlFile, own: list[str], service: ServiceSpec) -> Iterator[str]:
     """What is wrong with the arguments of the harness' own actions that only the service, or the fault itself, shows.
     An argument that Chaos Toolkit fills in from outside is left to it."""
     for part in ("method", "rollbacks"):
@@ -212,6 +228,10 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                 name, _, why = problem.partition(": ")
                 at = (*loc, name) if name in given else loc
                 yield f"{file.place(at)}: {dotted(at)}: {why if name in given else problem}"
+            func = provider.get("func", "")
+            yield from _of_the_fault(file, loc, func, given, service)
+            watching = WATCHING if getattr(_action(func), "of_monitoring", False) else ()
+            components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -245,11 +265,30 @@ def _refused(func: str, given: Mapping[str, object]) -> str:
     return ""
 
 
+def _of_the_fault(file: YamlFile, loc: Loc, func: str, given: Mapping[str, Any], service: ServiceSpec) -> Iterator[str]:
+    """What the fault itself has against its arguments, and a link that the service does not have."""
+    if any("${" in str(value) for value in given.values()):
+        return
+    for key, wrong in getattr(_action(func), "mistakes", lambda given: ())(given):
+        yield f"{file.place((*loc, key))}: {dotted((*loc, key))}: {wrong}"
+    if (link := given.get("link")) is None:
+        return
+    at, links = f"{file.place((*loc, 'link'))}: {dotted((*loc, 'link'))}", list(known(service))
+    if link not in links:
+        yield f"{at}: the service has no link {link}; {nearest(str(link), links)}"
+    elif func == HTTP and encrypted(service, link):
+        yield f"{at}: {link} is TLS, in which the proxy finds no response; break it by the fault network"
+
+
+def _action(func: str) -> Any:
+    return resolve_name(f"{ACTIONS}:{func}")
+
+
 def _default_component(func: str) -> str | None:
     """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
     if func == "sham":
         return None
-    parameter = signature(resolve_name(f"{ACTIONS}:{func}")).parameters.get("component")
+    parameter = signature(_action(func)).parameters.get("component")
     return None if parameter is None else parameter.default
 
 

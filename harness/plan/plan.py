@@ -60,6 +60,11 @@ class Plan:
         return self.service.monitoring.evaluation_interval / self.gate.time_scale
 
     @property
+    def links(self) -> tuple[str, ...]:
+        """What goes through the proxy for the whole run: the links that a fault of it names."""
+        return tuple(dict.fromkeys(link for experiment in self.experiments for link in experiment.links))
+
+    @property
     def always_firing(self) -> frozenset[str]:
         """The alerts that fire whatever happens."""
         return frozenset(str(fact.alert) for fact in self.rule_facts if fact.always)
@@ -93,6 +98,7 @@ class Plan:
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
             "not_applicable": [each._asdict() for each in self.not_applicable],
+            "links": list(self.links),
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }

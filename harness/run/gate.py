@@ -72,7 +72,7 @@ def held(
     """The plan's stack, up and idle until the end of the block."""
     log = Log(run / "events.jsonl")
     record_settings(plan, log)
-    blueprint = Blueprint(plan.service, rules, plan.workdir, plan.gate.time_scale, port)
+    blueprint = Blueprint(plan.service, rules, plan.workdir, plan.gate.time_scale, port, plan.links)
     with up(blueprint, tools, run, log.event, show, recorded.kept(plan.service, run, log.event, plan.workdir)) as live:
         yield live
 

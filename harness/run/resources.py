@@ -47,6 +47,7 @@ class Look:
         others, idle = self._processors()
         run = self._stack.run
         names = sorted(path.name for path in (run / "pids").iterdir() if path.suffix != ".new")
+        names = [name for name in names if name not in self._stack.monitoring]
         replicas = [name for name in names if name not in self._stack.dependencies]
         for name in names:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ LOOKBACK_S = 300.0  # Prometheus' default; scaled like every other duration
 def config(
     *,
     job: str,
-    targets: list[str],
+    targets: Sequence[str] | Mapping[str, str],
     metrics_path: str,
     alertmanager: str,
     rule_files: list[str],
@@ -32,10 +33,15 @@ def config(
 ) -> dict[str, Any]:
     """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
 
+    targets: addresses; of a mapping the keys are the instances as they are called, and the values where to scrape them.
     access: the part of a scrape configuration by which the targets let Prometheus in. The last three are production's
     own: what it adds to every alert, how it rewrites one before it sends it, what it adds to the targets.
     """
-    scrape, evaluation = _ms(scrape_s), _ms(evaluation_s)
+    scrape, evaluation, labels = _ms(scrape_s), _ms(evaluation_s), dict(target_labels or {})
+    called = targets.items() if isinstance(targets, Mapping) else ((target, target) for target in targets)
+    static = [
+        {"targets": [at], "labels": {**labels, **({} if at == name else {"instance": name})}} for name, at in called
+    ]
     return {
         "global": {
             "scrape_interval": scrape,
@@ -53,7 +59,7 @@ def config(
                 "job_name": job,
                 "metrics_path": metrics_path,
                 **(access or {}),
-                "static_configs": [{"targets": targets, "labels": dict(target_labels or {})}],
+                "static_configs": static,
             },
         ],
     }
@@ -119,6 +125,30 @@ def query(url: str, expression: str) -> list[dict[str, Any]]:
 def shown(expression: str, result: list[dict[str, Any]]) -> str:
     """An answer of `query`, as evidence is written down."""
     return f"Prometheus: {expression} = {float(result[0]['value'][1]):.4g}"
+
+
+def reload(url: str) -> str:
+    """Have it read its files again; what it says against them, empty where it took them. Raises StackError."""
+    import httpx
+
+    try:
+        response = httpx.post(f"{url}/-/reload", timeout=QUERY_S, trust_env=False)
+    except httpx.HTTPError as error:
+        raise StackError(f"Prometheus at {url} did not answer /-/reload: {error}") from error
+    return "" if response.is_success else response.text.strip()
+
+
+def own_metric(url: str, name: str) -> float | None:
+    """A metric of a Prometheus, or of an Alertmanager, about itself, the sum of its series; None: it has none. Raises
+    StackError."""
+    import httpx
+
+    try:
+        text = httpx.get(f"{url}/metrics", timeout=QUERY_S, trust_env=False).raise_for_status().text
+    except httpx.HTTPError as error:
+        raise StackError(f"{url} did not answer /metrics: {error}") from error
+    found = [line.rpartition(" ")[2] for line in text.splitlines() if re.match(rf"{re.escape(name)}[ {{]", line)]
+    return sum(map(float, found)) if found else None
 
 
 def _ms(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""Passes Prometheus' alerts on to Alertmanager, but for those that were over before that Alertmanager started.
+"""Passes Prometheus' alerts on to Alertmanager, but for those that were over before its storage was emptied.
 
-Prometheus tells of an alert that is over again and again for 15 minutes. In an Alertmanager that has just started each
+Prometheus tells of an alert that is over again and again for 15 minutes. In an Alertmanager that knows nothing each
 such alert would open a group, and the next alert of that group would be notified of by the old group's clock, not after
 its own group_wait. Two incidents of production are further apart than that; two experiments are not.
 """
@@ -11,13 +11,15 @@ import json
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 LOOPBACK, TIMEOUT_S = "127.0.0.1", 5.0
 
 
-def relay(port: int, alertmanager_port: int) -> ThreadingHTTPServer:
-    """A server on a port of loopback that stands before an Alertmanager; not yet serving. Raises OSError."""
+def relay(port: int, alertmanager_port: int, storage: Path | None = None) -> ThreadingHTTPServer:
+    """A server on a port of loopback that stands before an Alertmanager; not yet serving. storage: a file as old as its
+    storage; None: that one is as old as the process. Raises OSError."""
 
     class Relay(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -29,7 +31,7 @@ def relay(port: int, alertmanager_port: int) -> ThreadingHTTPServer:
             try:
                 alerts = json.loads(body)
                 if any("endsAt" in alert for alert in alerts):
-                    since = started(alertmanager_port)
+                    since = started(alertmanager_port) if storage is None else storage.stat().st_mtime
                     if (kept := [alert for alert in alerts if not over_before(alert, since)]) != alerts:
                         body = json.dumps(kept).encode()
                 status, answer = asked(alertmanager_port, "POST", self.path, body)

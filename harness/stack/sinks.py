@@ -8,7 +8,8 @@ loopback ports and writes them to PATH as {"http": port, "smtp": port} once both
 them), is appended to RUN_DIR/notifications.jsonl as [at, receiver, integration, status, alerts, problems, text,
 labels], and then gets the response that the real service would give. What kind of message it is, the integration says:
 "slack", or "slack[1]" where the receiver has several. A kind that nobody here validates is recorded all the same. A
-message about alerts that fire and alerts that are resolved is two lines with the same `at`. With --relay it also passes
+message about alerts that fire and alerts that are resolved is two lines with the same `at`. While a fault says so
+(failing.py) a sink takes no message, or takes it late. With --relay it also passes
 alerts on from Prometheus to Alertmanager (relay.py). Ends on SIGTERM.
 """
 
@@ -21,6 +22,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
@@ -32,6 +35,7 @@ from urllib.parse import urlsplit
 from aiosmtpd.smtp import SMTP
 
 from harness.errors import HarnessError, StackError
+from harness.stack.failing import failing
 from harness.stack.messages import (
     RECEIVER_FIELD,
     RESOLVED,
@@ -93,7 +97,7 @@ TAKEN = {
 ALIAS = re.compile(r"/v2/alerts/([^/]+)/close$")  # by which Opsgenie is told that an alert is over
 
 
-def http_server(log: NotificationLog) -> ThreadingHTTPServer:
+def http_server(log: NotificationLog, folder: Path) -> ThreadingHTTPServer:
     """An HTTP server on a free loopback port, not yet serving."""
     open_alerts: dict[tuple[str, str, str], tuple[Alerts, ...]] = {}  # (integration, receiver, alias) of Opsgenie's
 
@@ -112,6 +116,8 @@ def http_server(log: NotificationLog) -> ThreadingHTTPServer:
             if not length.isdigit() or int(length) > BODY_BYTES:
                 return self.refuse(413 if length.isdigit() else 411, f"Content-Length: {length or 'none'}")
             body = self.rfile.read(int(length))
+            if self.fails(path):
+                return None
             at = time.time()
             message = READERS.get(kind, read_other)(body)
             if kind == "opsgenie":
@@ -129,7 +135,25 @@ def http_server(log: NotificationLog) -> ThreadingHTTPServer:
             return message
 
         def do_GET(self) -> None:  # WeChat hands out a token first
-            self.reply(200, "application/json", json.dumps(TAKEN))
+            if not self.fails(urlsplit(self.path).path):
+                self.reply(200, "application/json", json.dumps(TAKEN))
+
+        def fails(self, path: str) -> bool:
+            """Whether a fault keeps this message from being taken; it is then answered so. May take its time."""
+            integration, receiver = map(decoded, [*path.split("/"), "", ""][1:3])
+            fault = failing(folder, integration, receiver)
+            if fault is None:
+                return False
+            if fault.how == "slow":
+                time.sleep(fault.delay_ms / 1000)
+                return False
+            self.close_connection = True
+            if fault.how == "status":
+                self.reply(fault.status, "text/plain", f"{fault.status} by a fault of this run")
+            else:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            return True
 
         def do_PUT(self) -> None:  # Opsgenie's text of an alert is written anew
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -156,8 +180,20 @@ def http_server(log: NotificationLog) -> ThreadingHTTPServer:
 class Mailbox:
     """What aiosmtpd calls with each mail."""
 
-    def __init__(self, log: NotificationLog):
-        self.log = log
+    def __init__(self, log: NotificationLog, folder: Path):
+        self.log, self.folder = log, folder
+
+    async def handle_MAIL(self, _server, _session, envelope, address: str, options: list[str]) -> str:
+        fault = failing(self.folder, "email")
+        if fault is not None and fault.how == "slow":
+            await asyncio.sleep(fault.delay_ms / 1000)
+        elif fault is not None:  # "421" ends the session
+            return (
+                "451 not now, by a fault of this run" if fault.how == "status" else "421 gone, by a fault of this run"
+            )
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_DATA(self, _server, _session, envelope) -> str:
         at = time.time()
@@ -173,13 +209,13 @@ class Mailbox:
 class Mail(SMTP):
     line_length_limit = BODY_BYTES  # Alertmanager writes a header of any length as one line
 
-    def __init__(self, log: NotificationLog):
-        super().__init__(Mailbox(log), hostname="localhost", data_size_limit=BODY_BYTES)
+    def __init__(self, log: NotificationLog, folder: Path):
+        super().__init__(Mailbox(log, folder), hostname="localhost", data_size_limit=BODY_BYTES)
 
 
-async def serve(folder: Path, port_file: Path, before: tuple[int, int] | None = None) -> None:
+async def serve(folder: Path, port_file: Path, before: tuple[int, int, Path] | None = None) -> None:
     """Listen, announce the ports, and stay until asked to end. before: the relay's port, and that of the Alertmanager
-    that it stands before. Raises StackError."""
+    that it stands before, with the file that is as old as its storage. Raises StackError."""
     log = NotificationLog(folder)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,11 +224,11 @@ async def serve(folder: Path, port_file: Path, before: tuple[int, int] | None = 
         relayed = relay(*before) if before else None
     except OSError as error:
         raise StackError(f"sinks: cannot listen on port {before[0]}: {error.strerror}") from None
-    with http_server(log) as http:
+    with http_server(log, folder) as http:
         # No polling: nobody calls its shutdown(), the thread ends with the process.
         for server in filter(None, (http, relayed)):
             threading.Thread(target=server.serve_forever, args=(3600,), daemon=True).start()
-        smtp = await loop.create_server(lambda: Mail(log), LOOPBACK, 0)
+        smtp = await loop.create_server(lambda: Mail(log, folder), LOOPBACK, 0)
         announce(port_file, {"http": http.server_port, "smtp": smtp.sockets[0].getsockname()[1]})
         await over.wait()
 
@@ -211,10 +247,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.stack.sinks", description=__doc__.partition("\n")[0])
     parser.add_argument("--dir", type=Path, required=True, help="the run's folder")
     parser.add_argument("--port-file", type=Path, required=True, help="where to write the ports when ready")
-    parser.add_argument("--relay", type=int, nargs=2, metavar=("PORT", "TO"), help="pass Prometheus' alerts on")
+    parser.add_argument("--relay", nargs=3, metavar=("PORT", "TO", "SINCE"), help="pass Prometheus' alerts on")
     asked = parser.parse_args()
+    before = (int(asked.relay[0]), int(asked.relay[1]), Path(asked.relay[2])) if asked.relay else None
     try:
-        asyncio.run(serve(asked.dir, asked.port_file, asked.relay))
+        asyncio.run(serve(asked.dir, asked.port_file, before))
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -33,6 +33,9 @@ class Stack:
     addresses: Mapping[str, str] = field(default_factory=dict)  # HOST:PORT of each component, where it is known
     volumes: Mapping[str, str] = field(default_factory=dict)  # the folder of each component that has a disk of its own
     grace_s: float = 30.0  # how long a component that is asked to end has for it
+    monitoring: tuple[str, ...] = ()  # the components that watch the service, and not it; nobody restarts them either
+    proxy_url: str = ""  # of the control of the proxy; empty where no link goes through one
+    links: Mapping[str, Any] = field(default_factory=dict)  # link -> its ways (stack.proxied.Way), of those that do
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
@@ -44,7 +47,8 @@ class Stack:
             facts = json.loads((run / "stack.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise StackError(f"{run}: no running stack here ({error})") from error
-        return cls(**{**facts, "run": Path(facts["run"]), "dependencies": tuple(facts.get("dependencies", ()))})
+        several = {key: tuple(facts.get(key, ())) for key in ("dependencies", "monitoring")}
+        return cls(**{**facts, **several, "run": Path(facts["run"])})
 
     @classmethod
     def current(cls, env: Mapping[str, str] = os.environ) -> Stack:
@@ -58,6 +62,11 @@ class Stack:
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.run)
+
+    @property
+    def unattended(self) -> tuple[str, ...]:
+        """The components that nobody restarts unasked: a fault that ends one has it started again."""
+        return (*self.dependencies, *self.monitoring)
 
     @property
     def renewal(self) -> Path:
@@ -130,4 +139,4 @@ class Stack:
     def react(self, component: str, within_s: float) -> Reaction | None:
         """How a component reacts to a client of its own address; None where none is known."""
         address = self.addresses.get(component)
-        return None if address is None else react(address, within_s, http=component not in self.dependencies)
+        return None if address is None else react(address, within_s, http=component not in self.unattended)

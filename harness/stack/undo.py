@@ -36,8 +36,9 @@ PRIVATE = "private"  # a folder of the run that goes with its stack: secrets, an
 END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
 LEFT_WITHIN_S = 3.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
-PROXY_TIMEOUT_S = 3.0
+PROXY_TIMEOUT_S, RELOADED_WITHIN_S = 3.0, 15.0
 _COMPONENT = re.compile(r"[A-Za-z0-9][\w.-]*")
+_PROXY = re.compile(r"/proxies/[^/]+")
 _PROXY_RULE = re.compile(r"/proxies/[^/]+(/toxics/[^/]+)?")
 
 
@@ -227,22 +228,49 @@ def _restart_component(run: Path, component: str, pid: int | None = None, starte
 
 def _delete_proxy_rule(run: Path, url: str) -> None:
     """DELETE a proxy, or a toxic of one, by the Toxiproxy HTTP API on loopback. A proxy that has ended has no rules."""
+    _ask_proxy("DELETE", url, (200, 204, 404), _PROXY_RULE)
+
+
+def _enable_proxy(run: Path, url: str) -> None:
+    """Have a proxy accept connections again. One that has ended, or is no more, has none to accept."""
+    _ask_proxy("POST", url, (200, 404), _PROXY, {"enabled": True})
+
+
+def _reload_prometheus(run: Path, url: str) -> None:
+    """Have Prometheus read its files again. One that has ended reads them when it starts."""
+    _ask_loopback("POST", url, (200,), re.compile("/-/reload"), "/-/reload", within_s=RELOADED_WITHIN_S)
+
+
+def _ask_proxy(
+    method: str, url: str, good: Sequence[int], path: re.Pattern[str], body: Mapping[str, Any] | None = None
+) -> None:
+    wanted = f"/proxies/NAME{'' if path is _PROXY else ' or /proxies/NAME/toxics/NAME'}"
+    _ask_loopback(method, url, good, path, wanted, body)
+
+
+def _ask_loopback(
+    method: str, url: str, good: Sequence[int], path: re.Pattern[str], wanted: str,
+    body: Mapping[str, Any] | None = None, within_s: float = 0.0,
+) -> None:  # fmt: skip
+    """One request to a process on loopback; one that has ended has nothing to undo."""
     import httpx  # here, because the watchdog imports this file and seldom needs it
 
     parts = urlsplit(url)
     loopback = parts.hostname == "localhost" or (parts.hostname and _is_loopback(parts.hostname))
     if parts.scheme != "http" or not loopback or parts.username is not None or parts.query or parts.fragment:
         raise ValueError(f"{url} is not a plain http:// URL on loopback")
-    if not _PROXY_RULE.fullmatch(parts.path) or any(part in (".", "..") for part in parts.path.split("/")):
-        raise ValueError(f"{url} is not /proxies/NAME or /proxies/NAME/toxics/NAME")
+    if not path.fullmatch(parts.path) or any(part in (".", "..") for part in parts.path.split("/")):
+        raise ValueError(f"{url} is not {wanted}")
     try:
-        response = httpx.delete(url, timeout=PROXY_TIMEOUT_S, trust_env=False, follow_redirects=False)
+        response = httpx.request(
+            method, url, json=body, timeout=within_s or PROXY_TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
     except httpx.ConnectError:
         return
     except httpx.HTTPError as error:
-        raise OSError(f"DELETE {url}: {error or type(error).__name__}") from error
-    if response.status_code not in (200, 204, 404):
-        raise OSError(f"DELETE {url}: status {response.status_code} {response.text[:200]}")
+        raise OSError(f"{method} {url}: {error or type(error).__name__}") from error
+    if response.status_code not in good:
+        raise OSError(f"{method} {url}: status {response.status_code} {response.text[:200]}")
 
 
 def _leave_cgroup(run: Path, path: str, back: str) -> None:
@@ -289,6 +317,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "delete_proxy_rule": _delete_proxy_rule,
     "leave_cgroup": _leave_cgroup,
     "limit_descriptors": _limit_descriptors,
+    "enable_proxy": _enable_proxy,
+    "reload_prometheus": _reload_prometheus,
 }
 
 

@@ -26,12 +26,14 @@ from harness.stack.component import INSIDE, Component, inside_control
 from harness.stack.dependency import Dependency
 from harness.stack.frontdoor import FrontDoor
 from harness.stack.ledger import PRIVATE
+from harness.stack.links import ALERTS, CLIENTS, COLLECTOR, NOTIFICATIONS, SCRAPE, encrypted
 from harness.stack.planned import Holder
 from harness.stack.prober import Execute
 from harness.stack.process import Child, end_all, free_ports, spawn, started_ticks, tail
+from harness.stack.proxied import Proxied
 from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
-from harness.stack.spec import Prepare, ReadyTest, ServiceSpec, Start, filled
+from harness.stack.spec import DependencySpec, HttpGet, Prepare, ReadyTest, ServiceSpec, Start, filled
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
@@ -40,7 +42,9 @@ from harness.units import listed
 SERVER_NICENESS = 10  # the service yields to what measures it when they share cores; see docs/benchmarks.md
 FRONT_DOOR = "frontdoor"
 RELAY = "relay"  # where Prometheus sends its alerts to
-COLLECTOR = "collector"  # where the service sends its spans to
+SINCE = "alertmanager.since"  # the file that is as old as the storage of the run's Alertmanager
+WATCHER_READY_WITHIN = "15s"
+RENEWED_WITHIN_S = 25.0
 MONITORED_WITHIN_S = 20.0
 
 
@@ -52,7 +56,8 @@ class Blueprint:
     rules: str  # the text of the rule file that runs live
     workdir: Path  # where commands are run
     time_scale: float
-    port: int | None = None  # of the service; None: a free one
+    port: int | None = None  # of the service, as clients see it; None: a free one
+    links: tuple[str, ...] = ()  # which go through the proxy
 
     @property
     def entrance(self) -> str:
@@ -74,7 +79,7 @@ class Blueprint:
         if self.service.telemetry.traces is not None:
             names.append(COLLECTOR)
         ports = dict(zip(names, free_ports(len(names)), strict=True))
-        return ports if self.port is None else ports | {self.entrance: self.port}
+        return ports if self.port is None or CLIENTS in self.links else ports | {self.entrance: self.port}
 
 
 @dataclass
@@ -86,6 +91,7 @@ class Live:
     children: list[Child] = field(default_factory=list)
     dependencies: list[Dependency] = field(default_factory=list)
     notifier: Notifier | None = None  # from when it is up
+    monitoring: list[Dependency] = field(default_factory=list)  # what watches the service
     ready_within_s: float = 60.0  # of a replica, from its start on
     _holder: Holder = field(init=False)
 
@@ -105,11 +111,19 @@ class Live:
             self.stack.renewal.unlink(missing_ok=True)
         self._holder.heed()
         self.service.check()
-        for dependency in self.dependencies:
+        for dependency in (*self.dependencies, *self.monitoring):
             if dependency.failure is not None:
                 raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
+        for watcher in self.monitoring:
+            if not watcher.component.alive() and not self._is_a_fault(watcher) and not watcher.component.alive():
+                watcher.component.child.check()
         for child in self.children:
             child.check()
+
+    def _is_a_fault(self, watcher: Dependency) -> bool:
+        """Whether a fault has ended it, or it is being started again."""
+        hit = {entry.params.get("component") for entry in self.stack.ledger.open()}
+        return watcher.name in hit or watcher.component.restart_request.exists()
 
 
 class Assembly:
@@ -118,6 +132,7 @@ class Assembly:
     def __init__(self, plan: Blueprint, tools: Tools, run: Path, emit: Callable[..., None], exits: ExitStack):
         self.plan, self.tools, self.run, self.emit, self.exits = plan, tools, run, emit, exits
         self.children: list[Child] = []
+        self.monitoring: list[Dependency] = []
         self.private = (run / PRIVATE).resolve()
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
@@ -136,6 +151,17 @@ class Assembly:
         self.exits.callback(started.end)
         self.children.append(started)
         return started
+
+    def watcher(self, name: str, spawn: Callable[[], Child], ready: ReadyTest) -> Dependency:
+        """Start what watches the service, and wait until it is ready: it must not end, but by a fault, whose undo has
+        it started again."""
+        spec = DependencySpec(start=Start(command=name, ready_within=WATCHER_READY_WITHIN), ready=ready)
+        component = Component(name, self.run, lambda added: spawn())
+        watcher = Dependency(name, spec, component, {}, self.plan.workdir, self.emit)
+        self.exits.callback(watcher.stop)
+        watcher.start()
+        self.monitoring.append(watcher)
+        return watcher
 
     def component(
         self,
@@ -210,14 +236,16 @@ def up(
         assembly = Assembly(plan, tools, run, emit, exits)
         assembly.children.append(guard)
         _volumes(assembly)
+        proxied = Proxied(plan.links, assembly.child)
+        exits.callback(proxied.close)
         dependencies = _dependencies(assembly)
-        prom = _monitoring(assembly)
-        notifier = _receivers(assembly)
-        _collector(assembly)
+        _monitoring(assembly, proxied)
+        notifier = _receivers(assembly, proxied)
+        _collector(assembly, proxied)
         exits.enter_context(beside or nullcontext())
-        live = _service(assembly, dependencies)
+        live = _service(assembly, dependencies, proxied)
         live.notifier = notifier
-        _wait_until_ready(live, plan, prom, emit)
+        _wait_until_ready(live, plan, emit)
         emit("stack", "ready", took=time.monotonic() - began)
         yield live
 
@@ -253,18 +281,20 @@ def _dependencies(assembly: Assembly) -> list[Dependency]:
     return started
 
 
-def _monitoring(assembly: Assembly) -> Child:
+def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
     """Prometheus. It is started before the service, because its discovery waits 5 s before the first scrape."""
     run, ports, plan = assembly.run, assembly.ports, assembly.plan
     watched, metrics = plan.service.monitoring, plan.service.metrics
     (run / "prometheus").mkdir(exist_ok=True)
     rules = run / "prometheus" / "rules.yaml"
     rules.write_text(plan.rules)
+    own = {name: f"127.0.0.1:{scraped(plan.service, ports, name)}" for name in plan.service.replica_names}
+    tls = encrypted(plan.service, SCRAPE)
     settings = prometheus.config(
         job=watched.job,
-        targets=[f"127.0.0.1:{scraped(plan.service, ports, name)}" for name in plan.service.replica_names],
+        targets={at: proxied.through(SCRAPE, at, name, http=metrics.path, tls=tls) for name, at in own.items()},
         metrics_path=metrics.path,
-        alertmanager=f"127.0.0.1:{ports[RELAY]}",
+        alertmanager=proxied.through(ALERTS, f"127.0.0.1:{ports[RELAY]}", http="/"),
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
@@ -276,18 +306,21 @@ def _monitoring(assembly: Assembly) -> Child:
         raise StackError("promtool rejects the configuration made for this run:\n" + "\n".join(problems))
     data = run / "prometheus" / "data"
     argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
-    return assembly.child("prometheus", argv)
+    ready = ReadyTest(http=f"http://127.0.0.1:{ports['prometheus']}/-/ready")
+    assembly.watcher("prometheus", partial(spawn, "prometheus", argv, run), ready)
 
 
-def _receivers(assembly: Assembly) -> Notifier:
+def _receivers(assembly: Assembly, proxied: Proxied) -> Notifier:
     """The sinks, and Alertmanager with the production routes leading to them."""
     run = assembly.run
     ports_file = run / "sinks.json"
     argv = [sys.executable, "-m", "harness.stack.sinks", "--dir", str(run), "--port-file", str(ports_file)]
-    argv += ["--relay", str(assembly.ports[RELAY]), str(assembly.ports["alertmanager"])]
+    argv += ["--relay", str(assembly.ports[RELAY]), str(assembly.ports["alertmanager"]), str(run / SINCE)]
     child = assembly.child("sinks", argv)
     wait_until("the sinks did not open", lambda: "" if ports_file.exists() else f"no {ports_file}", 15, child)
-    ports = json.loads(ports_file.read_text())
+    sinks = {kind: f"127.0.0.1:{port}" for kind, port in json.loads(ports_file.read_text()).items()}
+    led = {kind: proxied.through(NOTIFICATIONS, at, kind, http="/" * (kind == "http")) for kind, at in sinks.items()}
+    ports = {kind: int(at.rpartition(":")[2]) for kind, at in led.items()}
     production = Path(assembly.plan.service.monitoring.alertmanager)
     known = amtool.known(assembly.tools.amtool, production)
     copy = alertmanager.redirect(
@@ -308,58 +341,77 @@ def _receivers(assembly: Assembly) -> Notifier:
     return Notifier(assembly, argv, storage, port)
 
 
-def _collector(assembly: Assembly) -> None:
+def _collector(assembly: Assembly, proxied: Proxied) -> None:
     """The receiver of spans, where the service sends any."""
     if assembly.plan.service.telemetry.traces is None:
         return
     port, file = assembly.ports[COLLECTOR], assembly.run / RECEIVED
     (assembly.run / FOLDER).mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "harness.stack.collector", "--file", str(file), "--port", str(port)]
-    child = assembly.child(COLLECTOR, argv)
-    accepts = partial(not_ready, ReadyTest(tcp=f"127.0.0.1:{port}"), {})
-    wait_until("the receiver of spans did not open", accepts, 15, child)
-    assembly.values["otlp"] = f"http://127.0.0.1:{port}"
+    at = f"127.0.0.1:{port}"
+    assembly.watcher(COLLECTOR, partial(spawn, COLLECTOR, argv, assembly.run), ReadyTest(tcp=at))
+    assembly.values["otlp"] = f"http://{proxied.through(COLLECTOR, at, http='/')}"
 
 
 class Notifier:
     """Alertmanager, through all the processes that take its place."""
 
     def __init__(self, assembly: Assembly, argv: list[str], storage: Path, port: int):
-        self.run, self.children, self.argv, self.storage = assembly.run, assembly.children, argv, storage
-        self.url = f"http://127.0.0.1:{port}"
-        self.child = spawn("alertmanager", argv, self.run)
-        self.children.append(self.child)
-        assembly.exits.callback(lambda: self.child.end())
+        self._run, self._argv, self._storage = assembly.run, argv, storage
+        self._renews = True  # its next start is with empty storage
+        ready = ReadyTest(http=f"http://127.0.0.1:{port}/-/ready")
+        self._watcher = assembly.watcher("alertmanager", self._spawn, ready)
 
-    def wait_ready(self) -> None:
-        serves = partial(not_ready, ReadyTest(http=f"{self.url}/-/ready"), {})
-        wait_until("alertmanager was not ready", serves, 15, self.child)
+    @property
+    def child(self) -> Child:
+        """The process that it is now."""
+        return self._watcher.component.child
 
     def renew(self) -> None:
         """Put one with empty storage in its place, on the same port: it knows no alert, group or notification. Returns
         when it is ready; Prometheus tells it of what fires within a second or so. Raises StackError."""
-        at = self.children.index(self.child)
-        self.child.end()
-        shutil.rmtree(self.storage, ignore_errors=True)
-        self.child = self.children[at] = spawn("alertmanager", self.argv, self.run)
-        self.wait_ready()
+        self._renews = True
+        request = self._watcher.component.restart_request
+        request.parent.mkdir(exist_ok=True)
+        request.touch()
+        try:
+            wait_until("no new alertmanager", lambda: "it is not ready" * request.exists(), RENEWED_WITHIN_S)
+        finally:
+            request.unlink(missing_ok=True)
+
+    def _spawn(self) -> Child:
+        if self._renews:
+            shutil.rmtree(self._storage, ignore_errors=True)
+            (self._run / SINCE).touch()
+            self._renews = False
+        return spawn("alertmanager", self._argv, self._run)
 
 
-def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
+def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxied) -> Live:
     """The replicas, probed and supervised, behind a front door where there are several; and `stack.json`."""
     plan, run, ports = assembly.plan, assembly.run, assembly.ports
     ours = [d for d in dependencies if d.component is not None]
+    about = {"http": _asked_at(plan.service), "tls": encrypted(plan.service, CLIENTS)}
+    entrance = proxied.through(CLIENTS, f"127.0.0.1:{ports[plan.entrance]}", port=plan.port or 0, **about)
+    needed: dict[str, str] = {}  # the addresses of dependencies, as the service finds them
+    for one in (d for d in dependencies if d.name in proxied and d.address is not None):
+        needed[f"{one.name}.host"], _, needed[f"{one.name}.port"] = proxied.through(one.name, one.address).rpartition(
+            ":"
+        )
     here = Stack(
         run=run,
         service=plan.service.name,
-        service_url=f"{plan.service.requests.scheme}://127.0.0.1:{ports[plan.entrance]}",
+        service_url=f"{plan.service.requests.scheme}://{entrance}",
         prometheus_url=f"http://127.0.0.1:{ports['prometheus']}",
         alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
         access=generator_options(plan.service.requests, assembly.private, assembly.state),
         dependencies=tuple(d.name for d in ours),
         addresses={name: f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names}
-        | {d.name: d.address for d in ours if d.address is not None},
+        | {d.name: d.address for d in (*ours, *assembly.monitoring) if d.address is not None},
+        monitoring=tuple(watcher.name for watcher in assembly.monitoring),
+        proxy_url=proxied.url,
+        links=proxied.stored(),
         grace_s=plan.service.terminationGracePeriodSeconds,
         volumes=assembly.volumes,
     )
@@ -371,7 +423,7 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
 
     def own(name: str) -> dict[str, Any]:
         metrics = scraped(plan.service, ports, name)
-        return {**assembly.values, "port": ports[name], "metrics_port": metrics, "replica": name}
+        return {**assembly.values, **needed, "port": ports[name], "metrics_port": metrics, "replica": name}
 
     def start(name: str, added: Mapping[str, str]) -> Child:
         return assembly.component(name, plan.service.traced_start, own(name), added, SERVER_NICENESS)
@@ -392,13 +444,19 @@ def _service(assembly: Assembly, dependencies: list[Dependency]) -> Live:
     service.start()
     here.write()
     assembly.exits.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
-    return Live(here, service, assembly.children, dependencies, ready_within_s=plan.service.start.ready_within)
+    within_s = plan.service.start.ready_within
+    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, ready_within_s=within_s)
 
 
-def _wait_until_ready(live: Live, plan: Blueprint, prom: Child, emit: Callable[..., None]) -> None:
-    live.notifier.wait_ready()
-    serves = partial(not_ready, ReadyTest(http=f"{live.stack.prometheus_url}/-/ready"), {})
-    wait_until("prometheus was not ready", serves, 15, prom)
+def _asked_at(service: ServiceSpec) -> str:
+    """A path that a client may ask for without being counted among the service's clients."""
+    if service.metrics.port is None and not service.takes_metrics_port:
+        return service.metrics.path
+    action = service.probes.readiness.action
+    return action.path if isinstance(action, HttpGet) else "/"
+
+
+def _wait_until_ready(live: Live, plan: Blueprint, emit: Callable[..., None]) -> None:
     live.service.wait_ready(plan.service.start.ready_within)
     job = plan.service.monitoring.job
     try:

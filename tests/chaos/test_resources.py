@@ -47,7 +47,9 @@ while True:
 
 
 def needs(fault):
-    return pytest.mark.skipif(bool(missing(fault.needs)), reason=f"the host lacks {', '.join(map(str, missing(fault.needs)))}")
+    return pytest.mark.skipif(
+        bool(missing(fault.needs)), reason=f"the host lacks {[str(lack) for lack in missing(fault.needs)]}"
+    )
 
 
 @pytest.fixture
