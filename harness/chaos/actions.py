@@ -12,16 +12,18 @@ from functools import cache
 from inspect import Parameter, Signature
 from typing import Any, get_type_hints
 
+from harness.chaos import foreign
 from harness.faults import FAULTS, Fault
-from harness.faults.inject import end_all, inject
+from harness.faults.inject import end, inject
 from harness.stack.stack import Stack
 
 EXPERIMENT = "HARNESS_EXPERIMENT"  # the experiment's name, set by whoever starts Chaos Toolkit
 
 
 def heal() -> list[str]:
-    """Undo every fault that is still on; gives their kinds."""
-    return end_all(Stack.current(), by="heal")
+    """Undo every fault that is still on; gives their kinds. An action of somebody else's is left to its rollbacks."""
+    stack = Stack.current()
+    return end(stack, [entry for entry in stack.ledger.open() if entry.kind != foreign.KIND], by="heal")
 
 
 @cache

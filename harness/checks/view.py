@@ -12,6 +12,7 @@ from harness.alert import Alert, selector
 from harness.parameters import Duration, Environment, Share, Strict
 from harness.telemetry import Telemetry
 from harness.units import listed, nearest
+from harness.witness import Witness
 
 STEADY = "steady"  # the phase before the first experiment
 NONE, TEMPLATE = "none", "template"  # the severity of a rule without one, and of one whose is known when it fires
@@ -104,6 +105,7 @@ class Contract(Strict):
     clients: ClientExpectation
     stops: dict[str, StopExpectation] = Field(default_factory=dict)
     start: StartExpectation | None = None  # None: as service.yaml says
+    witness: Witness | None = None  # of an action that is none of the harness' own
 
 
 @dataclass(frozen=True)

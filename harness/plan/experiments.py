@@ -13,12 +13,16 @@ from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
 
+import promql_parser as promql
+
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
+from harness.stack.stack import ADDRESSES
 from harness.units import listed, nearest
+from harness.witness import Witness
 
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
@@ -156,6 +160,8 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
+    if contract.witness is not None:
+        problems += _sees_nothing(file, here, contract.witness)
     return Experiment(path.stem, path.resolve(), contract, environment)
 
 
@@ -167,6 +173,27 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
             how = f"start: {{environment: {{{PYTHON_PATH}: experiments/inside}}}}"
             at = ("method", i, "provider", "func")
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
+
+
+def _sees_nothing(file: YamlFile, here: Loc, witness: Witness) -> Iterator[str]:
+    """What is wrong with the witness of somebody else's action."""
+    at, place = (*here, "witness"), file.place((*here, "witness"))
+    actions = [
+        str(activity.get("name"))
+        for activity in file.data.get("method") or ()
+        if activity.get("type") == "action"
+        and not str((activity.get("provider") or {}).get("module", "")).startswith("harness.")
+    ]
+    if not actions:
+        yield f"{place}: {dotted(at)}: the method has no action but the harness' own, which have witnesses; drop it"
+    elif witness.action not in (None, *actions):
+        hint = nearest(witness.action, actions)
+        yield f"{place}: {dotted(at)}.action: no such action of somebody else's is in the method; {hint}"
+    if witness.query is not None:
+        try:
+            promql.parse(witness.query)
+        except ValueError as error:
+            yield f"{place}: {dotted(at)}.query: is no PromQL: {' '.join(str(error).split())}"
 
 
 def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
@@ -216,6 +243,8 @@ def _chaostoolkit_complaint(path: Path) -> str:
     from chaoslib.loader import load_experiment
 
     logging.getLogger("chaostoolkit").setLevel(logging.CRITICAL)
+    missing = [name for name in ADDRESSES if name not in os.environ]
+    os.environ.update(dict.fromkeys(missing, "http://127.0.0.1"))  # a run sets them; an experiment may ask for them
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ensure_experiment_is_valid(load_experiment(str(path)))
@@ -223,4 +252,7 @@ def _chaostoolkit_complaint(path: Path) -> str:
         return " ".join(str(error).split()) or type(error).__name__
     except (Exception, SystemExit) as error:  # of a module that it imports, too
         return " ".join(f"{type(error).__name__}: {error}".split())
+    finally:
+        for name in missing:
+            del os.environ[name]
     return ""

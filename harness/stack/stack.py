@@ -15,6 +15,7 @@ from harness.stack.process import Pid, end_members, identify, members, origin
 from harness.stack.reach import Reaction, react
 
 ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
+ADDRESSES = (ENV, "SERVICE_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL")  # the variables of `Stack.environment`
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
 
 
@@ -53,6 +54,12 @@ class Stack:
         if (CURRENT / "owner.json").exists():
             return cls.read(CURRENT.resolve())
         raise UsageError("no stack is running here: start one with `harness up` in another terminal")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By what variables a process finds the stack."""
+        where = (str(self.run.resolve()), self.service_url, self.prometheus_url, self.alertmanager_url)
+        return dict(zip(ADDRESSES, where, strict=True))
 
     @property
     def ledger(self) -> Ledger:

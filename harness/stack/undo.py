@@ -19,6 +19,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ from harness.stack.process import Pid, members, send, state
 END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
 PROXY_TIMEOUT_S = 3.0
+ROLLED_BACK_WITHIN_S = 60.0
 _COMPONENT = re.compile(r"[A-Za-z0-9][\w.-]*")
 _PROXY_RULE = re.compile(r"/proxies/[^/]+(/toxics/[^/]+)?")
 
@@ -215,6 +217,27 @@ def _delete_proxy_rule(run: Path, url: str) -> None:
         raise OSError(f"DELETE {url}: status {response.status_code} {response.text[:200]}")
 
 
+def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
+    """Play the rollbacks of an experiment, which alone know how to undo what its actions did. That they may be played
+    twice is for them to see to."""
+    facts = json.loads((run / "stack.json").read_text())
+    urls = {name.upper(): str(url) for name, url in facts.items() if name.endswith("_url")}
+    argv = [sys.executable, "-m", "harness.chaos.runner", "--rollbacks", str(_exact(experiment))]
+    environment = {**os.environ, **urls, "HARNESS_RUN_DIR": str(run.resolve())}
+    with subprocess.Popen(
+        argv, cwd=_exact(folder), env=environment, text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        try:
+            _, said = child.communicate(timeout=ROLLED_BACK_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise TimeoutError(f"the rollbacks of {experiment} took more than {ROLLED_BACK_WITHIN_S:g} s") from None
+    if child.returncode != 0:
+        lines = said.strip().splitlines()
+        raise OSError(f"a rollback of {experiment} failed: {lines[-1][-200:] if lines else child.returncode}")
+
+
 VERBS: dict[str, Callable[..., None]] = {
     "continue": _continue,
     "end": _end,
@@ -223,6 +246,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "restore_file": _restore_file,
     "restart_component": _restart_component,
     "delete_proxy_rule": _delete_proxy_rule,
+    "play_rollbacks": _play_rollbacks,
 }
 
 
