@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Literal, get_args, get_origin
 
 import promql_parser as promql
 
@@ -210,6 +211,7 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
                     yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
             if not isinstance(given, dict):
                 continue
+            yield from _no_choice(file, loc, provider.get("func", ""), given)
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -226,6 +228,16 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
             if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
                 at = (*loc, "lease_s")
                 yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
+
+
+def _no_choice(file: YamlFile, loc: Loc, func: str, given: Mapping[str, object]) -> Iterator[str]:
+    """The arguments that are none of those that an action takes."""
+    for name, parameter in signature(resolve_name(f"{ACTIONS}:{func}")).parameters.items():
+        choices, value = get_args(parameter.annotation), given.get(name)
+        literal = get_origin(parameter.annotation) is Literal
+        if literal and value is not None and value not in choices and "${" not in str(value):
+            hint = nearest(str(value), [str(choice) for choice in choices])
+            yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: there is no {value}; {hint}"
 
 
 def _default_component(func: str) -> str | None:

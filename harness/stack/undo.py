@@ -187,7 +187,7 @@ def _restart_component(run: Path, component: str, pid: int | None = None, starte
         return
     request = run / "requests" / f"restart-{component}"
     request.parent.mkdir(exist_ok=True)
-    request.touch()
+    request.write_text("")  # also where another restart, with more in the environment, does not get ready
     until = time.monotonic() + RESTARTED_WITHIN_S
     while request.exists() and owned(run):
         if time.monotonic() > until:
