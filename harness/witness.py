@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.parameters import Duration, Strict
 
+ADDRESSES = ("HARNESS_RUN_DIR", "SERVICE_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL")  # variables that hold a stack's
+
 
 class Witness(Strict):
     """One of three ways to look. It must see nothing before the action, something after it, and nothing in the end."""

@@ -21,9 +21,8 @@ from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
-from harness.stack.stack import ADDRESSES
 from harness.units import listed, nearest
-from harness.witness import Witness
+from harness.witness import ADDRESSES, Witness
 
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads

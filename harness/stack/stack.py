@@ -13,9 +13,9 @@ from harness.errors import StackError, UsageError
 from harness.stack.ledger import Ledger
 from harness.stack.process import Pid, end_members, identify, members, origin
 from harness.stack.reach import Reaction, react
+from harness.witness import ADDRESSES
 
-ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
-ADDRESSES = (ENV, "SERVICE_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL")  # the variables of `Stack.environment`
+ENV = ADDRESSES[0]  # by which a Chaos Toolkit child knows the stack it works against
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
 
 
