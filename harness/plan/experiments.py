@@ -166,9 +166,13 @@ def read_experiment(
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
-    """The actions that break a process from inside, of an experiment that has no module started in it."""
+    """The actions that break a process from inside, of an experiment that has no module started in it. A rollout before
+    them may have."""
     for i, activity in enumerate(file.data.get("method") or ()):
         provider = activity.get("provider") or {}
+        given = provider.get("arguments") or {}
+        if isinstance(given, dict) and PYTHON_PATH in (given.get("environment") or {}):
+            return
         if (provider.get("module"), provider.get("func")) == (ACTIONS, INSIDE):
             how = f"start: {{environment: {{{PYTHON_PATH}: experiments/inside}}}}"
             at = ("method", i, "provider", "func")
