@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.parameters import Duration, Strict
 
-ADDRESSES = ("HARNESS_RUN_DIR", "SERVICE_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL")  # variables that hold a stack's
+# The variables that say where a stack is; the last is what Chaos Toolkit's public catalogue calls the second.
+ADDRESSES = ("HARNESS_RUN_DIR", "SERVICE_URL", "PROMETHEUS_URL", "ALERTMANAGER_URL", "APPLICATION_ENTRYPOINT_URL")
 
 
 class Witness(Strict):

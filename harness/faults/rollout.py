@@ -39,6 +39,7 @@ class Rollout(Fault):
     ready_within_s: float = 30.0
     kind: ClassVar[str] = "rollout"
     lease_s: ClassVar[float] = 240
+    ends_with_process: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
         known = [name for name in stack.addresses if name not in stack.dependencies]

@@ -57,8 +57,9 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By what variables a process finds the stack."""
-        where = (str(self.run.resolve()), self.service_url, self.prometheus_url, self.alertmanager_url)
+        """By what variables a process finds the stack: ADDRESSES."""
+        service = self.service_url
+        where = (str(self.run.resolve()), service, self.prometheus_url, self.alertmanager_url, service)
         return dict(zip(ADDRESSES, where, strict=True))
 
     @property

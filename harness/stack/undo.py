@@ -222,6 +222,7 @@ def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
     twice is for them to see to."""
     facts = json.loads((run / "stack.json").read_text())
     urls = {name.upper(): str(url) for name, url in facts.items() if name.endswith("_url")}
+    urls["APPLICATION_ENTRYPOINT_URL"] = urls["SERVICE_URL"]
     argv = [sys.executable, "-m", "harness.chaos.runner", "--rollbacks", str(_exact(experiment))]
     environment = {**os.environ, **urls, "HARNESS_RUN_DIR": str(run.resolve())}
     with subprocess.Popen(
