@@ -69,6 +69,9 @@ SHOWS = {
     "malformed": Shows(other={(s, OK) for s in range(400, 500)}, may_fire=("MalformedInputAttack",), for_s=6.0),
     "mislabelled": Shows(other={(200, OK)}, turns=frozenset({0, 1}), for_s=2.2),
     "mixed": Shows("mixed", arrivals="constant:8/s", few=True, for_s=2.2),
+    "not_images": Shows(
+        "", good=set(), other={(s, OK) for s in range(400, 500)}, may_fire=("MalformedInputAttack",), for_s=6.0
+    ),
     "outbreak": Shows(""),
     "ramp": Shows(varies=True, few=True),
     "retry_storm": Shows(),
