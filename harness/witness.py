@@ -20,6 +20,7 @@ class Witness(Strict):
     status: int | None = Field(None, ge=100, le=599)  # of `http`: answered with this one instead
     command: str | None = None  # it exits with 0; no shell
     action: str | None = Field(None, min_length=1)  # which action of the method; else the first of somebody else's
+    component: str | None = None  # which it is done to: it is over once that one's process has been replaced
     within: Duration = Field(10, gt=0)  # seconds after the action, and after the rollbacks until it is gone
     lease: Duration = Field(120, gt=0)  # after this the rollbacks are played, whatever became of the experiment
 

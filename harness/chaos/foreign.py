@@ -78,7 +78,8 @@ class Foreign:
         params = {**witness.model_dump(exclude_none=True), "action": name}
         undo = Undo("play_rollbacks", {"experiment": str(file.resolve()), "folder": os.getcwd()})
         self._entry: Entry = stack.ledger.add(KIND, experiment, params, {}, [undo], witness.lease)
-        self._record("start", "ok", params=params, component=None, generator=None)
+        about = {"component": witness.component, "ends_with_process": witness.component is not None, "generator": None}
+        self._record("start", "ok", params=params, **about)
         if problem:
             self._before = f"it could not be asked before the action: {problem}"
         self._watching = threading.Thread(target=self._watch, daemon=True)

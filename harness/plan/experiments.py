@@ -161,7 +161,8 @@ def read_experiment(
     if contract.start is None:
         problems += _nothing_inside(file, here)
     if contract.witness is not None:
-        problems += _sees_nothing(file, here, contract.witness)
+        started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
+        problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
     return Experiment(path.stem, path.resolve(), contract, environment)
 
 
@@ -179,7 +180,7 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
 
 
-def _sees_nothing(file: YamlFile, here: Loc, witness: Witness) -> Iterator[str]:
+def _sees_nothing(file: YamlFile, here: Loc, witness: Witness, components: Sequence[str]) -> Iterator[str]:
     """What is wrong with the witness of somebody else's action."""
     at, place = (*here, "witness"), file.place((*here, "witness"))
     actions = [
@@ -193,6 +194,9 @@ def _sees_nothing(file: YamlFile, here: Loc, witness: Witness) -> Iterator[str]:
     elif witness.action not in (None, *actions):
         hint = nearest(witness.action, actions)
         yield f"{place}: {dotted(at)}.action: no such action of somebody else's is in the method; {hint}"
+    if components and witness.component not in (None, *components):
+        hint = nearest(witness.component, list(components))
+        yield f"{place}: {dotted(at)}.component: no component is called {witness.component}; {hint}"
     if witness.query is not None:
         try:
             promql.parse(witness.query)
