@@ -75,9 +75,6 @@ class Metrics:
         """Show an endpoint's series from the start, so that a rate sees the first of each."""
         for status in ("200", "500", "503", "504"):
             self.requests.labels("POST", endpoint, status)
-        self.request_duration.labels("POST", endpoint)
-        self.request_size.labels(endpoint)
-        self.response_size.labels(endpoint)
 
     def model(self, version: str, sha256: str, architecture: str, device: str) -> None:
         """Say which model is loaded, and where."""

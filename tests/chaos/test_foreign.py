@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -179,7 +180,8 @@ OWN = action("kill", type="python", module="harness.chaos.actions", func="kill")
         ([BREAKS], {"command": "'"}, "cannot be split into arguments"),
         ([BREAKS], {"query": "up", "action": "tak it down"}, "no such action of somebody else's is in the method; did"),
         ([OWN], {"query": "up"}, "the method has no action but the harness' own, which have witnesses; drop it"),
-        ([BREAKS], {"query": "up == 0"}, ""),
+        ([BREAKS], {"query": "up == 0", "component": "servr"}, "no component is called servr; did you mean server"),
+        ([BREAKS], {"query": "up == 0", "component": "server"}, ""),
         ([OWN, BREAKS], {"query": "up == 0", "action": "take it down"}, ""),
     ],
 )
@@ -188,7 +190,8 @@ def test_a_wrong_witness_is_an_error_of_the_plan(method, witness, says, tmp_path
     content["extensions"][0]["expect"] = {**CONTRACT, "witness": witness}
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump(content))
     problems = []
-    found = read_experiment(tmp_path / "foreign.yaml", [], problems)
+    service = SimpleNamespace(replica_names=("server",), dependencies={})
+    found = read_experiment(tmp_path / "foreign.yaml", [], problems, service)
     assert (found is not None and problems == []) if not says else any(says in problem for problem in problems), (
         problems
     )
