@@ -21,7 +21,7 @@ def effect(history: History, experiment: str) -> Effect | None:
     """The moments of an experiment's faults; None when none is recorded to have begun.
 
     A fault that is done to a process (`component` in its start event) is gone as soon as that process was replaced, a
-    rollout with the last process that it or its rollback replaced, and a flood with its generator's last arrival,
+    rollout as soon as the last process that it or its rollback replaces is asked to end, and a flood with its generator's last arrival,
     although the undo comes later. The effect of any fault lasts until the readiness probe puts the service back into
     traffic, if it or a restart had taken it out.
     """
@@ -73,8 +73,8 @@ def _gone(start: Event, faults: list[Event], restarts: list[Event], history: His
     ended = component is not None and detail.get("ends_with_process", True)
     moments = [e.at for e in restarts if ended and e.detail.get("process") == component and e.at >= start.at]
     if stop is not None and component is None and detail.get("ends_with_process", False):
-        planned = [e.at for e in history.of("stack", "restart") if start.at <= e.at <= stop]
-        moments += planned[-1:]  # a rollout is over with its last restart, or with the last one that took it back
+        planned = [e.at for e in history.of("stack", "restarting") if start.at <= e.at <= stop]
+        moments += planned[-1:]  # a rollout is over as its last restart begins, or the last that takes it back
     if stop is not None:
         flood = history.requests(Window(start.at, stop), generator=detail.get("generator", start.name) or start.name)
         moments += [stop, *map(float, flood["intended"][-1:])]

@@ -187,6 +187,7 @@ class Supervisor:
         with self.component.lock:
             self._requested, self._asked = self.component.generation, request
             self.component.released = json.loads(request)["added"] if request else {}
+        self.emit("stack", "restarting", component=self.component.name, cause="request")
         self.component.announce_stop()
         self._traffic(False)
         self.component.end(self.grace_s)

@@ -23,7 +23,7 @@ def replica_restart(at):
 
 def planned(at):
     """A restart that was asked for; that at 31 is another's, after the fault."""
-    return restart(at)._replace(source="stack", detail={"component": "server", "cause": "request"})
+    return restart(at)._replace(source="stack", name="restarting", detail={"component": "server", "cause": "request"})
 
 
 CASES = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.load.arrivals import poisson
-from harness.load.locust import PredictUser
+from harness.load.locust import PredictUser, Request
 
 
 class Workstations(PredictUser):
@@ -16,3 +16,7 @@ class Workstations(PredictUser):
     timeout_s = 5.0
     headers: ClassVar = (("Connection", "close"),)
     radiographs = Path(__file__).parents[3] / "scenarios/radiographs"
+
+    def request(self, k: int) -> Request:
+        """Each image twice: the classes take turns, and so do the replicas, of which one would else get all the ill."""
+        return super().request(k // 2)
