@@ -21,9 +21,9 @@ def effect(history: History, experiment: str) -> Effect | None:
     """The moments of an experiment's faults; None when none is recorded to have begun.
 
     A fault that is done to a process (`component` in its start event) is gone as soon as that process was replaced, a
-    rollout as soon as the last process that it or its rollback replaces is asked to end, and a flood with its generator's last arrival,
-    although the undo comes later. The effect of any fault lasts until the readiness probe puts the service back into
-    traffic, if it or a restart had taken it out.
+    rollout as soon as the last process that it or its rollback replaces is asked to end, and a flood with its
+    generator's last arrival, although the undo comes later. The effect of any fault lasts until the readiness probe
+    puts the service back into traffic, if it or a restart had taken it out.
     """
     window = history.phase(experiment)
     since = window.start if window else float("-inf")  # the last time, where the phase was repeated
