@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # each imports those before it only
 GROUND_FLOOR = (
-    "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "stats", "recordfile",
+    "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "witness", "stats", "recordfile",
     "signals", "eventlog", "alert", "history",
 )  # fmt: skip
 GROUND = set(GROUND_FLOOR)

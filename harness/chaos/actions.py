@@ -1,4 +1,4 @@
-"""The actions of experiments, `module: harness.chaos.actions`: `heal`, and one made from each line of the faults table.
+"""The actions of experiments, `module: harness.chaos.actions`: `heal`, `send`, and one made from each line of FAULTS.
 
 The arguments of such an action are the fault's parameters and `lease_s`.
 """
@@ -10,18 +10,41 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Any, get_type_hints
 
+from harness.chaos import foreign
 from harness.faults import FAULTS, Fault
-from harness.faults.inject import end_all, inject
+from harness.faults.inject import end, inject
+from harness.history import rows_file
+from harness.stack import generator
 from harness.stack.stack import Stack
 
+SENT_WITHIN_S = 30.0  # after its schedule; its start and its last answers take time
 EXPERIMENT = "HARNESS_EXPERIMENT"  # the experiment's name, set by whoever starts Chaos Toolkit
 
 
 def heal() -> list[str]:
-    """Undo every fault that is still on; gives their kinds."""
-    return end_all(Stack.current(), by="heal")
+    """Undo every fault that is still on; gives their kinds. An action of somebody else's is left to its rollbacks."""
+    stack = Stack.current()
+    return end(stack, [entry for entry in stack.ledger.open() if entry.kind != foreign.KIND], by="heal")
+
+
+def send(scenario: str, arrivals: str, for_s: float, name: str = "sent") -> str:
+    """Send the requests of a scenario for a bounded time, to their end; breaks nothing. `name`: of its rows."""
+    stack = Stack.current()
+    argv = generator.command(
+        Path(scenario), stack.service_url, arrivals=arrivals, for_s=for_s, rows=rows_file(stack.run, name),
+        events=stack.run / "events.jsonl", name=name, **stack.access,
+    )  # fmt: skip
+    child = generator.start(name, argv, stack.run, Path(scenario))
+    try:
+        child.popen.wait(for_s + SENT_WITHIN_S)
+    finally:
+        child.end()
+    if child.popen.returncode != 0:
+        child.check()
+    return name
 
 
 @cache

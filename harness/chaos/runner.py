@@ -1,5 +1,7 @@
 """Runs one experiment by Chaos Toolkit's library in its own process: `python -m harness.chaos.runner FILE JOURNAL`.
 
+    python -m harness.chaos.runner --rollbacks FILE      its rollbacks alone, where it did not get to them
+
 Chaos Toolkit wants the main thread for its signals, reads `runtime` from settings only, and may end with 0 although
 nothing was injected. So it gets its own process, rollbacks always, and its journal is judged elsewhere: this process'
 exit code says only whether a journal was written.
@@ -36,14 +38,37 @@ def main(experiment_file: Path, journal_file: Path) -> int:
     for handler in logging.getLogger("chaostoolkit").handlers:
         handler.addFilter(_without_secrets)
     experiment = load_experiment(str(experiment_file))
-    experiment.setdefault("controls", []).append(
-        {"name": "harness", "provider": {"type": "python", "module": "harness.chaos.controls"}}
-    )
+    control = {"type": "python", "module": "harness.chaos.controls", "arguments": {"file": str(experiment_file)}}
+    experiment.setdefault("controls", []).append({"name": "harness", "provider": control})
     journal = run_experiment(experiment, settings=SETTINGS, strategy=Strategy.DEFAULT)
     scratch = journal_file.with_suffix(".new")
     scratch.write_text(json.dumps(masked(journal), default=str, indent=1))
     scratch.rename(journal_file)
     return 0
+
+
+def roll_back(experiment_file: Path) -> int:
+    """Play the rollbacks of an experiment alone; 1 where one of them did not succeed."""
+    heed_signals()
+    from concurrent.futures import ThreadPoolExecutor
+
+    from chaoslib.configuration import load_configuration
+    from chaoslib.loader import load_experiment
+    from chaoslib.rollback import run_rollbacks
+    from chaoslib.secret import load_secrets
+    from chaoslib.types import Dry
+
+    experiment = load_experiment(str(experiment_file))
+    configuration = load_configuration(experiment.get("configuration", {}))
+    secrets = load_secrets(experiment.get("secrets", {}), configuration)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        runs = list(run_rollbacks(experiment, configuration, secrets, pool, Dry.from_string(None)))
+        done = [one.result() if hasattr(one, "result") else one for one in runs]
+    failed = [one for one in done if one.get("status") != "succeeded"]
+    for one in failed:
+        last = "".join(one.get("exception") or ()).strip().splitlines()[-1:]
+        print(hidden(f"{(one.get('activity') or {}).get('name')}: {' '.join(last)}"), file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
@@ -55,4 +80,6 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--rollbacks":
+        sys.exit(roll_back(Path(sys.argv[2])))
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

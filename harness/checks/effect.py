@@ -20,9 +20,10 @@ class Effect(NamedTuple):
 def effect(history: History, experiment: str) -> Effect | None:
     """The moments of an experiment's faults; None when none is recorded to have begun.
 
-    A fault that is done to a process (`component` in its start event) is gone as soon as that process was replaced,
-    and a flood with its generator's last arrival, although the undo comes later. The effect of any fault lasts until
-    the readiness probe puts the service back into traffic, if it or a restart had taken it out.
+    A fault that is done to a process (`component` in its start event) is gone as soon as that process was replaced, a
+    rollout as soon as the last process that it or its rollback replaces is asked to end, and a flood with its
+    generator's last arrival, although the undo comes later. The effect of any fault lasts until the readiness probe
+    puts the service back into traffic, if it or a restart had taken it out.
     """
     window = history.phase(experiment)
     since = window.start if window else float("-inf")  # the last time, where the phase was repeated
@@ -71,6 +72,9 @@ def _gone(start: Event, faults: list[Event], restarts: list[Event], history: His
     detail, component = start.detail, _component(start)
     ended = component is not None and detail.get("ends_with_process", True)
     moments = [e.at for e in restarts if ended and e.detail.get("process") == component and e.at >= start.at]
+    if stop is not None and component is None and detail.get("ends_with_process", False):
+        planned = [e.at for e in history.of("stack", "restarting") if start.at <= e.at <= stop]
+        moments += planned[-1:]  # a rollout is over as its last restart begins, or the last that takes it back
     if stop is not None:
         flood = history.requests(Window(start.at, stop), generator=detail.get("generator", start.name) or start.name)
         moments += [stop, *map(float, flood["intended"][-1:])]

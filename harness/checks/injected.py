@@ -15,7 +15,10 @@ from harness.history import History
 from harness.units import count, duration, listed
 from harness.verdict import Result, Verdict
 
-WITNESS_REMEDY = "break it by an action of harness.chaos.actions, or by harness.faults.inject, which want a witness"
+WITNESS_REMEDY = (
+    "say in its contract what shows it from outside, as `witness: {query: ...}`, {http: ...} or {command: ...}; or "
+    "break it by an action of harness.chaos.actions, which has a witness of its own"
+)
 
 
 @dataclass(frozen=True)

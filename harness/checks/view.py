@@ -12,6 +12,7 @@ from harness.alert import Alert, selector
 from harness.parameters import Duration, Environment, Share, Strict
 from harness.telemetry import Telemetry
 from harness.units import listed, nearest
+from harness.witness import Witness
 
 STEADY = "steady"  # the phase before the first experiment
 NONE, TEMPLATE = "none", "template"  # the severity of a rule without one, and of one whose is known when it fires
@@ -108,6 +109,7 @@ class Contract(Strict):
     start: StartExpectation | None = None  # None: as service.yaml says
     may_lose: tuple[Literal["logs", "audit", "database"], ...] = ()  # what its answers need not have left there
     scrape_gap: Duration = Field(0, ge=0)  # gate time that its fault may keep Prometheus from scraping, at a stretch
+    witness: Witness | None = None  # of an action that is none of the harness' own
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from harness.faults.fault import Fault
 
 FAULTS: dict[str, type[Fault]] = {
+    "certificate": resolve_name("harness.faults.certificate:Certificate"),
     "clock": resolve_name("harness.faults.clock:Clock"),
     "cpu_limit": resolve_name("harness.faults.cpu_limit:CpuLimit"),
     "crash_at_start": resolve_name("harness.faults.crash_at_start:CrashAtStart"),
@@ -22,10 +23,12 @@ FAULTS: dict[str, type[Fault]] = {
     "processor_hog": resolve_name("harness.faults.processor_hog:ProcessorHog"),
     "read_only": resolve_name("harness.faults.read_only:ReadOnly"),
     "receiver_failing": resolve_name("harness.faults.receiver_failing:ReceiverFailing"),
+    "rollout": resolve_name("harness.faults.rollout:Rollout"),
     "rules_broken": resolve_name("harness.faults.rules_broken:RulesBroken"),
     "sham": resolve_name("harness.faults.sham:Sham"),
     "slow_disk": resolve_name("harness.faults.slow_disk:SlowDisk"),
     "slow_start": resolve_name("harness.faults.slow_start:SlowStart"),
+    "spoil": resolve_name("harness.faults.spoil:Spoil"),
     "stop": resolve_name("harness.faults.stop:Stop"),
     "surge": resolve_name("harness.faults.surge:Surge"),
     "targets_lost": resolve_name("harness.faults.targets_lost:TargetsLost"),

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
+
+import promql_parser as promql
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
 from harness.plan.gatefile import GateFile
@@ -22,6 +24,7 @@ from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
+from harness.witness import ADDRESSES, Witness
 
 ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
@@ -164,6 +167,9 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
+    if contract.witness is not None:
+        started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
+        problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
     about = {"needs": needs_of(file.data), "links": _links(file)}
     return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
@@ -201,13 +207,41 @@ def _links(file: YamlFile) -> tuple[str, ...]:
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
-    """The actions that break a process from inside, of an experiment that has no module started in it."""
+    """The actions that break a process from inside, of an experiment that has no module started in it. A rollout before
+    them may have."""
     for i, activity in enumerate(file.data.get("method") or ()):
         provider = activity.get("provider") or {}
+        given = provider.get("arguments") or {}
+        if isinstance(given, dict) and PYTHON_PATH in (given.get("environment") or {}):
+            return
         if provider.get("module") == ACTIONS and provider.get("func") in INSIDE:
             how = f"start: {{environment: {{{PYTHON_PATH}: experiments/inside}}}}"
             at = ("method", i, "provider", "func")
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
+
+
+def _sees_nothing(file: YamlFile, here: Loc, witness: Witness, components: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the witness of somebody else's action."""
+    at, place = (*here, "witness"), file.place((*here, "witness"))
+    actions = [
+        str(activity.get("name"))
+        for activity in file.data.get("method") or ()
+        if activity.get("type") == "action"
+        and not str((activity.get("provider") or {}).get("module", "")).startswith("harness.")
+    ]
+    if not actions:
+        yield f"{place}: {dotted(at)}: the method has no action but the harness' own, which have witnesses; drop it"
+    elif witness.action not in (None, *actions):
+        hint = nearest(witness.action, actions)
+        yield f"{place}: {dotted(at)}.action: no such action of somebody else's is in the method; {hint}"
+    if components and witness.component not in (None, *components):
+        hint = nearest(witness.component, list(components))
+        yield f"{place}: {dotted(at)}.component: no component is called {witness.component}; {hint}"
+    if witness.query is not None:
+        try:
+            promql.parse(witness.query)
+        except ValueError as error:
+            yield f"{place}: {dotted(at)}.query: is no PromQL: {' '.join(str(error).split())}"
 
 
 def _wrong_arguments(file: YamlFile, own: list[str], service: ServiceSpec) -> Iterator[str]:
@@ -232,6 +266,7 @@ def _wrong_arguments(file: YamlFile, own: list[str], service: ServiceSpec) -> It
             yield from _of_the_fault(file, loc, func, given, service)
             watching = WATCHING if getattr(_action(func), "of_monitoring", False) else ()
             components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]
+            yield from _no_choice(file, loc, provider.get("func", ""), given)
             component, lease_s = given.get("component"), given.get("lease_s", 1)
             if component is None and (default := _default_component(provider.get("func", ""))) not in (
                 None,
@@ -284,6 +319,16 @@ def _action(func: str) -> Any:
     return resolve_name(f"{ACTIONS}:{func}")
 
 
+def _no_choice(file: YamlFile, loc: Loc, func: str, given: Mapping[str, object]) -> Iterator[str]:
+    """The arguments that are none of those that an action takes."""
+    for name, parameter in signature(resolve_name(f"{ACTIONS}:{func}")).parameters.items():
+        choices, value = get_args(parameter.annotation), given.get(name)
+        literal = get_origin(parameter.annotation) is Literal
+        if literal and value is not None and value not in choices and "${" not in str(value):
+            hint = nearest(str(value), [str(choice) for choice in choices])
+            yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: there is no {value}; {hint}"
+
+
 def _default_component(func: str) -> str | None:
     """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
     if func == "sham":
@@ -299,6 +344,8 @@ def _chaostoolkit_complaint(path: Path) -> str:
     from chaoslib.loader import load_experiment
 
     logging.getLogger("chaostoolkit").setLevel(logging.CRITICAL)
+    missing = [name for name in ADDRESSES if name not in os.environ]
+    os.environ.update(dict.fromkeys(missing, "http://127.0.0.1"))  # a run sets them; an experiment may ask for them
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ensure_experiment_is_valid(load_experiment(str(path)))
@@ -306,4 +353,7 @@ def _chaostoolkit_complaint(path: Path) -> str:
         return " ".join(str(error).split()) or type(error).__name__
     except (Exception, SystemExit) as error:  # of a module that it imports, too
         return " ".join(f"{type(error).__name__}: {error}".split())
+    finally:
+        for name in missing:
+            del os.environ[name]
     return ""

@@ -32,7 +32,7 @@ from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.spec import filled
-from harness.stack.stack import ENV, Stack
+from harness.stack.stack import Stack
 from harness.watch import alerts, clocks, processors, requests, scrapes
 
 LOAD_UP_WITHIN_S = 20.0
@@ -239,7 +239,7 @@ def _perform(session: Session, experiment: Experiment, stage: str) -> None:
             f"chaos-{experiment.name}",
             runner.command(experiment.path, journal),
             run,
-            env={ENV: str(run), EXPERIMENT: experiment.name},
+            env={**session.stack.environment, EXPERIMENT: experiment.name},
             cwd=plan.workdir,
         )
         try:

@@ -26,14 +26,20 @@ def stop_notice(run: Path, name: str) -> Path:
     return run / "requests" / f"stopping-{name}"
 
 
+def restart_request(run: Path, name: str) -> Path:
+    """The file by which anybody asks for a restart of a component: empty, or {"added": ...} to its environment until
+    the next one. It is removed when the component is ready again."""
+    return run / "requests" / f"restart-{name}"
+
+
 class Component:
     """A named process. Each start is a new generation; the process id is on file in `pids/NAME` of the run.
 
     It lives as long as its main process, the one that was started, as a container does. What that one leaves behind is
     ended with it: it would hold the port that the next generation needs.
 
-    Whoever looks at several of its fields, or changes them, holds `lock`. `spawn` is given what `added` says: what the
-    environment of the next generation has beside its own.
+    Whoever looks at several of its fields, or changes them, holds `lock`. `spawn` is given what `added` and `released`
+    say: what the environment of the next generation has beside its own, and more of it by a release.
     """
 
     def __init__(self, name: str, run: Path, spawn: Callable[[Mapping[str, str]], Child]):
@@ -43,6 +49,7 @@ class Component:
         self.generation = 0
         self.since = 0.0  # monotonic: when this generation was started
         self.added: Mapping[str, str] = {}
+        self.released: Mapping[str, str] = {}
         self._run, self._spawn = run, spawn
         self._main, self._mark = NOBODY, name
 
@@ -50,7 +57,7 @@ class Component:
         """Start the next generation. Raises StackError."""
         with self.lock:
             stop_notice(self._run, self.name).unlink(missing_ok=True)
-            self.child = self._spawn(self.added)
+            self.child = self._spawn({**self.added, **self.released})
             self.generation += 1
             self.since = time.monotonic()
             pid_file = self._run / "pids" / self.name
@@ -85,5 +92,5 @@ class Component:
 
     @property
     def restart_request(self) -> Path:
-        """The file by which anybody asks for a restart; it is removed when the component is ready again."""
-        return self._run / "requests" / f"restart-{self.name}"
+        """See `restart_request`."""
+        return restart_request(self._run, self.name)

@@ -86,6 +86,10 @@ class Ledger:
             problems.append(f"this could not be written to the ledger: {error}")
         return f"{entry.kind} {entry.id} could not be undone: {'; '.join(problems)}" if problems else ""
 
+    def close(self, entry: Entry) -> None:
+        """Write down that a fault is over without undoing it: somebody else did."""
+        self._append({"undone": entry.id})
+
     def open(self) -> list[Entry]:
         """The faults not yet undone, latest first."""
         entries: dict[str, Entry] = {}

@@ -13,8 +13,9 @@ from harness.errors import StackError, UsageError
 from harness.stack.ledger import PRIVATE, Ledger
 from harness.stack.process import Pid, end_members, identify, members, origin
 from harness.stack.reach import Reaction, react
+from harness.witness import ADDRESSES
 
-ENV = "HARNESS_RUN_DIR"  # by which a Chaos Toolkit child knows the stack it works against
+ENV = ADDRESSES[0]  # by which a Chaos Toolkit child knows the stack it works against
 CURRENT = Path("runs/up")  # a link to the folder of the stack that `harness up` holds
 
 
@@ -58,6 +59,13 @@ class Stack:
         if (CURRENT / "owner.json").exists():
             return cls.read(CURRENT.resolve())
         raise UsageError("no stack is running here: start one with `harness up` in another terminal")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By what variables a process finds the stack: ADDRESSES."""
+        service = self.service_url
+        where = (str(self.run.resolve()), service, self.prometheus_url, self.alertmanager_url, service)
+        return dict(zip(ADDRESSES, where, strict=True))
 
     @property
     def ledger(self) -> Ledger:

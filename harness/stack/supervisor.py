@@ -16,6 +16,7 @@ probe, so it is an event of the stack and has no back-off.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -72,6 +73,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._restart_decided: tuple[str, float] | None = None  # cause, grace
         self._requested: int | None = None  # the generation to be replaced on request; None: no restart is under way
+        self._asked = ""  # the text of that request
         self._forget()
         self._thread = threading.Thread(target=self._guard, name=f"supervisor-{component.name}", daemon=True)
 
@@ -97,10 +99,10 @@ class Supervisor:
         request goes when it is ready again."""
         request = self.component.restart_request
         with self.component.lock:
-            self.component.added = dict(added)
+            self.component.added, self.component.released = dict(added), {}
             self._requested = None
             request.parent.mkdir(exist_ok=True)
-            request.touch()
+            request.write_text("")
 
     def forget_backoff(self) -> None:
         """Treat the next crash as the first: each experiment stands for an incident of its own."""
@@ -166,11 +168,26 @@ class Supervisor:
             backoff.grow(counts, time.monotonic())
         self._start_again()
 
+    def _request(self) -> str | None:
+        """The text of the request that is there."""
+        try:
+            return self.component.restart_request.read_text()
+        except FileNotFoundError:
+            return None
+
     def _is_requested(self) -> bool:
-        return self._requested is None and self.component.restart_request.exists()
+        """Whether a restart is asked for, and not the one that is under way."""
+        request = self._request()
+        return request is not None and (self._requested is None or request != self._asked)
 
     def _restart_as_requested(self) -> None:
-        self._requested = self.component.generation
+        request = self._request()
+        if request is None:
+            return
+        with self.component.lock:
+            self._requested, self._asked = self.component.generation, request
+            self.component.released = json.loads(request)["added"] if request else {}
+        self.emit("stack", "restarting", component=self.component.name, cause="request")
         self.component.announce_stop()
         self._traffic(False)
         self.component.end(self.grace_s)
@@ -188,7 +205,8 @@ class Supervisor:
 
     def _start(self) -> None:
         self.component.start()
-        added = {"added": sorted(self.component.added)} if self.component.added else {}
+        more = sorted({*self.component.added, *self.component.released})
+        added = {"added": more} if more else {}
         self.emit("stack", "start", component=self.component.name, generation=self.component.generation, **added)
 
     def _traffic(self, on: bool) -> None:

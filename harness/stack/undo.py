@@ -20,6 +20,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ END_GRACE_S, KILLED_WITHIN_S = 3.0, 2.0
 LEFT_WITHIN_S = 3.0
 RESTARTED_WITHIN_S = 30.0  # the default grace period of a pod, after which its supervisor kills it
 PROXY_TIMEOUT_S, RELOADED_WITHIN_S = 3.0, 15.0
+ROLLED_BACK_WITHIN_S = 60.0
 _COMPONENT = re.compile(r"[A-Za-z0-9][\w.-]*")
 _PROXY = re.compile(r"/proxies/[^/]+")
 _PROXY_RULE = re.compile(r"/proxies/[^/]+(/toxics/[^/]+)?")
@@ -216,7 +218,7 @@ def _restart_component(run: Path, component: str, pid: int | None = None, starte
         return
     request = run / "requests" / f"restart-{component}"
     request.parent.mkdir(exist_ok=True)
-    request.touch()
+    request.write_text("")  # also where another restart, with more in the environment, does not get ready
     until = time.monotonic() + RESTARTED_WITHIN_S
     while request.exists() and owned(run):
         if time.monotonic() > until:
@@ -305,6 +307,28 @@ def _limit_descriptors(run: Path, pid: int, started: int, soft: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
+    """Play the rollbacks of an experiment, which alone know how to undo what its actions did. That they may be played
+    twice is for them to see to."""
+    facts = json.loads((run / "stack.json").read_text())
+    urls = {name.upper(): str(url) for name, url in facts.items() if name.endswith("_url")}
+    urls["APPLICATION_ENTRYPOINT_URL"] = urls["SERVICE_URL"]
+    argv = [sys.executable, "-m", "harness.chaos.runner", "--rollbacks", str(_exact(experiment))]
+    environment = {**os.environ, **urls, "HARNESS_RUN_DIR": str(run.resolve())}
+    with subprocess.Popen(
+        argv, cwd=_exact(folder), env=environment, text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        try:
+            _, said = child.communicate(timeout=ROLLED_BACK_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise TimeoutError(f"the rollbacks of {experiment} took more than {ROLLED_BACK_WITHIN_S:g} s") from None
+    if child.returncode != 0:
+        lines = said.strip().splitlines()
+        raise OSError(f"a rollback of {experiment} failed: {lines[-1][-200:] if lines else child.returncode}")
+
+
 VERBS: dict[str, Callable[..., None]] = {
     "continue": _continue,
     "end": _end,
@@ -319,6 +343,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "limit_descriptors": _limit_descriptors,
     "enable_proxy": _enable_proxy,
     "reload_prometheus": _reload_prometheus,
+    "play_rollbacks": _play_rollbacks,
 }
 
 

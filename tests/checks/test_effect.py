@@ -21,6 +21,11 @@ def replica_restart(at):
     return restart(at)._replace(detail={"process": "server-1", "cause": "exit"})
 
 
+def planned(at):
+    """A restart that was asked for; that at 31 is another's, after the fault."""
+    return restart(at)._replace(source="stack", name="restarting", detail={"component": "server", "cause": "request"})
+
+
 CASES = [
     ("a fault that leaves the service in traffic ends with its undo", (fault("x", 20, 30),), {}, Effect(20, 30, 30)),
     (
@@ -34,6 +39,12 @@ CASES = [
         (fault("x", 20, 24, "kill", process="server"), restart(20.6)),
         {"probes": ready(5, 22)},
         Effect(20, 20.6, 22),
+    ),
+    (
+        "a rollout is over with the last restart that it or its rollback made, not with the last crash before it",
+        (declared(component=None, ends_with_process=True), restart(22), planned(24), planned(31), restart(23)),
+        {"probes": [*unready(22), *ready(33)]},
+        Effect(20, 24, 33),
     ),
     (
         "a flood goes on through a restart of its victim",

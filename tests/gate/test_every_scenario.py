@@ -63,10 +63,16 @@ SHOWS = {
     "credentials": Shows(other={(401, OK)}),
     "diurnal": Shows(varies=True, few=True),
     "drifted": Shows("drifted"),
+    "faint": Shows("", good=set(), other={(200, OK)}),
     "inference_protocol": Shows("", good=set(), other={(200, OK)}),
     "labelled": Shows(other={(200, OK)}, turns=frozenset({0, 1}), for_s=2.2),
     "malformed": Shows(other={(s, OK) for s in range(400, 500)}, may_fire=("MalformedInputAttack",), for_s=6.0),
+    "mislabelled": Shows(other={(200, OK)}, turns=frozenset({0, 1}), for_s=2.2),
     "mixed": Shows("mixed", arrivals="constant:8/s", few=True, for_s=2.2),
+    "not_images": Shows(
+        "", good=set(), other={(s, OK) for s in range(400, 500)}, may_fire=("MalformedInputAttack",), for_s=6.0
+    ),
+    "outbreak": Shows(""),
     "ramp": Shows(varies=True, few=True),
     "retry_storm": Shows(),
     "slow_clients": Shows(odd=True, for_s=2.8),

@@ -1,0 +1,52 @@
+"""The certificate that the service shows its clients is one that they must refuse: it has expired, say."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from harness.errors import FaultError
+from harness.faults.fault import Facts
+from harness.faults.spoil import Spoil
+from harness.stack.stack import Stack
+
+LOOK_S = 3.0
+
+
+@dataclass(frozen=True)
+class Certificate(Spoil):
+    """The certificate at `path`, which a TLS server in front of the service reads, is replaced by that in `by`."""
+
+    path: str
+    by: str
+    how: ClassVar[str] = "replaced"
+    witness_query: ClassVar[str] = ""
+    command: ClassVar[str] = ""
+    kind: ClassVar[str] = "certificate"
+
+    def target(self, stack: Stack) -> Facts:
+        if urlsplit(stack.service_url).scheme != "https":
+            raise FaultError("certificate: the service's requests are not https; see `requests.scheme` in service.yaml")
+        if refused := _refused(stack):
+            raise FaultError(f"certificate: a client refuses the present one already: {refused}")
+        return super().target(stack)
+
+    def witness(self, stack: Stack, facts: Facts) -> str | None:
+        """A client's handshake: it accepted the certificate before, and refuses it now."""
+        refused = _refused(stack)
+        return f"a client of {stack.service_url} refuses the certificate: {refused}" if refused else None
+
+
+def _refused(stack: Stack) -> str:
+    """Why a new client, which trusts what the load trusts, does not accept the service's certificate."""
+    parts, authorities = urlsplit(stack.service_url), stack.access.get("ca_file")
+    trust = ssl.create_default_context(cafile=None if authorities is None else str(authorities))
+    with socket.create_connection((parts.hostname, parts.port), LOOK_S) as connection:
+        try:
+            trust.wrap_socket(connection, server_hostname=parts.hostname).close()
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+    return ""
