@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.alert import Alert, selector
 from harness.parameters import Duration, Environment, Share, Strict
 from harness.telemetry import Telemetry
-from harness.units import listed, nearest
+from harness.units import duration, listed, nearest
 
 STEADY = "steady"  # the phase before the first experiment
 NONE, TEMPLATE = "none", "template"  # the severity of a rule without one, and of one whose is known when it fires
@@ -56,6 +56,20 @@ class AlertExpectation(AlertBounds):
     labels: dict[str, str] = Field(default_factory=dict)  # where name and severity are those of several rules
     receiver: str
     proof: Literal["both", "replay"] = "both"
+    held: Duration | None = None  # how long the recorded fault is to last in the replay; production time
+    growing: tuple[str, ...] = ()  # gauges that go on growing then; all else goes on as it was
+
+    @model_validator(mode="after")
+    def _held_long_enough(self) -> Any:
+        if self.held is None:
+            if self.growing:
+                raise ValueError("growing: says how a fault is held; say for how long by held:")
+            return self
+        if self.proof != "replay":
+            raise ValueError("held: is a replay of what did not last so long; say proof: replay with it")
+        if self.fires_within > self.held:
+            raise ValueError(f"fires_within: {duration(self.fires_within)} is longer than held: {duration(self.held)}")
+        return self
 
 
 class ProbeExpectation(Strict):

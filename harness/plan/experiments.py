@@ -134,6 +134,12 @@ def read_experiment(
             except ValueError as error:
                 problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for i, want in enumerate(contract.alerts):
+        for n, metric in enumerate(want.growing):
+            read_too = {m for fact in facts if fact.alert.name == want.alert for m in fact.reads}
+            if facts and metric not in read_too:
+                place = file.place((*here, "alerts", i, "growing", n))
+                hint = nearest(metric, sorted(read_too))
+                problems.append(f"{place}: alerts[{i}].growing[{n}]: {want.alert} does not read {metric}; {hint}")
         if problem := routing.unreached(want.receiver) if routing else "":
             problems.append(f"{file.place((*here, 'alerts', i, 'receiver'))}: alerts[{i}].receiver: {problem}")
     for component in contract.probes:
