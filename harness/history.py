@@ -178,6 +178,8 @@ class Replay(NamedTuple):
     reads: Sequence[str] = ()  # the metrics that its rule reads, also through recordings
     added_s: float = 0.0  # for how much longer than it was recorded the fault was held
     held: str = ""  # what that assumes of it, after "held for 6 h"
+    labels: Sequence[Mapping[str, str]] = ()  # of each of its instances that fires first
+    inhibitors: Sequence[Mapping[str, Any]] = ()  # alerts that fire meanwhile and may inhibit it: alert, labels, times
 
 
 class Resources(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any
 
 import promql_parser as promql
 
-from harness.alert import NAME
+from harness.alert import Alert
 from harness.history import Replay, Series, Window
 from harness.rules import moments, rulefile
 from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries, matches
@@ -26,7 +26,7 @@ from harness.rules.expression import ANY, children, edges_s, metric, metrics_use
 from harness.rules.hold import Hold, holds
 from harness.rules.promtool import Promtool, Question, Sample, Unanswered
 from harness.rules.rulefile import RecordingRule, Rule
-from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, number, stretch
+from harness.rules.stretch import Grid, clock_s, lay_grid, notation, number, stretch
 from harness.units import duration, listed
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
@@ -326,8 +326,7 @@ class _Ask:
         """What promtool finds for each alert. Raises Unanswered."""
         start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
         at_s = _ticks(start_s, self.end_s, self.every_s)
-        told_apart = {name for e in self.record.depends.entries if e.alert is not None for name in e.alert.said}
-        expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
+        expr = "ALERTS"
         states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
         return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
 
@@ -444,7 +443,14 @@ class _Ask:
             and self.first_s in (first(pending, self.first_s), first(firing, self.first_s)),
             sure_s=since_fault(sure_s if self.first_s + for_s <= self.end_s else None),
             added_s=record.added_s,
+            labels=[] if (at := first(firing, self.first_s)) is None or through else _instances(alert, found[at]),
         )
+
+
+def _instances(alert: Alert, samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """The labels of each instance of an alert that fires, as Prometheus sends them."""
+    firing = [labels for labels, _ in samples if labels.get("alertstate") == "firing" and alert.owns(labels)]
+    return [{k: v for k, v in labels.items() if k not in ("__name__", "alertstate")} for labels in firing]
 
 
 def _until_just_missed(slot: int, step_s: float, every_s: float) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.checks import AlertFires, Check, judge_all
+from harness.checks import AlertDelivered, AlertFires, Check, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import EvidenceError, HarnessError, PlanError, UsageError
@@ -72,6 +72,11 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
     history = History.read(run)
     alerts, read = [str(rule.alert) for rule in load(plan.rules)], metrics_read(plan.rules)
     held_too = [check for check in plan.checks if isinstance(check, AlertFires) and check.held_s is not None]
+    inhibiting = {
+        (c.experiment, str(c.alert)): [str(alert) for alert, _ in c.inhibiting]
+        for c in plan.checks
+        if isinstance(c, AlertDelivered) and c.posted
+    }
     monitoring = plan.service.monitoring
     about = {
         "promtool": tools.promtool,
@@ -95,7 +100,9 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
         except HarnessError as error:
             log.event("run", "replay", "fail", phase=name, problem=str(error))
             found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
-        more = _held(history, plan.rules, name, [c for c in held_too if c.experiment == name], run, here)
+        sources = {alert: by for (experiment, alert), by in inhibiting.items() if experiment == name}
+        more = _held(history, plan.rules, name, [c for c in held_too if c.experiment == name], sources, run, here)
+        found |= {alert: _with_inhibitors(found[alert], by, found) for alert, by in sources.items() if alert in found}
         blind = without_data(history.series, plan.rules, window)
         for each, kept in ((found, replays), (more, held)):
             kept[name] = {
@@ -109,9 +116,11 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
 
 
 def _held(
-    history: History, rules: Sequence[Path], name: str, checks: Sequence[AlertFires], run: Path, about: dict[str, Any]
-) -> dict[str, Replay]:
-    """What the rules of some checks make of an experiment's fault held for as long as each of them says."""
+    history: History, rules: Sequence[Path], name: str, checks: Sequence[AlertFires],
+    sources: Mapping[str, Sequence[str]], run: Path, about: dict[str, Any],
+) -> dict[str, Replay]:  # fmt: skip
+    """What the rules of some checks make of an experiment's fault held for as long as each of them says. sources: the
+    alerts that may inhibit one."""
     seen, found = effect(history, name), {}
     asked: dict[tuple, list[AlertFires]] = {}
     for check in checks:
@@ -122,14 +131,27 @@ def _held(
         try:
             if seen is None or seen.gone is None:
                 raise HarnessError("its fault is not recorded to have ended")
-            found |= replay_held(
+            asked_too = {source for alert in only for source in sources.get(alert, ())}
+            held = replay_held(
                 history.series, rules, held_s=held_s, rest_s=rest_s, gone=seen.gone, over=seen.over, growing=growing,
-                only=only, workdir=run / "replay" / name / f"held-{n}", **about,
+                only={*only, *asked_too}, workdir=run / "replay" / name / f"held-{n}", **about,
             )  # fmt: skip
+            found |= {alert: _with_inhibitors(held[alert], sources.get(alert, ()), held) for alert in only}
         except HarnessError as error:
             why = f"the fault of {name} could not be held for {duration(held_s)}: {error}"
             found |= dict.fromkeys(only, unanswered(why))
     return found
+
+
+def _with_inhibitors(one: Replay, by: Sequence[str], found: Mapping[str, Replay]) -> Replay:
+    """An alert's replay, and which of those that may inhibit it fire meanwhile."""
+    firing = [(name, found[name]) for name in by if name in found and found[name].firing_s is not None]
+    known = [
+        {"alert": name, "labels": list(other.labels), "firing_s": other.firing_s, "last_firing_s": other.last_firing_s}
+        for name, other in firing
+        if one.firing_s is not None and other.last_firing_s >= one.firing_s and other.firing_s <= one.last_firing_s
+    ]
+    return one._replace(inhibitors=known)
 
 
 def _stretch(history: History, phase: str) -> tuple[Window, Window] | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
+from harness.checks import AlertDelivered
 from harness.errors import LoadEnded
 from harness.eventlog import Log
 from harness.plan.experiments import STEADY
@@ -17,6 +18,7 @@ from harness.plan.schedule import varies
 from harness.plan.stored import dump
 from harness.run import recorded
 from harness.run.asked import run_commands
+from harness.run.deliveries import deliver
 from harness.run.evidence import note_dropped, replay_all, store_samples
 from harness.run.folder import commit
 from harness.run.phases import (
@@ -47,16 +49,22 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     with held(plan, tools, run, rules, None, lambda stage: watch(Progress(stage, 0, 0))) as live:
         log = Log(run / "events.jsonl")
         view = View(live.stack, began, watch, live, plan.always_firing)
+        session = Session(plan, live.stack, log, view, live)
         try:
-            carry_out(Session(plan, live.stack, log, view, live))
+            carry_out(session)
         except BaseException:
             with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
                 store_samples(plan, live.stack)
             raise
         view.show("collecting evidence")
         store_samples(plan, live.stack)
+        if posts := any(isinstance(check, AlertDelivered) and check.posted for check in plan.checks):
+            view.show("replaying, for what is to be posted")
+            replay_all(plan, run, tools, log)
+            deliver(session, tools)
     note_dropped(run, log)
-    replay_all(plan, run, tools, log)
+    if not posts:
+        replay_all(plan, run, tools, log)
     recorded.store(plan.service, run)
     run_commands(plan.checks, run, log, plan.workdir)
     store_baseline(plan, run)
@@ -121,6 +129,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     store_samples(plan, stack)
     note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)
+    deliver(session, tools)
     recorded.store(plan.service, stack.run, down=False)
     run_commands(plan.checks, stack.run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began, sealed=False)  # the stack goes on writing to its folder
