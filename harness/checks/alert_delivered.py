@@ -115,7 +115,12 @@ class AlertDelivered(Check):
         except NoEvidence:
             return {}
         over = self._over(history, moments, firing)
+        live = [w.start for _, w in history.alert_spans(self._live) if w.end >= moments.start]
         known = {"notified_s": scale * (max(n.at for n in firing.values()) - moments.start)} if firing else {}
+        if firing and self.group_wait_s is not None:
+            known["group_wait_s"] = self.group_wait_s
+        if firing and live and not self.posted:
+            known["live_firing_s"] = scale * max(0.0, live[0] - moments.start)
         if over and moments.over is not None:
             known["resolved_notified_s"] = max(0.0, scale * (max(n.at for n in over.values()) - moments.over))
         return known

@@ -35,6 +35,7 @@ class AlertFires(Check):
     reads: tuple[str, ...] = ()  # the metrics that its rule names
     held_s: float | None = None  # production seconds that the recorded fault is to last; None: as it was recorded
     growing: tuple[str, ...] = ()  # gauges that go on growing then
+    predicted: tuple[float, float] | None = None  # when it fires at the earliest and latest, by its form alone
     kind: ClassVar[str] = "alert_fires"
 
     class Parameters(Parameters):
@@ -75,7 +76,9 @@ class AlertFires(Check):
         """What is known, in production seconds after the fault began."""
         found = self._replays(history).get(str(self.alert))
         known = ("pending_s", "firing_s", "last_firing_s", "fault_end_s")
-        return {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
+        times = {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
+        bounds = dict(zip(("earliest_firing_s", "latest_firing_s"), self.predicted or (), strict=False))
+        return times | bounds if times else {}
 
     def judge(self, history: History) -> Result:
         """FAIL as SILENT, LATE, FALSE-RESOLVED or UNRESOLVED; INCONCLUSIVE where the record ends too early."""

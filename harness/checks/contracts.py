@@ -37,6 +37,7 @@ def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
         rule = promised(want, view.rules)
         within = (want.fires_within, want.resolves_within)
         about = {"place": rule.place, "reads": rule.reads, "held_s": want.held, "growing": want.growing}
+        about["predicted"] = rule.fires_s
         yield AlertFires(experiment, rule.alert, want.severity, *within, **about)
         yield AlertDelivered.promised(experiment, rule, want.severity, want.receiver, want, want.proof, view)
     for component, want in contract.probes.items():

@@ -130,6 +130,7 @@ class RuleFact:
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
     reads: tuple[str, ...] = ()  # the metrics that its expression names
+    fires_s: tuple[float, float] | None = None  # when it fires at the earliest and latest, by its form alone
 
 
 def severity_of(labels: Mapping[str, str]) -> str:

@@ -121,7 +121,7 @@ def test_statuses_hold_the_timings_in_production_seconds_and_sum_up_by_severity(
     assert known["ServiceDown"] == {
         "severity": "critical", "status": "PROVEN", "proof": "live", "experiments": ["hang"], "timed_in": "hang",
         "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600,
-        "notified_s": 120, "resolved_notified_s": 120,
+        "notified_s": 120, "live_firing_s": 90, "resolved_notified_s": 120,
     }  # fmt: skip
     assert coverage(known)["critical"] == {"proven": 1, "applicable": 2}
 
