@@ -27,6 +27,7 @@ FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say noth
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 FEWEST_TO_THIN = 8  # scrapes in an evaluation, from which on most of them are between the ends of windows
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
+FAR_S, SPARSER_S = 12 * 3600.0, 3600.0  # before that no state of a rule lasts; what lies there only fills windows
 
 _MISSING, _PRESENT, _STALE = 0, 1, 2
 _OF_THE_SCRAPE = re.compile(r"up|scrape_\w+")  # Prometheus writes these itself, also about a target that is down
@@ -118,7 +119,8 @@ def stretch(
     """
     before = np.arange(-baseline_slots, 0)
     sparse = np.isin(before, _dense_slots(grid, dense_at_s), invert=True) if dense_at_s else np.zeros(len(before), bool)
-    sparse &= before % max(1, int(SPARSE_S / grid.step_s)) != 0
+    far = before * grid.step_s < -FAR_S
+    sparse &= before % np.where(far, max(1, int(SPARSER_S / grid.step_s)), max(1, int(SPARSE_S / grid.step_s))) != 0
     placed = [(s, *_placed(s, grid, window)) for s in series]
     up = {_target(s): (state, values) for s, state, values in placed if s.labels["__name__"] == "up"}
     lines = []

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.history import HELD, History, Replay, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
-from harness.rules.replay import metrics_read, replay, replay_held, unanswered, without_data
+from harness.rules.replay import AT_ONCE, metrics_read, replay, replay_held, unanswered, without_data
 from harness.rules.rulefile import load
 from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
@@ -87,23 +88,36 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
         "job": monitoring.job,
         "types": json.loads((run / "types.json").read_text()),
     }
-    replays: dict[str, Any] = {}
-    held: dict[str, Any] = {}
-    for name in (STEADY, *(e.name for e in plan.experiments)):
-        stretch = _stretch(history, name)
-        if stretch is None:
-            continue
-        window, fault = stretch
-        here = {**about, "window": window, "fault": fault}
+    stretches = {
+        name: found for name in (STEADY, *(e.name for e in plan.experiments)) if (found := _stretch(history, name))
+    }
+
+    def replayed(name: str) -> tuple[dict[str, Replay], dict[str, Replay], str]:
+        """What a phase was replayed to, the same of faults that are held, and why it could not be."""
+        window, fault = stretches[name]
+        here, problem = {**about, "window": window, "fault": fault}, ""
         try:
             found = replay(history.series, plan.rules, workdir=run / "replay" / name, **here)
         except HarnessError as error:
-            log.event("run", "replay", "fail", phase=name, problem=str(error))
-            found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
+            problem = str(error)
+            found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {problem}"))
         sources = {alert: by for (experiment, alert), by in inhibiting.items() if experiment == name}
         more = _held(history, plan.rules, name, [c for c in held_too if c.experiment == name], sources, run, here)
         found |= {alert: _with_inhibitors(found[alert], by, found) for alert, by in sources.items() if alert in found}
-        blind = without_data(history.series, plan.rules, window)
+        return found, more, problem
+
+    replays: dict[str, Any] = {}
+    held: dict[str, Any] = {}
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        try:
+            answers = list(several.map(replayed, stretches))
+        except BaseException:
+            several.shutdown(wait=False, cancel_futures=True)
+            raise
+    for name, (found, more, problem) in zip(stretches, answers, strict=True):
+        if problem:
+            log.event("run", "replay", "fail", phase=name, problem=problem)
+        blind = without_data(history.series, plan.rules, stretches[name][0])
         for each, kept in ((found, replays), (more, held)):
             kept[name] = {
                 alert: list(one._replace(blind=sorted(blind.get(alert, ())), reads=sorted(read.get(alert, ()))))
