@@ -24,6 +24,7 @@ ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PYTHON_PATH = "PYTHONPATH"
+SHAM = "sham"
 INSIDE = "inside"  # the action that needs a module in the service's processes
 
 
@@ -36,6 +37,7 @@ class Experiment:
     path: Path
     contract: Contract
     environment: Mapping[str, str] = field(default_factory=dict)
+    breaks_nothing: bool = False  # a sham: what it does is all the machinery, and no fault
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -162,7 +164,14 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if contract.start is None:
         problems += _nothing_inside(file, here)
-    return Experiment(path.stem, path.resolve(), contract, environment)
+    return Experiment(path.stem, path.resolve(), contract, environment, _breaks_nothing(file))
+
+
+def _breaks_nothing(file: YamlFile) -> bool:
+    """Whether all that an experiment does is this harness' own sham."""
+    method = [one.get("provider") or {} for one in file.data.get("method") or () if one.get("type") == "action"]
+    done = [(provider.get("module"), provider.get("func")) for provider in method]
+    return (ACTIONS, SHAM) in done and set(done) <= {(ACTIONS, SHAM), (ACTIONS, "heal")}
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
@@ -209,7 +218,7 @@ def _wrong_arguments(file: YamlFile, components: list[str]) -> Iterator[str]:
 
 def _default_component(func: str) -> str | None:
     """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
-    if func == "sham":
+    if func == SHAM:
         return None
     parameter = signature(resolve_name(f"{ACTIONS}:{func}")).parameters.get("component")
     return None if parameter is None else parameter.default

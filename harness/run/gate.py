@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import harness
 from harness.checks import AlertDelivered
 from harness.errors import LoadEnded
 from harness.eventlog import Log
-from harness.plan.experiments import STEADY
+from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
@@ -98,20 +98,29 @@ def carry_out(session: Session) -> None:
         begun = wait_load(session)
         view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
         try:
+            beside, others = apart(plan.experiments)
             if varies(begun.detail["arrivals"]):
+                beside, others = (), plan.experiments
                 steady(session, "steady load", begun.detail["epoch"])
             else:
                 session.let_pass("warming up", WARM_S)
                 for again in attempts(session, STEADY, bounds.lag_p99):
                     view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
-                    steady(session, f"steady load{again}")
-            for i, experiment in enumerate(plan.experiments):
-                stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
+                    steady(session, f"steady load{again}", beside=beside)
+            for i, experiment in enumerate(others):
+                stage = f"experiment {i + 1}/{len(others)} {experiment.name}"
                 for again in attempts(session, experiment.name, bounds.lag_p99_under_fault):
-                    view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
+                    view.expect(EXPERIMENT_TAKES_S * (len(others) - i))
                     perform(session, experiment, stage + again)
         except LoadEnded as ended:
             session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+
+
+def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
+    """The experiments that take place beside the steady load, which they leave as it is, and the others. The first sham
+    is enough: two at once would be another's disturbance."""
+    shams = [e for e in experiments if e.breaks_nothing and not e.environment][:1]
+    return shams, [e for e in experiments if e not in shams]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
