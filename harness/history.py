@@ -52,6 +52,7 @@ class Outcome(IntEnum):
 
 
 BASELINE, BASELINE_VERSION = "baseline.json", 1
+HELD = "held.json"  # what rules make of faults that are held
 OF_EVERY_RUN = (  # the files that each run that came to its end has
     "plan.yaml",
     "environment.json",
@@ -175,6 +176,10 @@ class Replay(NamedTuple):
     sure_s: float | None = None  # when it fires at least its `for` after the fault began, whatever came before
     problem: str = ""  # why there is no answer, a sentence without its end; then nothing else is known
     reads: Sequence[str] = ()  # the metrics that its rule reads, also through recordings
+    added_s: float = 0.0  # for how much longer than it was recorded the fault was held
+    held: str = ""  # what that assumes of it, after "held for 6 h"
+    labels: Sequence[Mapping[str, str]] = ()  # of each of its instances that fires first
+    inhibitors: Sequence[Mapping[str, Any]] = ()  # alerts that fire meanwhile and may inhibit it: alert, labels, times
 
 
 class Resources(NamedTuple):
@@ -240,6 +245,7 @@ class History:
     resources: Sequence[Resources] = ()
     journals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     replays: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # experiment -> alert -> Replay
+    held: Mapping[str, Mapping[str, Replay]] = field(default_factory=dict)  # the same, of a fault that was held
     types: Mapping[str, str] = field(default_factory=dict)  # metric -> its type, also of one that has no series yet
     ended: bool = True  # the run came to its end: nothing was cut off
     baseline: Baseline | None = None  # None: the run looked for none
@@ -332,6 +338,7 @@ class History:
             resources=records(resources, Resources, open_end) if resources.exists() else (),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
             replays=_replays(replays) if replays.exists() else {},
+            held=_replays(folder / HELD) if (folder / HELD).exists() else {},
             types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
             baseline=_baseline(folder / BASELINE) if (folder / BASELINE).exists() else None,

@@ -15,6 +15,7 @@ from harness.checks.clients import Clients
 from harness.checks.clocks import Clocks
 from harness.checks.command import Command
 from harness.checks.contracts import Contracts
+from harness.checks.detection import Detection
 from harness.checks.error_ratio import ErrorRatio
 from harness.checks.growth import Growth, GrowthOf, LeftBehind
 from harness.checks.injected import Injected
@@ -76,6 +77,7 @@ CHECKS: dict[str, type[Check] | type[Group]] = {
         Stored,
         Traced,
         AlertCoverage,
+        Detection,
         Baseline,
         BaselineFigures,
         BaselineAlerts,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, ValidationInfo, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from harness.checks.alert_delivered import AlertDelivered
 from harness.checks.alert_fires import AlertFires
 from harness.checks.check import Check, NoEvidence
 from harness.checks.evidence import some
-from harness.checks.parameters import Parameters, known
+from harness.checks.parameters import AlertName, Parameters, known
 from harness.checks.quiet import Quiet
-from harness.checks.view import NONE, TEMPLATE, View
+from harness.checks.view import NONE, TEMPLATE, View, named
 from harness.checks.watchdog import WatchdogUnbroken
 from harness.history import History
 from harness.parameters import Share
@@ -37,14 +37,16 @@ class AlertCoverage(Check):
     at_least: float = 1.0
     rules: tuple[tuple[str, str], ...] = ()  # every alert rule of the service: (`str` of the alert, severity)
     not_applicable: tuple[str, ...] = ()  # alerts that cannot be exercised here: they need a GPU, say
+    unproven: tuple[tuple[str, str], ...] = ()  # alerts that nothing exercises, and why that is taken
     kind: ClassVar[str] = "alert_coverage"
     judges_results: ClassVar[bool] = True
 
     class Parameters(Parameters):
-        """A share for each severity that is named."""
+        """A share for each severity that is named, and the alerts that are left out, each with the reason."""
 
         model_config = ConfigDict(extra="allow")
         __pydantic_extra__: dict[str, Share]
+        unproven: dict[AlertName, Annotated[str, Field(min_length=10)]] = Field(default_factory=dict)
 
         @model_validator(mode="after")
         def _some_severity(self, info: ValidationInfo) -> Any:
@@ -59,7 +61,11 @@ class AlertCoverage(Check):
         """One for each severity that is named."""
         rules = tuple((str(rule.alert), rule.severity) for rule in view.rules)
         given = cls.Parameters.read(parameters, view)
-        return [cls(severity, share, rules, view.not_applicable) for severity, share in given.items()]
+        unproven = tuple((key, why) for name, why in given.pop("unproven").items() for key in _keys(name, view))
+        known = {key for key, severity in rules if severity in given}
+        if rules and (others := [key for key, _ in unproven if key not in known]):
+            raise ValueError(f"unproven: {others[0]} is of none of the severities that are named; drop it")
+        return [cls(severity, share, rules, view.not_applicable, unproven) for severity, share in given.items()]
 
     @property
     def subject(self) -> str:
@@ -72,11 +78,18 @@ class AlertCoverage(Check):
         mine = [rule for rule in self.rules if rule[1] == self.severity]
         found = statuses(results, history, mine, self.not_applicable)
         tally = coverage(found).get(self.severity, {"proven": 0, "applicable": 0})
-        proven, applicable = tally["proven"], tally["applicable"]
+        left_out = {name: why for name, why in self.unproven if found.get(name, {}).get("status") == "UNEXERCISED"}
+        proven, applicable = tally["proven"], tally["applicable"] - len(left_out)
+        found = {name: one for name, one in found.items() if name not in left_out}
         if not applicable:
-            raise NoEvidence(f"no alert rule of severity {self.severity} applies here", "drop it from alert_coverage")
+            which = f"of severity {self.severity}" + ", but for those left out," * bool(left_out)
+            raise NoEvidence(f"no alert rule {which} applies here", "drop it from alert_coverage")
         share = proven / applicable
         reason = f"{proven} of {applicable} proven, {percent(share)}, bound {percent(self.at_least)}"
+        if by_replay := [name for name, s in found.items() if s.get("proof") == "replay"]:
+            reason += f"; {len(by_replay)} of them by replay and posted"
+        if left_out:
+            reason += f"; left out: {', '.join(f'{name} ({why})' for name, why in left_out.items())}"
         others = [
             f"{name} {s['status']}" for name, s in found.items() if s["status"] not in ("PROVEN", "NOT-APPLICABLE")
         ]
@@ -98,8 +111,8 @@ class AlertCoverage(Check):
 def statuses(
     results: Sequence[Result], history: History, rules: Iterable[tuple[str, str]], not_applicable: Iterable[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """`str` of the alert -> {"severity", "status", "experiments", "timed_in", timings in production seconds...}, as the
-    rules go, from the results of the other checks.
+    """`str` of the alert -> {"severity", "status", "proof", "experiments", "timed_in", timings in production
+    seconds...}, as the rules go, from the results of the other checks.
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
@@ -122,6 +135,8 @@ def statuses(
             one["status"] = _watchdog(history, watchdogs[alert])
         else:
             one["status"] = _status(proofs)
+            if one["status"] == "PROVEN":
+                one["proof"] = "replay" if {proof.experiment for proof in proofs} <= _posted(history, alert) else "live"
         one["experiments"] = list(dict.fromkeys(proof.experiment for proof in proofs))
         if one["status"] == "PROVEN" and proofs and played.issuperset(one["experiments"]):
             one["simulated"] = True
@@ -169,6 +184,16 @@ def _status(proofs: Sequence[Result]) -> str:
         if {proof.check for proof in mine} == PROOFS and all(proof.verdict is Verdict.PASS for proof in mine):
             return "PROVEN"
     return "INCONCLUSIVE"
+
+
+def _posted(history: History, alert: str) -> set[str]:
+    """The experiments by whose replays an alert was posted."""
+    return {e.detail.get("experiment", "") for e in history.of("run", "posted") if e.detail.get("alert") == alert}
+
+
+def _keys(name: str, view: View) -> list[str]:
+    """The alerts that an entry means, as the statuses have them."""
+    return [str(fact.alert) for fact in named(name, view.rules)]
 
 
 def _timings(proofs: Sequence[Result]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class AlertDelivered(Check):
     refused: tuple[str, ...] = ()  # why no compressed copy ran live
     place: str = ""
     proof: str = "both"  # "replay": the contract accepts that this alert is proven by replay alone
+    posted: bool = False  # to Alertmanager, as its replay raised it, for it cannot be raised live; then that is judged
     templated: bool = False  # the rule's severity is a template, so the live alert's is compared
     integrations: tuple[tuple[str, bool], ...] = ()  # the receiver's: (name, sends resolutions); (): not known
     route: str = ""  # file:line of the route that the alert takes to it, where that is known
@@ -92,6 +93,7 @@ class AlertDelivered(Check):
             within.resolved_notified_s,
             place=rule.place,
             proof=proof,
+            posted=proof == "replay",
             templated=rule.severity == TEMPLATE,
             integrations=next((each for name, each in view.integrations if name == receiver), ()),
             rewritten=next((names for alert, names in view.rewritten if alert == rule.alert), ()),
@@ -107,13 +109,18 @@ class AlertDelivered(Check):
         """What is known, in production seconds: notified_s after the fault began, resolved_notified_s after its effect
         ended; of several integrations the last one's."""
         try:
-            moments, scale = needed_effect(history, self.experiment), setting(history, "time_scale")
+            moments, scale = self._moments(history), setting(history, "time_scale")
             self = self._told_apart(history, moments)
             firing = self._firing(history, moments)
         except NoEvidence:
             return {}
         over = self._over(history, moments, firing)
+        live = [w.start for _, w in history.alert_spans(self._live) if w.end >= moments.start]
         known = {"notified_s": scale * (max(n.at for n in firing.values()) - moments.start)} if firing else {}
+        if firing and self.group_wait_s is not None:
+            known["group_wait_s"] = self.group_wait_s
+        if firing and live and not self.posted:
+            known["live_firing_s"] = scale * max(0.0, live[0] - moments.start)
         if over and moments.over is not None:
             known["resolved_notified_s"] = max(0.0, scale * (max(n.at for n in over.values()) - moments.over))
         return known
@@ -124,10 +131,11 @@ class AlertDelivered(Check):
         return result if result.verdict is PASS else replace(result, evidence=self._evidence(history))
 
     def _judged(self, history: History) -> Result:
+        if self.posted:
+            return self._arrived(history)
         if self.refused:
             return self._refused()
-        scale = setting(history, "time_scale")
-        window, moments = phase(history, self.experiment), needed_effect(history, self.experiment)
+        window, moments = phase(history, self.experiment), self._moments(history)
         self = self._told_apart(history, moments)
         if any(span.start <= moments.start <= span.end for _, span in history.alert_spans(self._live)):
             reason = f"was already firing live before the fault began, so notifying {self.receiver} proves nothing"
@@ -142,9 +150,16 @@ class AlertDelivered(Check):
         firing = self._firing(history, moments)
         if not firing:
             return self._not_notified(history, moments, window)
+        return self._took(history, moments, window, firing)
+
+    def _took(
+        self, history: History, moments: Effect, window: Window, firing: dict[str, Notification], how: str = ""
+    ) -> Result:
+        """What there is to say where it was notified. how: more to say of that."""
+        scale = setting(history, "time_scale")
         took_s = scale * (max(n.at for n in firing.values()) - moments.start)
         figures = {"measured": took_s, "bound": self.notified_within_s, "unit": "s"}
-        said = f"{self.receiver} was notified after {duration(took_s)} (bound {duration(self.notified_within_s)})"
+        said = f"{self.receiver} was notified after {duration(took_s)} (bound {duration(self.notified_within_s)}){how}"
         if ahead_s := scale * self._ahead(history, moments):  # of its `for`, which the fault then did not wait for
             said += f", and at most {duration(took_s + ahead_s)} had it not been pending before the fault began"
             if took_s <= self.notified_within_s < took_s + ahead_s:
@@ -162,10 +177,66 @@ class AlertDelivered(Check):
             return self.result(worst, reason, first.remedy, status=first.status, **figures)
         return self.result(PASS, said + self._all_over(history, moments, firing), status="PROVEN", **figures)
 
+    def _arrived(self, history: History) -> Result:
+        """The verdict on an alert that was posted as its replay raised it."""
+        posted = self._posted(history)
+        moments, window = self._moments(history), self._window(history)
+        by = [name for name, _ in posted.detail["inhibited"]]
+        how = ", posted as the replay raised it"
+        if by:
+            how += f" and {listed(by)}, which may inhibit it, were over"
+        if firing := self._firing(history, moments):
+            return self._took(history, moments, window, firing, how)
+        figures, bound = {"bound": self.notified_within_s, "unit": "s"}, duration(self.notified_within_s)
+        gave_up = "".join(dict.fromkeys(self._given_up(history, name) for name, _ in self.integrations))
+        elsewhere = [n for n in self._during(history, moments) if n.status == "firing" and n.receiver != self.receiver]
+        if elsewhere and not gave_up:
+            who = listed(sorted({n.receiver for n in elsewhere}))
+            reason = f"{who} was notified{how} instead of {self.receiver} (bound {bound})"
+            return self.result(
+                FAIL, reason, "see the route for its labels: amtool config routes test", status="MISROUTED", **figures
+            )
+        if never := posted.detail.get("never_free"):
+            reason = (
+                f"{self.receiver} was never notified{how} (bound {bound}): {listed(never)} inhibits it all the time"
+            )
+            remedy = "let the fault be weaker, so that it does not raise what inhibits this alert"
+            return self.result(FAIL, reason, remedy, status="SILENT", **figures)
+        reason = f"{self.receiver} was never notified{how} (bound {bound}){gave_up}"
+        return self.result(
+            FAIL, reason, "see Alertmanager's log, its inhibitions and mute times", status="SILENT", **figures
+        )
+
+    def _posted(self, history: History) -> Event:
+        """The event of its being posted. Raises NoEvidence."""
+        about = {"experiment": self.experiment, "alert": str(self.alert)}
+        events = [e for e in history.of("run", "posted") if about.items() <= e.detail.items()]
+        if not events:
+            why = "was not posted to Alertmanager, because its rule did not fire in the replay"
+            raise NoEvidence(why, "see its replay")
+        return events[-1]
+
+    def _moments(self, history: History) -> Effect:
+        """When the fault began and was over, as seen by its receiver: for one that was posted as long ago as it was in
+        the replay when the alert began and ended."""
+        if not self.posted:
+            return needed_effect(history, self.experiment)
+        detail, scale = self._posted(history).detail, setting(history, "time_scale")
+        over = detail["resolved_at"] - detail["after_effect_s"] / scale
+        return Effect(detail["firing_at"] - detail["fires_s"] / scale, over, over)
+
+    def _window(self, history: History) -> Window:
+        """Where its notifications may be."""
+        if not self.posted:
+            return phase(history, self.experiment)
+        detail = self._posted(history).detail
+        return Window(detail["firing_at"], detail["ended_at"])
+
     def _evidence(self, history: History) -> tuple[Reference, ...]:
         """What receivers got about it, where Alertmanager gave up, when it fired live, and the fault."""
-        window = history.phase(self.experiment)
-        if window is None:
+        try:
+            window = self._window(history)
+        except NoEvidence:
             return ()
         about = [n for n in history.notifications if n.about(self._sent) and window.start <= n.at <= window.end]
         about.sort(key=lambda n: (n.receiver != self.receiver, n.at))
@@ -373,7 +444,7 @@ class AlertDelivered(Check):
 
     def _told_apart(self, history: History, moments: Effect) -> Self:
         """The check of an alert whose rivals raised nothing, where their replays say so."""
-        window, replays = phase(history, self.experiment), history.replays.get(self.experiment, {})
+        window, replays = self._window(history), history.replays.get(self.experiment, {})
 
         def silent(alert: Alert) -> bool:
             found = replays.get(str(alert))
@@ -469,8 +540,9 @@ class AlertDelivered(Check):
         return [n for n in self._during(history, moments) if n.receiver == self.receiver]
 
     def _during(self, history: History, moments: Effect) -> list[Notification]:
-        window = phase(history, self.experiment)
-        about = [n for n in history.notifications if n.about(self._sent) and moments.start <= n.at <= window.end]
+        window = self._window(history)
+        since = max(moments.start, window.start) if self.posted else moments.start
+        about = [n for n in history.notifications if n.about(self._sent) and since <= n.at <= window.end]
         if (self.alert.others or self.templated) and (unclear := [n for n in about if not n.labels]):
             why = f"{unclear[0].receiver} got a message about an alert {self.alert.name}, but without its labels"
             raise NoEvidence(why, "see notifications.jsonl for what the receiver got")

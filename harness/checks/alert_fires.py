@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -32,6 +33,9 @@ class AlertFires(Check):
     resolves_within_s: float | None = None  # production seconds after its effect ended; None: not judged
     place: str = ""
     reads: tuple[str, ...] = ()  # the metrics that its rule names
+    held_s: float | None = None  # production seconds that the recorded fault is to last; None: as it was recorded
+    growing: tuple[str, ...] = ()  # gauges that go on growing then
+    predicted: tuple[float, float] | None = None  # when it fires at the earliest and latest, by its form alone
     kind: ClassVar[str] = "alert_fires"
 
     class Parameters(Parameters):
@@ -53,7 +57,7 @@ class AlertFires(Check):
 
     def replay(self, history: History) -> Replay:
         """What promtool made of the rule on the record of this experiment."""
-        found = history.replays.get(self.experiment, {}).get(str(self.alert))
+        found = self._replays(history).get(str(self.alert))
         if found is None:
             raise NoEvidence(
                 f"no replay of {self.alert} on the record of {self.experiment}",
@@ -65,15 +69,24 @@ class AlertFires(Check):
             )
         return found
 
+    def _replays(self, history: History) -> Mapping[str, Replay]:
+        return (history.replays if self.held_s is None else history.held).get(self.experiment, {})
+
     def timings(self, history: History) -> dict[str, float]:
         """What is known, in production seconds after the fault began."""
-        found = history.replays.get(self.experiment, {}).get(str(self.alert))
+        found = self._replays(history).get(str(self.alert))
         known = ("pending_s", "firing_s", "last_firing_s", "fault_end_s")
-        return {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
+        times = {k: getattr(found, k) for k in known if getattr(found, k, None) is not None}
+        bounds = dict(zip(("earliest_firing_s", "latest_firing_s"), self.predicted or (), strict=False))
+        return times | bounds if times else {}
 
     def judge(self, history: History) -> Result:
         """FAIL as SILENT, LATE, FALSE-RESOLVED or UNRESOLVED; INCONCLUSIVE where the record ends too early."""
-        result = self._judged(history, self.replay(history))
+        found = self.replay(history)
+        result = self._judged(history, found)
+        if self.held_s is not None and found.held:
+            how = f"by replay of the recorded fault held for {duration(self.held_s)}, {found.held}"
+            result = replace(result, reason=f"{result.reason}; {how}")
         return result if result.verdict is PASS else replace(result, evidence=self._evidence(history))
 
     def _judged(self, history: History, replay: Replay) -> Result:
@@ -142,7 +155,8 @@ class AlertFires(Check):
         found = effect(history, self.experiment)
         if found is None or found.gone is None:
             return effect_s
-        return min(effect_s, (found.gone - found.start) * setting(history, "time_scale"))
+        held_s = self._replays(history)[str(self.alert)].added_s
+        return min(effect_s, (found.gone - found.start) * setting(history, "time_scale") + held_s)
 
     def _timed_out(self, history: History) -> str:
         window = history.phase(self.experiment)

@@ -36,7 +36,9 @@ def _checks(experiment: str, contract: Contract, view: View) -> Iterator[Check]:
     for want in contract.alerts:
         rule = promised(want, view.rules)
         within = (want.fires_within, want.resolves_within)
-        yield AlertFires(experiment, rule.alert, want.severity, *within, place=rule.place, reads=rule.reads)
+        about = {"place": rule.place, "reads": rule.reads, "held_s": want.held, "growing": want.growing}
+        about["predicted"] = rule.fires_s
+        yield AlertFires(experiment, rule.alert, want.severity, *within, **about)
         yield AlertDelivered.promised(experiment, rule, want.severity, want.receiver, want, want.proof, view)
     for component, want in contract.probes.items():
         yield ProbeDecisions(experiment, component, want.restart, want.readiness, want.at_most)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.alert import Alert, selector
 from harness.parameters import Duration, Environment, Share, Strict
 from harness.telemetry import Telemetry
-from harness.units import listed, nearest
+from harness.units import duration, listed, nearest
 from harness.witness import Witness
 
 STEADY = "steady"  # the phase before the first experiment
@@ -57,6 +57,20 @@ class AlertExpectation(AlertBounds):
     labels: dict[str, str] = Field(default_factory=dict)  # where name and severity are those of several rules
     receiver: str
     proof: Literal["both", "replay"] = "both"
+    held: Duration | None = None  # how long the recorded fault is to last in the replay; production time
+    growing: tuple[str, ...] = ()  # gauges that go on growing then; all else goes on as it was
+
+    @model_validator(mode="after")
+    def _held_long_enough(self) -> Any:
+        if self.held is None:
+            if self.growing:
+                raise ValueError("growing: says how a fault is held; say for how long by held:")
+            return self
+        if self.proof != "replay":
+            raise ValueError("held: is a replay of what did not last so long; say proof: replay with it")
+        if self.fires_within > self.held:
+            raise ValueError(f"fires_within: {duration(self.fires_within)} is longer than held: {duration(self.held)}")
+        return self
 
 
 class ProbeExpectation(Strict):
@@ -122,6 +136,7 @@ class RuleFact:
     applicable: bool = True  # False: this host lacks what the rule watches, a GPU, say
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
     reads: tuple[str, ...] = ()  # the metrics that its expression names
+    fires_s: tuple[float, float] | None = None  # when it fires at the earliest and latest, by its form alone
 
 
 def severity_of(labels: Mapping[str, str]) -> str:

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from types import FrameType
 
 import harness
-from harness.cli import capacity, chaos, check, compare, doctor, gate, heal, history, load, push, slos, up, why
+from harness.cli import (
+    capacity, chaos, check, compare, detection, doctor, gate, heal, history, load, push, slos, up, why,
+)  # fmt: skip
 from harness.cli.output import complain
 from harness.errors import HarnessError, Interrupted, PlanError
 from harness.stack.process import heed_signals, ignore
 
 # Each adds its own arguments.
-COMMANDS = (gate, check, why, compare, history, up, load, capacity, chaos, slos, push, heal, doctor)
+COMMANDS = (gate, check, why, detection, compare, history, up, load, capacity, chaos, slos, push, heal, doctor)
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}  # by the machine
 EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
 

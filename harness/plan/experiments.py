@@ -34,6 +34,7 @@ INSIDE = ("clock", "inside")  # the actions that need a module in the service's 
 HTTP = "http"  # the action that reads what goes through a link
 COLLECTOR = "collector"
 WATCHING = ("prometheus", "alertmanager", COLLECTOR)  # components that watch the service, and that some faults may hit
+SHAM = "sham"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Experiment:
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # of the host, by its faults
     links: tuple[str, ...] = ()
+    breaks_nothing: bool = False  # a sham: what it does is all the machinery, and no fault
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -145,6 +147,12 @@ def read_experiment(
             except ValueError as error:
                 problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for i, want in enumerate(contract.alerts):
+        for n, metric in enumerate(want.growing):
+            read_too = {m for fact in facts if fact.alert.name == want.alert for m in fact.reads}
+            if facts and metric not in read_too:
+                place = file.place((*here, "alerts", i, "growing", n))
+                hint = nearest(metric, sorted(read_too))
+                problems.append(f"{place}: alerts[{i}].growing[{n}]: {want.alert} does not read {metric}; {hint}")
         if problem := routing.unreached(want.receiver) if routing else "":
             problems.append(f"{file.place((*here, 'alerts', i, 'receiver'))}: alerts[{i}].receiver: {problem}")
     for component in contract.probes:
@@ -170,7 +178,7 @@ def read_experiment(
     if contract.witness is not None:
         started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
         problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
-    about = {"needs": needs_of(file.data), "links": _links(file)}
+    about = {"needs": needs_of(file.data), "links": _links(file), "breaks_nothing": _breaks_nothing(file)}
     return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
 
@@ -204,6 +212,13 @@ def _links(file: YamlFile) -> tuple[str, ...]:
         if (provider := activity.get("provider") or {}).get("module") == ACTIONS
     ]
     return tuple(dict.fromkeys(link for link in named if link is not None))
+
+
+def _breaks_nothing(file: YamlFile) -> bool:
+    """Whether all that an experiment does is this harness' own sham."""
+    method = [one.get("provider") or {} for one in file.data.get("method") or () if one.get("type") == "action"]
+    done = [(provider.get("module"), provider.get("func")) for provider in method]
+    return (ACTIONS, SHAM) in done and set(done) <= {(ACTIONS, SHAM), (ACTIONS, "heal")}
 
 
 def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
@@ -331,7 +346,7 @@ def _no_choice(file: YamlFile, loc: Loc, func: str, given: Mapping[str, object])
 
 def _default_component(func: str) -> str | None:
     """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
-    if func == "sham":
+    if func == SHAM:
         return None
     parameter = signature(_action(func)).parameters.get("component")
     return None if parameter is None else parameter.default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.plan.patterns import distinct, matching
 from harness.plan.slos import SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.expression import ANY, always_fires, metrics_used
+from harness.rules.predict import detection_bounds
 from harness.rules.rulefile import AlertRule, RecordingRule, load, recordings
 from harness.stack.routing import Routing
 from harness.stack.routing import read as read_routing
@@ -52,7 +54,7 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     before = len(problems)
     problems += mistakes(service, file, beside)
     rules, alerts, recorded = _rules(beside, service, file, problems)
-    facts = list(map(_fact, alerts))
+    facts = [_fact(rule, service, recorded) for rule in alerts]
     facts = _applicable(facts, service, file, problems)
     if (routing := read_routing(Path(service.monitoring.alertmanager), wrong := [])) is None:
         wrong[-1] += f" (named in {file.place(('monitoring', 'alertmanager'))})"
@@ -87,10 +89,12 @@ def _rules(
     return paths, rules, recorded
 
 
-def _fact(rule: AlertRule) -> RuleFact:
+def _fact(rule: AlertRule, service: ServiceSpec, recorded: Sequence[RecordingRule]) -> RuleFact:
     always = rule.name == WATCHDOG or always_fires(rule.expr)
     reads = tuple(sorted(metrics_used(rule.expr) - {ANY}))
-    return RuleFact(rule.alert, severity_of(rule.labels), f"{rule.file}:{rule.line}", always=always, reads=reads)
+    every = service.monitoring.scrape_interval, service.monitoring.evaluation_interval
+    about = {"always": always, "reads": reads, "fires_s": detection_bounds(rule, *every, records=recorded)}
+    return RuleFact(rule.alert, severity_of(rule.labels), f"{rule.file}:{rule.line}", **about)
 
 
 def _applicable(facts: list[RuleFact], service: ServiceSpec, file: YamlFile, problems: list[str]) -> list[RuleFact]:

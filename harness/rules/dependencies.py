@@ -108,7 +108,7 @@ def _may_select(selector: Any, entry: Entry) -> bool:
         if entry.alert is not None:
             known |= dict(entry.alert.labels) | {NAME: entry.alert.name}
         fits = bool(selector.matchers.or_matchers) or all(
-            _matches(m, known[m.name]) for m in matchers if m.name in known
+            matches(m, known[m.name]) for m in matchers if m.name in known
         )
         if selector.name in (None, "", name) and fits:
             return True
@@ -120,7 +120,8 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return (entry.rule.name,) if entry.alert is None else OF_ALERTS
 
 
-def _matches(matcher: Any, value: str) -> bool:
+def matches(matcher: Any, value: str) -> bool:
+    """Whether a label's value is what a matcher of a selector asks for."""
     if matcher.op in (promql.MatchOp.Equal, promql.MatchOp.NotEqual):
         return (matcher.value == value) == (matcher.op == promql.MatchOp.Equal)
     try:

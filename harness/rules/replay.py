@@ -10,25 +10,27 @@ latest that an alert may fire or resolve. Rules that read the clock get it moved
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import promql_parser as promql
 
-from harness.alert import NAME
+from harness.alert import Alert
 from harness.history import Replay, Series, Window
 from harness.rules import moments, rulefile
-from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries
-from harness.rules.expression import ANY, children, edges_s, metrics_used, parse, walk
+from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries, matches
+from harness.rules.expression import ANY, children, edges_s, metric, metrics_used, parse, walk
+from harness.rules.hold import Hold, holds
 from harness.rules.promtool import Promtool, Question, Sample, Unanswered
 from harness.rules.rulefile import RecordingRule, Rule
-from harness.rules.stretch import Grid, clock_s, label, lay_grid, notation, number, stretch
-from harness.units import listed
+from harness.rules.stretch import Grid, clock_s, lay_grid, notation, number, stretch
+from harness.units import duration, listed
 
 # Rules are asked together with those that look back about as far: what each needs of baseline is its cost.
-REACHES_S = (3600.0, 6 * 3600.0, 86400.0, math.inf)
+REACHES_S = (3600.0, 6 * 3600.0, 86400.0, 2 * 86400.0, math.inf)
 AT_ONCE = 2
 ANSWER_WITHIN_S = 600.0
 ALONE_WITHIN_S = 60.0  # for each alert of several that together gave no answer in time
@@ -54,12 +56,15 @@ def replay(
     job: str,
     workdir: Path,
     types: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
+    hold: Hold | None = None,
 ) -> dict[str, Replay]:
     """When each alert of the rule files would have fired in production, by str(rule.alert).
 
     `window` is the recorded stretch and `fault` the fault with its effect, both in Unix seconds; `scrape_s` is the
     gate's interval, the other intervals are production's; a group with an interval of its own is evaluated as often as
-    that says. `types` maps metric names to Prometheus types. What promtool was given is left in `workdir`. An alert
+    that says. `types` maps metric names to Prometheus types. `only` names the alerts that are asked about, None: all.
+    `hold` says what of the record is repeated. What promtool was given is left in `workdir`. An alert
     that promtool cannot evaluate has a `problem`. Raises PlanError for unreadable rules, HarnessError when the record
     holds no `up` of the job or too little baseline, or promtool cannot be started.
     """
@@ -67,13 +72,14 @@ def replay(
     grid = lay_grid(
         series, window, fault.start, job=job, time_scale=time_scale, scrape_s=scrape_s, step_s=production_scrape_s
     )
+    grid = replace(grid, hold=hold)
     workdir.mkdir(parents=True, exist_ok=True)
     running = Promtool(promtool)
     record = _Record(
         series, types or {}, window, fault, grid, time_scale, evaluation_s, depends,
         moments.moments(entry.rule for entry in depends.entries), workdir.resolve(), running,
     )  # fmt: skip
-    alerts = _alerts(depends)
+    alerts = {name: mine for name, mine in _alerts(depends).items() if only is None or name in only}
     asks: list[tuple[str, list[AlertRules]]] = []
     shorter = -1.0
     for reach in REACHES_S:
@@ -91,6 +97,68 @@ def replay(
             running.end()
             raise
     return {name: found[name] for name in alerts}
+
+
+def replay_held(
+    series: Sequence[Series],
+    rules_paths: Iterable[str | Path],
+    *,
+    held_s: float,
+    rest_s: float,
+    gone: float,
+    over: float | None,
+    growing: Collection[str] = (),
+    only: Collection[str],
+    workdir: Path,
+    **about: Any,
+) -> dict[str, Replay]:
+    """When some alerts would have fired in production had the fault lasted for `held_s`, and how they would have
+    resolved in `rest_s` after its effect; production seconds. The fault itself was gone and its effect over at `gone`
+    and `over`, Unix seconds; the rest is as in `replay`.
+
+    Each alert is asked with either half of the fault's plateau. Where both agree, the answer is of the one by which it
+    fires later, else it is a `problem`. Raises as `replay`, and HarnessError where nothing can be held.
+    """
+    rules_paths, fault, step_s = list(rules_paths), about["fault"], about["production_scrape_s"]
+    grid = lay_grid(
+        series, about["window"], fault.start, job=about["job"], time_scale=about["time_scale"],
+        scrape_s=about["scrape_s"], step_s=step_s,
+    )  # fmt: skip
+    end = min(grid.slots, math.floor((gone - grid.start) / grid.slot_s))
+    after = None if over is None else min(grid.slots, math.ceil((over - grid.start) / grid.slot_s))
+    hold_slots, rest_slots = math.ceil(held_s / step_s), math.ceil(rest_s / step_s)
+    either = holds(grid.slots, (grid.fault_slot, end), after, hold_slots, rest_slots, frozenset(growing))
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        asked = [
+            several.submit(replay, series, rules_paths, only=only, hold=hold, workdir=workdir / f"half-{n}", **about)
+            for n, hold in enumerate(either, 1)
+        ]
+        one, other = (answer.result() for answer in asked)
+    plateau_s = (either[0].steady[1] - either[0].steady[0]) * step_s
+    said = f"as it was in its last {duration(plateau_s)}"
+    if growing:
+        said += f", with {listed(sorted(growing))} going on as it grew there"
+    return {name: _agreed(one[name], other[name], about["evaluation_s"], said) for name in only}
+
+
+def _agreed(one: Replay, other: Replay, evaluation_s: float, said: str) -> Replay:
+    """The answer of two halves of a plateau."""
+    if problem := one.problem or other.problem:
+        return unanswered(problem)
+    if (one.firing_s is None) != (other.firing_s is None):
+        which, at_s = ("first", one.firing_s) if other.firing_s is None else ("second", other.firing_s)
+        return unanswered(
+            f"the effect of the recorded fault is not steady: held by the {which} half of its plateau the alert fires "
+            f"after {duration(at_s)}, held by the other it never does"
+        )
+
+    def lasts(found: Replay) -> bool:
+        return found.last_firing_s is not None and found.last_firing_s >= found.fault_end_s - 2 * evaluation_s
+
+    if lasts(one) != lasts(other):
+        why = "by one half of its plateau the alert goes on firing to the fault's end, by the other it does not"
+        return unanswered(f"the effect of the recorded fault is not steady: held {why}")
+    return max(one, other, key=lambda found: found.firing_s or 0.0)._replace(held=said)
 
 
 def without_data(series: Sequence[Series], rules_paths: Iterable[str | Path], window: Window) -> dict[str, set[str]]:
@@ -177,6 +245,11 @@ class _Record:
     workdir: Path
     promtool: Promtool
 
+    @property
+    def added_s(self) -> float:
+        """For how much longer than it was recorded the fault lasts, in production seconds."""
+        return 0.0 if self.grid.hold is None else self.grid.hold.repeats[0].added * self.grid.step_s
+
     def every_s(self, entry: Entry) -> float:
         """How often production evaluates a rule."""
         return entry.rule.interval_s or self.evaluation_s
@@ -230,12 +303,12 @@ class _Ask:
         self.every_s = every_s = record.every_s(alerts[0][0])
         self.at_once = {e for e in record.depends.entries if record.every_s(e) == every_s}
         grid, depends = record.grid, record.depends
-        length_s = (grid.slots - grid.fault_slot) * grid.step_s
+        length_s = (grid.length - grid.fault_slot) * grid.step_s
         if length_s < 2 * every_s and any(entry.rule.for_s < length_s for entry in self.mine):
             self.every_s = every_s = record.evaluation_s  # else what comes and goes between two would not be seen
         reach_s = max(map(depends.reach_s, self.mine))
         slots = math.ceil(reach_s / grid.step_s) + 1
-        ends_s = (slots + grid.slots - 1) * grid.step_s
+        ends_s = (slots + grid.length - 1) * grid.step_s
         if math.ceil((slots + grid.fault_slot) * grid.step_s / every_s) > ends_s // every_s:
             # The fault lies between two evaluations: promtool's are at multiples of their interval, so move the record.
             slots += math.ceil(-ends_s % every_s / grid.step_s)
@@ -247,14 +320,13 @@ class _Ask:
         self.dense_at_s = _dense_at_s(e.rule for e in depends.through(self.mine)) if long else ()
         self.zero_s = slots * grid.step_s  # where the record begins
         self.first_s = math.ceil((self.zero_s + grid.fault_slot * grid.step_s) / every_s) * every_s  # in the fault
-        self.end_s = (self.zero_s + (grid.slots - 1) * grid.step_s) // every_s * every_s
+        self.end_s = (self.zero_s + (grid.length - 1) * grid.step_s) // every_s * every_s
 
     def answers(self) -> dict[str, Replay]:
         """What promtool finds for each alert. Raises Unanswered."""
         start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
         at_s = _ticks(start_s, self.end_s, self.every_s)
-        told_apart = {name for e in self.record.depends.entries if e.alert is not None for name in e.alert.said}
-        expr = f"count by ({', '.join(map(label, sorted({NAME, 'alertstate'} | told_apart)))}) (ALERTS)"
+        expr = "ALERTS"
         states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
         return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
 
@@ -287,7 +359,7 @@ class _Ask:
         rules, order = self._rules_file(name, here, every_s)
         lines = stretch(
             _wanted(record.series, here, depends), record.grid, record.window, self.baseline_slots, record.types,
-            self.dense_at_s, record.moments,
+            self.dense_at_s, record.moments, every_s,
         )  # fmt: skip
         question = Question(rules, order, every_s, record.grid.step_s, [*lines, *fed], expr, at_s)
         return record.promtool.answer(question, record.workdir / f"{name}.test.yaml", self.within_s)
@@ -299,7 +371,7 @@ class _Ask:
         scrape after it was made."""
         step_s = self.record.grid.step_s
         names = sorted(set().union(*(OF_ALERTS if e.alert is not None else (e.rule.name,) for e in wanted)))
-        at_s = _ticks(0.0, self.zero_s + (self.record.grid.slots - 1) * step_s, every_s)
+        at_s = _ticks(0.0, self.zero_s + (self.record.grid.length - 1) * step_s, every_s)
         expr = " or ".join(f'{{__name__="{name}"}}' for name in names)
         rounds = self._found(name, wanted, at_once, every_s, expr, at_s, above)
         values: dict[tuple[tuple[str, str], ...], dict[int, str]] = {}
@@ -312,7 +384,7 @@ class _Ask:
             for labels, value in now.items():
                 values.setdefault(labels, {})[slot] = number(value)
             there = set(now)
-        slots = self.baseline_slots + self.record.grid.slots
+        slots = self.baseline_slots + self.record.grid.length
         return [
             (notation(dict(labels)), " ".join(at_slot.get(slot, "_") for slot in range(slots)))
             for labels, at_slot in sorted(values.items())
@@ -365,12 +437,20 @@ class _Ask:
             firing_s=None if through else since_fault(first(firing, self.first_s)),
             last_firing_s=since_fault(first(firing, self.first_s, max)),
             ended_s=since_fault(self.end_s),
-            fault_end_s=round(record.fault.length * record.time_scale, 3),
+            fault_end_s=round(record.fault.length * record.time_scale + record.added_s, 3),
             fired_before=any(at < self.first_s for at in firing),
             pending_before=before in pending
             and self.first_s in (first(pending, self.first_s), first(firing, self.first_s)),
             sure_s=since_fault(sure_s if self.first_s + for_s <= self.end_s else None),
+            added_s=record.added_s,
+            labels=[] if (at := first(firing, self.first_s)) is None or through else _instances(alert, found[at]),
         )
+
+
+def _instances(alert: Alert, samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """The labels of each instance of an alert that fires, as Prometheus sends them."""
+    firing = [labels for labels, _ in samples if labels.get("alertstate") == "firing" and alert.owns(labels)]
+    return [{k: v for k, v in labels.items() if k not in ("__name__", "alertstate")} for labels in firing]
 
 
 def _until_just_missed(slot: int, step_s: float, every_s: float) -> int:
@@ -394,7 +474,22 @@ def _raw(entry: Entry, ahead: str) -> dict:
 
 
 def _wanted(series: Sequence[Series], rules: Sequence[Entry], depends: Dependencies) -> list[Series]:
-    """The series the rules read, and every `up`; what rules made live is left out, because they make it here again."""
+    """The series the rules select, and every `up`; what rules made live is left out: they make it here again."""
     made = {entry.rule.name for entry in depends.entries if entry.alert is None} | set(OF_ALERTS)
-    used = set().union(*map(_metrics, rules), {"up"})
-    return [s for s in series if s.labels["__name__"] not in made and (ANY in used or s.labels["__name__"] in used)]
+    selectors: dict[str, list[Any]] = {}
+    for entry in rules:
+        for node in walk(parse(entry.rule.expr)):
+            if isinstance(node, promql.VectorSelector):
+                selectors.setdefault(metric(node), []).append(node)
+
+    def selected(labels: Mapping[str, str]) -> bool:
+        name = labels["__name__"]
+        return name == "up" or any(_selects(one, labels) for key in (name, ANY) for one in selectors.get(key, ()))
+
+    return [s for s in series if s.labels["__name__"] not in made and selected(s.labels)]
+
+
+def _selects(selector: Any, labels: Mapping[str, str]) -> bool:
+    if selector.matchers.or_matchers:
+        return True
+    return all(matches(m, labels.get(m.name, "")) for m in selector.matchers.matchers)

@@ -21,11 +21,14 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.history import Series, Window
+from harness.rules.hold import Hold
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 UNDER_WAY_S = 0.05  # a scrape that began so shortly before the fault may be answered after it, and show it
+FEWEST_TO_THIN = 8  # scrapes in an evaluation, from which on most of them are between the ends of windows
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
+FAR_S, SPARSER_S = 12 * 3600.0, 3600.0  # before that no state of a rule lasts; what lies there only fills windows
 
 _MISSING, _PRESENT, _STALE = 0, 1, 2
 _OF_THE_SCRAPE = re.compile(r"up|scrape_\w+")  # Prometheus writes these itself, also about a target that is down
@@ -48,6 +51,12 @@ class Grid:
     fault_slot: int  # the first slot that may show the fault
     step_s: float  # production seconds from slot to slot
     time_scale: float
+    hold: Hold | None = None  # what of it is repeated; None: nothing is
+
+    @property
+    def length(self) -> int:
+        """How many slots there are, with what is repeated."""
+        return self.slots if self.hold is None else self.hold.length
 
     @property
     def slot_s(self) -> float:
@@ -96,6 +105,7 @@ def stretch(
     types: Mapping[str, str],
     dense_at_s: Collection[float] = (),
     moments: Collection[str] = (),
+    every_s: float = 0.0,
 ) -> list[tuple[str, str]]:
     """promtool's input series, each its notation and its values a slot: the repeated baseline, then the record.
 
@@ -105,10 +115,13 @@ def stretch(
 
     With `dense_at_s`, the baseline is whole only where the record would lie if moved back by each of those production
     seconds, and sparse elsewhere. That is enough for rates over windows of just those lengths, which need their ends.
+    Where rules are evaluated far less often than scraped, every `every_s`, a held record is thinned alike: kept is what
+    lies at the ends of windows, and where something changes or starts anew.
     """
     before = np.arange(-baseline_slots, 0)
     sparse = np.isin(before, _dense_slots(grid, dense_at_s), invert=True) if dense_at_s else np.zeros(len(before), bool)
-    sparse &= before % max(1, int(SPARSE_S / grid.step_s)) != 0
+    far = before * grid.step_s < -FAR_S
+    sparse &= before % np.where(far, max(1, int(SPARSER_S / grid.step_s)), max(1, int(SPARSE_S / grid.step_s))) != 0
     placed = [(s, *_placed(s, grid, window)) for s in series]
     up = {_target(s): (state, values) for s, state, values in placed if s.labels["__name__"] == "up"}
     lines = []
@@ -125,13 +138,49 @@ def stretch(
             head, tail = _production_moments(state, values, before, grid, bool(_START_NAME.fullmatch(name)))
         else:
             head, tail = _production_values(state, values, before, grid, kind)
-        lines.append((notation(s.labels), _values(np.append(head_state, state), np.append(head, tail))))
+        if grid.hold is not None:
+            state, tail = _held(grid.hold, name, state, tail, kind, grid.step_s)
+        state, tail = np.append(head_state, state), np.append(head, tail)
+        if grid.hold is not None and dense_at_s and every_s >= FEWEST_TO_THIN * grid.step_s:
+            state = np.where(_kept(state, tail, grid.step_s, dense_at_s, every_s), state, _MISSING)
+        lines.append((notation(s.labels), _values(state, tail)))
     return lines
 
 
 def _dense_slots(grid: Grid, dense_at_s: Iterable[float]) -> np.ndarray:
     back = [int(at_s // grid.step_s) for at_s in dense_at_s]
-    return np.concatenate([np.arange(-slots - 2, grid.slots - slots + 2) for slots in back])
+    return np.concatenate([np.arange(-slots - 2, grid.length - slots + 2) for slots in back])
+
+
+def _kept(
+    state: np.ndarray, values: np.ndarray, step_s: float, dense_at_s: Collection[float], every_s: float
+) -> np.ndarray:
+    """The slots at which a window of an evaluation begins or ends, those about a change of state or a reset, and enough
+    for a reading never to be too old."""
+    slot = np.arange(len(state))
+    kept = slot % int(SPARSE_S / step_s) == 0
+    for at_s in dense_at_s:
+        since = (slot * step_s + at_s) % every_s  # since a window began, or will end
+        kept |= (since <= 2 * step_s) | (since >= every_s - step_s)
+    known = np.flatnonzero(state == _PRESENT)
+    anew = known[1:][np.diff(values[known]) < 0]
+    for event in (np.flatnonzero(np.diff(state) != 0) + 1, anew):
+        for near in (-2, -1, 0, 1):
+            kept[(event + near).clip(0, len(kept) - 1)] = True
+    return kept
+
+
+def _held(
+    hold: Hold, name: str, state: np.ndarray, values: np.ndarray, kind: str, step_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    present = state == _PRESENT
+    if kind == "gauge":
+        held = hold.gauge(values, hold.slope(name, present, values) if name in hold.growing else 0.0)
+    elif kind == "moment":
+        held = hold.moment(present, values, step_s * _unit(values))
+    else:
+        held = hold.counter(present, values)
+    return state[hold.source], held
 
 
 def _placed(s: Series, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -210,8 +259,7 @@ def _production_moments(
     One that came before the record stays, one that came in it is stretched with it, and one to come is as far ahead as
     it was where it was first seen. A process that the gate itself started (`a_start`) ran before the test began.
     """
-    most = np.max(values, where=np.isfinite(values), initial=0)
-    unit = max((unit for unit in _UNITS if most / unit >= _MOMENT_LEAST), default=1.0)
+    unit = _unit(values)
     at, slot = values / unit, np.arange(len(values))
     present = np.flatnonzero(state == _PRESENT)
     changed = present[np.append(True, at[present][1:] != at[present][:-1])]  # where each value is first seen
@@ -229,6 +277,12 @@ def _production_moments(
     rounds_s = before // grid.fault_slot * grid.fault_slot * grid.step_s
     head = tail[before % grid.fault_slot] + rounds_s * unit if again else np.full(len(before), tail[present[0]])
     return head, tail
+
+
+def _unit(values: np.ndarray) -> float:
+    """Of a moment: how much of it is a second."""
+    most = np.max(values, where=np.isfinite(values), initial=0)
+    return max((unit for unit in _UNITS if most / unit >= _MOMENT_LEAST), default=1.0)
 
 
 def clock_s(grid: Grid, zero_s: float) -> float:

@@ -7,29 +7,32 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.checks import Check, judge_all
+from harness.checks import AlertDelivered, AlertFires, Check, judge_all
 from harness.checks.alert_coverage import coverage, statuses
 from harness.checks.effect import effect
 from harness.errors import EvidenceError, HarnessError, PlanError, UsageError
 from harness.eventlog import Log, events_of
-from harness.history import History, Window, write_series
+from harness.history import HELD, History, Replay, Window, write_series
 from harness.plan.experiments import STEADY
 from harness.plan.plan import Plan
 from harness.plan.stored import stored_checks
-from harness.rules.replay import metrics_read, replay, unanswered, without_data
+from harness.rules.replay import AT_ONCE, metrics_read, replay, replay_held, unanswered, without_data
 from harness.rules.rulefile import load
 from harness.run.phases import BASELINE_S
 from harness.run.seal import SEAL, broken
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
+from harness.units import duration
 from harness.verdict import NotApplicable, Result, Verdict
 from harness.watch import metrics, scrapes
 
+REST_S = 900.0  # of production that a held replay goes on for after its last bound: three of the slowest evaluations
 RERUN = "run it again; what was cut off proves nothing, and says nothing against the service"
 
 
@@ -70,39 +73,100 @@ def replay_all(plan: Plan, run: Path, tools: Tools, log: Log) -> None:
     reason why its alerts have no answer."""
     history = History.read(run)
     alerts, read = [str(rule.alert) for rule in load(plan.rules)], metrics_read(plan.rules)
-    types = json.loads((run / "types.json").read_text())
-    replays: dict[str, Any] = {}
-    for name in (STEADY, *(e.name for e in plan.experiments)):
-        stretch = _stretch(history, name)
-        if stretch is None:
-            continue
-        window, fault = stretch
+    held_too = [check for check in plan.checks if isinstance(check, AlertFires) and check.held_s is not None]
+    inhibiting = {
+        (c.experiment, str(c.alert)): [str(alert) for alert, _ in c.inhibiting]
+        for c in plan.checks
+        if isinstance(c, AlertDelivered) and c.posted
+    }
+    monitoring = plan.service.monitoring
+    about = {
+        "promtool": tools.promtool,
+        "time_scale": plan.gate.time_scale,
+        "scrape_s": plan.scrape_s,
+        "production_scrape_s": monitoring.scrape_interval,
+        "evaluation_s": monitoring.evaluation_interval,
+        "job": monitoring.job,
+        "types": json.loads((run / "types.json").read_text()),
+    }
+    stretches = {
+        name: found for name in (STEADY, *(e.name for e in plan.experiments)) if (found := _stretch(history, name))
+    }
+
+    def replayed(name: str) -> tuple[dict[str, Replay], dict[str, Replay], str]:
+        """What a phase was replayed to, the same of faults that are held, and why it could not be."""
+        window, fault = stretches[name]
+        here, problem = {**about, "window": window, "fault": fault}, ""
         try:
-            found = replay(
-                history.series,
-                plan.rules,
-                promtool=tools.promtool,
-                time_scale=plan.gate.time_scale,
-                scrape_s=plan.scrape_s,
-                production_scrape_s=plan.service.monitoring.scrape_interval,
-                evaluation_s=plan.service.monitoring.evaluation_interval,
-                window=window,
-                fault=fault,
-                job=plan.service.monitoring.job,
-                types=types,
-                workdir=run / "replay" / name,
-            )
+            found = replay(history.series, plan.rules, workdir=run / "replay" / name, **here)
         except HarnessError as error:
-            log.event("run", "replay", "fail", phase=name, problem=str(error))
-            found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {error}"))
-        blind = without_data(history.series, plan.rules, window)
-        replays[name] = {
-            alert: list(one._replace(blind=sorted(blind.get(alert, ())), reads=sorted(read.get(alert, ()))))
-            for alert, one in found.items()
-        }
-    scratch = run / "replays.new"
-    scratch.write_text(json.dumps(replays, indent=1))
-    scratch.rename(run / "replays.json")
+            problem = str(error)
+            found = dict.fromkeys(alerts, unanswered(f"{name} could not be replayed: {problem}"))
+        sources = {alert: by for (experiment, alert), by in inhibiting.items() if experiment == name}
+        more = _held(history, plan.rules, name, [c for c in held_too if c.experiment == name], sources, run, here)
+        found |= {alert: _with_inhibitors(found[alert], by, found) for alert, by in sources.items() if alert in found}
+        return found, more, problem
+
+    replays: dict[str, Any] = {}
+    held: dict[str, Any] = {}
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        try:
+            answers = list(several.map(replayed, stretches))
+        except BaseException:
+            several.shutdown(wait=False, cancel_futures=True)
+            raise
+    for name, (found, more, problem) in zip(stretches, answers, strict=True):
+        if problem:
+            log.event("run", "replay", "fail", phase=name, problem=problem)
+        blind = without_data(history.series, plan.rules, stretches[name][0])
+        for each, kept in ((found, replays), (more, held)):
+            kept[name] = {
+                alert: list(one._replace(blind=sorted(blind.get(alert, ())), reads=sorted(read.get(alert, ()))))
+                for alert, one in each.items()
+            }
+    for stored, file in ((held, run / HELD), (replays, run / "replays.json")):
+        scratch = file.with_suffix(".new")
+        scratch.write_text(json.dumps(stored, indent=1))
+        scratch.rename(file)
+
+
+def _held(
+    history: History, rules: Sequence[Path], name: str, checks: Sequence[AlertFires],
+    sources: Mapping[str, Sequence[str]], run: Path, about: dict[str, Any],
+) -> dict[str, Replay]:  # fmt: skip
+    """What the rules of some checks make of an experiment's fault held for as long as each of them says. sources: the
+    alerts that may inhibit one."""
+    seen, found = effect(history, name), {}
+    asked: dict[tuple, list[AlertFires]] = {}
+    for check in checks:
+        asked.setdefault((check.held_s, check.growing), []).append(check)
+    for n, ((held_s, growing), mine) in enumerate(asked.items()):
+        only = [str(check.alert) for check in mine]
+        rest_s = max((check.resolves_within_s + REST_S for check in mine if check.resolves_within_s), default=0.0)
+        try:
+            if seen is None or seen.gone is None:
+                raise HarnessError("its fault is not recorded to have ended")
+            asked_too = {source for alert in only for source in sources.get(alert, ())}
+            held = replay_held(
+                history.series, rules, held_s=held_s, rest_s=rest_s, gone=seen.gone, over=seen.over, growing=growing,
+                only={*only, *asked_too}, workdir=run / "replay" / name / f"held-{n}", **about,
+            )  # fmt: skip
+            found |= {alert: _with_inhibitors(held[alert], sources.get(alert, ()), held) for alert in only}
+        except HarnessError as error:
+            why = f"the fault of {name} could not be held for {duration(held_s)}: {error}"
+            found |= dict.fromkeys(only, unanswered(why))
+    return found
+
+
+def _with_inhibitors(one: Replay, by: Sequence[str], found: Mapping[str, Replay]) -> Replay:
+    """An alert's replay, and which of those that may inhibit it fire meanwhile."""
+    firing = [(name, found[name]) for name in by if name in found and found[name].firing_s is not None]
+    known = [
+        {"alert": name, "labels": list(other.labels), "firing_s": other.firing_s, "last_firing_s": other.last_firing_s}
+        for name, other in firing
+        if one.firing_s is not None and other.last_firing_s >= one.firing_s and other.firing_s <= one.last_firing_s
+    ]
+    return one._replace(inhibitors=known)
 
 
 def _stretch(history: History, phase: str) -> tuple[Window, Window] | None:

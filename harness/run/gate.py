@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
+from harness.checks import AlertDelivered
 from harness.errors import LoadEnded
 from harness.eventlog import Log
-from harness.plan.experiments import STEADY
+from harness.plan.experiments import STEADY, Experiment
 from harness.plan.plan import Plan
 from harness.plan.schedule import varies
 from harness.plan.stored import dump
 from harness.run import recorded
 from harness.run.asked import run_commands
+from harness.run.deliveries import deliver
 from harness.run.evidence import note_dropped, replay_all, store_samples
 from harness.run.folder import commit
 from harness.run.phases import (
@@ -47,16 +49,22 @@ def gate(plan: Plan, tools: Tools, run: Path, rules: str, watch: Watcher) -> Non
     with held(plan, tools, run, rules, None, lambda stage: watch(Progress(stage, 0, 0))) as live:
         log = Log(run / "events.jsonl")
         view = View(live.stack, began, watch, live, plan.always_firing)
+        session = Session(plan, live.stack, log, view, live)
         try:
-            carry_out(Session(plan, live.stack, log, view, live))
+            carry_out(session)
         except BaseException:
             with suppress(Exception):  # what stopped the run is the news, not that its evidence is incomplete
                 store_samples(plan, live.stack)
             raise
         view.show("collecting evidence")
         store_samples(plan, live.stack)
+        if posts := any(isinstance(check, AlertDelivered) and check.posted for check in plan.checks):
+            view.show("replaying, for what is to be posted")
+            replay_all(plan, run, tools, log)
+            deliver(session, tools)
     note_dropped(run, log)
-    replay_all(plan, run, tools, log)
+    if not posts:
+        replay_all(plan, run, tools, log)
     recorded.store(plan.service, run)
     run_commands(plan.checks, run, log, plan.workdir)
     store_baseline(plan, run)
@@ -90,20 +98,29 @@ def carry_out(session: Session) -> None:
         begun = wait_load(session)
         view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
         try:
+            beside, others = apart(plan.experiments)
             if varies(begun.detail["arrivals"]):
+                beside, others = (), plan.experiments
                 steady(session, "steady load", begun.detail["epoch"])
             else:
                 session.let_pass("warming up", WARM_S)
                 for again in attempts(session, STEADY, bounds.lag_p99):
                     view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
-                    steady(session, f"steady load{again}")
-            for i, experiment in enumerate(plan.experiments):
-                stage = f"experiment {i + 1}/{len(plan.experiments)} {experiment.name}"
+                    steady(session, f"steady load{again}", beside=beside)
+            for i, experiment in enumerate(others):
+                stage = f"experiment {i + 1}/{len(others)} {experiment.name}"
                 for again in attempts(session, experiment.name, bounds.lag_p99_under_fault):
-                    view.expect(EXPERIMENT_TAKES_S * (len(plan.experiments) - i))
+                    view.expect(EXPERIMENT_TAKES_S * (len(others) - i))
                     perform(session, experiment, stage + again)
         except LoadEnded as ended:
             session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+
+
+def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
+    """The experiments that take place beside the steady load, which they leave as it is, and the others. The first sham
+    is enough: two at once would be another's disturbance."""
+    shams = [e for e in experiments if e.breaks_nothing and not e.environment][:1]
+    return shams, [e for e in experiments if e not in shams]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
@@ -121,6 +138,7 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     store_samples(plan, stack)
     note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)
+    deliver(session, tools)
     recorded.store(plan.service, stack.run, down=False)
     run_commands(plan.checks, stack.run, log, plan.workdir)
     log.event("run", "ended", took=time.monotonic() - began, sealed=False)  # the stack goes on writing to its folder

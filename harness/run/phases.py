@@ -38,7 +38,8 @@ from harness.watch import alerts, clocks, processors, requests, scrapes
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
 ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with a phase
-BASELINE_S = 5.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
+BASELINE_S = 3.0  # recorded before an experiment's Chaos Toolkit starts, so that the replayed rules see normal times
+NICE_BESIDE = 19  # what starts beside the steady load is to take nothing from it
 ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
 RENEWED_WITHIN_S = 10.0
@@ -119,13 +120,16 @@ def wait_load(session: Session) -> Event:
     return began[0]
 
 
-def steady(session: Session, stage: str, begun: float | None = None) -> None:
-    """The steady load, judged for its time: from calm on, or from when it had begun."""
+def steady(session: Session, stage: str, begun: float | None = None, beside: Iterable[Experiment] = ()) -> None:
+    """The steady load, judged for its time: from calm on, or from when it had begun. beside: experiments that break
+    nothing, which take place meanwhile: were anything to move, it would be against either."""
     if begun is None:
         await_calm(session, stage)
     _edge(session, STEADY, "begin", at=begun)
-    passed_s = 0.0 if begun is None else time.time() - begun
-    session.let_pass(stage, max(0.0, session.plan.gate.load.for_s - passed_s))
+    since = time.time() if begun is None else begun
+    for experiment in beside:
+        _perform(session, experiment, f"{stage} and {experiment.name}", NICE_BESIDE)
+    session.let_pass(stage, max(0.0, session.plan.gate.load.for_s - (time.time() - since)))
     _edge(session, STEADY, "end")
     _ask(session, STEADY)
 
@@ -219,7 +223,7 @@ def perform(session: Session, experiment: Experiment, stage: str) -> None:
         _perform(session, experiment, stage)
 
 
-def _perform(session: Session, experiment: Experiment, stage: str) -> None:
+def _perform(session: Session, experiment: Experiment, stage: str, niceness: int = 0) -> None:
     """Its phase in the history begins before Chaos Toolkit starts and ends when alerts have resolved, or when its
     contract's bounds and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
@@ -241,6 +245,7 @@ def _perform(session: Session, experiment: Experiment, stage: str) -> None:
             run,
             env={**session.stack.environment, EXPERIMENT: experiment.name},
             cwd=plan.workdir,
+            niceness=niceness,
         )
         try:
             ended = session.wait(stage, lambda: not child.alive(), EXPERIMENT_AT_MOST_S)

@@ -62,6 +62,22 @@ CASES = [  # (sentence, check, history, verdict, words of its reason, the checks
         BOTH,
     ),
     ("an alert no experiment exercises", ALL, saw(), FAIL, "HighErrorRate UNEXERCISED", BOTH[:2]),
+    (
+        "one that nothing exercises is left out where the reason is given",
+        replace(ALL, unproven=(("HighErrorRate", "needs a second region"),)),
+        saw(),
+        PASS,
+        "1 of 1 proven, 100 %, bound 100 %; left out: HighErrorRate (needs a second region)",
+        BOTH[:2],
+    ),
+    (
+        "but not one that fails",
+        replace(ALL, unproven=(("HighErrorRate", "needs a second region"),)),
+        saw(HighErrorRate=SILENT),
+        FAIL,
+        "1 of 2 proven, 50 %, bound 100 %: HighErrorRate SILENT",
+        BOTH,
+    ),
     ("an unknown alert", ALL, saw(HighErrorRate=UNKNOWN), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE", BOTH),
     ("only one of the two proofs", ALL, saw(), INCONCLUSIVE, "HighErrorRate INCONCLUSIVE", BOTH[:3]),
     ("another severity", AlertCoverage("high", rules=RULES), saw(), FAIL, "Slow UNEX", BOTH),
@@ -103,9 +119,9 @@ def test_statuses_hold_the_timings_in_production_seconds_and_sum_up_by_severity(
         "ServiceDown": "PROVEN", "HighErrorRate": "SILENT", "Slow": "UNEXERCISED", "Watchdog": "PROVEN",
     }  # fmt: skip
     assert known["ServiceDown"] == {
-        "severity": "critical", "status": "PROVEN", "experiments": ["hang"], "timed_in": "hang",
+        "severity": "critical", "status": "PROVEN", "proof": "live", "experiments": ["hang"], "timed_in": "hang",
         "pending_s": 15, "firing_s": 75, "last_firing_s": 645, "fault_end_s": 600,
-        "notified_s": 120, "resolved_notified_s": 120,
+        "notified_s": 120, "live_firing_s": 90, "resolved_notified_s": 120,
     }  # fmt: skip
     assert coverage(known)["critical"] == {"proven": 1, "applicable": 2}
 

@@ -13,6 +13,7 @@ from harness.eventlog import Log
 from harness.history import History
 from harness.plan.experiments import Experiment
 from harness.run import phases
+from harness.run.gate import apart
 from harness.run.session import Session
 from harness.run.view import View
 from harness.stack import planned
@@ -195,3 +196,13 @@ def test_one_that_nobody_starts_is_said(tmp_path, monkeypatch):
     said = "whoever holds the stack did not start it anew within 0.05 s"
     assert starts(tmp_path) == [("fail", "begin", ["A"], said), ("fail", "end", [], said)]
     assert planned.asked(tmp_path) is None, "nobody does it later, in the middle of an experiment"
+
+
+def test_a_sham_takes_place_beside_the_steady_load_and_nothing_else_does():
+    def named(name, **about):
+        return Experiment(name, Path(f"{name}.yaml"), None, **about)
+
+    sham, again, crash = named("sham", breaks_nothing=True), named("again", breaks_nothing=True), named("crash")
+    started = named("inside", breaks_nothing=True, environment={"A": "b"})
+    assert apart([started, sham, crash, again]) == ([sham], [started, crash, again])
+    assert apart([crash]) == ([], [crash])

@@ -37,6 +37,7 @@ def test_a_phase_that_cannot_be_replayed_and_a_rule_that_cannot_be_evaluated_cos
     write_series(tmp_path / "samples.jsonl.gz", [up(range(141, 150), until=200), *pairs])
     plan = SimpleNamespace(
         experiments=[SimpleNamespace(name="hang"), SimpleNamespace(name="crash")],
+        checks=(),
         rules=(tmp_path / "rules.yaml",),
         gate=SimpleNamespace(time_scale=SCALE),
         scrape_s=SCRAPE_S,
