@@ -14,7 +14,20 @@ from types import FrameType
 
 import harness
 from harness.cli import (
-    capacity, chaos, check, compare, detection, doctor, gate, heal, history, load, push, slos, up, why,
+    capacity,
+    chaos,
+    check,
+    compare,
+    detection,
+    doctor,
+    gate,
+    heal,
+    history,
+    load,
+    push,
+    slos,
+    up,
+    why,
 )  # fmt: skip
 from harness.cli.output import complain
 from harness.errors import HarnessError, Interrupted, PlanError

@@ -244,10 +244,11 @@ def test_a_missing_all_clear_names_the_setting_that_sends_it():
 
 
 def test_the_timings_are_those_that_are_known():
-    assert CALL.timings(sent(FIRING, OVER)) == {"notified_s": 120, "resolved_notified_s": 120}
-    assert CALL.timings(sent(FIRING)) == {"notified_s": 120}
+    begun = {"live_firing_s": 90, "notified_s": 120}
+    assert CALL.timings(sent(FIRING, OVER)) == {**begun, "resolved_notified_s": 120}
+    assert CALL.timings(sent(FIRING)) == begun
     assert CALL.timings(sent()) == CALL.timings(history()) == {}
-    assert CALL.timings(sent(FIRING, OVER, events=(*EVENTS, restart(24)))) == {"notified_s": 120}
+    assert CALL.timings(sent(FIRING, OVER, events=(*EVENTS, restart(24)))) == begun
 
 
 # h04: the route of the critical alert waits 5 min before it tells of a group, and 15 min between two news of one

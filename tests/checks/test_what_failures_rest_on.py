@@ -14,7 +14,7 @@ from harness.report.references import References
 from harness.verdict import EVIDENCE_AT_MOST, Reference
 
 ELSEWHERE = {"sample", "log", "audit", "record", "span"}  # kinds that these records do not hold
-WITHOUT = {"alert_coverage"}  # judges the results of others, and rests on what they do
+WITHOUT = {"alert_coverage", "detection"}  # they judge the results of others, and rest on what those do
 # What has no record to show: promtool's replay has a folder of its own, a span of no request is named in the sentence,
 # and what is not there is nowhere.
 NOWHERE = (
