@@ -126,6 +126,11 @@ class MetricsTrue(Check):
         return self.signal != "duration"
 
     @property
+    def generator(self) -> str:
+        """A generator that stalls reads its answers late, and its clients then seem to have waited."""
+        return "load" if self.signal == "duration" else ""
+
+    @property
     def subject(self) -> str:
         return f"{WHAT[self.signal]} in {self.name}"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, replay, restart, rows, table
 
-from harness.checks import AlertFires, MetricsTrue, Promql, judge_all
+from harness.checks import AlertFires, MetricsTrue, Promql, Recorded, judge_all
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import SLOW_CLIENT, History, Outcome, Series
@@ -311,6 +311,17 @@ def test_clocks_that_went_apart_make_it_doubtful():
     lied = changed(RUN, COUNT, lambda _, v: v // 2)
     found = replace(lied, events=[*lied.events, *readings])
     expect(REQUESTS, found, INCONCLUSIVE, "the wall clock went 5 s ahead of the monotonic one")
+
+
+@pytest.mark.parametrize(
+    ("check", "record", "doubted"),
+    [(DURATION, run(GOOD, slower(2)), True), (REQUESTS, changed(RUN, COUNT, lambda _, v: v // 2), False)],
+    ids=["duration", "requests"],
+)
+def test_a_generator_in_doubt_makes_times_doubtful_and_no_counts(check, record, doubted):
+    assert judge_all([check], record)[0].verdict is FAIL
+    result, recorded = judge_all([check, Recorded(rate_within=0.0, lag_p99_ms=-1)], record)
+    assert recorded.verdict is INCONCLUSIVE and result.verdict is (INCONCLUSIVE if doubted else FAIL), result.reason
 
 
 def test_a_fail_has_requests_and_the_series_as_evidence():
