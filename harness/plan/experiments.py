@@ -46,6 +46,7 @@ class Experiment:
     path: Path
     contract: Contract
     environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: tuple[str, ...] = ()  # commands that are run before such a start
     needs: tuple[str, ...] = ()  # of the host, by its faults
     links: tuple[str, ...] = ()
     breaks_nothing: bool = False  # a sham: what it does is all the machinery, and no fault
@@ -178,7 +179,13 @@ def read_experiment(
     if contract.witness is not None:
         started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
         problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
-    about = {"needs": needs_of(file.data), "links": _links(file), "breaks_nothing": _breaks_nothing(file)}
+    prepare = contract.start.prepare if contract.start else ()
+    about = {
+        "prepare": prepare,
+        "needs": needs_of(file.data),
+        "links": _links(file),
+        "breaks_nothing": _breaks_nothing(file),
+    }
     return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
 

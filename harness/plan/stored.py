@@ -47,6 +47,7 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
     for i, fact in enumerate(file.data["rules"]):
         try:
             as_stored = {"alert": _alert(fact["alert"]), "reads": tuple(fact.get("reads", ()))}
+            as_stored["fires_s"] = tuple(fact.get("fires_s") or ()) or None
             facts.append(RuleFact(**{"place": "", **fact, **as_stored}))
         except (KeyError, TypeError) as error:
             problems.append(f"{file.place(('rules', i))}: rules[{i}]: this harness cannot judge by it: {error}")

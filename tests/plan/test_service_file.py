@@ -383,7 +383,7 @@ def test_experiments_name_the_replicas(project):
         load(project, replicas=2)
     [problem] = error.value.problems
     assert problem.startswith("experiments/server-crash.yaml:") and "[0].provider.arguments.component: is " in problem
-    assert "missing, and the default, server, is no component of this service; name one of server-1 and s" in problem
+    assert "missing, and the default, server, is no component of this service; name one of server-1, s" in problem
     crash.write_text(named)
     assert load(project, replicas=2).service.replica_names == ("server-1", "server-2")
 

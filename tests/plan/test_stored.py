@@ -17,6 +17,7 @@ from harness.checks import (
     BaselineMetrics,
     Clocks,
     Command,
+    Detection,
     GrowthOf,
     LatencyAfter,
     LeftBehind,
@@ -46,6 +47,7 @@ BOUNDS = {"fires_within_s", "resolves_within_s", "delivery_s"}  # of version 2: 
 SINCE_2 = {
     Promql,
     Command,
+    Detection,
     Stalls,
     GrowthOf,
     LeftBehind,

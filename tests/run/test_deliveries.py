@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +18,9 @@ from harness.rules.rulefile import load
 from harness.run.deliveries import Posting, deliver, in_turns, postings
 from harness.run.session import Session
 from harness.stack.process import free_ports, spawn
+from harness.stack.proxied import Proxied
 from harness.stack.tools import find
-from harness.stack.up import RELAY, _receivers
+from harness.stack.up import RELAY, Assembly, _receivers
 from harness.verdict import Verdict
 
 MONITORING = Path(__file__).parents[2] / "model_server/monitoring"
@@ -94,10 +96,11 @@ def judged(tmp_path_factory):
             return started
 
         assembly = SimpleNamespace(
-            run=run, ports=ports, plan=SimpleNamespace(service=service, time_scale=K), tools=find(), exits=exits,
-            children=[], child=child, emit=log.event,
+            run=run, ports=ports, plan=SimpleNamespace(service=service, time_scale=K, workdir=run), tools=find(), exits=exits,
+            children=[], monitoring=[], child=child, emit=log.event,
         )  # fmt: skip
-        notifier = _receivers(assembly)
+        assembly.watcher = partial(Assembly.watcher, assembly)
+        notifier = _receivers(assembly, Proxied((), child))
         notifier.wait_ready()
         live = SimpleNamespace(notifier=notifier, check=lambda: None)
         stack = SimpleNamespace(run=run, alertmanager_url=notifier.url)
