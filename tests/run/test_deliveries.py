@@ -96,12 +96,11 @@ def judged(tmp_path_factory):
             return started
 
         assembly = SimpleNamespace(
-            run=run, ports=ports, plan=SimpleNamespace(service=service, time_scale=K, workdir=run), tools=find(), exits=exits,
-            children=[], monitoring=[], child=child, emit=log.event,
+            run=run, ports=ports, plan=SimpleNamespace(service=service, time_scale=K, workdir=run), tools=find(),
+            exits=exits, children=[], monitoring=[], child=child, emit=log.event,
         )  # fmt: skip
         assembly.watcher = partial(Assembly.watcher, assembly)
         notifier = _receivers(assembly, Proxied((), child))
-        notifier.wait_ready()
         live = SimpleNamespace(notifier=notifier, check=lambda: None)
         stack = SimpleNamespace(run=run, alertmanager_url=notifier.url)
         history = History(held={"slow": {str(CHECKS[name].alert): case[0] for name, case in CASES.items()}})
