@@ -102,7 +102,7 @@ def judged(tmp_path_factory):
         assembly.watcher = partial(Assembly.watcher, assembly)
         notifier = _receivers(assembly, Proxied((), child))
         live = SimpleNamespace(notifier=notifier, check=lambda: None)
-        stack = SimpleNamespace(run=run, alertmanager_url=notifier.url)
+        stack = SimpleNamespace(run=run, alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}")
         history = History(held={"slow": {str(CHECKS[name].alert): case[0] for name, case in CASES.items()}})
         began = time.monotonic()
         session = Session(None, stack, log, SimpleNamespace(show=lambda *a: None), live)
