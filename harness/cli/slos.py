@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.output import remark, standard_output
-from harness.errors import PlanError, UsageError
+from harness.errors import PlanError
 
 if TYPE_CHECKING:
     from harness.stack.spec import ServiceSpec
@@ -47,69 +47,85 @@ def run(args: argparse.Namespace) -> int:
     problems: list[str] = []
     file = read(args.file, problems)
     slos = file and validated(file, SloFile, problems)
-    told = read(args.service, problems) if args.service else None
-    service = told and validated(told, ServiceSpec, problems, folder=args.service.parent)
-    if problems:
+    described = read(args.service, problems) if args.service else None
+    service = described and validated(described, ServiceSpec, problems, folder=args.service.parent)
+    job, requests, duration = _named(args, service, problems)
+    bounds = _bounds(args.buckets, problems)
+    if slos is None or problems:
         raise PlanError(problems)
-    job, requests, duration = _named(args, service)
     objectives = []
     if promise := slos.slos.availability:
         objectives.append(burn.availability(job, promise.target))
     if promise := slos.slos.latency:
         place = f"{file.place(('slos', 'latency', 'target'))}: latency"
-        metric = _given(duration, place, "telemetry.metrics.duration", "--duration")
-        unit_s = UNIT_S[metric.unit]
-        _ends(args.buckets, promise.target / unit_s, f"{place}: no bucket of {metric.name} ends at its target")
-        of = ", ".join(filter(None, (burn.selector(job, metric.labels), args.latency_of)))
-        objectives.append(burn.latency(metric.name, of, promise.target, promise.percentile, unit_s))
+        if duration is None:
+            problems.append(f"{place}: {_unnamed('duration')}")
+        else:
+            unit_s = UNIT_S[duration.unit]
+            problems += _ends(bounds, promise.target / unit_s, f"{place}: no bucket of {duration.name}")
+            of = ", ".join(filter(None, (burn.selector(job, duration.labels), args.latency_of)))
+            objectives.append(burn.latency(duration.name, of, promise.target, promise.percentile, unit_s))
     if promise := slos.slos.error_rate:
-        place = f"{file.place(('slos', 'error_rate'))}: error_rate"
-        metric = _given(requests, place, "telemetry.metrics.requests", "--requests")
-        status = _given(args.status or metric.status, place, "telemetry.metrics.requests.status", "--status")
-        objectives.append(burn.error_rate(metric.name, burn.selector(job, metric.labels), status, promise.target))
+        if requests is None:
+            problems.append(f"{file.place(('slos', 'error_rate'))}: error_rate: {_unnamed('requests')}")
+        else:
+            status = args.status or requests.status or "status"
+            of = burn.selector(job, requests.labels)
+            objectives.append(burn.error_rate(requests.name, of, status, promise.target))
+    if problems:
+        raise PlanError(problems)
     try:
         content = burn.rules(objectives, service.name if service else job, args.runbook)
     except ValueError as error:
         raise PlanError([f"{file.place(('slos',))}: {error}"]) from None
+    if slos.slos.latency and bounds is None:
+        remark("whether a bucket ends at the latency's target is not checked; give the bounds by --buckets")
     with standard_output() as out:
         out.write(f"# Generated from {args.file.name}: harness slos rules\n")
         out.write(burn.text(content))
     return 0
 
 
-def _named(args: argparse.Namespace, service: ServiceSpec | None) -> tuple[str, Any, Any]:
-    """Job, requests and duration: of the options, else of service.yaml. Raises UsageError."""
+def _named(args: argparse.Namespace, service: ServiceSpec | None, problems: list[str]) -> tuple[str, Any, Any]:
+    """Job, requests and duration: of the options, else of service.yaml; None for a metric that neither names."""
     from pydantic import ValidationError
 
     from harness.telemetry import Metrics
 
     metrics = (service and service.telemetry.metrics) or Metrics()
     job = args.job or (service and service.monitoring.job)
-    if not job or not re.fullmatch(r'[^"\\\x00-\x1f]+', job):
-        raise UsageError("no job is named by which Prometheus has the service; name it by --job, or give --service")
-    own = {name: text for name in ("requests", "duration") if (text := getattr(args, name)) is not None}
-    try:
-        given = Metrics(**own)
-    except ValidationError:
-        options = " or ".join(f"--{name}" for name in own)
-        raise UsageError(f"{options} is no name of a metric, like http_requests_total") from None
-    return job, given.requests or metrics.requests, given.duration or metrics.duration
+    if not args.service and not job:
+        problems.append("no job is named by which Prometheus has the service; name it by --job, or give --service")
+    if job and not re.fullmatch(r'[^"\\\x00-\x1f]+', job):
+        problems.append("--job must have no quotation marks, backslashes or control characters")
+    found = []
+    for name in ("requests", "duration"):
+        text, one = getattr(args, name), getattr(metrics, name)
+        try:
+            one = one if text is None else getattr(Metrics(**{name: text}), name)
+        except ValidationError:
+            problems.append(f"--{name} is no name of a metric, like http_{name}_total")
+        found.append(one)
+    return job, *found
 
 
-def _given(value: Any, place: str, in_service: str, option: str) -> Any:
-    if value is None:
-        raise UsageError(f"{place}: nothing names what measures it; name it by {option}, or {in_service} of --service")
-    return value
+def _unnamed(metric: str) -> str:
+    return f"nothing names what measures it; name it by --{metric}, or telemetry.metrics.{metric} of --service"
 
 
-def _ends(buckets: str | None, edge: float, problem: str) -> None:
-    """Raises UsageError where no bucket ends at the bound: a rule that reads one that is not there never fires."""
+def _bounds(buckets: str | None, problems: list[str]) -> list[float] | None:
     if buckets is None:
-        remark("whether a bucket ends at the latency's target is not checked; give the bounds by --buckets")
-        return
+        return None
     try:
-        bounds = [float(text) for text in buckets.split(",")]
+        return [float(text) for text in buckets.split(",")]
     except ValueError:
-        raise UsageError(f"--buckets must be numbers between commas, like 0.1,0.5,1; got {buckets[:80]!r}") from None
-    if not any(abs(bound - edge) < 1e-9 * max(1.0, edge) for bound in bounds):
-        raise UsageError(f"{problem}; choose one of {', '.join(f'{bound:g}' for bound in bounds)}, or add a bucket")
+        problems.append(f"--buckets must be numbers between commas, like 0.1,0.5,1; got {buckets[:80]!r}")
+        return None
+
+
+def _ends(bounds: list[float] | None, edge: float, problem: str) -> list[str]:
+    """What is wrong where no bucket ends at the bound: a rule that reads one that is not there never fires."""
+    if bounds is None or any(abs(bound - edge) < 1e-9 * max(1.0, edge) for bound in bounds):
+        return []
+    known = ", ".join(f"{bound:g}" for bound in bounds)
+    return [f"{problem} ends at its target; choose one of {known}, or add a bucket"]

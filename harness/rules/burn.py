@@ -7,11 +7,14 @@ trend: an alert also needs a few bad events in its long window, however large th
 
 from __future__ import annotations
 
+import json
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import promql_parser as promql
 import yaml
 
 from harness.units import percent, prometheus_duration
@@ -85,7 +88,7 @@ def latency(metric: str, of: str, within_s: float, percentile: float, unit_s: fl
     # Some clients of Prometheus write whole numbers as 1, others as 1.0.
     ends = f'le=~"{edge:.0f}|{edge:.1f}"' if edge.is_integer() else f'le="{edge!r}"'
     fast, every = _per_s(f"{metric}_bucket", f"{of}, {ends}"), _per_s(f"{metric}_count", of)
-    promise = f"{percentile:g} % of predictions within {prometheus_duration(within_s)}"
+    promise = f"{percentile:g} % of requests within {prometheus_duration(within_s)}"
     tiers = (TIERS[0]._replace(severity="high"), *TIERS[1:])  # slow is not broken: nobody is woken for it
     ratio, bad = f"1 - {fast}\n  / {every}", f"({every}\n  - {fast})"
     return Objective("latency", promise, 1 - percentile / 100, tiers, ratio, bad)
@@ -100,17 +103,32 @@ def error_rate(metric: str, of: str, status: str, lost: float) -> Objective:
 
 def selector(job: str, labels: Mapping[str, Sequence[str]] = {}) -> str:
     """What selects the series of a job whose labels have one of these values each."""
-    of = "".join(f', {name}=~"{"|".join(values)}"' for name, values in labels.items())
-    return f'job="{job}"{of}'
+    return ", ".join([f'job="{job}"', *(_matcher(name, values) for name, values in labels.items())])
+
+
+def _matcher(name: str, values: Sequence[str]) -> str:
+    """A label that has one of these values, as they are: in a pattern most of the signs of a path mean something."""
+    comparison, text = ("=", values[0]) if len(values) == 1 else ("=~", "|".join(map(_literal, values)))
+    return f"{name}{comparison}{json.dumps(text, ensure_ascii=False)}"
+
+
+def _literal(value: str) -> str:
+    return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", value)  # what RE2 reads as more than itself
 
 
 def rules(objectives: Sequence[Objective], service: str, runbook: str) -> dict[str, Any]:
     """The content of a rule file. `service`: the label by which the alerts name it. ValueError: an objective that no
-    alert could guard.
+    alert could guard, or a selector that is no PromQL.
 
     The alerts do not read the recordings: an alert must be provable from what the service itself says."""
     alerts = [group for objective in objectives for group in _alerts(objective, service, runbook)]
     recordings = [rule for objective in objectives for rule in _recordings(objective)]
+    for rule in [*(rule for group in alerts for rule in group["rules"]), *recordings]:
+        try:
+            promql.parse(rule["expr"])
+        except ValueError as error:
+            name, said = rule.get("alert") or rule["record"], " ".join(str(error).split())
+            raise ValueError(f"the expression of {name} would be no PromQL: {said}") from None
     return {"groups": [*alerts, {"name": "slo:recordings", "interval": "1m", "rules": recordings}]}
 
 

@@ -7,6 +7,7 @@ rules/*.yaml     -> kubernetes/prometheus-rules.yaml    the same rules, for the 
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ KINDS = {"graph": (timeseries, 8), "stat": (stat, 4), "table": (table, 12), "hea
 
 
 def files(here: Path = HERE) -> dict[Path, str]:
-    """Every generated file, by its path in `here`, with its text."""
+    """Every generated file, by its path in `here`, with its text. OSError, YAMLError: what cannot be read."""
     rules = {path.name: path.read_text() for path in (here / "rules").glob("*.yaml")}
     rules = {name: re.sub(r"(runbook_url: )[^\s#]*#", rf"\g<1>{RUNBOOK}#", text) for name, text in rules.items()}
     generated = {Path(f"rules/{name}"): text for name, text in rules.items()}
@@ -100,6 +101,9 @@ _Readable.add_representer(
 )
 
 if __name__ == "__main__":
-    for path, text in files().items():
-        (HERE / path).parent.mkdir(exist_ok=True)
-        (HERE / path).write_text(text)
+    try:
+        for path, text in files().items():
+            (HERE / path).parent.mkdir(exist_ok=True)
+            (HERE / path).write_text(text)
+    except (OSError, yaml.YAMLError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from prometheus_client import (
@@ -101,13 +101,32 @@ class Metrics:
     def _facts(self, name: str, about: str, **labels: str) -> None:
         self.reading(name, about, lambda: {tuple(labels.values()): 1}, *labels)
 
-    def counter(self, name: str, about: str, *labels: str) -> Counter:
-        """A new counter; one that nobody is shown while metrics are off."""
-        return Counter(name, about, labels, registry=self.registry if self.on else None)
+    def counter(self, name: str, about: str, *labels: str) -> Any:
+        """A new counter; one that does nothing while metrics are off."""
+        return self._kept(Counter(name, about, labels, registry=None))
 
-    def histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        """A new histogram; one that nobody is shown while metrics are off."""
-        return Histogram(name, about, labels, buckets=buckets, registry=self.registry if self.on else None)
+    def histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Any:
+        """A new histogram; one that does nothing while metrics are off."""
+        return self._kept(Histogram(name, about, labels, buckets=buckets, registry=None))
+
+    def _kept(self, metric: Counter | Histogram) -> Any:
+        if self.on:
+            self.registry.register(metric)
+        return metric if self.on else NOTHING
+
+
+class Nothing:
+    """Stands for every metric when metrics are off."""
+
+    def labels(self, *_values: str) -> Self:
+        return self
+
+    def inc(self, *_: Any) -> None: ...
+
+    observe = inc
+
+
+NOTHING = Nothing()
 
 
 def wants_openmetrics(accept: str) -> bool:

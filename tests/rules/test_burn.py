@@ -1,11 +1,14 @@
 """Burn-rate rules from objectives: the bundled service's are those that are stored, and other services have theirs."""
 
+import re
 from pathlib import Path
 
+import promql_parser as promql
 import pytest
 import yaml
 
 from harness.cli.main import main
+from harness.rules.burn import selector
 from model_server.telemetry.metrics import LATENCY_S
 
 MONITORING = Path(__file__).parents[2] / "model_server/monitoring"
@@ -80,7 +83,9 @@ def test_a_service_file_gives_labels_and_units(made, tmp_path):
     ("slos", "options", "says"),
     [
         (STRANGER, [], "no job is named"),
-        (STRANGER, ["--job", 'a"b'], "no job is named"),
+        (STRANGER, ["--job", 'a"b'], "--job must have no quotation marks"),
+        (STRANGER, [*NAMED, "--latency-of", "route=/a"], "the expression of LatencyBurn1h would be no PromQL: "),
+        (STRANGER, ["--job", 'a"b', "--buckets", "fast", "--requests", "-"], "--requests is no name"),
         (STRANGER, ["--job", "shop", "--requests", "r"], "slos.yaml:6: latency: nothing names what measures it; name"),
         (STRANGER, ["--job", "shop", "--requests", "a-b"], "--requests is no name of a metric"),
         (STRANGER, [*NAMED, "--buckets", "0.5,1"], "ends at its target; choose one of 0.5, 1, or add a bucket"),
@@ -94,6 +99,30 @@ def test_a_service_file_gives_labels_and_units(made, tmp_path):
 def test_what_cannot_be_used_ends_with_2_and_says_why(made, slos, options, says):
     code, said = made(slos, *options)
     assert code == 2 and says in said.err and "Traceback" not in said.err and not said.out, said.err
+
+
+def test_everything_wrong_is_said_at_once(made):
+    said = made(STRANGER, "--job", 'a"b', "--buckets", "fast", "--requests", "a-b")[1].err
+    assert all(f"--{option} " in said for option in ("job", "buckets", "requests")), said
+    said = made(STRANGER, "--job", "shop")[1].err
+    assert "--duration, or" in said and "--requests, or" in said and "remark" not in said, said
+
+
+@pytest.mark.parametrize(
+    ("values", "matcher"),
+    [
+        (["/a"], 'route="/a"'),
+        (['a"b'], r'route="a\"b"'),
+        (["/a.b", "/c/{id}"], r'route=~"/a\\.b|/c/\\{id\\}"'),
+        (["a|b", "c\\d"], r'route=~"a\\|b|c\\\\d"'),
+    ],
+)
+def test_labels_are_selected_by_the_values_that_they_have(values, matcher):
+    """Not by patterns: a dot or a brace of a path stands for itself. Prometheus' own parser reads it."""
+    assert selector("shop", {"route": values}) == f'job="shop", {matcher}'
+    (read,) = [m for m in promql.parse(f'x{{job="shop", {matcher}}}').matchers.matchers if m.name == "route"]
+    assert len(values) > 1 or read.value == values[0]
+    assert all(re.fullmatch(read.value, value) for value in values if len(values) > 1)
 
 
 def test_help_has_an_example(capsys):
