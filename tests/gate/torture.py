@@ -1,6 +1,6 @@
 """Kills parts of a gate at random moments, over all faults, and sees that nothing is left: `make torture`.
 
-    python tests/gate/torture.py [TIMES] [--only EXPERIMENT] [--store FILE] [--again N]
+    python tests/gate/torture.py [TIMES] [--only EXPERIMENT] [--store FILE] [--again N ...]
 
 Each time one or two of the harness, the child of Chaos Toolkit, the watchdog and the generator of a small project are
 killed by SIGKILL, either within the first 15 s or up to 4 s after the fault began. Where the watchdog was killed with
@@ -328,15 +328,15 @@ def main() -> int:
     parser.add_argument("times", type=int, nargs="?", default=30, help="so many results are stored in the end")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--only", help="only this experiment")
-    parser.add_argument("--again", type=int, metavar="N", help="do time N again, whatever is stored of it")
+    parser.add_argument("--again", type=int, nargs="+", metavar="N", help="do these times, whatever is stored of them")
     args = parser.parse_args()
     if (code := in_namespaces()) is not None:
         return code
     pool = experiments()
     names = [args.only] if args.only else list(pool)
     args.store.parent.mkdir(parents=True, exist_ok=True)
-    numbers = [args.again] if args.again is not None else [n for n in range(args.times) if n not in stored(args.store)]
-    for n in numbers:
+    done = stored(args.store)
+    for n in args.again or [n for n in range(args.times) if n not in done]:
         with tempfile.TemporaryDirectory(prefix="torture-") as folder:
             found = torture(draw(n, names), Path(folder).resolve())
         with args.store.open("a") as out:
