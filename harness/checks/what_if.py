@@ -197,19 +197,19 @@ def tried(
     spans = {component: _spans(history, which, component, now) for component in {case.component for case in cases}}
     grid = dict.fromkeys([now, *_grid(which, now)])
     outcomes = tuple(_outcome(setting, cases, spans, which, now) for setting in grid)
-    calm = [
-        ask
-        for case in cases
-        if case.began is None
-        for span in spans[case.component]
-        for ask in span.asks
-        if case.window.start <= ask.at <= case.window.end
-    ]
-    known = sum(ask.given_up for found in spans.values() for span in found for ask in span.asks)
+    calm = [_within(span, [c for c in cases if c.component == name]) for name, found in spans.items() for span in found]
     return Probed(
-        which, now, tuple(cases), outcomes, tuple(left_out), known, len(calm), max((a.took for a in calm), default=0.0),
-        _longest_row(calm), _proposal(which, now, outcomes, cases, spans, patient),
-    )  # fmt: skip
+        which=which,
+        now=now,
+        cases=tuple(cases),
+        outcomes=outcomes,
+        left_out=tuple(left_out),
+        given_up=sum(ask.given_up for found in spans.values() for span in found for ask in span.asks),
+        calm_answers=sum(map(len, calm)),
+        slowest_calm_s=max((ask.took for asks in calm for ask in asks), default=0.0),
+        longest_calm_row=max(map(_longest_row, calm), default=0),
+        proposal=_proposal(which, now, outcomes, cases, spans, patient),
+    )
 
 
 def started(history: History, now: Setting, delay_s: int) -> StartUp | None:
@@ -434,6 +434,12 @@ def _as_now(setting: Setting, now: Setting) -> int:
 def _after(liveness: Setting, readiness: Setting) -> bool:
     """Whether what is to be restarted is out of traffic before."""
     return liveness.period_s * liveness.failures >= readiness.period_s * readiness.failures
+
+
+def _within(span: Span, cases: Sequence[Case]) -> list[Ask]:
+    """The attempts of a process where it had to stay calm; phases may lie in each other."""
+    windows = [case.window for case in cases if case.began is None]
+    return [ask for ask in span.asks if any(start <= ask.at <= end for start, end in windows)]
 
 
 def _longest_row(asks: Sequence[Ask]) -> int:

@@ -109,8 +109,8 @@ def _of(found: Probed, probe: Probe, everything: bool) -> Iterator[str]:
         given_up = f"{count(found.given_up, 'answer')} came to no end in it"
         yield f"    - timeouts above {found.now.timeout_s} s, where `?` is shown: {given_up}"
     if cut := [one for one in found.outcomes if any(d.cut for d in one.detected.values())]:
-        slower = f"{len(cut)} settings, where `>` is shown, decide later than the record goes, which a restart ended"
-        yield f"    - {slower}; a run whose liveness has a higher failureThreshold shows them"
+        yield f"    - {count(len(cut), 'setting')}, where `>` is shown: a restart ended the record before they decided"
+        yield "      (a run whose liveness probe has a higher failureThreshold goes on longer)"
 
 
 def _said(setting: Setting, which: str) -> str:
