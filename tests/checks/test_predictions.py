@@ -139,6 +139,20 @@ CASES = [
         "wrong with status 200 under server-hang: 34 of 6,040 answers",
     ),
     (
+        "only under a fault that is there to make them wrong",
+        replace(PREDICTIONS, wrong_in=("server-hang",)),
+        run(both(flipped(start=25, end=28), probability(lambda p: 1 - p, start=25, end=28))),
+        PASS,
+        "got the same answer (to 0.001) in 5,6",
+    ),
+    (
+        "and still wrong when it is over",
+        replace(PREDICTIONS, wrong_in=("server-hang",)),
+        run(flipped(start=25, end=32)),
+        FAIL,
+        "after the fault of server-hang 300 of",
+    ),
+    (
         "only after a restart",
         PREDICTIONS,
         run(flipped(start=47, only=[3, 4])),
