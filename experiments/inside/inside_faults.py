@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import mmap
 import os
 import sys
@@ -76,6 +77,21 @@ def call_slow(target: str, by_s: float) -> Iterator[str]:
             yield f"{target} takes {by_s:g} s longer"
         finally:
             released.set()
+
+
+@contextmanager
+def call_failing(target: str, one_in: int) -> Iterator[str]:
+    """One in so many calls of a function raises, exactly: the last of each row of them."""
+    calls = itertools.count(1)  # one step of it is indivisible, whichever threads call
+
+    def fail() -> None:
+        if next(calls) % one_in == 0:
+            raise RuntimeError(f"one in {one_in} calls of {target} fails")
+
+    if one_in < 1:
+        raise ValueError(f"one_in: must be 1 or more, got {one_in}")
+    with first(target, fail):
+        yield f"one in {one_in} calls of {target} fails"
 
 
 @contextmanager
@@ -188,8 +204,8 @@ def layer_permuted(parameter: str) -> Iterator[str]:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        loop_stalled, loop_slow, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked,
-        threads_leaked, output_full, clock_skewed, layer_permuted,
+        loop_stalled, loop_slow, call_deadlocked, call_slow, call_failing, pool_exhausted, memory_leaked,
+        descriptors_leaked, threads_leaked, output_full, clock_skewed, layer_permuted,
     )
 }  # fmt: skip
 
@@ -220,7 +236,8 @@ def running_loops() -> list[Any]:
 
 @contextmanager
 def first(target: str, wait: Callable[[], object]) -> Iterator[None]:
-    """Have a function wait before it does what it did. Raises LookupError where there is no such function."""
+    """Have a function do something else, wait say, before what it did. Raises LookupError where there is no such
+    function."""
     module, _, path = target.partition(":")
     if module not in sys.modules:
         raise LookupError(f"{module} is not imported in this process")

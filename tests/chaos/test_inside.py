@@ -1,5 +1,6 @@
 """What breaks inside a real process, seen from outside: by what it goes on writing, and by what the kernel counts."""
 
+import itertools
 import json
 import os
 import resource
@@ -139,6 +140,36 @@ def test_each_call_of_a_slow_function_takes_longer(start):
     assert process.goes_on("worker")
 
 
+FAILING = """
+import time
+def work(): return 'worked'
+while 1:
+    try:
+        said = work()
+    except RuntimeError:
+        said = 'failed'
+    print(said, file=open(__import__('sys').argv[1], 'a'))
+    time.sleep(0.005)
+"""
+
+
+def test_one_in_so_many_calls_fails_exactly_and_none_when_it_is_over(start, tmp_path):
+    process = start("-c", FAILING, tmp_path / "said", beats=False)
+    said = (tmp_path / "said").read_text
+    assert process.ask("call_failing", target="__main__:work", one_in=5) == (
+        "on",
+        "one in 5 calls of __main__:work fails",
+    )
+    assert wait(lambda: said().split().count("failed") > 3)
+    process.release()
+    every = said().split()
+    at = [i for i, word in enumerate(every) if word == "failed"]
+    assert {after - before for before, after in itertools.pairwise(at)} == {5}
+    before = len(every)
+    assert wait(lambda: len(said().split()) > before + 20)
+    assert "failed" not in said().split()[before + 1 :]
+
+
 def test_a_loop_that_waits_again_and_again_goes_on_in_between(start):
     process = start()
     assert process.ask("loop_slow", by_s=1, every_s=1.7)[0] == "on"
@@ -179,7 +210,12 @@ def test_a_process_without_descriptors_left_still_hears_that_it_is_over(start):
 
 
 WRONG = {
-    "no such fault": ("loop_staled", {}, "there is no fault 'loop_staled' (known: call_deadlocked, call_slow, "),
+    "no such fault": (
+        "loop_staled",
+        {},
+        "there is no fault 'loop_staled' (known: call_deadlocked, call_failing, call_slow, ",
+    ),
+    "no share": ("call_failing", TARGET | {"one_in": 0}, "ValueError: one_in: must be 1 or more, got 0"),
     "no such argument": ("loop_stalled", {"for_s": 1}, "TypeError: loop_stalled() got an unexpected keyword"),
     "no such module": ("call_slow", {"target": "nowhere:f", "by_s": 1}, "nowhere is not imported in this process"),
     "no such class": ("call_slow", {"target": "__main__:Wrker.work", "by_s": 1}, "there is no __main__:Wrker.work"),
