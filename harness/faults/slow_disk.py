@@ -42,7 +42,8 @@ with open(sys.argv[1], "wb") as out:
 @dataclass(frozen=True)
 class SlowDisk(Fault):
     """What a component writes to its own disk, or else to the one that its state lies on, gets there at `kib_per_s`: as
-    far as it waits for it, by fsync. The rest is written later by the kernel, at full speed where control groups are of version 1."""
+    far as it waits for it, by fsync. The rest is written later by the kernel, at full speed where control groups are of
+    version 1."""
 
     kib_per_s: float
     component: str = "server"
