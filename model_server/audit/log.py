@@ -275,9 +275,7 @@ def find_end(path: Path, key: bytes) -> End:
                 break
     told, loose, torn = chain.read_head(sealed or b""), bytes(report.loose), None
     if told is None and report.records and report.end is None:
-        raise Broken(
-            f"the audit log {path} was written with another key; move it and its .head away to begin another"
-        )
+        raise Broken(f"the audit log {path} was written with another key; move it and its .head away to begin another")
     head, last, why = report.end or chain.start, report.last, report.broken[0].why if report.broken else ""
     glue = b"" if rotated or not loose or loose.endswith(b"\n") else b"\n"
     record = None if rotated else parse(loose)
