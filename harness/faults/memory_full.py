@@ -60,6 +60,7 @@ class MemoryFull(Fault):
     limit_mib: int = 256
     component: str = "server"
     kind: ClassVar[str] = "memory_full"
+    undone: ClassVar[str] = "the filler is ended; its processes leave the control group, which is removed"
     needs: ClassVar[tuple[str, ...]] = ("cgroup_memory",)
     ends_with_process: ClassVar[bool] = True
 

@@ -48,6 +48,8 @@ class SlowDisk(Fault):
     kib_per_s: float
     component: str = "server"
     kind: ClassVar[str] = "slow_disk"
+    touches: ClassVar[str] = "what {component} writes to disk"
+    undone: ClassVar[str] = "its processes leave the control group, which is removed"
     needs: ClassVar[tuple[str, ...]] = ("cgroup_blkio",)
     ends_with_process: ClassVar[bool] = True
 

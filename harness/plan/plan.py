@@ -23,7 +23,7 @@ from harness.plan.stored import VERSION, stored
 from harness.plan.watched import read_watched
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.rulefile import AlertRule, RecordingRule
-from harness.stack.spec import ServiceSpec
+from harness.stack.spec import Probes, ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
 
@@ -99,6 +99,7 @@ class Plan:
             "experiments": [e.name for e in self.experiments],
             "not_applicable": [each._asdict() for each in self.not_applicable],
             "links": list(self.links),
+            "probes": _without_values(self.service.probes),
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
@@ -192,6 +193,13 @@ def load(
         checks=checks,
         not_applicable=tuple(lacking),
     )
+
+
+def _without_values(probes: Probes) -> dict[str, Any]:
+    """The probes as plain data, without what their headers say: it may be a secret."""
+    values = {"httpHeaders": {"__all__": {"value", "valueFrom"}}}
+    kept = {"exclude_unset": True, "exclude": {**values, "httpGet": values}}
+    return {name: probe.model_dump(**kept) for name, probe in probes.by_name().items()}
 
 
 def _arrivals(
