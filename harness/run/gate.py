@@ -27,6 +27,7 @@ from harness.run.phases import (
     await_calm,
     loaded,
     perform,
+    start_as_before,
     steady,
     wait_load,
 )
@@ -37,6 +38,7 @@ from harness.run.view import Progress, View, Watcher
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.up import Blueprint, Live, up
+from harness.units import listed
 
 EXPERIMENT_TAKES_S = 26.0  # about, for whoever waits; the bundled ones take 17 to 30
 WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
@@ -107,11 +109,15 @@ def carry_out(session: Session) -> None:
                 for again in attempts(session, STEADY, bounds.lag_p99):
                     view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
                     steady(session, f"steady load{again}", beside=beside)
-            for i, experiment in enumerate(others):
-                stage = f"experiment {i + 1}/{len(others)} {experiment.name}"
-                for again in attempts(session, experiment.name, bounds.lag_p99_under_fault):
-                    view.expect(EXPERIMENT_TAKES_S * (len(others) - i))
-                    perform(session, experiment, stage + again)
+            done = 0
+            for names in windowed(plan.windows, others):
+                window = [experiment for experiment in others if experiment.name in names]
+                places = listed([str(done + n) for n in range(1, len(names) + 1)])
+                stage = f"experiment {places}/{len(others)} {listed(names)}"
+                for again in attempts(session, names[0], bounds.lag_p99_under_fault):
+                    view.expect(EXPERIMENT_TAKES_S * (len(others) - done))
+                    perform(session, window, stage + again)
+                done += len(window)
         except LoadEnded as ended:
             session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
 
@@ -121,6 +127,12 @@ def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Exp
     is enough: two at once would be another's disturbance."""
     shams = [e for e in experiments if e.breaks_nothing and not e.environment][:1]
     return shams, [e for e in experiments if e not in shams]
+
+
+def windowed(windows: Sequence[Sequence[str]], experiments: Sequence[Experiment]) -> list[list[str]]:
+    """The names of some of a plan's experiments, those together that take place at the same time."""
+    names = {experiment.name for experiment in experiments}
+    return [mine for window in windows if (mine := [name for name in window if name in names])]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
@@ -134,7 +146,8 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):
         wait_load(session)
         for experiment in plan.experiments:
-            perform(session, experiment, f"experiment {experiment.name}")
+            perform(session, [experiment], f"experiment {experiment.name}")
+        start_as_before(session, "after the experiment")
     store_samples(plan, stack)
     note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)
