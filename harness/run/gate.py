@@ -25,6 +25,7 @@ from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
     attempts,
     await_calm,
+    dismiss,
     loaded,
     perform,
     start_as_before,
@@ -109,17 +110,20 @@ def carry_out(session: Session) -> None:
                 for again in attempts(session, STEADY, bounds.lag_p99):
                     view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
                     steady(session, f"steady load{again}", beside=beside)
+            together = windowed(plan.windows, others)
             done = 0
-            for names in windowed(plan.windows, others):
-                window = [experiment for experiment in others if experiment.name in names]
+            for window, then in zip(together, [*together[1:], []], strict=True):
+                names = [experiment.name for experiment in window]
                 places = listed([str(done + n) for n in range(1, len(names) + 1)])
                 stage = f"experiment {places}/{len(others)} {listed(names)}"
                 for again in attempts(session, names[0], bounds.lag_p99_under_fault):
                     view.expect(EXPERIMENT_TAKES_S * (len(others) - done))
-                    perform(session, window, stage + again)
+                    perform(session, window, stage + again, then)
                 done += len(window)
         except LoadEnded as ended:
             session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+        finally:
+            dismiss(session)
 
 
 def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
@@ -129,10 +133,10 @@ def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Exp
     return shams, [e for e in experiments if e not in shams]
 
 
-def windowed(windows: Sequence[Sequence[str]], experiments: Sequence[Experiment]) -> list[list[str]]:
-    """The names of some of a plan's experiments, those together that take place at the same time."""
-    names = {experiment.name for experiment in experiments}
-    return [mine for window in windows if (mine := [name for name in window if name in names])]
+def windowed(windows: Sequence[Sequence[str]], experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Some of a plan's experiments, those together that take place at the same time."""
+    named = {experiment.name: experiment for experiment in experiments}
+    return [mine for window in windows if (mine := [named[name] for name in window if name in named])]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
@@ -145,8 +149,11 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
     with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):
         wait_load(session)
-        for experiment in plan.experiments:
-            perform(session, [experiment], f"experiment {experiment.name}")
+        try:
+            for experiment in plan.experiments:
+                perform(session, [experiment], f"experiment {experiment.name}")
+        finally:
+            dismiss(session)
         start_as_before(session, "after the experiment")
     store_samples(plan, stack)
     note_dropped(stack.run, log)

@@ -42,6 +42,7 @@ BASELINE_S = 3.0  # recorded before an experiment's Chaos Toolkit starts, so tha
 NICE_BESIDE = 19  # what starts beside the steady load is to take nothing from it
 ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
+READY_WITHIN_S = 10.0
 RENEWED_WITHIN_S = 10.0
 HEEDED_WITHIN_S = 5.0  # whoever holds a stack looks for requests twice a second
 SHOWS_S = 3600.0  # production seconds: for so long rules may see a planned start, or that something was there before it
@@ -171,7 +172,7 @@ def start_for(session: Session, experiment: Experiment, stage: str) -> None:
     before, run = session.start, session.stack.run
     if not experiment.environment:
         start_as_before(session, stage)
-    elif before is not None and before.well and before.by.starts_like(experiment):
+    elif before is not None and before.well and _starts_nothing(session, experiment):
         about = {"experiment": experiment.name, "edge": "begin", "added": sorted(experiment.environment)}
         session.log.event("run", "planned-start", took=0.0, problem="", shared=before.by.name, **about)
     else:
@@ -229,54 +230,52 @@ def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
     return found[0].problem if found[0] else ""
 
 
-def perform(session: Session, window: Sequence[Experiment], stage: str) -> None:
+def perform(session: Session, window: Sequence[Experiment], stage: str, then: Sequence[Experiment] = ()) -> None:
     """Experiments that take place at the same time, from calm to calm, with the service started as their contracts
-    ask."""
+    ask. then: those that follow, which are made ready meanwhile."""
     for experiment in window:
         start_for(session, experiment, stage)
-    _perform(session, window, stage)
+    _perform(session, window, stage, then=then)
 
 
-def _perform(session: Session, window: Sequence[Experiment], stage: str, niceness: int = 0) -> None:
-    """Their phase in the history begins before Chaos Toolkit starts and ends when alerts have resolved, or when the
-    bounds of their contracts and the settling time are over."""
+def _perform(
+    session: Session, window: Sequence[Experiment], stage: str, niceness: int = 0, then: Sequence[Experiment] = ()
+) -> None:
+    """Their phase in the history begins with the baseline of their faults, and ends when alerts have resolved, or when
+    the bounds of their contracts and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
+    names = [experiment.name for experiment in window]
     for experiment in window:
         wanted = [want.alert for want in experiment.contract.alerts]
         allowed = experiment.contract.may_fire if experiment.environment else ()  # a planned start may raise it, too
         await_calm(session, stage, wanted, allowed, experiment=experiment.name)
-    names = [experiment.name for experiment in window]
-    renew_alertmanager(session, stage, names)
+    if session.calm_since is None or tuple(names) not in session.waiting:
+        make_ready(session, window, stage, niceness)
+        session.calm_since = None
     if session.live is not None:
         session.live.service.forget_backoff()  # each experiment stands for an incident of its own
-    journals = {experiment.name: run / "journals" / f"{experiment.name}.json" for experiment in window}
-    for journal in journals.values():
-        journal.unlink(missing_ok=True)
     recorded_s = _calm_s(session)  # of its baseline, which the end of the experiment before it is as well
     session.calm_since = None
     began = time.time() - recorded_s
     _edges(session, names, "begin", at=began)
     try:
-        session.let_pass(f"{stage}: baseline", BASELINE_S - recorded_s)
-        children: dict[str, Child] = {}
+        children = session.waiting.pop(tuple(names))
         try:
-            for experiment in window:
-                beside = ",".join(name for name in names if name != experiment.name)
-                children[experiment.name] = spawn(
-                    f"chaos-{experiment.name}",
-                    runner.command(experiment.path, journals[experiment.name]),
-                    run,
-                    env={**session.stack.environment, EXPERIMENT: experiment.name, BESIDE: beside},
-                    cwd=plan.workdir,
-                    niceness=niceness,
-                )
+            session.let_pass(f"{stage}: baseline", BASELINE_S - recorded_s)
+            for name, child in children.items():
+                _journal(run, name).with_suffix(runner.READY).unlink(missing_ok=True)
+                with suppress(OSError):  # it has ended, as its missing journal will say
+                    child.popen.stdin.write(b"go\n")
+                    child.popen.stdin.flush()
             session.wait(stage, lambda: not any(child.alive() for child in children.values()), EXPERIMENT_AT_MOST_S)
             for name in (name for name, child in children.items() if child.alive()):
                 log.event("run", "experiment-overran", "fail", experiment=name, after_s=EXPERIMENT_AT_MOST_S)
         finally:
             for child in children.values():
                 _stop_chaos(child)
-        for name in (name for name, journal in journals.items() if not journal.exists()):
+        if then and _starts_nothing(session, then[0]):
+            call_up(session, then)  # which is over when alerts have resolved
+        for name in (name for name in names if not _journal(run, name).exists()):
             log.event("run", "no-journal", "fail", experiment=name, problem=_quoted(children[name]))
         bounds = [want.resolved_notified_s or 0 for e in window for want in e.contract.alerts]
         slowest = max(bounds, default=0) / plan.gate.time_scale
@@ -284,6 +283,8 @@ def _perform(session: Session, window: Sequence[Experiment], stage: str, nicenes
         mine = [check for check in plan.checks if check.experiment in names]
         notified = run / "notifications.jsonl"
         session.wait(f"{stage}: until receivers know", lambda: all_notified(notified, mine, began), slowest)
+        if calm and then and _starts_nothing(session, then[0]):
+            make_ready(session, then, stage)
         session.calm_since = time.time() if calm else None
         session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
         for name in names:
@@ -295,6 +296,59 @@ def _perform(session: Session, window: Sequence[Experiment], stage: str, nicenes
     for name in names:
         ask_queries(session.plan.checks, name, session.stack.prometheus_url, session.log)
     _scrape(session, names[0])
+
+
+def make_ready(session: Session, window: Sequence[Experiment], stage: str, niceness: int = 0) -> None:
+    """What is to be done before some experiments and takes processor time, which is not to be seen in a baseline: an
+    Alertmanager with empty storage, and Chaos Toolkit for each, which then waits for its turn."""
+    run = session.stack.run
+    children = call_up(session, window, niceness)
+    renew_alertmanager(session, stage, children)
+
+    def ready() -> bool:
+        return all(_journal(run, n).with_suffix(runner.READY).exists() or not c.alive() for n, c in children.items())
+
+    session.wait(f"{stage}: starting Chaos Toolkit", ready, READY_WITHIN_S)
+
+
+def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -> dict[str, Child]:
+    """Chaos Toolkit for each of some experiments, by its name, started where it is not yet."""
+    run, names = session.stack.run, tuple(experiment.name for experiment in window)
+    if names in session.waiting:
+        return session.waiting[names]
+    children = session.waiting[names] = {}
+    for experiment in window:
+        journal = _journal(run, experiment.name)
+        for old in (journal, journal.with_suffix(runner.READY)):
+            old.unlink(missing_ok=True)
+        beside = ",".join(name for name in names if name != experiment.name)
+        children[experiment.name] = spawn(
+            f"chaos-{experiment.name}",
+            runner.command(experiment.path, journal, waits=True),
+            run,
+            env={**session.stack.environment, EXPERIMENT: experiment.name, BESIDE: beside},
+            cwd=session.plan.workdir,
+            niceness=niceness,
+            stdin=subprocess.PIPE,
+        )
+    return children
+
+
+def dismiss(session: Session) -> None:
+    """End whatever still waits for its turn, which does not come."""
+    for children in session.waiting.values():
+        for child in children.values():
+            child.end()
+    session.waiting.clear()
+
+
+def _starts_nothing(session: Session, experiment: Experiment) -> bool:
+    """Whether the service is as an experiment wants it."""
+    return session.start.by.starts_like(experiment) if session.start else not experiment.environment
+
+
+def _journal(run: Path, experiment: str) -> Path:
+    return run / "journals" / f"{experiment}.json"
 
 
 def _calm_s(session: Session) -> float:

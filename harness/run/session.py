@@ -31,8 +31,9 @@ class Session:
     """What is carried out against a stack.
 
     plan: None for a load without one. live: the stack's processes; None where somebody else holds them up. load: the
-    steady load while it runs. start: how the service was started; None: as service.yaml says. calm_since: Unix
-    seconds since when nothing fires and nothing is done to the stack; None: nobody knows.
+    steady load while it runs. start: how the service was started; None: as service.yaml says. waiting: for the
+    experiments of a window, by their names, Chaos Toolkit that has yet to begin. calm_since: Unix seconds since when
+    nothing fires and nothing is done to the stack; None: nobody knows.
     """
 
     plan: Plan | None
@@ -42,6 +43,7 @@ class Session:
     live: Live | None = None
     load: Child | None = None
     start: Start | None = None
+    waiting: dict[tuple[str, ...], dict[str, Child]] = field(default_factory=dict)
     calm_since: float | None = None
     settles_at: float = 0.0  # monotonic: until then alerts may fire that the latest planned start has raised
     _patience_s: float = field(init=False)  # what is left of it

@@ -62,7 +62,7 @@ def test_so_is_a_group_with_a_limit(tmp_path):
 
 LONG = [
     f"{{alert: {name}{n}, expr: '{expr}', for: {wait}, labels: {{severity: '{{{{ $labels.job }}}}'}}}}"
-    for n, wait in enumerate(("0s", "5m", "20m", "3h"))
+    for n, wait in enumerate(("0s", "20m", "3h"))
     for name, expr in {
         "Down": "max_over_time(up[6h]) < 1",
         "DownNow": "up == 0 and max_over_time(up[7h]) > 0",
@@ -82,7 +82,7 @@ RECORDS = {
 }
 
 
-@pytest.mark.parametrize("interval", ["15s", "1m", "5m"])
+@pytest.mark.parametrize("interval", ["1m", "5m"])
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
 def test_the_answer_is_the_same_as_without_asking_for_expressions_first(tmp_path, monkeypatch, record, interval):
     file = tmp_path / "rules.yaml"
