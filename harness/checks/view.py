@@ -254,6 +254,7 @@ class View:
     unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
+    windows: tuple[tuple[str, ...], ...] = ()  # experiments, those together that take place at the same time
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
     availability: float | None = None  # the service's objectives; None: it states none
     latency: tuple[float, float] | None = None  # (percentile, milliseconds)
