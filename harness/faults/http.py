@@ -35,6 +35,7 @@ class Http(Fault):
     toxicity: float = 1.0
     witness_query: str = ""
     kind: ClassVar[str] = "http"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

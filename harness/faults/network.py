@@ -39,6 +39,7 @@ class Network(Fault):
     toxicity: float = 1.0
     witness_query: str = ""
     kind: ClassVar[str] = "network"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ class ReceiverFailing(Fault):
     status: int = 503
     delay_ms: int = 0
     kind: ClassVar[str] = "receiver_failing"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ class RulesBroken(Fault):
     another reload."""
 
     kind: ClassVar[str] = "rules_broken"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:
         return kept(stack, "rules.yaml")

@@ -28,6 +28,7 @@ class Surge(Fault):
     for_s: float
     witness_query: str
     kind: ClassVar[str] = "surge"
+    deeds: ClassVar[tuple[str, ...]] = ()
     lease_s: ClassVar[float] = 120
     generator: ClassVar[str] = "surge"
 

@@ -23,6 +23,7 @@ class TargetsLost(Fault):
     it was, and another reload; Prometheus scrapes 5 s after that at the latest."""
 
     kind: ClassVar[str] = "targets_lost"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:
         return kept(stack, "prometheus.yaml")
