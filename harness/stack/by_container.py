@@ -92,6 +92,8 @@ class Container:
             box = Engine(self.engine).find(found[CONTAINER]["id"])
             if not box.runs or box.started != found["began"]:
                 return False
+            if box.status == "paused":
+                Engine(self.engine).unpause(box.id)  # else nothing of it can end
             deed(box.id)
         except Gone:
             return False
