@@ -50,7 +50,7 @@ def _control(at: Loc, control: ControlSpec) -> Iterator[tuple[Loc, str]]:
     if control.container is None:
         return
     if find_spec("docker") is None:
-        yield (*at, "container"), "to control containers takes `pip install docker`"
+        yield (*at, "container"), "to control containers takes `pip install 'chaos-harness[containers]'`"
     try:
         resolve_name("harness.stack.engine:address")(control.engine)
     except ValueError as error:
@@ -90,7 +90,7 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
         if not can(control.kind, deed):
             kinds = " or ".join(f"`{kind}`" for kind in that_can(deed))
             remedy = f"give it control: {kinds}" if kinds else "have the harness start it: `start`"
-            return f"{func} has to {ABOUT[deed].replace('it', component, 1)}, and {only}; {remedy}, or leave it out"
+            return f"{func} has to {ABOUT[deed].format(it=component)}, and {only}; {remedy}, or leave it out"
     if control.kind == "pid_file" and {KILL, STOP} & {*asked} and not control.restarted_by:
         return f"{func} ends {component}, and nobody is said to start it again; say restarted_by beside its pid_file"
     again = [key for key in ("times", "again_for_s", "at_once") if given.get(key) not in (None, 0, False, 1)]
@@ -160,5 +160,5 @@ def _component(fault: Any, given: Mapping[str, Any]) -> str | None:
 def needs_start(start: bool, file: YamlFile, at: Loc, service: ServiceSpec) -> Iterator[str]:
     """A contract that has the service started anew for its experiment."""
     if start and service.attached:
-        place = file.place((*at, "start"))
-        yield f"{place}: {dotted((*at, 'start'))}: has to {ABOUT[START]}; this service runs already: leave it out"
+        what, at = ABOUT[START].format(it="the service"), (*at, "start")
+        yield f"{file.place(at)}: {dotted(at)}: has to {what}; this service runs already: leave it out"

@@ -20,12 +20,12 @@ BY_HARNESS = "harness"  # in restarted_by: as the kubelet does, by its probes
 CONTAINER = "container"  # the key of what is found by which it is known as a container
 
 ABOUT = {
-    KILL: "kill it",
-    STOP: "ask it to end",
-    PAUSE: "pause it",
-    LIMIT: "limit its processor time",
-    PROCESSES: "reach its processes on this machine",
-    START: "start it: its environment, and what it keeps in {state}",
+    KILL: "kill {it}",
+    STOP: "ask {it} to end",
+    PAUSE: "pause {it}",
+    LIMIT: "limit the processor time of {it}",
+    PROCESSES: "reach the processes of {it} on this machine",
+    START: "start {it}, with what it is to find at its start",
 }
 
 

@@ -130,7 +130,7 @@ class Engine:
             from docker.errors import APIError, DockerException, NotFound
             from requests.exceptions import RequestException
         except ImportError:
-            raise StackError("to control containers takes `pip install docker`") from None
+            raise StackError("to control containers takes `pip install 'chaos-harness[containers]'`") from None
         try:
             client = docker.DockerClient(base_url=self.url, timeout=within_s)
             try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-SHOP = Path(__file__).with_name("shop.py")
+SHOP = Path(__file__).parents[2] / "docs/examples/container/shop.py"
 CONF = """
 [engine]
 runtime = "runc"
@@ -56,7 +56,7 @@ class Podman:
         mounts = [f"-v={Path(at).resolve()}:{at}:ro" for at in dict.fromkeys(folders)]
         mounts.append(f"-v={SHOP}:/shop.py:ro")
         what = ["--name", name, "--network=host", *mounts, *options]
-        return self.run("run", "-d", *what, "empty:latest", str(python), "-S", "/shop.py", str(port))
+        return self.run("run", "-d", *what, "empty:latest", str(python), "-S", "/shop.py", f"127.0.0.1:{port}")
 
     def state(self, name: str) -> str:
         return self.run("inspect", "-f", "{{.State.Status}}", name)

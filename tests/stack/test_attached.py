@@ -44,7 +44,7 @@ class Shop:
         self.start()
 
     def start(self):
-        argv = [sys.executable, str(SHOP), str(self.port), str(self.pid_file)]
+        argv = [sys.executable, str(SHOP), f"127.0.0.1:{self.port}", str(self.pid_file)]
         self.process = subprocess.Popen(argv, start_new_session=True)
         assert wait(lambda: self.pid_file.exists() and listens(self.port))
 
@@ -110,7 +110,9 @@ def shop(tmp_path):
 
 def witnessed(run):
     lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    return [line[5]["evidence"] for line in lines if line[1] == "fault" and line[5]["edge"] == "witness" and line[3] == "ok"]
+    return [
+        line[5]["evidence"] for line in lines if line[1] == "fault" and line[5]["edge"] == "witness" and line[3] == "ok"
+    ]
 
 
 def test_what_is_only_observed_is_never_touched(shop, attach):

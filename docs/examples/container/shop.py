@@ -1,4 +1,4 @@
-"""A small web shop with metrics, for whoever attaches to a service that runs: python shop.py PORT [PID_FILE]"""
+"""A small web shop with metrics: python shop.py HOST:PORT [PID_FILE]"""
 
 import os
 import sys
@@ -37,7 +37,8 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = Server(("127.0.0.1", int(sys.argv[1])), Shop)
+    host, _, port = sys.argv[1].rpartition(":")
+    server = Server((host, int(port)), Shop)
     if sys.argv[2:]:
         with open(sys.argv[2], "w") as out:
             out.write(str(os.getpid()))
