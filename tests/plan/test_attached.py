@@ -176,7 +176,7 @@ MISTAKES = {
     "a probe by command": ({"probes": {"readiness": {"exec": {"command": ["true"]}}}}, "is run by whoever starts"),
     "what it prints": ({"telemetry": {"logs": {}}}, "say in which file it is: `file`"),
     "its spans": ({"telemetry": {"traces": {"environment": {"OTLP": "{otlp}"}}}}, "leave traces out"),
-    "a file in {state}": ({"telemetry": {"audit": {"file": "{state}/audit"}}}, "is a folder of what the harness starts"),
+    "a file in {state}": ({"telemetry": {"audit": {"file": "{state}/audit"}}}, "is a folder of what the harness"),
     "a key in {state}": ({"requests": {"bearer": {"from_file": "{state}/key"}}}, "there is no start.prepare"),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ SERVED, LOCK = {200: 0}, threading.Lock()
 
 class Shop(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body go out together
 
     def do_GET(self):
         if self.path == "/metrics":
