@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pkgutil import resolve_name
@@ -47,10 +48,12 @@ def mistakes(service: ServiceSpec, environ: Mapping[str, str] | None = None) -> 
 
 
 def _control(at: Loc, control: ControlSpec) -> Iterator[tuple[Loc, str]]:
-    if control.container is None:
+    if control.compose is not None and not os.path.isfile(control.compose):
+        yield (*at, "compose"), "no such file"
+    if control.kind not in ("container", "compose"):
         return
     if find_spec("docker") is None:
-        yield (*at, "container"), "to control containers takes `pip install 'chaos-harness[containers]'`"
+        yield (*at, control.kind), "to control containers takes `pip install 'chaos-harness[containers]'`"
     try:
         resolve_name("harness.stack.engine:address")(control.engine)
     except ValueError as error:
@@ -88,7 +91,7 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
     only = "it is only observed" if control.kind == "none" else f"its control is {control.kind}"
     for deed in asked:
         if not can(control.kind, deed):
-            kinds = " or ".join(f"`{kind}`" for kind in that_can(deed))
+            kinds = listed([f"`{kind}`" for kind in that_can(deed)], "or")
             remedy = f"give it control: {kinds}" if kinds else "have the harness start it: `start`"
             return f"{func} has to {ABOUT[deed].format(it=component)}, and {only}; {remedy}, or leave it out"
     if control.kind == "pid_file" and {KILL, STOP} & {*asked} and not control.restarted_by:

@@ -35,18 +35,17 @@ RESTARTED_WITHIN_S = 600.0  # more than the longest back-off
 STARTED_WITHIN_S = 10.0
 
 
-def arguments(control: ControlSpec) -> dict[str, str]:
+def arguments(control: ControlSpec) -> dict[str, Any]:
     """What a control is made of, as stack.json keeps it: nothing where it is observed only. Raises StackError."""
     if control.pid_file is not None:
         return {"path": control.pid_file}
-    if control.container is None:
+    if control.kind == "none":
         return {}
     try:
-        return {
-            "engine": address(control.engine),
-            "name": control.container,
-            "restarted_by": control.restarted_by,
-        }
+        about = {"engine": address(control.engine), "restarted_by": control.restarted_by}
+        if control.compose is None:
+            return about | {"name": control.container}
+        return about | {"name": control.service, "compose": control.compose, "number": control.number}
     except ValueError as error:
         raise StackError(str(error)) from None
 
@@ -138,7 +137,7 @@ class Attached:
         """What is looked at, for a message."""
         if self._pid_file is not None:
             return f"{self._pid_file.path} names no process that runs"
-        return f"container {self._container.name}" if self._container is not None else "it is only observed"
+        return self._container.where if self._container is not None else "it is only observed"
 
     @property
     def is_stopping(self) -> bool:

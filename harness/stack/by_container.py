@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import StackError
 from harness.stack import cgroup
@@ -11,33 +12,57 @@ from harness.stack.control import CONTAINER, Found
 from harness.stack.engine import PERIOD_US, Box, Engine, Gone
 from harness.stack.undo import Undo
 
+COMPOSE = "com.docker.compose"  # what its labels begin with, also those of podman-compose
+
 
 @dataclass(frozen=True)
 class Container:
-    """The container that has a name now, at an engine. restarted_by: who starts it again when it has ended."""
+    """The container that has a name now, at an engine; with `compose`, a file, that of the service of this name in it,
+    and of several the one with this number. restarted_by: who starts it again when it has ended."""
 
     engine: str
     name: str
     restarted_by: str = ""
+    compose: str = ""
+    number: int = 1
 
     def look(self) -> Box | None:
         """The container; None where there is none of that name. Raises StackError where the engine does not say."""
+        if self.compose:
+            return self._composed()
         try:
             return Engine(self.engine).find(self.name)
         except Gone:
             return None
 
+    def _composed(self) -> Box | None:
+        """By the labels that compose gives it. Raises StackError where several have them."""
+        labels = {f"{COMPOSE}.service": self.name, f"{COMPOSE}.container-number": str(self.number)}
+        known = Engine(self.engine).labelled(labels)
+        mine = [box for box, of in known if Path(self.compose).resolve() in _files(of)]
+        if len(mine) > 1:
+            names = ", ".join(sorted(box.name for box in mine))
+            raise StackError(f"{self.where} is several containers: {names}; name one by `container`")
+        return mine[0] if mine else None
+
+    @property
+    def where(self) -> str:
+        """What it is called, for a message."""
+        return f"service {self.name} of {self.compose}" if self.compose else f"container {self.name}"
+
     def found(self) -> Found:
         box = self.look()
         if box is None or not box.runs:
             state = "there is none of that name" if box is None else f"it is {box.status}"
-            raise StackError(f"container {self.name} is not running: {state}; start it, or name the one that runs")
-        known = {"engine": self.engine, "id": box.id, "name": self.name}
+            raise StackError(f"{self.where} is not running: {state}; start it, or name the one that runs")
+        known = {"engine": self.engine, "id": box.id, "name": box.name}
         return {CONTAINER: known, "began": box.started, "restarted_by": self.restarted_by}
 
     def start(self) -> None:
         """Start it again."""
-        Engine(self.engine).start(Engine(self.engine).find(self.name).id)
+        if (box := self.look()) is None:
+            raise StackError(f"{self.where} was removed, so it cannot be started; make it anew")
+        Engine(self.engine).start(box.id)
 
     def kill(self, found: Found) -> bool:
         return self._done(found, Engine(self.engine).kill)
@@ -98,3 +123,10 @@ class Container:
         except Gone:
             return False
         return True
+
+
+def _files(labels: Mapping[str, str]) -> set[Path]:
+    """The compose files that a container was made by."""
+    folder = Path(labels.get(f"{COMPOSE}.project.working_dir", "/"))
+    named = labels.get(f"{COMPOSE}.project.config_files", "").split(",")
+    return {(folder / name).resolve() for name in named if name}

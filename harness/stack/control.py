@@ -40,6 +40,7 @@ CONTROLS: dict[str, Kind] = {
     "none": Kind(()),
     "pid_file": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES), "harness.stack.by_process:Processes"),
     "container": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
+    "compose": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
     "start": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES, START), "harness.stack.by_process:Processes"),
 }
 

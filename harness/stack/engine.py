@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -79,14 +79,17 @@ class Engine:
 
     def find(self, container: str) -> Box:
         """The container of a name or id. Raises Gone."""
-        found = self._ask(f"find {container}", lambda client: client.api.inspect_container(container))
-        state, limits = found["State"], found["HostConfig"]
-        quota, period = limits.get("CpuQuota") or 0, limits.get("CpuPeriod") or PERIOD_US
-        if nano := limits.get("NanoCpus"):
-            quota, period = round(nano / 1e9 * PERIOD_US), PERIOD_US
-        name = found["Name"].lstrip("/")
-        about = (found["Id"], name, state["Status"], state.get("Pid") or 0, state["StartedAt"], state["ExitCode"])
-        return Box(*about, quota, period)
+        return _box(self._ask(f"find {container}", lambda client: client.api.inspect_container(container)))
+
+    def labelled(self, labels: Mapping[str, str]) -> list[tuple[Box, Mapping[str, str]]]:
+        """The containers that have all of these labels, whether they run or not, each with all that it has."""
+
+        def find(client: Any) -> list[Any]:
+            wanted = {"label": [f"{name}={value}" for name, value in labels.items()]}
+            known = client.api.containers(all=True, filters=wanted)
+            return [client.api.inspect_container(one["Id"]) for one in known]
+
+        return [(_box(one), one["Config"].get("Labels") or {}) for one in self._ask("list containers", find)]
 
     def kill(self, id: str) -> None:
         """SIGKILL to its main process, and with it to all of it."""
@@ -144,6 +147,17 @@ class Engine:
         except (DockerException, RequestException, OSError, ValueError, KeyError) as error:
             remedy = "is the engine there, and may this user ask it? For podman: podman system service --time=0 URL"
             raise StackError(f"{self.url}: {what}: no answer ({error or type(error).__name__}); {remedy}") from error
+
+
+def _box(found: Mapping[str, Any]) -> Box:
+    """What an engine says of a container."""
+    state, limits = found["State"], found["HostConfig"]
+    quota, period = limits.get("CpuQuota") or 0, limits.get("CpuPeriod") or PERIOD_US
+    if nano := limits.get("NanoCpus"):
+        quota, period = round(nano / 1e9 * PERIOD_US), PERIOD_US
+    name = found["Name"].lstrip("/")
+    about = (found["Id"], name, state["Status"], state.get("Pid") or 0, state["StartedAt"], state["ExitCode"])
+    return Box(*about, quota, period)
 
 
 def _is_podman(client: Any) -> bool:

@@ -242,22 +242,27 @@ class ControlSpec(Strict):
 
     pid_file: File | None = None  # holds the number of its main process, on this machine
     container: str | None = Field(None, min_length=1)  # its name or id, as the engine knows it
+    compose: File | None = None  # the file by which it was started
+    service: str | None = Field(None, min_length=1)  # its name there
+    number: int = Field(1, ge=1)  # of its containers, where it has several
     engine: str | None = Field(None, min_length=1)  # address of the API: unix:///run/docker.sock; else $DOCKER_HOST
     restarted_by: str = Field("", min_length=1)  # who starts it again when it has ended: `harness`, or whoever it is
 
     @property
     def kind(self) -> str:
         """Which control it is, by its name in the table of `control.CONTROLS`."""
-        return next((kind for kind in ("pid_file", "container") if getattr(self, kind) is not None), "none")
+        return next((kind for kind in ("pid_file", "container", "compose") if getattr(self, kind) is not None), "none")
 
     @model_validator(mode="after")
     def _fits_together(self) -> ControlSpec:
-        if self.pid_file is not None and self.container is not None:
-            raise ValueError("must have one of pid_file and container")
-        if self.engine is not None and self.container is None:
+        if [self.pid_file, self.container, self.compose].count(None) < 2:
+            raise ValueError("must have one of pid_file, container and compose")
+        if (self.compose is None) != (self.service is None) or (self.compose is None and self.number != 1):
+            raise ValueError("compose, a file, and service, a name in it, belong together; number goes with them")
+        if self.engine is not None and self.kind not in ("container", "compose"):
             raise ValueError("an engine goes with a container")
         if self.kind == "none" and self.restarted_by:
-            raise ValueError("restarted_by goes with pid_file or container: without them nothing is ended here")
+            raise ValueError("restarted_by goes with pid_file, container or compose: else nothing is ended")
         if self.kind == "pid_file" and self.restarted_by == BY_HARNESS:
             raise ValueError("pid_file does not say how it is started; name who starts it again, like systemd")
         return self

@@ -260,3 +260,34 @@ def test_an_engine_that_is_not_there(tmp_path, shop, attach):
         attach(shop.port, container="shop", engine=f"unix://{tmp_path}/none.sock")
     with pytest.raises(StackError, match="no engine of this machine"):
         arguments(ControlSpec(container="shop", engine="tcp://192.0.2.1:2375"))
+
+
+def composed(podman, folder, name, port):  # noqa: F811
+    """A shop as compose labels it; gives the name of its container."""
+    labels = {"service": "shop", "container-number": "1", "project.working_dir": folder}
+    labels["project.config_files"] = "compose.yaml"
+    podman.shop(name, port, *(f"--label=com.docker.compose.{key}={value}" for key, value in labels.items()))
+    return name
+
+
+def test_a_service_of_a_compose_file_is_found_by_its_labels(podman, tmp_path, attach):  # noqa: F811
+    ports = free_ports(2)
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {shop: {image: empty}}")
+    of = {"compose": str(file), "service": "shop", "engine": podman.url}
+    with pytest.raises(StackError, match=r"service shop of .*compose\.yaml; start it"):
+        attach(ports[0], **of)
+    try:
+        composed(podman, "/elsewhere", "other-shop-1", ports[1])
+        name = composed(podman, tmp_path, "mine-shop-1", ports[0])
+        assert wait(lambda: listens(ports[0]))
+        it = attach(ports[0], **of)
+        inject(Kill(), it.stack, "kill", 30)
+        assert (podman.state(name), podman.state("other-shop-1")) == ("exited", "running")
+        end_all(it.stack, by="heal")
+        assert wait(lambda: it.is_in_traffic) and podman.state(name) == "running"
+        composed(podman, tmp_path, "again-shop-1", free_ports(1)[0])
+        with pytest.raises(StackError, match="is several containers: again-shop-1, mine-shop-1; name one by"):
+            it.stack.control("server").found()
+    finally:
+        podman.run("rm", "-f", "-t", "0", "--all")

@@ -48,7 +48,7 @@ def test_what_is_only_observed_is_refused_experiment_by_experiment(project):
     found = problems(project, **OBSERVED)
     assert len(found) == 2
     assert "experiments/crash.yaml:14" in found[0] and "kill has to kill server, and it is only observed" in found[0]
-    assert "give it control: `pid_file` or `container`, or leave it out" in found[0]
+    assert "give it control: `pid_file`, `container` or `compose`, or leave it out" in found[0]
     assert "experiments/hang.yaml:14" in found[1] and "pause has to pause server" in found[1]
 
 
@@ -166,12 +166,14 @@ MISTAKES = {
         {"url": None, "control": None, "instances": ["http://127.0.0.1:1/api"]}, "instances[0].url: must hold no path",
     ),
     "a control of all": ({"instances": ["http://127.0.0.1:1"]}, "control is that of each instance"),
-    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "must have one of pid_file and container"),
-    "an engine alone": ({"control": {"engine": "unix:///x"}}, "an engine goes with a container"),
-    "nobody ends it": ({"control": {"restarted_by": "systemd"}}, "restarted_by goes with pid_file or container"),
+    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "one of pid_file, container and compose"),
+    "an engine alone": ({"control": {"engine": "unix://x"}}, "an engine goes with"),
+    "nobody ends it": ({"control": {"restarted_by": "systemd"}}, "restarted_by goes with pid_file"),
     "how would it be started": ({"control": {**PID_FILE, "restarted_by": "harness"}}, "name who starts it again"),
     "an engine elsewhere": ({"control": {**CONTAINER, "engine": "tcp://10.0.0.1:2375"}}, "no engine of this machine"),
     "no kind of engine": ({"control": {**CONTAINER, "engine": "ssh://me@host"}}, "no engine of this machine"),
+    "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service, a name"),
+    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "control.compose: no such file"),
     "a word": ({"control": "full"}, "control: must be a mapping"),
     "a probe by command": ({"probes": {"readiness": {"exec": {"command": ["true"]}}}}, "is run by whoever starts"),
     "what it prints": ({"telemetry": {"logs": {}}}, "say in which file it is: `file`"),
