@@ -103,10 +103,11 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
 
 
 def unguarded(
-    files: Sequence[YamlFile], service: ServiceSpec, gate: YamlFile, blast_radius: Sequence[str], allowed: bool
-) -> Iterator[str]:
+    files: Sequence[YamlFile], service: ServiceSpec, gate: YamlFile, blast_radius: Sequence[str], allowed: bool,
+    overloads: bool = False,
+) -> Iterator[str]:  # fmt: skip
     """Whoever would be loaded or broken and is neither on this machine nor named in the plan; and what breaks a service
-    that somebody else runs without leave."""
+    that somebody else runs without leave. overloads: the command does, whatever the experiments do."""
     places = [one.url for one in service.reached] + ([service.url] if service.url is not None else [])
     hosts = dict.fromkeys(place.host for place in places)
     unnamed = [host for host in hosts if not named(host, blast_radius)]
@@ -118,12 +119,13 @@ def unguarded(
             )
     if allowed or not unnamed:
         return
+    leave = f"if it may, say {ALLOW}, or `blast_radius: [{', '.join(unnamed)}]` in {gate.name}"
+    if overloads:
+        yield f"{gate.name}: loads a service that the harness did not start with more than it can serve; {leave}"
+        return
     for file in files:
         if broken := _breaking(file):
-            yield (
-                f"{file.name}: {listed(broken)}: breaks a service that the harness did not start; if it may, say "
-                f"{ALLOW}, or `blast_radius: [{', '.join(unnamed)}]` in {gate.name}"
-            )
+            yield f"{file.name}: {listed(broken)}: breaks a service that the harness did not start; {leave}"
 
 
 def _breaking(file: YamlFile) -> list[str]:

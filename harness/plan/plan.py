@@ -112,9 +112,10 @@ def load(
     only: Sequence[str] = (),
     experiment_files: Sequence[Path] = (),
     allow_faults: bool = False,
+    overloads: bool = False,
 ) -> Plan:
     """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them. allow_faults: on this
-    machine, also to a service that somebody else runs.
+    machine, also to a service that somebody else runs. overloads: whoever asks will do so, experiments or none.
 
     Raises PlanError with every problem in every file it names.
     """
@@ -152,7 +153,7 @@ def load(
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
     if service is not None and service.attached:
         files = [each for path in wanted if (each := read(path, [])) is not None]
-        problems += unguarded(files, service, file, gate.blast_radius, allow_faults)
+        problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
     lacking = [each for e in experiments if (each := not_applicable(e, facts))]
     if lacking and len(lacking) == len(experiments):
         cannot = [f"{each.experiment} cannot run: this host lacks {each.reason}; {each.remedy}" for each in lacking]

@@ -123,6 +123,15 @@ def test_what_somebody_else_runs_is_not_broken_without_leave(project):
     load(project, {"blast_radius": ["127.0.0.1"]})
 
 
+def test_a_search_for_its_capacity_overloads_it(project):
+    load(project, {"experiments": ["sham"], "blast_radius": None})
+    with pytest.raises(
+        PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say --allow"
+    ):
+        planning.load(project / "gate.yaml", overloads=True)
+    planning.load(project / "gate.yaml", overloads=True, allow_faults=True)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_another_machine_is_loaded_only_where_the_plan_names_it(allowed, project):
     elsewhere = {"url": "https://shop.example.org", "control": "none"}
