@@ -264,6 +264,7 @@ class View:
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     starting: StartBudget | None = None  # None: no probe ends what has not started
     replicas: tuple[str, ...] = ("server",)  # the components that have probes
+    unseen: bool = False  # what they take of the machine: nobody here knows their processes
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
     severities: tuple[tuple[str, tuple[str, ...]], ...] = ()  # severity -> receivers that its alerts may reach
     misrouted: tuple[Finding, ...] = ()

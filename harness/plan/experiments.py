@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 import promql_parser as promql
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised
+from harness.plan import attached
 from harness.plan.gatefile import GateFile
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.links import encrypted, known
@@ -181,7 +182,10 @@ def read_experiment(
         for folder in (folder for folder in folders if not os.path.isdir(folder)):
             place = file.place((*here, "start", "environment", PYTHON_PATH))
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
-    if contract.start is None:
+    if service is not None and service.attached:
+        problems += attached.refused(file, service)
+        problems += attached.needs_start(contract.start is not None, file, here, service)
+    elif contract.start is None:
         problems += _nothing_inside(file, here)
     if contract.witness is not None:
         started = [name for name, needed in service.dependencies.items() if needed.start] if service else []

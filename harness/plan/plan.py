@@ -14,6 +14,7 @@ from harness.checks.view import STEADY, Finding, RuleFact, View, named
 from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
+from harness.plan.attached import unguarded
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, not_applicable, read_experiment
 from harness.plan.gatefile import GateFile
@@ -114,8 +115,11 @@ def load(
     profile: str | None = None,
     only: Sequence[str] = (),
     experiment_files: Sequence[Path] = (),
+    allow_faults: bool = False,
+    overloads: bool = False,
 ) -> Plan:
-    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them.
+    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them. allow_faults: on this
+    machine, also to a service that somebody else runs. overloads: whoever asks will do so, experiments or none.
 
     Raises PlanError with every problem in every file it names.
     """
@@ -151,6 +155,9 @@ def load(
     service = watched.service if watched else None
     routing = watched.routing if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
+    if service is not None and service.attached:
+        files = [each for path in wanted if (each := read(path, [])) is not None]
+        problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
     lacking = [each for e in experiments if (each := not_applicable(e, facts))]
     if lacking and len(lacking) == len(experiments):
         cannot = [f"{each.experiment} cannot run: this host lacks {each.reason}; {each.remedy}" for each in lacking]

@@ -223,7 +223,7 @@ def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
         found[:] = [planned.asked(run)]
         return found[0] is None or bool(found[0].problem)
 
-    within_s = session.stack.grace_s + session.plan.service.start.ready_within + HEEDED_WITHIN_S
+    within_s = session.stack.grace_s + session.plan.service.ready_within + HEEDED_WITHIN_S
     heeded = session.wait(stage, done, within_s)
     planned.withdraw(run)
     if not heeded:
