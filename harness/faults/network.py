@@ -41,6 +41,7 @@ class Network(Fault):
     kind: ClassVar[str] = "network"
     touches: ClassVar[str] = "the connections on link {link}"
     undone: ClassVar[str] = "the toxic is removed from the proxy"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

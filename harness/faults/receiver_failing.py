@@ -36,6 +36,7 @@ class ReceiverFailing(Fault):
     kind: ClassVar[str] = "receiver_failing"
     touches: ClassVar[str] = "the stand-ins of receivers {integration}{receiver}"
     undone: ClassVar[str] = "they take messages again"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,7 @@ class Surge(Fault):
     kind: ClassVar[str] = "surge"
     touches: ClassVar[str] = "the service, by {arrivals} of {scenario}"
     undone: ClassVar[str] = "its generator is ended"
+    deeds: ClassVar[tuple[str, ...]] = ()
     lease_s: ClassVar[float] = 120
     generator: ClassVar[str] = "surge"
 

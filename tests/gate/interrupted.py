@@ -8,18 +8,22 @@ from pathlib import Path
 
 from small_project import Project, leftovers
 
+from harness.eventlog import events_of
 from harness.history import History
 from harness.stack.ledger import Ledger
 
 HEALED_WITHIN_S = 5.0
 
 
-def interrupt(folder: Path, after_s: float, signum: int) -> dict:
-    """Run a gate that crashes and hangs its server, signal it after a while, and say what was left of it when."""
+def interrupt(folder: Path, after_s: float, signum: int, under_load: bool = False) -> dict:
+    """Run a gate that crashes and hangs its server, signal it after a while, or that long after its load has begun, and
+    say what was left of it when."""
     project = Project(folder)
     project.plan(["server-hang", "server-crash"], checks=["contracts"], for_s=4)
     with open(folder / "out", "w") as out:
         gate = subprocess.Popen([sys.executable, "-m", "harness.cli", "gate"], cwd=folder, stdout=out, stderr=out)
+        while under_load and gate.poll() is None and not load_began(folder):
+            time.sleep(0.05)
         time.sleep(after_s)
         ran = gate.poll() is None
         gate.send_signal(signum)
@@ -51,3 +55,8 @@ def interrupt(folder: Path, after_s: float, signum: int) -> dict:
         if judged.returncode not in ((3,) if ran else (0, 1, 3)):
             problems.append(f"check ended with {judged.returncode}: {judged.stderr[-300:]}")
     return {"ended_s": ended_s, "clean_s": clean_s, "last": phase, "problems": problems, "ran": ran}
+
+
+def load_began(folder: Path) -> bool:
+    events = [e for file in folder.glob("runs/*/events.jsonl") for e in events_of(file.parent)]
+    return any((e.source, e.name) == ("load", "started") for e in events)
