@@ -209,7 +209,6 @@ def listening() -> list[int]:
 def torture(draw: Draw, folder: Path) -> dict[str, Any]:
     """One gate, killed; gives what is to be stored of it."""
     project = Project(folder)
-    project.without_slow_rules()
     added(folder)
     project.plan([draw.experiment], checks=["contracts"], for_s=1, repeats=0, patience="0s", starved="9s")
     (folder / "tmp").mkdir()
