@@ -45,7 +45,7 @@ from harness.stack.volume import mounts
 
 STORE = ROOT / ".harness" / "torture.jsonl"
 WITHIN_S, AFTER_FAULT_S = 15.0, 4.0
-FAULT_WITHIN_S, GATE_WITHIN_S, CLEAN_WITHIN_S = 90.0, 240.0, 15.0
+FAULT_WITHIN_S, GATE_WITHIN_S, CLEAN_WITHIN_S = 180.0, 300.0, 15.0
 INSIDE = "HARNESS_TORTURE_INSIDE"
 HARNESS, CHAOS, WATCHDOG, GENERATOR = "harness", "chaos child", "watchdog", "generator"
 VICTIMS = (  # mostly the harness with another: what is left of the others it puts back itself
