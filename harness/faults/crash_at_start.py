@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,9 +32,9 @@ class CrashAtStart(Fault):
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.times <= 5:
-            raise ValueError(f"times: must be from 1 to 5, for the back-off doubles; got {self.times}")
+            yield "times", f"must be from 1 to 5, for the back-off doubles; got {self.times}"
 
     def target(self, stack: Stack) -> Facts:
         if self.component in stack.dependencies:

@@ -28,9 +28,11 @@ class Fault(Protocol):
     ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
     generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """(argument, what is wrong with it), as far as its value alone shows it."""
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """(argument, what is wrong with its value and what to give instead): all at once, and by the values alone.
+
+        That each is of its type is known by then. It is asked when a plan is read, and again before the fault begins.
+        """
         return iter(())
 
     def target(self, stack: Stack) -> Facts:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,8 +16,6 @@ from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S = 1.0
-
-
 AGAIN_WITHIN_S = 90.0  # a back-off doubles from 10 s on, and a start takes its time
 
 
@@ -42,13 +40,14 @@ class Kill(Fault):
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.times <= 20:
-            raise ValueError(f"times: must be from 1 to 20; got {self.times}")
-        if not (0 <= self.again_for_s < math.inf and 0 <= self.lives_s < math.inf):
-            raise ValueError("again_for_s, lives_s: must be numbers of seconds from 0 on")
+            yield "times", f"must be from 1 to 20; got {self.times}"
+        for name in ("again_for_s", "lives_s"):
+            if getattr(self, name) < 0:
+                yield name, f"must be 0 or more; got {getattr(self, name):g}"
         if self.child and (self.times > 1 or self.again_for_s or self.at_once):
-            raise ValueError("child: is killed once; leave out times, again_for_s and at_once")
+            yield "child", "is killed once; leave out times, again_for_s and at_once"
 
     def target(self, stack: Stack) -> Facts:
         main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -63,11 +64,11 @@ class MemoryFull(Fault):
     needs: ClassVar[tuple[str, ...]] = ("cgroup_memory",)
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not LEAST_MIB <= self.limit_mib <= MOST_MIB:
-            raise ValueError(f"limit_mib: must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}")
+            yield "limit_mib", f"must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}"
         if not (0.1 <= self.filled <= 0.97 or 1.1 <= self.filled <= 2):
-            raise ValueError(f"filled: must be from 0.1 to 0.97, or for a kill from 1.1 to 2; got {self.filled}")
+            yield "filled", f"must be from 0.1 to 0.97, or for a kill from 1.1 to 2; got {self.filled:g}"
 
     def target(self, stack: Stack) -> Facts:
         main = stack.pid(self.component)

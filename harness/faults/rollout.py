@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +41,10 @@ class Rollout(Fault):
     kind: ClassVar[str] = "rollout"
     lease_s: ClassVar[float] = 240
     ends_with_process: ClassVar[bool] = True
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.ready_within_s <= 0:
+            yield "ready_within_s", f"must be above 0; got {self.ready_within_s:g}"
 
     def target(self, stack: Stack) -> Facts:
         known = [name for name in stack.addresses if name not in stack.dependencies]

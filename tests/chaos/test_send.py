@@ -64,7 +64,7 @@ CANARY = ("rollout", {"environment": {"PYTHONPATH": "experiments/inside"}})
     ("acts", "says"),
     [
         ([SPOIL], ""),
-        ([("spoil", {**SPOIL[1], "how": "remove"})], "provider.arguments.how: there is no remove; did you mean"),
+        ([("spoil", {**SPOIL[1], "how": "remove"})], "provider.arguments.how: input should be 'removed', "),
         ([("spoil", {**SPOIL[1], "how": "${how}"})], ""),
         ([INSIDE], "nothing in the service follows it; add"),
         ([CANARY, INSIDE], ""),
