@@ -54,6 +54,14 @@ def effect(history: History, experiment: str) -> Effect | None:
     return Effect(start, gone, None if back is None else max(gone, back))
 
 
+def broken(history: History, experiment: str) -> Window | None:
+    """From when to when something was broken in an experiment, for what its contract excuses: from its first fault on,
+    until the last was gone, or without end. None where no fault of it is recorded to have begun, or only a sham."""
+    mine = [e for e in history.of("fault") if e.detail.get("experiment") == experiment and not e.detail.get("sham")]
+    found = effect(history, experiment) if mine else None
+    return None if found is None else Window(found.start, float("inf") if found.gone is None else found.gone)
+
+
 def needed_effect(history: History, experiment: str) -> Effect:
     """The same, where a check cannot go on without a fault that is known to have ended."""
     found = effect(history, experiment)

@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
+from harness.checks.effect import broken
 from harness.checks.joined import Truth
 from harness.checks.view import View
-from harness.history import History
+from harness.history import History, Window
 from harness.signals import SPAN, Signal
 from harness.telemetry import Telemetry
 from harness.units import count, listed, percent
@@ -35,7 +36,7 @@ class OneEach(Check):
     refused: bool = True  # a request that is refused may leave one, too
     fresh: bool = True  # nothing can be there of before the run
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
-    lossy: tuple[str, ...] = ()  # the experiments whose answers need leave none
+    lossy: tuple[str, ...] = ()  # the experiments whose faults may lose some
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -73,7 +74,7 @@ class OneEach(Check):
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
-        sent, excused = joined.excusing(sent, self.lossy)
+        sent, excused = joined.excusing(sent, self._lossy(history).values(), self.within_s)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -116,7 +117,8 @@ class OneEach(Check):
         figures = {"measured": share, "bound": 1 - self.at_most, "unit": "share"}
         held = f"{there:,} of {count(due, 'answer')} left one ({percent(share)}, bound {percent(1 - self.at_most)})"
         if excused:
-            remarks.insert(0, f"{count(excused, 'answer')} of {listed(self.lossy)} need not have left one")
+            whose = listed(list(self._lossy(history)))
+            remarks.insert(0, f"{count(excused, 'answer')} during the fault of {whose} need not have left one")
         if gone.any() or sent.lost.any():
             may = int(np.count_nonzero(sent.lost))
             remarks.insert(
@@ -133,6 +135,11 @@ class OneEach(Check):
         cited = joined.references(sent, self.signal, *(rows for _, rows in wrong))
         reason = "; ".join([*problems, *held, *remarks])
         return self.result(Verdict.FAIL, reason, self._remedy(), evidence=cited, **figures)
+
+    def _lossy(self, history: History) -> dict[str, Window]:
+        """The experiments that may lose some, each with the time in which something was broken in it."""
+        found = {name: broken(history, name) for name in self.lossy}
+        return {name: window for name, window in found.items() if window is not None}
 
     def _remedy(self) -> str:
         return f"`harness why` shows the {self.what} of a request; allow for losses by may_lose in service.yaml"

@@ -73,8 +73,9 @@ class Traced(Check):
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         # What a receiver does not take is dropped, which is for an alert of the service to say.
-        untaken = joined.with_requests(sent.rows, joined.unreceived(history), UNTAKEN_S)
-        sent = replace(sent, lost=sent.lost | (sent.due & joined.during(sent.rows["done"], untaken, UNTAKEN_S)))
+        nobody_there = joined.unreceived(history)
+        untaken = sent.due & joined.during(sent.rows["done"], nobody_there, UNTAKEN_S)
+        sent = replace(sent, lost=sent.lost | untaken)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -91,7 +92,7 @@ class Traced(Check):
             begun |= np.isin(spans["kind"], FROM_OUTSIDE)
         root = (parent < 0) & begun
         gone_with = joined.during(spans["ended"], joined.with_requests(sent.rows, joined.kills(history), self.within_s))
-        gone_with |= joined.during(spans["ended"], untaken, UNTAKEN_S)
+        gone_with |= joined.during(spans["ended"], joined.with_requests(sent.rows, nobody_there, UNTAKEN_S))
 
         named = np.flatnonzero(spans["request_id"] != b"")
         named = named[np.argsort(~root[named], kind="stable")]  # of several in one trace the one without a parent
