@@ -212,7 +212,7 @@ STOP = "experiments/graceful-stop.yaml"
             "lease_s: must be a number, not true",
             id="no number",
         ),
-        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 9}", "", id="a lease"),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 12}", "", id="a lease"),
         pytest.param(
             CRASH,
             "again_for_s: 3}",
@@ -534,6 +534,8 @@ def test_the_stored_plan_gives_back_the_very_same_checks(project):
         and facts == plan.rule_facts
     )
     assert list(map(type, checks)) == list(map(type, plan.checks))
+    again = yaml.safe_load(stored.dump(plan.resolved()))
+    assert all(again[part] == plan.resolved()[part] for part in ("rules", "checks", "not_applicable"))  # one plain form
     assert {c.kind for c in checks} <= set(CHECKS)
 
 
@@ -838,6 +840,19 @@ STARTS = {
     "no name": (FOLDER, "'a b': c", "start.environment.a b"),
     "nothing": (FOLDER, "", "start.environment: dictionary should have at least 1 item"),
     "one of ours": (FOLDER, "HARNESS_RUN: x", "HARNESS_RUN is one that the harness sets itself; drop it"),
+    "no list of preparations": ("{environment:", "{prepare: {a: b}, environment:", "start.prepare: must be a list"),
+    "a preparation that is none": (
+        "{environment:",
+        '{prepare: ["x \'"], environment:',
+        "start.prepare[0]: cannot be split into arguments",
+    ),
+    "an empty preparation": ("{environment:", "{prepare: ['  '], environment:", "prepare[0]: must name a program"),
+    "what no preparation is given": (
+        "{environment:",
+        "{prepare: ['x {scrach}'], environment:",
+        "unknown placeholder {scrach}; did you mean scratch?",
+    ),
+    "a preparation": ("{environment:", "{prepare: ['{python} -c 1', 'x {scratch}/x'], environment:", ""),
     "NUL": (FOLDER, 'A: "s3cret\\0"', "start.environment.A: must not hold the character NUL"),
     "an unknown key": ("{environment:", "{enviroment:", "start.enviroment: unknown key; did you mean environment?"),
     "another fault of this kind without it": (
@@ -853,7 +868,9 @@ def test_how_an_experiment_has_the_service_started(project, old, new, complaint)
     spoil(project, STALL, old, new)
     if not complaint:
         [experiment] = planning.load(project / GATE, experiment_files=[project / STALL]).experiments
-        assert experiment.contract.start.environment == yaml.safe_load("{" + new + "}")
+        start = experiment.contract.start
+        given = {**start.environment, "prepare": list(start.prepare)} if "prepare" in new else start.environment
+        assert given.items() >= yaml.safe_load("{" + new.strip("{").removesuffix(", environment:") + "}").items()
         return
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE, experiment_files=[project / STALL])
@@ -901,7 +918,20 @@ def test_an_experiment_that_the_host_lacks_something_for_is_not_applicable_and_d
     [found] = plan.not_applicable
     assert found.experiment == "server-crash" and found.reason == "compiler (there is no cc)"
     assert found.remedy == "apt-get install gcc" and "ServiceDown" in found.alerts
-    assert plan.resolved()["not_applicable"] == [found._asdict()]
+    assert plan.resolved()["not_applicable"] == [found._asdict() | {"alerts": list(found.alerts)}]
+    [covered] = [check for check in plan.checks if check.kind == "alert_coverage"]
+    assert "ServiceDown" not in covered.not_applicable
+    assert [alert for alert, _ in covered.not_run] == ["AvailabilityBurn1h"]  # server-hang proves the other
+
+
+def test_a_required_alert_whose_only_experiment_cannot_run_here_keeps_the_plan_from_passing(project, no_compiler):
+    spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[sham, server-crash]")
+    plan = planning.load(project / GATE)
+    [covered] = [check for check in plan.checks if check.kind == "alert_coverage"]
+    why = "server-crash cannot run here: this host lacks compiler (there is no cc)"
+    assert covered.not_run == (("ServiceDown", why), ("AvailabilityBurn1h", why))
+    (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    assert covered in stored.stored_checks(project)[0]
 
 
 def test_an_experiment_asked_for_by_name_that_cannot_take_place_is_an_error(project, no_compiler):
