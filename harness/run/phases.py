@@ -171,10 +171,9 @@ def started(session: Session, experiment: Experiment, stage: str) -> Iterator[No
         return
     values = {"scratch": planned.scratch(session.stack.run, experiment.name), "python": sys.executable}
     added = {name: filled(text, values) for name, text in experiment.environment.items()}
-    prepare = [filled(command, values) for command in experiment.prepare]
-    stage_begin = f"{stage}: starting the service for it"
-    problem = planned.prepared(prepare, session.stack.run, session.plan.workdir) if prepare else ""
-    _start(session, experiment.name, "begin", added, stage_begin, problem)
+    run, prepare = session.stack.run, experiment.prepare
+    problem = planned.prepared(prepare, values, run, session.plan.workdir) if prepare else ""
+    _start(session, experiment.name, "begin", added, f"{stage}: starting the service for it", problem)
     yield
     _start(session, experiment.name, "end", {}, f"{stage}: starting the service as before")
 

@@ -161,6 +161,29 @@ def test_a_service_that_does_not_get_ready_is_said_and_started_as_before_all_the
     assert live.added == [{"A": "b"}, {}]
 
 
+PREPARED = {
+    "made": (['{python} -c \'open("made", "w")\'', "cp made {scratch}/found"], ""),
+    "a program that is not there": (["no-such-program x"], "prepare: no-such-program x: prepare could not be started"),
+    "one that fails": (["sh -c 'echo it broke; exit 4'", "touch {scratch}/found"], "exited with 4; last lines of"),
+    "one that does not end": (["sleep 60"], "prepare: sleep 60: no end within 0.3 s"),
+}
+
+
+@pytest.mark.parametrize(("commands", "problem"), PREPARED.values(), ids=PREPARED)
+def test_what_an_experiment_needs_is_made_before_the_service_is_started(tmp_path, monkeypatch, commands, problem):
+    monkeypatch.setattr(planned, "PREPARED_WITHIN_S", 10.0 if "sleep 60" not in commands else 0.3)
+    run, live = tmp_path / "a run", Service()  # a path with a space in it is one argument
+    run.mkdir()
+    session = session_of(run, live)
+    session.plan.workdir = tmp_path
+    made = run.resolve() / "private/scratch/hang/found"
+    with phases.started(session, replace(experiment(LIBRARIES="{scratch}"), prepare=tuple(commands)), "stage"):
+        assert made.exists() == (not problem) and len(live.added) == (not problem)
+    begin, end = starts(run)
+    assert begin[:2] == ("fail" if problem else "ok", "begin") and problem in begin[3] and end[:2] == ("ok", "end")
+    assert live.added[0] == ({} if problem else {"LIBRARIES": str(made.parent)})
+
+
 def test_where_the_run_ends_in_an_experiment_nothing_is_started_any_more(tmp_path):
     live = Service()
     with pytest.raises(KeyboardInterrupt), phases.started(session_of(tmp_path, live), experiment(A="b"), "stage"):
