@@ -88,7 +88,7 @@ def action(fault: type[Fault]) -> Callable[..., str]:
     act.__name__ = act.__qualname__ = fault.kind
     act.__doc__ = fault.__doc__
     act.__signature__ = Signature(parameters, return_annotation=str)
-    act.mistakes, act.of_monitoring = mistakes, fault.of_monitoring  # for whoever reads an experiment
+    act.mistakes, act.fault = mistakes, fault  # for whoever reads an experiment
     model = arguments_of(act)
     return act
 

@@ -26,6 +26,7 @@ class Clock(Fault):
     by_s: float
     component: str = "server"
     kind: ClassVar[str] = "clock"
+    alone: ClassVar[str] = "inside"
     ends_with_process: ClassVar[bool] = True
 
     def mistakes(self) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ class CrashAtStart(Fault):
     times: int = 1
     component: str = "server"
     kind: ClassVar[str] = "crash_at_start"
+    replaces: ClassVar[bool] = True
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
 

@@ -26,6 +26,9 @@ class Fault(Protocol):
     component: str | None = None  # the component it is done to; None: not to one of the stack
     of_monitoring: ClassVar[bool] = False  # it may be done to what watches the service: prometheus, alertmanager, ...
     ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
+    replaces: ClassVar[bool] = False  # it has another process take the place of the component's
+    alone: ClassVar[str] = ""  # what it takes for itself: no other fault of the same may be on in the same component
+    takes: ClassVar[tuple[str, ...]] = ()  # arguments that say for how many seconds its start goes on
     generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
 
     def mistakes(self) -> Iterator[tuple[str, str]]:

@@ -46,6 +46,7 @@ class Gpu(Fault):
     witness_query: str
     component: str = "server"
     kind: ClassVar[str] = "gpu"
+    alone: ClassVar[str] = "nvml"
     simulated: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("compiler",)
 

@@ -46,6 +46,7 @@ class Inside(Fault):
     arguments: dict[str, Any] = field(default_factory=dict)
     component: str = "server"
     kind: ClassVar[str] = "inside"
+    alone: ClassVar[str] = "inside"
     ends_with_process: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:

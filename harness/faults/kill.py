@@ -37,6 +37,8 @@ class Kill(Fault):
     at_once: bool = False
     child: bool = False
     kind: ClassVar[str] = "kill"
+    replaces: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("again_for_s",)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 

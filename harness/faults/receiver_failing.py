@@ -34,6 +34,7 @@ class ReceiverFailing(Fault):
     status: int = 503
     delay_ms: int = 0
     kind: ClassVar[str] = "receiver_failing"
+    alone: ClassVar[str] = "receivers"
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         if self.how not in HOWS:

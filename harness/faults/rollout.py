@@ -39,6 +39,7 @@ class Rollout(Fault):
     replicas: list[str] = field(default_factory=list)
     ready_within_s: float = 30.0
     kind: ClassVar[str] = "rollout"
+    replaces: ClassVar[bool] = True
     lease_s: ClassVar[float] = 240
     ends_with_process: ClassVar[bool] = True
 

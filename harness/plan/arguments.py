@@ -12,7 +12,6 @@ from pkgutil import resolve_name
 from typing import Any
 
 import promql_parser as promql
-from chaoslib import substitute
 from pydantic import ValidationError
 
 from harness.errors import UsageError
@@ -71,6 +70,8 @@ def _ours(file: YamlFile) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
 
 def _filled_in(file: YamlFile, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments with what stands in the file's own `configuration`; nothing of the environment, or of secrets."""
+    from chaoslib import substitute
+
     configuration = file.data.get("configuration")
     said = configuration.items() if isinstance(configuration, dict) else ()
     return substitute(dict(given), {k: v for k, v in said if not (isinstance(v, dict) and "type" in v)}, {})
@@ -120,7 +121,7 @@ def _of_the_service(act: Any, given: Mapping[str, Any], service: ServiceSpec | N
         return
     started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
     own = [*service.replica_names, *started]
-    watching = WATCHING if getattr(act, "of_monitoring", False) else ()
+    watching = WATCHING if getattr(getattr(act, "fault", None), "of_monitoring", False) else ()
     components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]
     default = _default_component(act)
     if (component := given.get("component")) is not None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import promql_parser as promql
 
-from harness.checks.view import STEADY, Contract, RuleFact, named, promised
+from harness.checks.view import STEADY, Contract, RuleFact, named, promised, unmet
 from harness.plan.arguments import ACTIONS, SHAM, mistakes
 from harness.plan.gatefile import GateFile
+from harness.plan.method import order_mistakes
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
@@ -111,11 +112,13 @@ def read_experiment(
     if file is None:
         return None
     problems += (wrong := list(mistakes(file, service)))
-    if (invalid := _chaostoolkit_complaint(path)) and not wrong:  # it says one thing of a file, and no line
-        problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
-    if invalid:
-        return None
-    extensions = file.data.get("extensions") or []
+    if invalid := _chaostoolkit_complaint(path):
+        if not wrong:  # it says one thing of a file, and no line
+            problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
+            return None
+    else:
+        problems += order_mistakes(file)
+    extensions = found if isinstance(found := file.data.get("extensions"), list) else []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
     if len(at) > 1:
         place = file.place(("extensions", at[1]))
@@ -139,6 +142,9 @@ def read_experiment(
             except ValueError as error:
                 problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for i, want in enumerate(contract.alerts):
+        with contextlib.suppress(ValueError):  # which has been said
+            for bound, why in unmet(want, promised(want, facts)):
+                problems.append(f"{file.place((*here, 'alerts', i, bound))}: alerts[{i}].{bound}: {why}")
         for n, metric in enumerate(want.growing):
             read_too = {m for fact in facts if fact.alert.name == want.alert for m in fact.reads}
             if facts and metric not in read_too:
@@ -165,6 +171,8 @@ def read_experiment(
         for folder in (folder for folder in folders if not os.path.isdir(folder)):
             place = file.place((*here, "start", "environment", PYTHON_PATH))
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
+    if invalid:
+        return None
     if contract.start is None:
         problems += _nothing_inside(file, here)
     if contract.witness is not None:

@@ -15,6 +15,11 @@ from harness.plan.yamlfile import read
 from harness.stack.stack import ENV
 
 CONTRACT = """
+steady-state-hypothesis:
+  title: well
+  probes: [{type: probe, name: well, tolerance: 0, provider: {type: process, path: "true"}}]
+rollbacks:
+- {type: action, name: heal, provider: {type: python, module: harness.chaos.actions, func: heal}}
 extensions:
 - name: harness
   expect:
@@ -102,6 +107,25 @@ def test_a_wrong_argument_is_one_line_with_its_place_and_remedy(tmp_path, func, 
     assert found.startswith(complaint) or complaint in found
 
 
+LINKS = {
+    "no collector": ("http", "network", "{link: collector, toxic: down}", "the service has no link collector"),
+    "TLS that no proxy can read": ("https", "http", "{link: clients, what: status}", "clients is TLS, in which the"),
+    "TLS as bytes": ("https", "network", "{link: clients, toxic: down}", ""),
+    "plain": ("http", "http", "{link: clients, what: status}", ""),
+    "metrics over another link": ("http", "http", "{link: clients, what: malformed}", "its link must be scrape"),
+    "another toxic's attribute": (
+        "http", "network", "{link: clients, toxic: latency, attributes: {rate: 3}}", "latency has no attribute rate"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "func", "arguments", "complaint"), LINKS.values(), ids=LINKS)
+def test_a_link_is_held_against_the_service_before_the_run(tmp_path, monkeypatch, scheme, func, arguments, complaint):
+    monkeypatch.setattr(SERVICE, "requests", SimpleNamespace(scheme=scheme))
+    found = said(tmp_path, func, arguments)
+    assert [complaint in one for one in found] == [True] * bool(complaint)
+
+
 RIGHT = {
     "a whole number for a float": ("kill", "{lives_s: 30}"),
     "an anchor": ("kill", "{again_for_s: &s 2, lives_s: *s}"),
@@ -118,6 +142,17 @@ def test_what_may_be_right_is_left_to_the_run(tmp_path, func, arguments, monkeyp
     monkeypatch.setenv("TOKEN", "999")
     outside = "configuration: {from_env: {type: env, key: TOKEN}}\nsecrets: {s: {token: {type: env, key: TOKEN}}}\n"
     assert said(tmp_path, func, arguments, outside) == []
+
+
+def test_a_misspelt_argument_hides_nothing_else_of_the_file(tmp_path):
+    """Chaos Toolkit would say it alone, and without a line."""
+    file, problems = tmp_path / "e.yaml", []
+    provider = "{type: python, module: harness.chaos.actions, func: pause, arguments: {componet: server, lease_s: -1}}"
+    text = f"title: t\ndescription: d\nmethod:\n- {{type: action, name: a, provider: {provider}}}\n{CONTRACT}"
+    file.write_text(text.replace("restart: never", "restart: nevr"))
+    read_experiment(file, [], problems, SERVICE)
+    lines = [problem.partition(": ")[0].rpartition(":")[2] for problem in problems]
+    assert lines == ["4", "4", "15"] and "probes.server.restart" in problems[2], problems
 
 
 def test_all_mistakes_of_an_action_come_at_once_and_each_once(tmp_path):
