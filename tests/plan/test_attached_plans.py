@@ -182,7 +182,9 @@ MISTAKES = {
     "an engine elsewhere": ({"control": {**CONTAINER, "engine": "tcp://10.0.0.1:2375"}}, "no engine of this machine"),
     "no kind of engine": ({"control": {**CONTAINER, "engine": "ssh://me@host"}}, "no engine of this machine"),
     "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service, a name"),
-    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "control.compose: no such file"),
+    "a compose file that is not there": (
+        {"control": {"compose": "x.yaml", "service": "shop"}}, "control.compose: no such file"
+    ),
     "a word": ({"control": "full"}, "control: must be a mapping"),
     "a probe by command": ({"probes": {"readiness": {"exec": {"command": ["true"]}}}}, "is run by whoever starts"),
     "what it prints": ({"telemetry": {"logs": {}}}, "say in which file it is: `file`"),
