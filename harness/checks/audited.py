@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from harness.checks.effect import all_broken
 from harness.checks.one_each import OneEach
 from harness.history import History
 from harness.telemetry import Telemetry
@@ -46,7 +47,7 @@ class Audited(OneEach):
         damaged, broken = self._damaged(history), [one for one in verified if one["code"]]
         bad = [one["code"] for one in broken if not damaged & {None, one["replica"]}]
         if broken and not bad:
-            reason += f"; not whole, as the fault of {listed(list(self._lossy(history)))} may leave it"
+            reason += f"; not whole, as the fault of {listed(list(all_broken(history, self.lossy)))} may leave it"
         if not bad:
             return replace(result, reason=reason)
         reason = f"the log is not known to be whole (exit code {listed_codes(bad)}); {reason}"
@@ -57,7 +58,7 @@ class Audited(OneEach):
 
     def _damaged(self, history: History) -> set[str | None]:
         """The components whose log a fault was done to that may lose records, None for all: that is not whole then."""
-        mine = [e for e in history.of("fault") if e.detail.get("experiment") in self._lossy(history)]
+        mine = [e for e in history.of("fault") if e.detail.get("experiment") in all_broken(history, self.lossy)]
         begun = [e for e in mine if e.detail.get("edge") == "start" and not e.detail.get("sham")]
         return {e.detail.get("component") for e in begun}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from harness.checks.check import NoEvidence
@@ -60,6 +61,11 @@ def broken(history: History, experiment: str) -> Window | None:
     mine = [e for e in history.of("fault") if e.detail.get("experiment") == experiment and not e.detail.get("sham")]
     found = effect(history, experiment) if mine else None
     return None if found is None else Window(found.start, float("inf") if found.gone is None else found.gone)
+
+
+def all_broken(history: History, experiments: Iterable[str]) -> dict[str, Window]:
+    """The same of each experiment in which something was broken."""
+    return {name: window for name in experiments if (window := broken(history, name)) is not None}
 
 
 def needed_effect(history: History, experiment: str) -> Effect:

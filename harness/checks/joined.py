@@ -110,11 +110,16 @@ def truth(history: History, within_s: float, classifies: bool = False, also: Seq
 def excusing(sent: Truth, broken: Iterable[Window], within_s: float) -> tuple[Truth, int]:
     """The same, where what was answered while something was broken need not have left anything; and how many answers
     these are. within_s: for how long before that it may not have been written yet, and after it still not be."""
+    which = sent.due & meanwhile(sent, broken, within_s)
+    return replace(sent, due=sent.due & ~which, lost=sent.lost & ~which), int(np.count_nonzero(which))
+
+
+def meanwhile(sent: Truth, broken: Iterable[Window], within_s: float) -> np.ndarray:
+    """Which requests were under way while something was broken, or so long before or after it."""
     which = np.zeros(len(sent.rows), bool)
     for window in broken:
         which |= (sent.rows["done"] >= window.start - within_s) & (sent.rows["sent"] <= window.end + within_s)
-    which &= sent.due
-    return replace(sent, due=sent.due & ~which, lost=sent.lost & ~which), int(np.count_nonzero(which))
+    return which
 
 
 def nothing_due(sent: Truth) -> str:
@@ -242,9 +247,11 @@ def confidence_of(rows: np.ndarray) -> np.ndarray:
     return np.maximum(rows["probability"], 1 - rows["probability"])
 
 
-def differing(rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused: bool = True) -> dict[str, np.ndarray]:
+def differing(
+    rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused: bool = True, timed: np.ndarray | bool = True
+) -> dict[str, np.ndarray]:
     """Which lines say something else than the answer to the same request: "another class" -> mask. maps: what the
-    lines are said to hold. refused: there may be one of a request that was refused."""
+    lines are said to hold. refused: there may be one of a request that was refused. timed: whose times are to agree."""
     single = lines["part"] == 0  # of one of several inputs the row does not know the answer
     answered = (rows["status"] >= 200) & (rows["status"] < 300) & single
     found = {}
@@ -261,7 +268,7 @@ def differing(rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused:
     if "time" in maps and "at" in lines.dtype.names:
         since = np.where(np.isnan(rows["sent"]), rows["intended"], rows["sent"])
         early, late = lines["at"] < since - EARLY_S, lines["at"] > rows["done"] + LATE_S
-        found["a time that is not its request's"] = early | late | np.isnan(lines["at"])
+        found["a time that is not its request's"] = timed & (early | late | np.isnan(lines["at"]))
     return {what: mask for what, mask in found.items() if mask.any()}
 
 

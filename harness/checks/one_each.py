@@ -10,10 +10,10 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
-from harness.checks.effect import broken
+from harness.checks.effect import all_broken
 from harness.checks.joined import Truth
 from harness.checks.view import View
-from harness.history import History, Window
+from harness.history import History
 from harness.signals import SPAN, Signal
 from harness.telemetry import Telemetry
 from harness.units import count, listed, percent
@@ -37,6 +37,7 @@ class OneEach(Check):
     fresh: bool = True  # nothing can be there of before the run
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     lossy: tuple[str, ...] = ()  # the experiments whose faults may lose some
+    untimed: tuple[str, ...] = ()  # those whose fault makes the times of what they leave wrong
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -47,7 +48,8 @@ class OneEach(Check):
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
         cls.Parameters.read(parameters, view)
         lossy = tuple(name for name, contract in view.contracts if cls.section in contract.may_lose)
-        return tuple(cls(**fields, lossy=lossy) for fields in cls._fields(view.telemetry))
+        untimed = tuple(name for name, contract in view.contracts if "times" in contract.may_be_wrong)
+        return tuple(cls(**fields, lossy=lossy, untimed=untimed) for fields in cls._fields(view.telemetry))
 
     @classmethod
     def _fields(cls, telemetry: Telemetry) -> Iterator[dict[str, Any]]:
@@ -74,7 +76,8 @@ class OneEach(Check):
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
-        sent, excused = joined.excusing(sent, self._lossy(history).values(), self.within_s)
+        lossy = all_broken(history, self.lossy)
+        sent, excused = joined.excusing(sent, lossy.values(), self.within_s)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -98,7 +101,9 @@ class OneEach(Check):
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]
         nobody, unaccounted = list(self._of_nobody(lines[~known], history)), joined.unaccounted(history)
         problems += [] if unaccounted else nobody
-        differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused)
+        untimed = joined.meanwhile(sent, all_broken(history, self.untimed).values(), self.within_s)
+        timed = ~untimed[of[known]]
+        differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused, timed)
         if "trace_id" in self.maps:
             differing |= self._other_trace(history, lines[known], of[known])
         for says, which in differing.items():
@@ -117,7 +122,7 @@ class OneEach(Check):
         figures = {"measured": share, "bound": 1 - self.at_most, "unit": "share"}
         held = f"{there:,} of {count(due, 'answer')} left one ({percent(share)}, bound {percent(1 - self.at_most)})"
         if excused:
-            whose = listed(list(self._lossy(history)))
+            whose = listed(list(lossy))
             remarks.insert(0, f"{count(excused, 'answer')} during the fault of {whose} need not have left one")
         if gone.any() or sent.lost.any():
             may = int(np.count_nonzero(sent.lost))
@@ -135,11 +140,6 @@ class OneEach(Check):
         cited = joined.references(sent, self.signal, *(rows for _, rows in wrong))
         reason = "; ".join([*problems, *held, *remarks])
         return self.result(Verdict.FAIL, reason, self._remedy(), evidence=cited, **figures)
-
-    def _lossy(self, history: History) -> dict[str, Window]:
-        """The experiments that may lose some, each with the time in which something was broken in it."""
-        found = {name: broken(history, name) for name in self.lossy}
-        return {name: window for name, window in found.items() if window is not None}
 
     def _remedy(self) -> str:
         return f"`harness why` shows the {self.what} of a request; allow for losses by may_lose in service.yaml"

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
+from harness.checks.effect import all_broken
 from harness.checks.joined import MIX, Truth, lookup
 from harness.checks.one_each import MAPPABLE
 from harness.checks.view import View
@@ -43,6 +44,7 @@ class Traced(Check):
     request_id: str = "request.id"
     classes: tuple[str, ...] = ()
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
+    untimed: tuple[str, ...] = ()  # the experiments whose fault makes the times of what they leave wrong
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
@@ -65,6 +67,7 @@ class Traced(Check):
                 form.request_id,
                 view.telemetry.classes,
                 form.also,
+                tuple(name for name, contract in view.contracts if "times" in contract.may_be_wrong),
             ),
         )
 
@@ -152,7 +155,8 @@ class Traced(Check):
         outside = within & (spans["ended"] > spans["ended"][up] + APART_S)  # others may be done in the background
         outside |= spans["began"] < spans["began"][up] - APART_S
         found("requests have a span that is not within its parent", mine[answered & (parent >= 0) & outside])
-        self._long(sent, spans[main], rows, found)
+        untimed = joined.meanwhile(sent, all_broken(history, self.untimed).values(), self.within_s)
+        self._long(sent, untimed, spans[main], rows, found)
         for name in self.spans:
             which = np.zeros(len(sent.rows), bool)
             if name in names:
@@ -207,12 +211,13 @@ class Traced(Check):
                 why = f"not one span of a request has what telemetry.traces.{field} names; other spans have {names}"
                 raise NoEvidence(why, f"correct telemetry.traces.{field} in service.yaml")
 
-    def _long(self, sent: Truth, spans: np.ndarray, rows: np.ndarray, found: Any) -> None:
+    def _long(self, sent: Truth, untimed: np.ndarray, spans: np.ndarray, rows: np.ndarray, found: Any) -> None:
         """Spans that say that a request took longer, or came sooner, than its client saw."""
         of = sent.rows[rows]
         judged = sent.answered[rows] & ~sent.lost[rows] & ~np.isnan(of["sent"])
         over = judged & ((spans["ended"] - spans["began"]) > of["done"] - of["sent"] + LONGER_S)
-        apart = judged & ((spans["began"] < of["sent"] - LONGER_S) | (spans["began"] > of["done"] + LONGER_S))
+        timed = ~untimed[rows]
+        apart = judged & timed & ((spans["began"] < of["sent"] - LONGER_S) | (spans["began"] > of["done"] + LONGER_S))
         at_most = LONGER_AT_MOST * np.count_nonzero(judged)
         if np.count_nonzero(over) > at_most:
             share = f"by {duration(LONGER_S)}, bound {percent(LONGER_AT_MOST)} of them"

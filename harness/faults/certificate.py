@@ -26,6 +26,8 @@ class Certificate(Fault):
     path: str
     by: str
     kind: ClassVar[str] = "certificate"
+    touches: ClassVar[str] = "clients, by {path}"
+    undone: ClassVar[str] = "the certificate is put back"
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         yield from self._file.mistakes()

@@ -30,6 +30,7 @@ class CrashAtStart(Fault):
     component: str = "server"
     kind: ClassVar[str] = "crash_at_start"
     replaces: ClassVar[bool] = True
+    undone: ClassVar[str] = "nothing is left of it: the supervisor starts the next process"
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
 

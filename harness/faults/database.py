@@ -40,6 +40,8 @@ class Database(Fault):
     witness_query: str = ""
     component: ClassVar[str | None] = None  # it is done to what the database keeps, and to no process
     kind: ClassVar[str] = "database"
+    touches: ClassVar[str] = "the database {url}"
+    undone: ClassVar[str] = "what holds it is ended"
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         if self.becomes == "out_of_connections" and holder.is_sqlite(self.url):

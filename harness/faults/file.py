@@ -55,6 +55,8 @@ class File(Fault):
     command: str = ""
     component: str = "server"
     kind: ClassVar[str] = "file"
+    touches: ClassVar[str] = "{path} in the service's folder of the run"
+    undone: ClassVar[str] = "the files are moved or written back; what is cut off a log is gone"
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         path = Path(self.path)

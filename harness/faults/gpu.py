@@ -47,6 +47,8 @@ class Gpu(Fault):
     component: str = "server"
     kind: ClassVar[str] = "gpu"
     alone: ClassVar[str] = "nvml"
+    touches: ClassVar[str] = "the GPU that {component} sees"
+    undone: ClassVar[str] = "the stand-in answers as before"
     simulated: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("compiler",)
 

@@ -35,6 +35,9 @@ class ReceiverFailing(Fault):
     delay_ms: int = 0
     kind: ClassVar[str] = "receiver_failing"
     alone: ClassVar[str] = "receivers"
+    touches: ClassVar[str] = "the stand-ins of receivers {integration}{receiver}"
+    undone: ClassVar[str] = "they take messages again"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
         if self.how not in HOWS:

@@ -66,6 +66,27 @@ CASES = [
         "3 of 600 answers left none (bound 0): 2 in steady and 1 in crash, as request 0000",
     ),
     (
+        "times of another clock while its fault makes them so",
+        replace(LOGGED, untimed=("crash",)),
+        joined("log", changed(slice(470, 535), at=ALL["at"][470:535] + 120), None, *BROKEN),
+        PASS,
+        "600 of 600 answers left one",
+    ),
+    (
+        "times of another clock in that experiment, but before its fault",
+        replace(LOGGED, untimed=("crash",)),
+        joined("log", changed(slice(440, 535), at=ALL["at"][440:535] + 120), None, *BROKEN),
+        FAIL,
+        "18 say a time that is not its request's: 18 in crash",
+    ),
+    (
+        "times of another clock where no fault made them so",
+        replace(LOGGED, untimed=("crash",)),
+        joined("log", changed(slice(470, 535), at=ALL["at"][470:535] + 120)),
+        FAIL,
+        "65 say a time that is not its request's: 65 in crash",
+    ),
+    (
         "times of another zone",  # before the run, but of its requests
         LOGGED,
         joined("log", changed(slice(0, N), at=ALL["at"] - 5 * 3600)),
