@@ -158,11 +158,25 @@ CASES = [
         "600 requests have a span that began when they were not under way (by +7 s)",
     ),
     (
-        "another clock, in an experiment whose fault makes it so",
+        "another clock, while a fault makes it so",
         replace(TRACED, untimed=("crash",)),
-        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7)),
+        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7), *fault("crash", 20, 30)),
         PASS,
         "600 of 600",
+    ),
+    (
+        "another clock in that experiment, but mostly before its fault",
+        replace(TRACED, untimed=("crash",)),
+        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7), *fault("crash", 27, 30)),
+        FAIL,
+        "requests have a span that began when they were not under way (by +7 s): ",
+    ),
+    (
+        "another clock where no fault makes it so",
+        replace(TRACED, untimed=("crash",)),
+        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7)),
+        FAIL,
+        "200 requests have a span that began when they were not under way (by +7 s)",
     ),
     ("no batch", TRACED, run(links=LINKS[ODD]), FAIL, "300 answered requests are linked from no batch"),
     (

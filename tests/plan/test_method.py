@@ -13,7 +13,7 @@ TELEMETRY = SimpleNamespace(traces=None)
 HTTP = SimpleNamespace(scheme="http")
 SERVICE = SimpleNamespace(
     replica_names=("server",), dependencies={"database": SimpleNamespace(start=True, address=None, takes_port=False)},
-    telemetry=TELEMETRY, requests=HTTP, metrics=HTTP,
+    attached=False, telemetry=TELEMETRY, requests=HTTP, metrics=HTTP,
 )  # fmt: skip
 INSIDE = {"fault": "loop_stalled", "witness_query": "up"}
 
