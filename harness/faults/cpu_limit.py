@@ -29,6 +29,7 @@ class CpuLimit(Fault):
     cores: float
     component: str = "server"
     kind: ClassVar[str] = "cpu_limit"
+    undone: ClassVar[str] = "its processes leave the control group, which is removed"
     needs: ClassVar[tuple[str, ...]] = ("cgroup_cpu",)
     ends_with_process: ClassVar[bool] = True
 

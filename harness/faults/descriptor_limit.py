@@ -27,6 +27,7 @@ class DescriptorLimit(Fault):
     spare: int = 0
     component: str = "server"
     kind: ClassVar[str] = "descriptor_limit"
+    undone: ClassVar[str] = "its processes get their limits back"
     ends_with_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

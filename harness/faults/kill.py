@@ -39,6 +39,7 @@ class Kill(Fault):
     at_once: bool = False
     child: bool = False
     kind: ClassVar[str] = "kill"
+    undone: ClassVar[str] = "its supervisor starts it again"
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 

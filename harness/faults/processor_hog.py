@@ -44,6 +44,8 @@ class ProcessorHog(Fault):
     cpus: tuple[int, ...] = ()  # none: all that the component may run on
     component: str = "server"
     kind: ClassVar[str] = "processor_hog"
+    touches: ClassVar[str] = "the processors of {component}"
+    undone: ClassVar[str] = "the hogs are ended"
 
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= MOST:

@@ -32,6 +32,7 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
+    undone: ClassVar[str] = "its supervisor starts it again"
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True

@@ -24,7 +24,7 @@ from harness.plan.watched import read_watched
 from harness.plan.windows import windows
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.rulefile import AlertRule, RecordingRule
-from harness.stack.spec import ServiceSpec
+from harness.stack.spec import Probes, ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
 
@@ -102,6 +102,7 @@ class Plan:
             "not_applicable": [each._asdict() for each in self.not_applicable],
             "windows": [list(names) for names in self.windows],
             "links": list(self.links),
+            "probes": _without_values(self.service.probes),
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
@@ -199,6 +200,13 @@ def load(
         not_applicable=tuple(lacking),
         windows=at_once,
     )
+
+
+def _without_values(probes: Probes) -> dict[str, Any]:
+    """The probes as plain data, without what their headers say: it may be a secret."""
+    values = {"httpHeaders": {"__all__": {"value", "valueFrom"}}}
+    kept = {"exclude_unset": True, "exclude": {**values, "httpGet": values}}
+    return {name: probe.model_dump(**kept) for name, probe in probes.by_name().items()}
 
 
 def _inhibiting(seen: View) -> dict[str, frozenset[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.rules.quoted import unquoted
 from harness.units import prometheus_duration
 
 Sample = tuple[Mapping[str, str], float]
@@ -98,7 +98,7 @@ class Promtool:
         file.write_text(json.dumps(test, ensure_ascii=False), encoding="utf-8")
         _, said = self._test_rules(file, within_s)
         found = {
-            name: {key: _unquoted(text) for key, text in _LABEL.findall(texts)}
+            name: {key: unquoted(text) for key, text in _LABEL.findall(texts)}
             for name, texts in re.findall(r'alertname="([^"]+)".*?\}\n +Annotations:\{(.*)\}$', said, re.M)
         }
         if not found:
@@ -153,7 +153,7 @@ def _samples(text: str) -> list[Sample]:
         return []
     found, end = [], 0
     while match := _SAMPLE.match(text, end):
-        labels = {_unquoted(name): _unquoted(value) for name, value in _LABEL.findall(match[1])}
+        labels = {_name(name): unquoted(value) for name, value in _LABEL.findall(match[1])}
         found.append((labels, float(match[2])))
         end = match.end()
     if end != len(text):
@@ -161,6 +161,6 @@ def _samples(text: str) -> list[Sample]:
     return found
 
 
-def _unquoted(text: str) -> str:
-    """Go's quoted strings know the escapes that Python's know."""
-    return ast.literal_eval(text) if text.startswith('"') else text
+def _name(text: str) -> str:
+    """A label's name, quoted or not."""
+    return unquoted(text) if text.startswith('"') else text

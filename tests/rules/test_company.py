@@ -1,4 +1,4 @@
-"""Two faults in one window: each alert is what it is alone, where its rule reads nothing of what the other one moves."""
+"""Two faults in one window: each alert is what it is alone, where its rule reads nothing that the other one moves."""
 
 import pytest
 from recording import FAULT, replayed, series, since_fault, up
