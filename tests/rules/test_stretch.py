@@ -166,6 +166,29 @@ def test_neither_jitter_nor_a_late_scrape_moves_a_sample_out_of_its_slot(phase_s
     assert abs((grid.start - START - phase_s) / 0.25 - round((grid.start - START - phase_s) / 0.25)) < 0.02
 
 
+LIVE = Series({"__name__": "ALERTS", "alertname": "Watchdog"}, [START + 0.25 * k for k in range(12)], [1.0] * 12)
+KILLED = Series(LIVE.labels, LIVE.at[:6] + LIVE.at[9:], LIVE.value[:9])  # at the same time; it is back after 0.75 s
+
+
+@pytest.mark.parametrize(
+    ("alerts", "then"),
+    [
+        pytest.param([LIVE], "_ _ stale stale stale 9", id="dropped"),
+        pytest.param([KILLED], "_ _ _ _ _ 9", id="not scraped by a Prometheus that was away"),
+        pytest.param([], "_ _ _ _ _ 9", id="nobody knows which"),
+    ],
+)
+def test_the_series_of_a_target_that_is_none_any_more_are_stale(alerts, then):
+    there = [1, 1, 1, 1, 1, 1, *5 * [NO], 1]
+    every = [recorded("up", *there), recorded("scrape_samples_scraped", *(9 if one else NO for one in there))]
+    every.append(recorded("queue", *(9 if one else NO for one in there)))
+    window = Window(START - 0.1, START + 2.85)
+    grid = lay_grid([*every, *alerts], window, START + 1.0, job="server", time_scale=60, scrape_s=0.25, step_s=15)
+    up, *others = (values for _, values in stretch(every, grid, window, 0, {}))
+    assert up == ("1 1 1 1 1 1 " + then).replace("9", "1")
+    assert others == 2 * ["9 9 9 9 9 9 " + then]
+
+
 @pytest.mark.parametrize(("fault_at", "slot"), [(1.0, 4), (1.02, 4), (1.1, 5)])
 def test_a_scrape_that_was_under_way_when_the_fault_began_is_none_of_the_baseline(fault_at, slot):
     grid = lay_grid([UP], WINDOW, START + fault_at, job="server", time_scale=60, scrape_s=0.25, step_s=15)
