@@ -254,6 +254,7 @@ class View:
     unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
+    windows: tuple[tuple[str, ...], ...] = ()  # experiments, those together that take place at the same time
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
     availability: float | None = None  # the service's objectives; None: it states none
     latency: tuple[float, float] | None = None  # (percentile, milliseconds)
@@ -263,6 +264,7 @@ class View:
     rewritten: tuple[tuple[Alert, tuple[str, ...]], ...] = ()  # labels of an alert that may not arrive as they are
     starting: StartBudget | None = None  # None: no probe ends what has not started
     replicas: tuple[str, ...] = ("server",)  # the components that have probes
+    unseen: bool = False  # what they take of the machine: nobody here knows their processes
     telemetry: Telemetry = field(default_factory=Telemetry)  # where the service says of itself what it did
     severities: tuple[tuple[str, tuple[str, ...]], ...] = ()  # severity -> receivers that its alerts may reach
     misrouted: tuple[Finding, ...] = ()

@@ -110,6 +110,7 @@ def start(tmp_path):
     [
         pytest.param("loop_stalled", {}, ["loop", "pool"], id="the loop, which the pool is asked from"),
         pytest.param("call_deadlocked", TARGET, ["worker"], id="the worker"),
+        pytest.param("call_deadlocked", {"target": "__main__:Caller.call"}, ["caller"], id="who calls what is async"),
         pytest.param("pool_exhausted", {}, ["pool"], id="the pool"),
     ],
 )
@@ -119,25 +120,28 @@ def test_what_is_broken_stands_still_and_nothing_else_and_goes_on_when_it_is_und
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     process = start(BEATING, tmp_path, loop)
+    held_up = {"caller"} if "loop" in still else set()
     state, said = process.ask(fault, **arguments)
     assert state == "on" and said
     assert all(process.stands_still(of) for of in still)
-    assert all(process.goes_on(of) for of in {"loop", "worker", "pool"} - {*still})
+    assert all(process.goes_on(of) for of in {"loop", "worker", "pool", "caller"} - {*still, *held_up})
     process.release()
     assert all(process.goes_on(of) for of in ("loop", "worker", "pool"))
 
 
-def test_each_call_of_a_slow_function_takes_longer(start):
+@pytest.mark.parametrize(("target", "of"), [(TARGET, "worker"), ({"target": "__main__:Caller.call"}, "caller")])
+def test_each_call_of_a_slow_function_takes_longer(start, target, of):
     process = start()
-    assert process.ask("call_slow", **TARGET, by_s=0.5)[0] == "on"
+    assert process.ask("call_slow", **target, by_s=0.5)[0] == "on"
     moments = []
     for _ in range(3):
-        before = process.beats("worker")
-        assert wait(lambda before=before: process.beats("worker") > before)
+        before = process.beats(of)
+        assert wait(lambda before=before: process.beats(of) > before)
         moments.append(time.monotonic())
     assert moments[2] - moments[1] > 0.4
+    assert process.goes_on("loop")
     process.release()
-    assert process.goes_on("worker")
+    assert process.goes_on(of)
 
 
 FAILING = """
@@ -197,6 +201,16 @@ def test_what_leaks_is_taken_more_and_more_and_given_back(start, fault):
     process.release()
     assert wait(lambda: getattr(process.takes(), quantity) <= before + about)
     assert all(process.goes_on(of) for of in ("loop", "worker", "pool"))
+
+
+def test_a_limit_of_descriptors_is_that_of_the_leak_alone(start):
+    process = start()
+    before, was = process.takes().descriptors, resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
+    process.ask("descriptors_leaked", per_s=1000, limit=64)
+    assert wait(lambda: process.takes().descriptors >= 64)
+    process.release()
+    assert wait(lambda: process.takes().descriptors <= before + 3)
+    assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == was
 
 
 def test_a_process_without_descriptors_left_still_hears_that_it_is_over(start):
