@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,6 +29,7 @@ FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say noth
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 UNDER_WAY_S = 0.05  # a scrape that began so shortly before the fault may be answered after it, and show it
 DROPPED_AFTER = 3  # scrapes after the last one of a target that is none any more its series are stale
+DROPPED_FOR = 8  # scrapes missing that are no longer late ones
 FEWEST_TO_THIN = 8  # scrapes in an evaluation, from which on most of them are between the ends of windows
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 FAR_S, SPARSER_S = 12 * 3600.0, 3600.0  # before that no state of a rule lasts; what lies there only fills windows
@@ -215,12 +217,12 @@ def _known(state: np.ndarray) -> np.ndarray:
 def _let_go(state: np.ndarray, grid: Grid) -> np.ndarray:
     """The states of an `up` whose target Prometheus drops: it marks all series of it stale, just over two scrapes after
     the last one. One that was killed marks nothing, and in the record shows that by evaluating nothing either."""
-    state, last = state.copy(), -1
-    for slot in np.flatnonzero(_known(state)):
-        if state[slot] == _PRESENT:
-            last = slot
-        elif slot >= last + DROPPED_AFTER and len(grid.evaluated & {last + 1, last + 2, last + 3}) >= 2:
-            state[slot] = _STALE
+    state = state.copy()
+    there = np.flatnonzero(state == _PRESENT)
+    for last, again in pairwise([*there, len(state)]):
+        at_work = len(grid.evaluated & {last + 1, last + 2, last + 3}) >= 2
+        if again - last > DROPPED_FOR and at_work:
+            state[last + DROPPED_AFTER : again] = _STALE
     return state
 
 
