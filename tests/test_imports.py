@@ -39,8 +39,10 @@ PURE = {  # modules that others may import too
     "harness.rules.labels": {"plan"},
     "harness.rules.predict": {"plan"},
     "harness.rules.rulefile": {"plan"},
+    "harness.stack.control": {"plan"},
     "harness.stack.links": {"plan"},
     "harness.stack.matchers": {"plan"},
+    "harness.stack.place": {"plan"},
     "harness.stack.routing": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.options import command, must_exist, with_plan
-from harness.cli.output import remark
+from harness.cli.output import announce, remark
 
 
 def add_to(commands: Any) -> None:
@@ -20,16 +20,18 @@ def add_to(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from harness.cli.report import report
     from harness.cli.screen import screen
+    from harness.run.blast import TITLE, blast
     from harness.run.gate import experiment_once
     from harness.run.preflight import planned, preflight
     from harness.stack.stack import Stack
     from harness.stack.tools import find
 
     must_exist(args.experiment, "experiment", "experiments/*.yaml")
-    plan = planned(args.gate, profile=args.profile, experiment_files=[args.experiment])
+    plan = planned(args.gate, profile=args.profile, experiment_files=[args.experiment], allow_faults=args.allow_faults)
     tools = find()
     plan, _ = preflight(plan, tools, remark)
     stack = Stack.current()
+    announce(TITLE, blast(plan.experiments))
     with screen() as watch:
         experiment_once(plan, stack, tools, watch)
     return report(stack.run).exit_code

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts, Fault
+from harness.stack.control import PROCESSES
 from harness.stack.process import Pid, identify
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -27,6 +28,8 @@ class DescriptorLimit(Fault):
     spare: int = 0
     component: str = "server"
     kind: ClassVar[str] = "descriptor_limit"
+    undone: ClassVar[str] = "its processes get their limits back"
+    deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
     ends_with_process: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
+from harness.stack.control import START
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
@@ -19,9 +20,12 @@ class Fault(Protocol):
     """
 
     kind: ClassVar[str]  # its name in the table, which is that of its file and of its action
+    touches: ClassVar[str] = "{component}"  # shown before a run: what it is done to, with its parameters
+    undone: ClassVar[str] = "by the steps that it writes to the ledger"  # the same: how it is put back
     sham: ClassVar[bool] = False  # nothing is broken, so nothing can be witnessed
     simulated: ClassVar[bool] = False  # a stand-in plays it: what it proves is shown apart
     needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs
+    deeds: ClassVar[tuple[str, ...]] = (START,)  # what it takes of the component's control; none: it is done elsewhere
     lease_s: ClassVar[float] = 60  # after this it is undone, unless the experiment gives another lease
     component: str | None = None  # the component it is done to; None: not to one of the stack
     of_monitoring: ClassVar[bool] = False  # it may be done to what watches the service: prometheus, alertmanager, ...
@@ -32,6 +36,11 @@ class Fault(Protocol):
     def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """(argument, what is wrong with it), as far as its value alone shows it."""
         return iter(())
+
+    @classmethod
+    def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """The deeds that it takes with these arguments."""
+        return cls.deeds
 
     def target(self, stack: Stack) -> Facts:
         """What will be touched, found before anything is."""

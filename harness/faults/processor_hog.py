@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
+from harness.stack.control import PROCESSES
 from harness.stack.process import Pid, identify, spawn
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -44,6 +45,9 @@ class ProcessorHog(Fault):
     cpus: tuple[int, ...] = ()  # none: all that the component may run on
     component: str = "server"
     kind: ClassVar[str] = "processor_hog"
+    touches: ClassVar[str] = "the processors of {component}"
+    undone: ClassVar[str] = "the hogs are ended"
+    deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
 
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= MOST:

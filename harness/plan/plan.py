@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Messages, Quiet
-from harness.checks.view import STEADY, Finding, RuleFact, named
+from harness.checks.view import STEADY, Finding, RuleFact, View, named
 from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
+from harness.plan.attached import unguarded
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, not_applicable, read_experiment
 from harness.plan.gatefile import GateFile
@@ -21,9 +22,10 @@ from harness.plan.scenario import corpus_complaint, scenario_complaint
 from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import read_watched
+from harness.plan.windows import windows
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.rulefile import AlertRule, RecordingRule
-from harness.stack.spec import ServiceSpec
+from harness.stack.spec import Probes, ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
 
@@ -48,6 +50,7 @@ class Plan:
     alerts: tuple[AlertRule, ...] = ()
     recordings: tuple[RecordingRule, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()  # experiments that this host lacks something for; they do not run
+    windows: tuple[tuple[str, ...], ...] = ()  # the experiments' names, together those that take place at once
 
     @property
     def scrape_s(self) -> float:
@@ -98,7 +101,9 @@ class Plan:
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
             "not_applicable": [each._asdict() for each in self.not_applicable],
+            "windows": [list(names) for names in self.windows],
             "links": list(self.links),
+            "probes": _without_values(self.service.probes),
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
@@ -110,8 +115,11 @@ def load(
     profile: str | None = None,
     only: Sequence[str] = (),
     experiment_files: Sequence[Path] = (),
+    allow_faults: bool = False,
+    overloads: bool = False,
 ) -> Plan:
-    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them.
+    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them. allow_faults: on this
+    machine, also to a service that somebody else runs. overloads: whoever asks will do so, experiments or none.
 
     Raises PlanError with every problem in every file it names.
     """
@@ -147,6 +155,9 @@ def load(
     service = watched.service if watched else None
     routing = watched.routing if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
+    if service is not None and service.attached:
+        files = [each for path in wanted if (each := read(path, [])) is not None]
+        problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
     lacking = [each for e in experiments if (each := not_applicable(e, facts))]
     if lacking and len(lacking) == len(experiments):
         cannot = [f"{each.experiment} cannot run: this host lacks {each.reason}; {each.remedy}" for each in lacking]
@@ -156,6 +167,9 @@ def load(
     wanted = [path for path in wanted if path.stem not in unable]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
+    shared = windows(experiments, facts, _inhibiting(seen)) if not problems else []
+    at_once = tuple(tuple(experiment.name for experiment in window) for window in shared)
+    seen = replace(seen, windows=at_once)
     proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
     seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -191,7 +205,23 @@ def load(
         experiments=tuple(experiments),
         checks=checks,
         not_applicable=tuple(lacking),
+        windows=at_once,
     )
+
+
+def _without_values(probes: Probes) -> dict[str, Any]:
+    """The probes as plain data, without what their headers say: it may be a secret."""
+    values = {"httpHeaders": {"__all__": {"value", "valueFrom"}}}
+    kept = {"exclude_unset": True, "exclude": {**values, "httpGet": values}}
+    return {name: probe.model_dump(**kept) for name, probe in probes.by_name().items()}
+
+
+def _inhibiting(seen: View) -> dict[str, frozenset[str]]:
+    """By which alerts each that a contract expects may be inhibited, whatever their labels."""
+    found: dict[str, set[str]] = {}
+    for alert, _, ways in seen.ways:
+        found.setdefault(alert.name, set()).update(by.name for way in ways for by, _ in way.inhibiting)
+    return {alert: frozenset(by) for alert, by in found.items()}
 
 
 def _arrivals(

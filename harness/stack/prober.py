@@ -21,37 +21,11 @@ from functools import partial
 from pathlib import Path
 
 from harness.eventlog import Log
-from harness.stack.attempt import Execution, Response, ask
+from harness.stack.attempt import HERE, Execution, Response, ask
 from harness.stack.component import Component
 from harness.stack.process import Child
 from harness.stack.spec import Probe
-
-INITIAL = {"liveness": True, "readiness": False, "startup": None}
-
-
-class Streak:
-    """The state machine of one probe worker: feed it results, it shows when the decision changes."""
-
-    def __init__(self, probe: Probe, initial: bool | None):
-        self.probe, self.initial = probe, initial
-        self.reset()
-
-    def reset(self) -> None:
-        """A new container: counters and decision start again."""
-        self.decision = self.initial
-        self.last: bool | None = None
-        self.run = 0
-
-    def feed(self, ok: bool) -> bool:
-        """Count one result; True if the decision changed with it."""
-        self.run = self.run + 1 if ok == self.last else 1
-        self.last = ok
-        if self.run < (self.probe.successThreshold if ok else self.probe.failureThreshold):
-            return False
-        changed = self.decision != ok
-        self.decision = ok
-        return changed
-
+from harness.streak import CONTAINER_ENDED, INITIAL, Streak
 
 CarryOut = Callable[[str, str, Probe], None]  # which probe, its decision ("ready", "unready", "restart"), the probe
 Execute = Callable[[str, Sequence[str]], Child]  # starts a command as the component, under a name of its own
@@ -61,6 +35,7 @@ class Prober:
     """Asks the probes of one component, in threads of the caller's process.
 
     Raw responses go to `probes.jsonl` of the run. Decisions go to `carry_out`; where there is none, they are events.
+    replaces: whether a decision to restart is followed by a new process; else it falls once for each time of failures.
     """
 
     def __init__(
@@ -73,7 +48,10 @@ class Prober:
         carry_out: CarryOut | None = None,
         state: Path = Path(),
         execute: Execute | None = None,
+        host: str = HERE,
+        replaces: bool = True,
     ):
+        self.host, self.replaces = host, replaces
         self.component, self.port, self.probes, self.emit = component, port, dict(probes), emit
         self.carry_out, self.state = carry_out, state
         self._executions = {}
@@ -104,21 +82,21 @@ class Prober:
 
     def why_not_ready(self) -> str:
         """What the probe that matters now gets, for an error message."""
-        if self.component.child is None:
+        if not self.component.generation:
             return "it was never started"
         which = "readiness" if self._started() else "startup"
         response = self._ask(which, 2)
         return f"its {which} probe gets {response.status or 'no response'}: {response.reason[:200]}"
 
     def _ask(self, which: str, timeout_s: float) -> Response:
-        return ask(self.port, self.probes[which], timeout_s, self.state, self._executions.get(which))
+        return ask(self.port, self.probes[which], timeout_s, self.state, self._executions.get(which), self.host)
 
     def _started(self) -> bool:
         return "startup" not in self.probes or self._started_generation == self.component.generation
 
     def _probe_loop(self, which: str) -> None:
         probe, component = self.probes[which], self.component
-        streak = Streak(probe, INITIAL[which])
+        streak = Streak(probe.failureThreshold, probe.successThreshold, INITIAL[which])
         generation, on_hold = 0, False
         tick = time.monotonic()
         while not self._stop.is_set():
@@ -147,16 +125,16 @@ class Prober:
                     decision = ""
                     if streak.feed(response.ok):
                         decision = self._decide(which, response.ok, probe)
-                        if decision == "restart" and self.carry_out is not None:
+                        if decision == "restart" and self.carry_out is not None and self.replaces:
                             on_hold = True
-                        elif decision == "restart":
+                        elif decision == "restart" and self.replaces:
                             streak.reset()  # as for the process that would have taken its place
                 self._record(which, response, decision)
             elif not alive and which == "readiness" and streak.decision:
                 # the kubelet drops a terminated container from its endpoints whatever the probe last got
                 streak.reset()
                 self._report(which, "unready", probe)
-                self._record(which, Response(False, 0, 0.0, "the container has ended"), "unready")
+                self._record(which, Response(False, 0, 0.0, CONTAINER_ENDED), "unready")
             tick += probe.periodSeconds
             tick = max(tick, time.monotonic())  # a missed tick is not replayed
             while (left := tick - time.monotonic()) > 0 and not self._stop.wait(min(left, 0.25)):

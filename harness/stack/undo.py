@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.stack import cgroup
+from harness.stack.control import BY_HARNESS
 from harness.stack.process import Pid, members, send, state
 from harness.stack.volume import mounts
 
@@ -283,6 +284,7 @@ def _leave_cgroup(run: Path, path: str, back: str) -> None:
     if cgroup.ROOT not in (to, *to.parents) or to == there:
         raise ValueError(f"{back} is no control group to go back to")
     until = time.monotonic() + LEFT_WITHIN_S
+    _unthrottle(there)
     while there.exists():
         try:
             for pid in (there / "cgroup.procs").read_text().split():
@@ -297,6 +299,14 @@ def _leave_cgroup(run: Path, path: str, back: str) -> None:
             time.sleep(0.02)
 
 
+def _unthrottle(group: Path) -> None:
+    """Let what waits for the disk in a group go at once: it would go on as slowly when its process has left."""
+    for name, none in (("blkio.throttle.write_bps_device", "0"), ("io.max", "wbps=max")):
+        with suppress(OSError):  # another controller's, or another version's
+            for line in (group / name).read_text().splitlines():
+                (group / name).write_text(f"{line.split()[0]} {none}")
+
+
 def _limit_descriptors(run: Path, pid: int, started: int, soft: int) -> None:
     """Give a process the limit of descriptors back that it had."""
     target = _process(pid, started)
@@ -305,6 +315,47 @@ def _limit_descriptors(run: Path, pid: int, started: int, soft: int) -> None:
     with suppress(ProcessLookupError):
         hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _unpause_container(run: Path, engine: str, id: str, name: str) -> None:
+    """Let a paused container go on. One that was removed or has ended is not paused."""
+    from harness.stack.engine import Engine, Gone  # here and below, because the watchdog seldom needs them
+
+    with suppress(Gone):
+        if _box(engine, id).status == "paused":
+            Engine(engine).unpause(id)
+
+
+def _start_container(run: Path, engine: str, id: str, name: str, restarted_by: str = "") -> None:
+    """Start a container that has ended, or the one that has its name now; nothing where that runs. One that the harness
+    itself looks after is first left to that."""
+    from harness.stack.engine import Box, Engine, Gone
+
+    def there() -> Box | None:
+        with suppress(Gone):
+            return _box(engine, id)
+        with suppress(Gone):
+            return Engine(engine).find(name)
+        return None
+
+    until = time.monotonic() + RESTARTED_WITHIN_S
+    while (box := there()) is not None and not box.runs and restarted_by == BY_HARNESS and owned(run):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    if box is None:
+        raise OSError(f"container {name} was removed, so it cannot be started; make it anew")
+    if not box.runs:
+        Engine(engine).start(box.id)
+
+
+def _limit_container(run: Path, engine: str, id: str, name: str, quota_us: int, period_us: int) -> None:
+    """Give a container the processor time back that it had. One that was removed has no limits."""
+    from harness.stack.engine import Engine, Gone
+
+    with suppress(Gone):
+        _box(engine, id)
+        Engine(engine).limit(id, quota_us, period_us)
 
 
 def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
@@ -343,6 +394,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "limit_descriptors": _limit_descriptors,
     "enable_proxy": _enable_proxy,
     "reload_prometheus": _reload_prometheus,
+    "unpause_container": _unpause_container,
+    "start_container": _start_container,
+    "limit_container": _limit_container,
     "play_rollbacks": _play_rollbacks,
 }
 
@@ -354,6 +408,15 @@ def _process(pid: int, started: int) -> Pid:
     if pid <= 1:
         raise ValueError(f"{pid} is no process that a fault may touch")
     return Pid(pid, started)
+
+
+def _box(engine: str, id: str) -> Any:
+    """A container by its whole id, for a part of one, or a name, may be another's."""
+    from harness.stack.engine import Engine, address
+
+    if not re.fullmatch(r"[0-9a-f]{64}", id):
+        raise ValueError(f"{id!r} is no whole id of a container")
+    return Engine(address(engine)).find(id)
 
 
 def _exact(path: str) -> Path:

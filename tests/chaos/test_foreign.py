@@ -20,6 +20,7 @@ from harness.history import History
 from harness.plan.experiments import read_experiment
 from harness.stack import ledger
 from harness.stack.stack import ENV
+from harness.telemetry import Telemetry
 from harness.witness import Witness
 
 
@@ -190,7 +191,7 @@ def test_a_wrong_witness_is_an_error_of_the_plan(method, witness, says, tmp_path
     content["extensions"][0]["expect"] = {**CONTRACT, "witness": witness}
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump(content))
     problems = []
-    service = SimpleNamespace(replica_names=("server",), dependencies={})
+    service = SimpleNamespace(replica_names=("server",), dependencies={}, attached=False, telemetry=Telemetry())
     found = read_experiment(tmp_path / "foreign.yaml", [], problems, service)
     assert (found is not None and problems == []) if not says else any(says in problem for problem in problems), (
         problems

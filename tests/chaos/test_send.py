@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.history import read_rows, rows_file
 from harness.plan.experiments import read_experiment
 from harness.stack.stack import ENV
+from harness.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +88,6 @@ def test_arguments_are_checked_when_the_plan_is_read(acts, says, tmp_path):
     }
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
     problems = []
-    service = SimpleNamespace(replica_names=("server",), dependencies={})
+    service = SimpleNamespace(replica_names=("server",), dependencies={}, attached=False, telemetry=Telemetry())
     read_experiment(tmp_path / "e.yaml", [], problems, service)
     assert problems == [] if not says else says in problems[0], problems

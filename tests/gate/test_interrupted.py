@@ -1,4 +1,4 @@
-"""A few moments of `make torture`: the harness ended while it starts, under load, and while its server is stopped."""
+"""A few moments: the harness ended while it starts, under load, and while its server is stopped."""
 
 import signal
 import subprocess
@@ -6,8 +6,8 @@ import sys
 import time
 
 import pytest
+from interrupted import interrupt
 from small_project import leftovers
-from torture import interrupt
 
 from harness.history import History
 from harness.stack.ledger import Ledger

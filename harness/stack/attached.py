@@ -1,0 +1,268 @@
+"""A service that runs already: looked at and probed, restarted only where service.yaml says so, and left as it is.
+
+Whoever looks after it may replace its processes at any time, so that what has its name is looked up again and again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StackError
+from harness.stack.by_container import Container
+from harness.stack.by_process import PidFile
+from harness.stack.component import restart_request, stop_notice
+from harness.stack.control import BY_HARNESS
+from harness.stack.engine import Box, address
+from harness.stack.ledger import Entry, Ledger
+from harness.stack.prober import Prober
+from harness.stack.process import identify
+from harness.stack.service import Replica, Service
+from harness.stack.spec import ControlSpec, Instance, Probe
+from harness.stack.supervisor import Supervisor
+
+LOOK_EVERY_S = 0.2
+UNSEEN_AT_MOST_S = 10.0  # that whoever is asked about it does not answer
+RESTART = "restart"  # of its ledger entries
+RESTARTED_WITHIN_S = 600.0  # more than the longest back-off
+STARTED_WITHIN_S = 10.0
+
+
+def arguments(control: ControlSpec) -> dict[str, Any]:
+    """What a control is made of, as stack.json keeps it: nothing where it is observed only. Raises StackError."""
+    if control.pid_file is not None:
+        return {"path": control.pid_file}
+    if control.kind == "none":
+        return {}
+    try:
+        about = {"engine": address(control.engine), "restarted_by": control.restarted_by}
+        if control.compose is None:
+            return about | {"name": control.container}
+        return about | {"name": control.service, "compose": control.compose, "number": control.number}
+    except ValueError as error:
+        raise StackError(str(error)) from None
+
+
+class Attached:
+    """A component that runs already, with what a prober and a supervisor know of one. `look` is to be called now and
+    then: it sees when another process has taken the place of the last."""
+
+    child = None  # none of ours
+
+    def __init__(self, name: str, run: Path, control: ControlSpec):
+        self.name = name
+        self.lock = threading.RLock()
+        self.generation = 0
+        self.since = 0.0
+        self.code: int | None = None
+        self.added: Mapping[str, str] = {}
+        self.released: Mapping[str, str] = {}
+        self._run, self._alive = run, False
+        self._ended: Entry | None = None  # by us
+        self._identity: tuple[Any, ...] = ()
+        about = arguments(control)
+        self._pid_file = PidFile(Path(about["path"])) if "path" in about else None
+        self._container = Container(**about) if "name" in about else None
+
+    def look(self) -> None:
+        """Look it up. Raises StackError where that cannot be done."""
+        identity, pid, alive = ("observed",), None, True
+        if self._pid_file is not None:
+            pid = self._pid_file.look()
+            alive, identity = pid is not None, tuple(pid or self._identity)
+        elif self._container is not None:
+            box = self._container.look() or self._renamed()
+            alive = box is not None and box.runs
+            if alive:
+                identity, pid = (box.id, box.started), identify(box.pid) if box.is_here else None
+            else:
+                identity, self.code = self._identity, None if box is None else box.code
+        with self.lock:
+            self._alive = alive
+            if alive and identity != self._identity:
+                self._identity = identity
+                self.generation += 1
+                self.since = time.monotonic()
+                stop_notice(self._run, self.name).unlink(missing_ok=True)
+                if self._pid_file is not None or self._container is not None:
+                    self._write(pid._asdict() if pid is not None else {"pid": 0, "started": 0})
+
+    def _renamed(self) -> Box | None:
+        """The container that had the name before, where it runs by another one now."""
+        return Container(self._container.engine, self._identity[0]).look() if self._identity else None
+
+    def alive(self) -> bool:
+        return self._alive
+
+    def start(self) -> None:
+        """Start it where it does not run. Raises StackError."""
+        self.look()
+        if not self.alive():
+            if self._container is None:
+                raise StackError(f"{self.name} does not run, and cannot be started here: {self.where}")
+            self._container.start()
+            until = time.monotonic() + STARTED_WITHIN_S
+            while not self.alive() and time.monotonic() < until:
+                time.sleep(0.05)
+                self.look()
+        if self._ended is not None:
+            Ledger(self._run).close(self._ended)
+            self._ended = None
+
+    def end(self, grace_s: float) -> None:
+        """Ask it to end, and make it after the grace. Until it is started again the ledger knows that it must be."""
+        if self._container is None:
+            return
+        with suppress(StackError):  # it has ended
+            found = self._container.found()
+            back = self._container.revives(self.name, found)
+            self._ended = self._ended or Ledger(self._run).add(RESTART, "", {}, found, back, RESTARTED_WITHIN_S)
+            self._container.stop(found, grace_s)
+        self.look()
+
+    def announce_stop(self) -> None:
+        notice = stop_notice(self._run, self.name)
+        notice.parent.mkdir(exist_ok=True)
+        notice.touch()
+
+    @property
+    def where(self) -> str:
+        """What is looked at, for a message."""
+        if self._pid_file is not None:
+            return f"{self._pid_file.path} names no process that runs"
+        return self._container.where if self._container is not None else "it is only observed"
+
+    @property
+    def is_stopping(self) -> bool:
+        return stop_notice(self._run, self.name).exists()
+
+    @property
+    def restart_request(self) -> Path:
+        return restart_request(self._run, self.name)
+
+    def _write(self, facts: Mapping[str, int]) -> None:
+        file = self._run / "pids" / self.name
+        file.parent.mkdir(exist_ok=True)
+        scratch = file.with_suffix(".new")
+        scratch.write_text(json.dumps({**facts, "mark": self.name}))
+        os.replace(scratch, file)
+
+
+class Observer:
+    """In place of the supervisor of a component that somebody else restarts: decisions are recorded, not carried out.
+
+    That the kubelet would restart it is an event; so is that another process has taken its place."""
+
+    def __init__(self, component: Attached, emit: Callable[..., None], in_rotation: Callable[[bool], None]):
+        self.component, self.emit = component, emit
+        self.in_traffic = False
+        self.restarts = 0
+        self.failure: BaseException | None = None
+        self._in_rotation = in_rotation
+
+    def start(self) -> None:
+        """Nothing is started, but it must be there."""
+        self.component.look()
+        if not self.component.alive():
+            raise StackError(f"{self.component.name} does not run: {self.component.where}; start it, then run again")
+
+    def carry_out(self, which: str, decision: str, probe: Probe) -> None:
+        if decision == "restart":
+            self._restarted(which, carried_out=False)
+        elif self.in_traffic != (decision == "ready"):
+            self.in_traffic = decision == "ready"
+            self._in_rotation(self.in_traffic)
+            self.emit("probe", "traffic", process=self.component.name, in_traffic=self.in_traffic)
+
+    def replaced(self) -> None:
+        """Another process has taken the place of the last."""
+        self._restarted("exit", carried_out=True)
+
+    def forget_backoff(self) -> None:
+        """There is none."""
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+    def _restarted(self, cause: str, carried_out: bool) -> None:
+        self.restarts += 1
+        about = {"process": self.component.name, "cause": cause, "code": self.component.code, "backoff_s": 0.0}
+        self.emit("probe", "restart", **about, restarts=self.restarts, carried_out=carried_out)
+
+
+class AttachedService(Service):
+    """All instances of a service that runs already, each probed at its own address."""
+
+    def __init__(
+        self,
+        instances: Mapping[str, Instance],
+        probes: Mapping[str, Probe],
+        run: Path,
+        emit: Callable[..., None],
+        in_rotation: Callable[[str, bool], None],
+        state: Path,
+        grace_s: float,
+    ):
+        self._grace_s = grace_s
+        self.replicas = []
+        self.failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._guard, name="attached", daemon=True)
+        for name, instance in instances.items():
+            component = Attached(name, run, instance.control)
+            ours = instance.control.restarted_by == BY_HARNESS
+            turn = partial(in_rotation, name)
+            who = Supervisor(component, emit, turn, grace_s) if ours else Observer(component, emit, turn)
+            at = instance.url
+            prober = Prober(component, at.port, probes, run, emit, who.carry_out, state, None, at.host, replaces=ours)
+            self.replicas.append(Replica(component, prober, who))
+
+    def start(self) -> None:
+        """Begin to look at it and to probe it. Raises StackError where it does not run."""
+        super().start()
+        self._thread.start()
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise StackError(f"what runs cannot be looked at: {self.failure}") from self.failure
+        super().check()
+
+    def stop(self, grace_s: float = 0.0) -> None:
+        """It is looked at and probed no more, and left as it is."""
+        self._stop.set()
+        for replica in self.replicas:
+            replica.prober.stop()
+            replica.supervisor.stop()
+        if self._thread.is_alive():
+            self._thread.join(3)
+        for replica in self.replicas:
+            if isinstance(replica.supervisor, Supervisor):  # it may wait for its back-off
+                with suppress(StackError):  # which says nothing of the run
+                    replica.component.start()
+
+    def _look(self) -> None:
+        for replica in self.replicas:
+            before = replica.component.generation
+            replica.component.look()
+            if replica.component.generation > before and isinstance(replica.supervisor, Observer):
+                replica.supervisor.replaced()
+
+    def _guard(self) -> None:
+        seen = time.monotonic()
+        try:
+            while not self._stop.wait(LOOK_EVERY_S):
+                try:
+                    self._look()
+                    seen = time.monotonic()
+                except StackError:
+                    if time.monotonic() - seen > UNSEEN_AT_MOST_S:
+                        raise
+        except BaseException as error:
+            self.failure = error
