@@ -50,6 +50,8 @@ def mistakes(service: ServiceSpec, environ: Mapping[str, str] | None = None) -> 
 def _control(at: Loc, control: ControlSpec) -> Iterator[tuple[Loc, str]]:
     if control.compose is not None and not os.path.isfile(control.compose):
         yield (*at, "compose"), "no such file"
+    if control.kind == "kubernetes" and find_spec("kubernetes") is None:
+        yield (*at, "kubernetes"), "to control pods takes `pip install 'chaos-harness[kubernetes]'`"
     if control.kind not in ("container", "compose"):
         return
     if find_spec("docker") is None:
@@ -96,6 +98,8 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
             return f"{func} has to {ABOUT[deed].format(it=component)}, and {only}; {remedy}, or leave it out"
     if control.kind == "pid_file" and {KILL, STOP} & {*asked} and not control.restarted_by:
         return f"{func} ends {component}, and nobody is said to start it again; say restarted_by beside its pid_file"
+    if control.kind == "kubernetes":
+        return ""
     again = [key for key in ("times", "again_for_s", "at_once") if given.get(key) not in (None, 0, False, 1)]
     if again and not control.restarted_by:
         return f"{func} with {again[0]} waits for {component} to be started anew; say restarted_by in its control"

@@ -19,11 +19,10 @@ from harness.errors import StackError
 from harness.stack.by_container import Container
 from harness.stack.by_process import PidFile
 from harness.stack.component import restart_request, stop_notice
-from harness.stack.control import BY_HARNESS
-from harness.stack.engine import Box, address
+from harness.stack.control import BY_HARNESS, Seen, made
+from harness.stack.engine import address
 from harness.stack.ledger import Entry, Ledger
 from harness.stack.prober import Prober
-from harness.stack.process import identify
 from harness.stack.service import Replica, Service
 from harness.stack.spec import ControlSpec, Instance, Probe
 from harness.stack.supervisor import Supervisor
@@ -37,17 +36,29 @@ STARTED_WITHIN_S = 10.0
 
 def arguments(control: ControlSpec) -> dict[str, Any]:
     """What a control is made of, as stack.json keeps it: nothing where it is observed only. Raises StackError."""
-    if control.pid_file is not None:
-        return {"path": control.pid_file}
-    if control.kind == "none":
-        return {}
+    about: dict[str, Any] = {"kind": control.kind, "restarted_by": control.restarted_by}
+    match control.kind:
+        case "none":
+            return {}
+        case "pid_file":
+            return about | {"path": control.pid_file}
+        case "kubernetes":
+            return about | control.kubernetes.model_dump()
     try:
-        about = {"engine": address(control.engine), "restarted_by": control.restarted_by}
-        if control.compose is None:
-            return about | {"name": control.container}
-        return about | {"name": control.service, "compose": control.compose, "number": control.number}
+        about |= {"engine": address(control.engine)}
     except ValueError as error:
         raise StackError(str(error)) from None
+    if control.compose is None:
+        return about | {"name": control.container}
+    return about | {"name": control.service, "compose": control.compose, "number": control.number}
+
+
+def made_of(about: Mapping[str, Any]) -> Any:
+    """The control that such arguments make: what looks a component up; None where it is observed only."""
+    if not about:
+        return None
+    given = {key: value for key, value in about.items() if key != "kind"}
+    return PidFile(**given | {"path": Path(given["path"])}) if "path" in given else made(about["kind"])(**given)
 
 
 class Attached:
@@ -67,36 +78,22 @@ class Attached:
         self._run, self._alive = run, False
         self._ended: Entry | None = None  # by us
         self._identity: tuple[Any, ...] = ()
-        about = arguments(control)
-        self._pid_file = PidFile(Path(about["path"])) if "path" in about else None
-        self._container = Container(**about) if "name" in about else None
+        self._control = made_of(arguments(control))
 
     def look(self) -> None:
         """Look it up. Raises StackError where that cannot be done."""
-        identity, pid, alive = ("observed",), None, True
-        if self._pid_file is not None:
-            pid = self._pid_file.look()
-            alive, identity = pid is not None, tuple(pid or self._identity)
-        elif self._container is not None:
-            box = self._container.look() or self._renamed()
-            alive = box is not None and box.runs
-            if alive:
-                identity, pid = (box.id, box.started), identify(box.pid) if box.is_here else None
-            else:
-                identity, self.code = self._identity, None if box is None else box.code
+        seen = Seen(True, ("observed",)) if self._control is None else self._control.seen(self._identity)
         with self.lock:
-            self._alive = alive
-            if alive and identity != self._identity:
-                self._identity = identity
+            self._alive = seen.alive
+            if not seen.alive:
+                self.code = seen.code
+            elif seen.identity != self._identity:
+                self._identity = seen.identity
                 self.generation += 1
                 self.since = time.monotonic()
                 stop_notice(self._run, self.name).unlink(missing_ok=True)
-                if self._pid_file is not None or self._container is not None:
-                    self._write(pid._asdict() if pid is not None else {"pid": 0, "started": 0})
-
-    def _renamed(self) -> Box | None:
-        """The container that had the name before, where it runs by another one now."""
-        return Container(self._container.engine, self._identity[0]).look() if self._identity else None
+                if self._control is not None:
+                    self._write(seen.pid._asdict() if seen.pid is not None else {"pid": 0, "started": 0})
 
     def alive(self) -> bool:
         return self._alive
@@ -105,9 +102,9 @@ class Attached:
         """Start it where it does not run. Raises StackError."""
         self.look()
         if not self.alive():
-            if self._container is None:
+            if not isinstance(self._control, Container):
                 raise StackError(f"{self.name} does not run, and cannot be started here: {self.where}")
-            self._container.start()
+            self._control.start()
             until = time.monotonic() + STARTED_WITHIN_S
             while not self.alive() and time.monotonic() < until:
                 time.sleep(0.05)
@@ -118,13 +115,13 @@ class Attached:
 
     def end(self, grace_s: float) -> None:
         """Ask it to end, and make it after the grace. Until it is started again the ledger knows that it must be."""
-        if self._container is None:
+        if not isinstance(self._control, Container):
             return
         with suppress(StackError):  # it has ended
-            found = self._container.found()
-            back = self._container.revives(self.name, found)
+            found = self._control.found()
+            back = self._control.revives(self.name, found)
             self._ended = self._ended or Ledger(self._run).add(RESTART, "", {}, found, back, RESTARTED_WITHIN_S)
-            self._container.stop(found, grace_s)
+            self._control.stop(found, grace_s)
         self.look()
 
     def announce_stop(self) -> None:
@@ -135,9 +132,7 @@ class Attached:
     @property
     def where(self) -> str:
         """What is looked at, for a message."""
-        if self._pid_file is not None:
-            return f"{self._pid_file.path} names no process that runs"
-        return self._container.where if self._container is not None else "it is only observed"
+        return "it is only observed" if self._control is None else self._control.where
 
     @property
     def is_stopping(self) -> bool:

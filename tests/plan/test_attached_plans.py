@@ -48,7 +48,7 @@ def test_what_is_only_observed_is_refused_experiment_by_experiment(project):
     found = problems(project, **OBSERVED)
     assert len(found) == 2
     assert "experiments/crash.yaml:14" in found[0] and "kill has to kill server, and it is only observed" in found[0]
-    assert "give it control: `pid_file`, `container` or `compose`, or leave it out" in found[0]
+    assert "give it control: `pid_file`, `container`, `compose` or `kubernetes`, or leave it out" in found[0]
     assert "experiments/hang.yaml:14" in found[1] and "pause has to pause server" in found[1]
 
 
@@ -65,7 +65,11 @@ SURGE = {"scenario": "shoppers.py", "arrivals": "poisson:90/s:seed=1", "for_s": 
 PID_FILE = {"pid_file": "shop.pid"}
 RESTARTED = {**PID_FILE, "restarted_by": "systemd"}
 CONTAINER = {"container": "shop"}
+CLUSTER = {"kubernetes": {"namespace": "shop", "selector": "app=shop", "context": "staging"}}
 COULD = {
+    "pods that are deleted": (CLUSTER, "kill", {"times": 2}),
+    "pods that are asked to end": (CLUSTER, "stop", {}),
+    "no pods": (CLUSTER, "scale", {"replicas": 0}),
     "a surge": ("none", "surge", SURGE),
     "the clients' link": ("none", "network", {"link": "clients", "toxic": "down"}),
     "a pause": (PID_FILE, "pause", {}),
@@ -81,6 +85,9 @@ COULD = {
     "a receiver": ("none", "receiver_failing", {"integration": "pagerduty"}),
 }
 CANNOT = {
+    "pods do not pause": (CLUSTER, "pause", {}, "give it control: `pid_file`, `container` or `compose`, or leave"),
+    "a container is one": (CONTAINER, "scale", {"replicas": 0}, "change the number of pods of server"),
+    "how would it show": (CLUSTER, "scale", {"replicas": 1}, "witness_query: is missing"),
     "nobody starts it again": (PID_FILE, "kill", {}, "nobody is said to start it again; say restarted_by"),
     "nor after a stop": (PID_FILE, "stop", {}, "nobody is said to start it again"),
     "nor where memory is short": (PID_FILE, "memory_full", {"filled": 1.5}, "nobody is said to start it again"),
@@ -125,9 +132,7 @@ def test_what_somebody_else_runs_is_not_broken_without_leave(project):
 
 def test_a_search_for_its_capacity_overloads_it(project):
     load(project, {"experiments": ["sham"], "blast_radius": None})
-    with pytest.raises(
-        PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say --allow"
-    ):
+    with pytest.raises(PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say"):
         planning.load(project / "gate.yaml", overloads=True)
     planning.load(project / "gate.yaml", overloads=True, allow_faults=True)
 
@@ -175,14 +180,20 @@ MISTAKES = {
         {"url": None, "control": None, "instances": ["http://127.0.0.1:1/api"]}, "instances[0].url: must hold no path",
     ),
     "a control of all": ({"instances": ["http://127.0.0.1:1"]}, "control is that of each instance"),
-    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "one of pid_file, container and compose"),
+    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "one of pid_file, container, compose and"),
+    "pods by whom": (
+        {"control": {**CLUSTER, "restarted_by": "harness"}}, "pods are made anew by their controller",
+    ),
+    "no context": (
+        {"control": {"kubernetes": {"namespace": "x", "selector": "a=b"}}}, "control.kubernetes.context: is missing",
+    ),
     "an engine alone": ({"control": {"engine": "unix://x"}}, "an engine goes with"),
     "nobody ends it": ({"control": {"restarted_by": "systemd"}}, "restarted_by goes with pid_file"),
     "how would it be started": ({"control": {**PID_FILE, "restarted_by": "harness"}}, "name who starts it again"),
     "an engine elsewhere": ({"control": {**CONTAINER, "engine": "tcp://10.0.0.1:2375"}}, "no engine of this machine"),
     "no kind of engine": ({"control": {**CONTAINER, "engine": "ssh://me@host"}}, "no engine of this machine"),
-    "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service, a name"),
-    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "control.compose: no such file"),
+    "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service"),
+    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "compose: no such file"),
     "a word": ({"control": "full"}, "control: must be a mapping"),
     "a probe by command": ({"probes": {"readiness": {"exec": {"command": ["true"]}}}}, "is run by whoever starts"),
     "what it prints": ({"telemetry": {"logs": {}}}, "say in which file it is: `file`"),
