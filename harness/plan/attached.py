@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from harness.plan.yamlfile import Loc, YamlFile, dotted
-from harness.stack.control import ABOUT, KILL, START, STOP, can, that_can
+from harness.stack.control import ABOUT, BY_HARNESS, KILL, RESTART, START, STOP, can, that_can
 from harness.stack.place import is_loopback, named, proxied_by
 from harness.stack.spec import PLACEHOLDER, ControlSpec, ServiceSpec
 from harness.units import listed
@@ -100,6 +100,8 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
         return f"{func} ends {component}, and nobody is said to start it again; say restarted_by beside its pid_file"
     if control.kind == "kubernetes":
         return ""
+    if RESTART in asked and control.restarted_by != BY_HARNESS:
+        return f"{func} has the harness restart {component}; say `restarted_by: harness` in its control"
     again = [key for key in ("times", "again_for_s", "at_once") if given.get(key) not in (None, 0, False, 1)]
     if again and not control.restarted_by:
         return f"{func} with {again[0]} waits for {component} to be started anew; say restarted_by in its control"

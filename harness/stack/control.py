@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.stack.process import Pid
     from harness.stack.undo import Undo
 
-KILL, STOP, PAUSE, LIMIT, SCALE = "kill", "stop", "pause", "limit", "scale"
+KILL, STOP, PAUSE, LIMIT, SCALE, RESTART = "kill", "stop", "pause", "limit", "scale", "restart"
 PROCESSES = "processes"  # what is done to its processes by the kernel of this machine
 START = "start"  # what is done by how it is started: its environment, its files in {state}
 
@@ -25,6 +25,7 @@ ABOUT = {
     STOP: "ask {it} to end",
     PAUSE: "pause {it}",
     LIMIT: "limit the processor time of {it}",
+    RESTART: "restart {it}",
     SCALE: "change the number of pods of {it}",
     PROCESSES: "reach the processes of {it} on this machine",
     START: "start {it}, with what it is to find at its start",
@@ -41,10 +42,10 @@ class Kind(NamedTuple):
 CONTROLS: dict[str, Kind] = {
     "none": Kind(()),
     "pid_file": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES), "harness.stack.by_process:Processes"),
-    "container": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
-    "compose": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
+    "container": Kind((KILL, STOP, PAUSE, LIMIT, RESTART), "harness.stack.by_container:Container"),
+    "compose": Kind((KILL, STOP, PAUSE, LIMIT, RESTART), "harness.stack.by_container:Container"),
     "kubernetes": Kind((KILL, STOP, SCALE), "harness.stack.by_kubernetes:Pods"),
-    "start": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES, START), "harness.stack.by_process:Processes"),
+    "start": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES, RESTART, START), "harness.stack.by_process:Processes"),
 }
 
 

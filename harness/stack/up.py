@@ -77,11 +77,15 @@ class Blueprint:
     @property
     def entrance(self) -> str:
         """The process that clients find the service at."""
+        if self.service.url is not None:
+            return self.service.replica_names[0]
         return FRONT_DOOR if self.service.replicas > 1 else self.service.replica_names[0]
 
     def ports(self) -> dict[str, int]:
         """A free port for each process that needs one, chosen at once so that all differ, but for the service's where
         it is given. Raises UsageError if that is taken."""
+        if self.port is not None and self.service.attached:
+            raise UsageError("--port is of a service that is started here; this one runs already, at its own")
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
         fixed = None if self.service.attached else self.service.metrics.port
@@ -319,7 +323,7 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
-        access=scrape_settings(metrics, assembly.private, assembly.state),
+        access=_named(plan, proxied, scrape_settings(metrics, assembly.private, assembly.state)),
         **watched.additions,
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
@@ -329,6 +333,19 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
     argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
     ready = ReadyTest(http=f"http://127.0.0.1:{ports['prometheus']}/-/ready")
     assembly.watcher("prometheus", partial(spawn, "prometheus", argv, run), ready)
+
+
+def _named(plan: Blueprint, proxied: Proxied, access: dict[str, Any]) -> dict[str, Any]:
+    """How scrapes get in, with the name that certificates are for where the proxy stands before what has it. Raises
+    StackError where there are several."""
+    names = {instance.url.host for instance in plan.instances.values()}
+    if SCRAPE not in proxied or not names or not encrypted(plan.service, SCRAPE):
+        return access
+    if len(names) > 1:
+        raise StackError(
+            f"scrapes of {listed(sorted(names))} cannot go through the proxy: each has its own certificate"
+        )
+    return access | {"tls_config": {**access.get("tls_config", {}), "server_name": names.pop()}}
 
 
 def _receivers(assembly: Assembly, proxied: Proxied) -> Notifier:

@@ -80,6 +80,7 @@ COULD = {
     "memory": (PID_FILE, "memory_full", {"filled": 0.9}),
     "a container that stays down": (CONTAINER, "kill", {}),
     "a container's limits": (CONTAINER, "cpu_limit", {"cores": 0.1}),
+    "a restart": ({**CONTAINER, "restarted_by": "harness"}, "rollout", {}),
     "a stop": (CONTAINER, "stop", {}),
     "what watches it": ("none", "kill", {"component": "prometheus"}),
     "a receiver": ("none", "receiver_failing", {"integration": "pagerduty"}),
@@ -99,7 +100,8 @@ CANNOT = {
     "its files": (
         CONTAINER, "file", {"path": "x", "becomes": "missing", "witness_query": "up"}, "have the harness start it",
     ),
-    "its start": (RESTARTED, "rollout", {}, "have the harness start it"),
+    "its start": (RESTARTED, "rollout", {"environment": {"A": "b"}}, "have the harness start it"),
+    "a restart by somebody else": (CONTAINER, "rollout", {}, "say `restarted_by: harness` in its control"),
     "a link that it has not": ("none", "network", {"link": "collector", "toxic": "down"}, "no link collector"),
 }  # fmt: skip
 
