@@ -100,7 +100,7 @@ def compose(text: str) -> yaml.Node | None:
 def documents(text: str) -> list[yaml.Node]:
     """The YAML documents of a text. Raises Unreadable."""
     try:
-        _bound_events(text)
+        aliases = _bound_events(text)
         found = list(yaml.compose_all(text, Loader=Loader))
     except yaml.YAMLError as error:
         raise yaml_trouble(error) from None
@@ -108,7 +108,7 @@ def documents(text: str) -> list[yaml.Node]:
         raise
     except (ValueError, OverflowError):  # such as an escape of a character that does not exist
         raise Unreadable("not YAML: a value in it cannot be read", 1) from None
-    for node in found:
+    for node in found if aliases else ():
         _bound_aliases(node)
     return found
 
@@ -124,13 +124,17 @@ def yaml_trouble(error: yaml.YAMLError, form: str = "YAML") -> Unreadable:
     return Unreadable(f"not {form}: {why}", mark.line + 1 if mark else 1)
 
 
-def _bound_events(text: str) -> None:
-    """Refuse what would be too deep, or too much, to be composed; events themselves nest nothing."""
+def _bound_events(text: str) -> bool:
+    """Refuse what would be too deep, or too much, to be composed; events themselves nest nothing. Gives whether there
+    is an alias: without one these bounds are all that there are."""
     depth = values = 0
+    aliases = False
     for event in yaml.parse(text, Loader=Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         values += isinstance(event, yaml.NodeEvent)
+        aliases = aliases or isinstance(event, yaml.AliasEvent)
         _bound(depth, values, event.start_mark)
+    return aliases
 
 
 def _bound(depth: int, values: int, mark: yaml.Mark) -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
+import math
 import mmap
 import os
+import resource
 import sys
 import threading
 import time
@@ -21,6 +24,8 @@ from typing import Any
 
 MEBIBYTE = 1 << 20
 TICK_S = 0.05
+LOOK_S = 0.25  # how soon a call that waits in an event loop sees that it is over
+CO_COROUTINE = 0x80  # as in `inspect`, which takes long to import
 
 
 @contextmanager
@@ -60,7 +65,7 @@ def loop_slow(by_s: float, every_s: float) -> Iterator[str]:
 def call_deadlocked(target: str) -> Iterator[str]:
     """Whoever calls a function, `package.module:Class.method`, waits as for a lock that is never given back."""
     released = threading.Event()
-    with first(target, released.wait):
+    with first(target, lambda: math.inf, released):
         try:
             yield f"{target} waits"
         finally:
@@ -69,13 +74,29 @@ def call_deadlocked(target: str) -> Iterator[str]:
 
 @contextmanager
 def call_slow(target: str, by_s: float) -> Iterator[str]:
-    """Each call of a function takes so much longer."""
+    """Each call of a function takes so much longer; of an async one without holding up its event loop."""
     released = threading.Event()
-    with first(target, functools.partial(released.wait, by_s)):
+    with first(target, lambda: by_s, released):
         try:
             yield f"{target} takes {by_s:g} s longer"
         finally:
             released.set()
+
+
+@contextmanager
+def call_failing(target: str, one_in: int) -> Iterator[str]:
+    """One in so many calls of a function raises, exactly: the last of each row of them."""
+    calls = itertools.count(1)  # one step of it is indivisible, whichever threads call
+
+    def fail() -> float:
+        if next(calls) % one_in == 0:
+            raise RuntimeError(f"one in {one_in} calls of {target} fails")
+        return 0
+
+    if one_in < 1:
+        raise ValueError(f"one_in: must be 1 or more, got {one_in}")
+    with first(target, fail):
+        yield f"one in {one_in} calls of {target} fails"
 
 
 @contextmanager
@@ -104,10 +125,17 @@ def memory_leaked(mib_per_s: float) -> Iterator[str]:
 
 
 @contextmanager
-def descriptors_leaked(per_s: float) -> Iterator[str]:
-    """So many more files are opened each second, up to the limit, and kept open."""
-    with leak(functools.partial(os.open, os.devnull, os.O_RDONLY), os.close, per_s):
-        yield f"{per_s:g} descriptors a second leak"
+def descriptors_leaked(per_s: float, limit: int = 0) -> Iterator[str]:
+    """So many more files are opened each second, up to the limit, and kept open. `limit`: another one than the process
+    has, as long as this is on: hosts differ in it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        with leak(functools.partial(os.open, os.devnull, os.O_RDONLY), os.close, per_s):
+            yield f"{per_s:g} descriptors a second leak"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextmanager
@@ -188,8 +216,8 @@ def layer_permuted(parameter: str) -> Iterator[str]:
 FAULTS = {
     fault.__name__: fault
     for fault in (
-        loop_stalled, loop_slow, call_deadlocked, call_slow, pool_exhausted, memory_leaked, descriptors_leaked,
-        threads_leaked, output_full, clock_skewed, layer_permuted,
+        loop_stalled, loop_slow, call_deadlocked, call_slow, call_failing, pool_exhausted, memory_leaked,
+        descriptors_leaked, threads_leaked, output_full, clock_skewed, layer_permuted,
     )
 }  # fmt: skip
 
@@ -219,8 +247,10 @@ def running_loops() -> list[Any]:
 
 
 @contextmanager
-def first(target: str, wait: Callable[[], object]) -> Iterator[None]:
-    """Have a function wait before it does what it did. Raises LookupError where there is no such function."""
+def first(target: str, pause_s: Callable[[], float], released: threading.Event | None = None) -> Iterator[None]:
+    """Have each call of a function wait for `pause_s()` seconds, until it is released at most, before it does what it
+    did; what `pause_s` raises, the call raises. Raises LookupError where there is no such function."""
+    released = released or threading.Event()
     module, _, path = target.partition(":")
     if module not in sys.modules:
         raise LookupError(f"{module} is not imported in this process")
@@ -235,10 +265,18 @@ def first(target: str, wait: Callable[[], object]) -> Iterator[None]:
 
     @functools.wraps(was)
     def instead(*args: Any, **kwargs: Any) -> Any:
-        wait()
+        by_s = pause_s()
+        released.wait(by_s if by_s < math.inf else None)
         return was(*args, **kwargs)
 
-    setattr(holder, name, instead)
+    @functools.wraps(was)
+    async def instead_async(*args: Any, **kwargs: Any) -> Any:
+        until = monotonic() + pause_s()
+        while not released.is_set() and (rest := until - monotonic()) > 0:
+            await sys.modules["asyncio"].sleep(min(rest, LOOK_S))
+        return await was(*args, **kwargs)
+
+    setattr(holder, name, instead_async if was.__code__.co_flags & CO_COROUTINE else instead)
     try:
         yield
     finally:

@@ -22,12 +22,15 @@ from harness.stack.stack import Stack
 
 SENT_WITHIN_S = 30.0  # after its schedule; its start and its last answers take time
 EXPERIMENT = "HARNESS_EXPERIMENT"  # the experiment's name, set by whoever starts Chaos Toolkit
+BESIDE = "HARNESS_BESIDE"  # those of the experiments that take place at the same time
 
 
 def heal() -> list[str]:
-    """Undo every fault that is still on; gives their kinds. An action of somebody else's is left to its rollbacks."""
-    stack = Stack.current()
-    return end(stack, [entry for entry in stack.ledger.open() if entry.kind != foreign.KIND], by="heal")
+    """Undo every fault that is still on; gives their kinds. An action of somebody else's is left to its rollbacks, and
+    what belongs to an experiment that takes place at the same time to that one."""
+    stack, others = Stack.current(), os.environ.get(BESIDE, "").split(",")
+    mine = [e for e in stack.ledger.open() if e.kind != foreign.KIND and e.experiment not in others]
+    return end(stack, mine, by="heal")
 
 
 def send(scenario: str, arrivals: str, for_s: float, name: str = "sent") -> str:

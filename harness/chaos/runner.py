@@ -1,5 +1,6 @@
 """Runs one experiment by Chaos Toolkit's library in its own process: `python -m harness.chaos.runner FILE JOURNAL`.
 
+    python -m harness.chaos.runner FILE JOURNAL wait     the same, once a line on standard input says so
     python -m harness.chaos.runner --rollbacks FILE      its rollbacks alone, where it did not get to them
 
 Chaos Toolkit wants the main thread for its signals, reads `runtime` from settings only, and may end with 0 although
@@ -18,15 +19,16 @@ from pathlib import Path
 from harness.masking import hidden, masked
 from harness.stack.process import heed_signals
 
+READY = ".ready"  # the suffix of a file beside the journal: all is loaded, and it waits
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
 
 
-def command(experiment: Path, journal: Path) -> list[str]:
+def command(experiment: Path, journal: Path, waits: bool = False) -> list[str]:
     """How the child is started; stop it with SIGINT (rollbacks run), then SIGUSR1, then SIGKILL."""
-    return [sys.executable, "-m", "harness.chaos.runner", str(experiment), str(journal)]
+    return [sys.executable, "-m", "harness.chaos.runner", str(experiment), str(journal), *["wait"] * waits]
 
 
-def main(experiment_file: Path, journal_file: Path) -> int:
+def main(experiment_file: Path, journal_file: Path, waits: bool = False) -> int:
     heed_signals()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # we are ended by it, also where a shell's & ignores it
     from chaoslib.experiment import run_experiment
@@ -40,6 +42,12 @@ def main(experiment_file: Path, journal_file: Path) -> int:
     experiment = load_experiment(str(experiment_file))
     control = {"type": "python", "module": "harness.chaos.controls", "arguments": {"file": str(experiment_file)}}
     experiment.setdefault("controls", []).append({"name": "harness", "provider": control})
+    if waits:
+        from harness.chaos import controls, probes  # noqa: F401 - which takes a while, and is to be over by then
+
+        journal_file.with_suffix(READY).touch()
+        if not sys.stdin.readline():
+            return 1  # whoever started us is gone
     journal = run_experiment(experiment, settings=SETTINGS, strategy=Strategy.DEFAULT)
     scratch = journal_file.with_suffix(".new")
     scratch.write_text(json.dumps(masked(journal), default=str, indent=1))
@@ -82,4 +90,4 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 if __name__ == "__main__":
     if sys.argv[1] == "--rollbacks":
         sys.exit(roll_back(Path(sys.argv[2])))
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), waits="wait" in sys.argv[3:]))

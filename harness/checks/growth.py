@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,7 @@ LAZY = 4  # descriptors and threads that are opened one by one when they are fir
 STEPS = {"descriptors": 100, "threads": 100, "connections": 100, "series": 500}
 OVER_BOUND = 4  # a leak of so many times the bound must show
 FILES = 50  # descriptors or series at most that come with the requests at once: of pools, of labels seen first then
+VALUES = 20  # of a counter's labels that an experiment may bring; more come of a label whose values are not bounded
 KEPT = 0.25  # of its level may a process keep of what the peak of an experiment took
 FADES = (
     0.5  # of the slope in the first half of a stretch: what a warm-up takes becomes less, what a leak takes does not
@@ -226,8 +228,9 @@ class LeftBehind(Check):
     """After an experiment, when all is calm again, a process that lived through it is as it was before.
 
     Descriptors, threads and series may be some more, and as many more as requests were under way at once, for pools
-    grow with them. Of memory it may keep part of what the peak took, which allocators do. A process that was replaced
-    leaves nothing behind.
+    grow with them. A counter that has counted something for the first time, as an error of a new code, keeps its
+    series. Of memory it may keep part of what the peak took, which allocators do. A process that was replaced leaves
+    nothing behind.
     """
 
     experiment: str
@@ -262,6 +265,8 @@ class LeftBehind(Check):
                 if quantity == "memory":
                     before = max(before, _usual_peak(history, one, began))
                 at_most = self._at_most(history, quantity, before, Window(began, window.end))
+                if quantity == "series":
+                    at_most += _first_counted(history, one.whose, began)
                 levels = f"{quantity} {_level(quantity, before)} before and {_level(quantity, now)} after"
                 if now > at_most:
                     reason = f"{levels} (bound {_level(quantity, at_most)}) in {one.whose}, which lived through it"
@@ -304,6 +309,18 @@ def _faults(history: History, window: Window) -> Iterator[Any]:
     for e in history.of("fault", within=window):
         if e.detail.get("edge") == "start" and not e.detail.get("sham"):
             yield e
+
+
+def _first_counted(history: History, instance: str, began: float) -> int:
+    """How many series of counters an instance has shown since then for the first time. They stay as long as its process
+    does, as they should: a rate needs them. Not those of a counter with more of them than any list of codes has."""
+    new: Counter[str] = Counter()
+    for s in history.series:
+        name = s.labels.get("__name__", "")
+        declared = history.types.get(name) or history.types.get(name.removesuffix("_total"))
+        if declared == "counter" and s.labels.get("instance") == instance and min(s.at, default=0.0) > began:
+            new[name] += 1
+    return sum(values for values in new.values() if values <= VALUES)
 
 
 def _replicas(history: History, window: Window) -> int:

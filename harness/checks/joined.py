@@ -107,8 +107,13 @@ def truth(history: History, within_s: float, classifies: bool = False, also: Seq
 
 def excusing(sent: Truth, experiments: Sequence[str]) -> tuple[Truth, int]:
     """The same, where the answers of some experiments need not have left anything; and how many these are."""
-    which = sent.due & np.isin(sent.phases, [i for i, name in enumerate(sent.names) if name in experiments])
+    which = sent.due & in_phases(sent, experiments)
     return replace(sent, due=sent.due & ~which, lost=sent.lost & ~which), int(np.count_nonzero(which))
+
+
+def in_phases(sent: Truth, experiments: Sequence[str]) -> np.ndarray:
+    """Which requests were sent in the phases of some experiments."""
+    return np.isin(sent.phases, [i for i, name in enumerate(sent.names) if name in experiments])
 
 
 def nothing_due(sent: Truth) -> str:
@@ -236,9 +241,11 @@ def confidence_of(rows: np.ndarray) -> np.ndarray:
     return np.maximum(rows["probability"], 1 - rows["probability"])
 
 
-def differing(rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused: bool = True) -> dict[str, np.ndarray]:
+def differing(
+    rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused: bool = True, timed: np.ndarray | bool = True
+) -> dict[str, np.ndarray]:
     """Which lines say something else than the answer to the same request: "another class" -> mask. maps: what the
-    lines are said to hold. refused: there may be one of a request that was refused."""
+    lines are said to hold. refused: there may be one of a request that was refused. timed: whose times are to agree."""
     single = lines["part"] == 0  # of one of several inputs the row does not know the answer
     answered = (rows["status"] >= 200) & (rows["status"] < 300) & single
     found = {}
@@ -255,7 +262,7 @@ def differing(rows: np.ndarray, lines: np.ndarray, maps: Sequence[str], refused:
     if "time" in maps and "at" in lines.dtype.names:
         since = np.where(np.isnan(rows["sent"]), rows["intended"], rows["sent"])
         early, late = lines["at"] < since - EARLY_S, lines["at"] > rows["done"] + LATE_S
-        found["a time that is not its request's"] = early | late | np.isnan(lines["at"])
+        found["a time that is not its request's"] = timed & (early | late | np.isnan(lines["at"]))
     return {what: mask for what, mask in found.items() if mask.any()}
 
 

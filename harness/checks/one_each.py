@@ -36,6 +36,7 @@ class OneEach(Check):
     fresh: bool = True  # nothing can be there of before the run
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
     lossy: tuple[str, ...] = ()  # the experiments whose answers need leave none
+    untimed: tuple[str, ...] = ()  # those whose fault makes the times of what they leave wrong
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
     section: ClassVar[str]  # of `telemetry` in service.yaml
@@ -46,7 +47,8 @@ class OneEach(Check):
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
         cls.Parameters.read(parameters, view)
         lossy = tuple(name for name, contract in view.contracts if cls.section in contract.may_lose)
-        return tuple(cls(**fields, lossy=lossy) for fields in cls._fields(view.telemetry))
+        untimed = tuple(name for name, contract in view.contracts if "times" in contract.may_be_wrong)
+        return tuple(cls(**fields, lossy=lossy, untimed=untimed) for fields in cls._fields(view.telemetry))
 
     @classmethod
     def _fields(cls, telemetry: Telemetry) -> Iterator[dict[str, Any]]:
@@ -97,7 +99,8 @@ class OneEach(Check):
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]
         nobody, unaccounted = list(self._of_nobody(lines[~known], history)), joined.unaccounted(history)
         problems += [] if unaccounted else nobody
-        differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused)
+        timed = ~joined.in_phases(sent, self.untimed)[of[known]]
+        differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused, timed)
         if "trace_id" in self.maps:
             differing |= self._other_trace(history, lines[known], of[known])
         for says, which in differing.items():

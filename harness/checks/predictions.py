@@ -70,6 +70,7 @@ class Predictions(Check):
       the two classes lie on either side of it, a probability that is even to `within` may get either.
     - Where the inputs asked alone show that a probability is that of one of two classes, no class contradicts it: an
       answer with the other class has no higher probability than one with that class.
+    - Answers given under a fault that is there to make them wrong (`may_be_wrong` in its contract) are not judged.
     - A probability lies from 0 to 1, and is there where the others of the same generator have one.
 
     Rows that do not say which input they are about (older ones, and requests without a body) are judged by class only:
@@ -82,6 +83,7 @@ class Predictions(Check):
     accuracy: tuple[float, str] | None = None  # that the model's card states, and its place
     classes: tuple[str, ...] = ()  # their names, by their numbers
     steady: bool = True  # there is a steady load
+    wrong_in: tuple[str, ...] = ()  # the experiments whose fault makes answers wrong, as their contracts say
     kind: ClassVar[str] = "predictions"
     subject: ClassVar[str] = "predictions"
     timing_independent: ClassVar[bool] = True  # a wrong answer is one, however slow everything was
@@ -106,7 +108,8 @@ class Predictions(Check):
             raise ValueError("recall needs the names of the classes; say telemetry.classes in service.yaml")
         recall = tuple((known("class", name, names), share) for name, share in given.recall.items())
         about = {"right_at_least": given.right_at_least, "within": given.within}
-        return (cls(recall=recall, accuracy=view.accuracy, classes=names, **about),)
+        wrong_in = tuple(name for name, contract in view.contracts if "answers" in contract.may_be_wrong)
+        return (cls(recall=recall, accuracy=view.accuracy, classes=names, wrong_in=wrong_in, **about),)
 
     def without(self, phase: str) -> Self | None:
         return replace(self, steady=self.steady and phase != STEADY)
@@ -120,7 +123,7 @@ class Predictions(Check):
         window = phase(history, STEADY) if self.steady else None
         if not any(map(len, history.rows.values())):
             raise NoEvidence("no request is recorded", "see the generator's log")
-        answers = Answers.read(history)
+        answers = Answers.read(history, self.wrong_in)
         references = References.of(answers)
         findings = [
             *self._one_class_only(answers, references),

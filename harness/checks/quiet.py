@@ -35,11 +35,16 @@ class Quiet(Check):
 
     @classmethod
     def from_plan(cls, parameters: Any, view: View) -> tuple[Quiet, ...]:
-        """One for the phase that is named, or for each; allowed is what the load or a contract may raise, and more."""
+        """One for the phase that is named, or for each; allowed is what the load or a contract may raise, and more. Of
+        experiments that take place at the same time each allows what the others may raise."""
         given = cls.Parameters.read(parameters, view)
-        allowed = {STEADY: view.keys(view.may_fire)} | {
+        own = {
             name: [*(str(promised(a, view.rules).alert) for a in contract.alerts), *view.keys(contract.may_fire)]
             for name, contract in view.contracts
+        }
+        beside = {name: window for window in view.windows for name in window}
+        allowed = {STEADY: view.keys(view.may_fire)} | {
+            name: [alert for one in beside.get(name, (name,)) for alert in own.get(one, ())] for name in own
         }
         always, *others = view.always_firing or ("",)
         more = [*view.keys(given["may_fire"]), *others]

@@ -36,6 +36,7 @@ ANSWER = np.dtype(
 )
 PLACES_SHOWN = 4
 BEGINNING = 10  # answers, all wrong, that say that the service was not ready yet
+UNDONE_WITHIN_S = 1.0  # what breaks a process from inside looks 20 times a second whether it is over
 ROUNDING = 1e-6  # of a probability as a row holds it
 
 
@@ -63,8 +64,9 @@ class Answers:
     unread: int  # of these, those in which nobody read it
 
     @classmethod
-    def read(cls, history: History) -> Answers:
-        """Those since the golden answers were taken; where none were, since the first phase began."""
+    def read(cls, history: History, wrong_in: Sequence[str] = ()) -> Answers:
+        """Those since the golden answers were taken; where none were, since the first phase began. wrong_in: the
+        experiments whose faults make answers wrong: none that was given under those is among them."""
         since, places, spans = _since(history), [ALONE, BETWEEN], []
         for window, place in _stretches(history):
             places.append(place)
@@ -73,6 +75,9 @@ class Answers:
         for name, rows in history.rows.items():
             good = (rows["outcome"] == Outcome.OK) & (rows["status"] >= 200) & (rows["status"] < 300)
             complete = (good | (rows["outcome"] == Outcome.NOT_READ)) & (rows["intended"] >= since)
+            for fault in filter(None, (effect(history, experiment) for experiment in wrong_in)):
+                over = np.inf if fault.over is None else fault.over + UNDONE_WITHIN_S
+                complete &= (rows["done"] < fault.start) | (rows["intended"] >= over)
             labelled += int(np.count_nonzero(complete & (rows["expected"] >= 0)))
             unread += int(np.count_nonzero(complete & (rows["expected"] >= 0) & ~(good & (rows["predicted"] >= 0))))
             which = np.flatnonzero(complete & good & (rows["predicted"] >= 0))

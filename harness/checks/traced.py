@@ -43,6 +43,7 @@ class Traced(Check):
     request_id: str = "request.id"
     classes: tuple[str, ...] = ()
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
+    untimed: tuple[str, ...] = ()  # the experiments whose fault makes the times of what they leave wrong
     kind: ClassVar[str] = "traced"
     subject: ClassVar[str] = "spans"
     timing_independent: ClassVar[bool] = True  # what is missing or wrong is so, however slow everything was
@@ -65,6 +66,7 @@ class Traced(Check):
                 form.request_id,
                 view.telemetry.classes,
                 form.also,
+                tuple(name for name, contract in view.contracts if "times" in contract.may_be_wrong),
             ),
         )
 
@@ -211,7 +213,8 @@ class Traced(Check):
         of = sent.rows[rows]
         judged = sent.answered[rows] & ~sent.lost[rows] & ~np.isnan(of["sent"])
         over = judged & ((spans["ended"] - spans["began"]) > of["done"] - of["sent"] + LONGER_S)
-        apart = judged & ((spans["began"] < of["sent"] - LONGER_S) | (spans["began"] > of["done"] + LONGER_S))
+        timed = ~joined.in_phases(sent, self.untimed)[rows]
+        apart = judged & timed & ((spans["began"] < of["sent"] - LONGER_S) | (spans["began"] > of["done"] + LONGER_S))
         at_most = LONGER_AT_MOST * np.count_nonzero(judged)
         if np.count_nonzero(over) > at_most:
             share = f"by {duration(LONGER_S)}, bound {percent(LONGER_AT_MOST)} of them"

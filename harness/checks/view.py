@@ -122,6 +122,7 @@ class Contract(Strict):
     stops: dict[str, StopExpectation] = Field(default_factory=dict)
     start: StartExpectation | None = None  # None: as service.yaml says
     may_lose: tuple[Literal["logs", "audit", "database"], ...] = ()  # what its answers need not have left there
+    may_be_wrong: tuple[Literal["answers", "times"], ...] = ()  # while its fault lasts; times: of what is recorded
     scrape_gap: Duration = Field(0, ge=0)  # gate time that its fault may keep Prometheus from scraping, at a stretch
     witness: Witness | None = None  # of an action that is none of the harness' own
 
@@ -253,6 +254,7 @@ class View:
     unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
+    windows: tuple[tuple[str, ...], ...] = ()  # experiments, those together that take place at the same time
     may_fire: tuple[str, ...] = ()  # alerts that the load itself may raise
     availability: float | None = None  # the service's objectives; None: it states none
     latency: tuple[float, float] | None = None  # (percentile, milliseconds)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.options import command, must_exist, with_plan
-from harness.cli.output import remark
+from harness.cli.output import announce, remark
 
 
 def add_to(commands: Any) -> None:
@@ -20,6 +20,7 @@ def add_to(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from harness.cli.report import report
     from harness.cli.screen import screen
+    from harness.run.blast import TITLE, blast
     from harness.run.gate import experiment_once
     from harness.run.preflight import planned, preflight
     from harness.stack.stack import Stack
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     tools = find()
     plan, _ = preflight(plan, tools, remark)
     stack = Stack.current()
+    announce(TITLE, blast(plan.experiments))
     with screen() as watch:
         experiment_once(plan, stack, tools, watch)
     return report(stack.run).exit_code

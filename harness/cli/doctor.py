@@ -62,6 +62,7 @@ def _tools() -> dict[str, dict[str, str]]:
 
 def _plan(gate: Path, profile: str | None, tools: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Which experiments of the plan can run here; problems: what is missing for it."""
+    from harness.run.blast import blast
     from harness.run.preflight import planned
 
     problems = [f"{name} is missing; make tools" for name, tool in tools.items() if not tool["path"]]
@@ -74,6 +75,7 @@ def _plan(gate: Path, profile: str | None, tools: dict[str, dict[str, str]]) -> 
     return {
         "gate": str(gate),
         "experiments": [each.name for each in plan.experiments],
+        "blast": list(blast(plan.experiments)),
         "not_applicable": [each._asdict() for each in lacking],
         "problems": problems,
     }
@@ -96,6 +98,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         text.append(_line(fault["applicable"], kind, said, remedy))
     plan = found["plan"]
     text.append(f"plan {plan['gate']}: {len(plan['experiments'])} experiments can run here")
+    text += [f"       {line}" for line in plan.get("blast", ())]
     return text + [f"  no   {problem}" for problem in plan["problems"]]
 
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from harness.cli.options import PUSH_TO, RUNS, command, pushgateway, with_plan
-from harness.cli.output import complain, near, remark
+from harness.cli.output import announce, complain, near, remark
 from harness.errors import PushError
 
 
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.cli.report import report
     from harness.cli.screen import screen
     from harness.run import gate, runs
+    from harness.run.blast import TITLE, blast
     from harness.run.folder import open_run
     from harness.run.foreseen import foreseen
     from harness.run.preflight import planned, preflight
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     runs.look(plan)
     for line in foreseen(plan, RUNS):
         remark(line)
+    if plan.experiments:
+        announce(TITLE, blast(plan.experiments))
     heal_before()
     folder = open_run(plan, tools, RUNS)
     with screen() as watch:

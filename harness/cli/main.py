@@ -24,6 +24,7 @@ from harness.cli import (
     heal,
     history,
     load,
+    probes,
     push,
     slos,
     up,
@@ -34,7 +35,9 @@ from harness.errors import HarnessError, Interrupted, PlanError
 from harness.stack.process import heed_signals, ignore
 
 # Each adds its own arguments.
-COMMANDS = (gate, check, why, detection, compare, history, up, load, capacity, chaos, slos, push, heal, doctor)
+COMMANDS = (
+    gate, check, why, detection, probes, compare, history, up, load, capacity, chaos, slos, push, heal, doctor,
+)  # fmt: skip
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}  # by the machine
 EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"
 

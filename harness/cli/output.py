@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +25,11 @@ def complain(message: str) -> None:
 def remark(line: str) -> None:
     """What a reader of the verdict should know of how it came about, on standard error."""
     print(f"harness: remark: {line}", file=sys.stderr, flush=True)
+
+
+def announce(title: str, lines: Iterable[str]) -> None:
+    """What is about to be done, on standard error."""
+    print("\n".join([f"harness: {title}", *(f"  {line}" for line in lines)]), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ class Certificate(Spoil):
     witness_query: ClassVar[str] = ""
     command: ClassVar[str] = ""
     kind: ClassVar[str] = "certificate"
+    touches: ClassVar[str] = "clients, by {path}"
+    undone: ClassVar[str] = "the certificate is put back"
 
     def target(self, stack: Stack) -> Facts:
         if urlsplit(stack.service_url).scheme != "https":

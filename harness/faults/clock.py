@@ -19,12 +19,15 @@ LEAST_S, PRECISE_S, LOOK_S = 5.0, 2.0, 2.0  # a Date has whole seconds, and may 
 @dataclass(frozen=True)
 class Clock(Fault):
     """By the processes of a component it is `by_s` seconds later than it is, or earlier; their monotonic clocks are
-    right. It takes the module that the fault `inside` takes.
+    right. It takes the module that the fault `inside` takes. `path` is what the witness asks the component for: one
+    that it does not count among its clients' requests.
     """
 
     by_s: float
+    path: str = "/"
     component: str = "server"
     kind: ClassVar[str] = "clock"
+    undone: ClassVar[str] = "the module in its processes lets their clock go right"
     ends_with_process: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
@@ -61,7 +64,7 @@ class Clock(Fault):
         if address is None:
             raise FaultError(f"clock: the address of {self.component} is not known")
         try:
-            response = httpx.get(f"{scheme}://{address}/", timeout=LOOK_S, trust_env=False, verify=False)
+            response = httpx.get(f"{scheme}://{address}{self.path}", timeout=LOOK_S, trust_env=False, verify=False)
             return parsedate_to_datetime(response.headers["Date"]).timestamp() + 0.5 - time.time()
         except (httpx.HTTPError, KeyError, ValueError) as error:
             raise FaultError(f"clock: {address} gives no Date that could be read: {error!r}") from error

@@ -28,6 +28,7 @@ class CrashAtStart(Fault):
     times: int = 1
     component: str = "server"
     kind: ClassVar[str] = "crash_at_start"
+    undone: ClassVar[str] = "nothing is left of it: the supervisor starts the next process"
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
 

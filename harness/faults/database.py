@@ -39,6 +39,8 @@ class Database(Fault):
     witness_query: str = ""
     component: ClassVar[str | None] = None  # it is done to what the database keeps, and to no process
     kind: ClassVar[str] = "database"
+    touches: ClassVar[str] = "the database {url}"
+    undone: ClassVar[str] = "what holds it is ended"
 
     def target(self, stack: Stack) -> Facts:
         url = filled(self.url, stack.values)

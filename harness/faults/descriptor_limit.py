@@ -28,6 +28,7 @@ class DescriptorLimit(Fault):
     spare: int = 0
     component: str = "server"
     kind: ClassVar[str] = "descriptor_limit"
+    undone: ClassVar[str] = "its processes get their limits back"
     deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
     ends_with_process: ClassVar[bool] = True
 

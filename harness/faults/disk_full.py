@@ -35,6 +35,8 @@ class DiskFull(Fault):
     witness_query: str = ""
     component: str = "server"
     kind: ClassVar[str] = "disk_full"
+    touches: ClassVar[str] = "the disk of {component}"
+    undone: ClassVar[str] = "the filler is ended and its file removed"
     needs: ClassVar[tuple[str, ...]] = ("disk",)
 
     def target(self, stack: Stack) -> Facts:

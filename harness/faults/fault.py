@@ -20,6 +20,8 @@ class Fault(Protocol):
     """
 
     kind: ClassVar[str]  # its name in the table, which is that of its file and of its action
+    touches: ClassVar[str] = "{component}"  # shown before a run: what it is done to, with its parameters
+    undone: ClassVar[str] = "by the steps that it writes to the ledger"  # the same: how it is put back
     sham: ClassVar[bool] = False  # nothing is broken, so nothing can be witnessed
     simulated: ClassVar[bool] = False  # a stand-in plays it: what it proves is shown apart
     needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs

@@ -35,6 +35,8 @@ class File(Fault):
     witness_query: str
     component: str = "server"
     kind: ClassVar[str] = "file"
+    touches: ClassVar[str] = "{path} in the service's folder of the run"
+    undone: ClassVar[str] = "the files are moved or written back; what is cut off a log is gone"
 
     def target(self, stack: Stack) -> Facts:
         if self.becomes not in ("missing", "blocked", "truncated", "changed", "cut"):

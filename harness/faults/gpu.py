@@ -45,6 +45,8 @@ class Gpu(Fault):
     witness_query: str
     component: str = "server"
     kind: ClassVar[str] = "gpu"
+    touches: ClassVar[str] = "the GPU that {component} sees"
+    undone: ClassVar[str] = "the stand-in answers as before"
     simulated: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("compiler",)
 

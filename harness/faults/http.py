@@ -35,6 +35,8 @@ class Http(Fault):
     toxicity: float = 1.0
     witness_query: str = ""
     kind: ClassVar[str] = "http"
+    touches: ClassVar[str] = "the responses on link {link}"
+    undone: ClassVar[str] = "the toxic is removed from the proxy"
     deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -53,7 +53,7 @@ while os.path.exists(group):
 class MemoryFull(Fault):
     """The processes of a component get a control group that may take `limit_mib` more than they have, and a process
     beside them there fills it to a share: `filled` below 1 leaves them short of memory, above 1 the kernel's
-    out-of-memory killer ends one.
+    out-of-memory killer ends one. With `filled: 0` nothing fills it: it is a limit that was not there before.
 
     What they had before counts to where they were. A process that takes the place of one is not in the group.
     """
@@ -62,6 +62,7 @@ class MemoryFull(Fault):
     limit_mib: int = 256
     component: str = "server"
     kind: ClassVar[str] = "memory_full"
+    undone: ClassVar[str] = "the filler is ended; its processes leave the control group, which is removed"
     deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
     needs: ClassVar[tuple[str, ...]] = ("cgroup_memory",)
     ends_with_process: ClassVar[bool] = True
@@ -69,8 +70,9 @@ class MemoryFull(Fault):
     def __post_init__(self) -> None:
         if not LEAST_MIB <= self.limit_mib <= MOST_MIB:
             raise ValueError(f"limit_mib: must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}")
-        if not (0.1 <= self.filled <= 0.97 or 1.1 <= self.filled <= 2):
-            raise ValueError(f"filled: must be from 0.1 to 0.97, or for a kill from 1.1 to 2; got {self.filled}")
+        if not (self.filled == 0 or 0.1 <= self.filled <= 0.97 or 1.1 <= self.filled <= 2):
+            ways = "0, or from 0.1 to 0.97, or for a kill from 1.1 to 2"
+            raise ValueError(f"filled: must be {ways}; got {self.filled}")
 
     @classmethod
     def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
@@ -89,12 +91,14 @@ class MemoryFull(Fault):
         filler = [Undo("end", dict(zip(Pid._fields, facts["filler"], strict=True)))] if "filler" in facts else []
         return [*filler, Undo("leave_cgroup", {"path": facts["group"], "back": facts["back"]})]
 
-    def start(self, stack: Stack, facts: Facts) -> Facts:
+    def start(self, stack: Stack, facts: Facts) -> Facts | None:
         main, group = Pid(facts["pid"], facts["started"]), cgroup.Group(facts["version"], Path(facts["group"]))
         limit, usage = self.limit_mib * MIB, USAGE[group.version]
         swap = {"?memory.memsw.limit_in_bytes": str(limit)} if group.version == 1 else {"?memory.swap.max": "0"}
         cgroup.make(group, "memory", {LIMIT[group.version]: str(limit), **swap})
         cgroup.move_all(group, lambda: stack.members(self.component, main))
+        if not self.filled:
+            return None
         beyond = self.filled > 1
         argv = [sys.executable, "-S", "-c", FILLER, str(group.folder), usage, str(round(self.filled * limit))]
         child = spawn("filler", [*argv, str(int(beyond))], stack.run)
@@ -126,6 +130,8 @@ class MemoryFull(Fault):
         if self.filled > 1:
             return _kills(group) > 0 and state(main) is None
         used, limit = group.number(USAGE[1], USAGE[2]), group.number(LIMIT[1], LIMIT[2])
+        if not self.filled:
+            return limit == self.limit_mib * MIB
         return limit > 0 and used / limit >= self.filled - MARGIN
 
 

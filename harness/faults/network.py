@@ -39,6 +39,8 @@ class Network(Fault):
     toxicity: float = 1.0
     witness_query: str = ""
     kind: ClassVar[str] = "network"
+    touches: ClassVar[str] = "the connections on link {link}"
+    undone: ClassVar[str] = "the toxic is removed from the proxy"
     deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

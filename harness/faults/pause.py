@@ -25,6 +25,7 @@ class Pause(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "pause"
+    undone: ClassVar[str] = "SIGCONT to the same processes"
     deeds: ClassVar[tuple[str, ...]] = (PAUSE,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True

@@ -45,6 +45,8 @@ class ProcessorHog(Fault):
     cpus: tuple[int, ...] = ()  # none: all that the component may run on
     component: str = "server"
     kind: ClassVar[str] = "processor_hog"
+    touches: ClassVar[str] = "the processors of {component}"
+    undone: ClassVar[str] = "the hogs are ended"
     deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
 
     def __post_init__(self) -> None:

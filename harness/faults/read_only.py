@@ -30,6 +30,8 @@ class ReadOnly(Fault):
     witness_query: str
     component: str = "server"
     kind: ClassVar[str] = "read_only"
+    touches: ClassVar[str] = "the folder of {component}"
+    undone: ClassVar[str] = "the read-only mount is taken away"
     needs: ClassVar[tuple[str, ...]] = ("mount",)
 
     def target(self, stack: Stack) -> Facts:

@@ -34,6 +34,8 @@ class ReceiverFailing(Fault):
     status: int = 503
     delay_ms: int = 0
     kind: ClassVar[str] = "receiver_failing"
+    touches: ClassVar[str] = "the stand-ins of receivers {integration}{receiver}"
+    undone: ClassVar[str] = "they take messages again"
     deeds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

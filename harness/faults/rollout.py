@@ -40,6 +40,8 @@ class Rollout(Fault):
     replicas: list[str] = field(default_factory=list)
     ready_within_s: float = 30.0
     kind: ClassVar[str] = "rollout"
+    touches: ClassVar[str] = "every replica, one after the other"
+    undone: ClassVar[str] = "each is restarted as it was before"
     lease_s: ClassVar[float] = 240
     ends_with_process: ClassVar[bool] = True
 

@@ -23,6 +23,8 @@ class RulesBroken(Fault):
     another reload."""
 
     kind: ClassVar[str] = "rules_broken"
+    touches: ClassVar[str] = "the rules of the run's Prometheus"
+    undone: ClassVar[str] = "the file is put back and reloaded"
     deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:

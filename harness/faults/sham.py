@@ -16,6 +16,7 @@ class Sham(Pause):
     """Goes through target, ledger, start and undo, and breaks nothing."""
 
     kind: ClassVar[str] = "sham"
+    undone: ClassVar[str] = "nothing was broken"
     deeds: ClassVar[tuple[str, ...]] = ()
     sham: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = False

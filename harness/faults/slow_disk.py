@@ -41,12 +41,15 @@ with open(sys.argv[1], "wb") as out:
 
 @dataclass(frozen=True)
 class SlowDisk(Fault):
-    """What a component writes to the disk that its state lies on gets there at `kib_per_s`: as far as it waits for it,
-    by fsync. The rest is written later by the kernel, at full speed where control groups are of version 1."""
+    """What a component writes to its own disk, or else to the one that its state lies on, gets there at `kib_per_s`: as
+    far as it waits for it, by fsync. The rest is written later by the kernel, at full speed where control groups are of
+    version 1."""
 
     kib_per_s: float
     component: str = "server"
     kind: ClassVar[str] = "slow_disk"
+    touches: ClassVar[str] = "what {component} writes to disk"
+    undone: ClassVar[str] = "its processes leave the control group, which is removed"
     needs: ClassVar[tuple[str, ...]] = ("cgroup_blkio",)
     ends_with_process: ClassVar[bool] = True
 
@@ -55,7 +58,7 @@ class SlowDisk(Fault):
             raise ValueError(f"kib_per_s: must be a number from 4 on; got {self.kib_per_s}")
 
     def target(self, stack: Stack) -> Facts:
-        main, folder = stack.pid(self.component), _folder(stack)
+        main, folder = stack.pid(self.component), _folder(stack, self.component)
         now = cgroup.of(main.pid, "blkio") or cgroup.of(main.pid, "io")
         if now is None:
             raise FaultError(f"slow_disk: {self.component} is in no control group that limits a disk")
@@ -96,7 +99,9 @@ class SlowDisk(Fault):
         return f"beside {self.component}, {kib:.0f} KiB took {took_s:.2g} s to the disk; before {before_s:.2g} s"
 
 
-def _folder(stack: Stack) -> Path:
+def _folder(stack: Stack, component: str) -> Path:
+    if component in stack.volumes:
+        return stack.volume(component)
     private = stack.run.resolve() / PRIVATE
     return private if private.is_dir() else stack.run.resolve()
 

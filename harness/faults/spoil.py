@@ -38,6 +38,8 @@ class Spoil(Fault):
     by: str = ""
     command: str = ""
     kind: ClassVar[str] = "spoil"
+    touches: ClassVar[str] = "{path}"
+    undone: ClassVar[str] = "the file is put back as it was"
 
     def target(self, stack: Stack) -> Facts:
         if (self.how == "replaced") != bool(self.by) or (self.how == "changed") != bool(self.command):

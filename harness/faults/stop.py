@@ -32,6 +32,7 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
+    undone: ClassVar[str] = "its supervisor starts it again"
     deeds: ClassVar[tuple[str, ...]] = (STOP,)
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True

@@ -28,6 +28,8 @@ class Surge(Fault):
     for_s: float
     witness_query: str
     kind: ClassVar[str] = "surge"
+    touches: ClassVar[str] = "the service, by {arrivals} of {scenario}"
+    undone: ClassVar[str] = "its generator is ended"
     deeds: ClassVar[tuple[str, ...]] = ()
     lease_s: ClassVar[float] = 120
     generator: ClassVar[str] = "surge"

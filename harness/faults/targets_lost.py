@@ -23,6 +23,8 @@ class TargetsLost(Fault):
     it was, and another reload; Prometheus scrapes 5 s after that at the latest."""
 
     kind: ClassVar[str] = "targets_lost"
+    touches: ClassVar[str] = "the targets of the run's Prometheus"
+    undone: ClassVar[str] = "the file is put back and reloaded"
     deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:

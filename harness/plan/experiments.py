@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -36,12 +36,14 @@ HTTP = "http"  # the action that reads what goes through a link
 COLLECTOR = "collector"
 WATCHING = ("prometheus", "alertmanager", COLLECTOR)  # components that watch the service, and that some faults may hit
 SHAM = "sham"
+TOUCHED = {"surge": "requests", "send": "requests", "gpu": "gpu"}  # what actions are done to that name nothing
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A Chaos Toolkit file and its contract. environment: what the service has more of while it lasts, as its processes
-    get it. links: which its faults are done to, and which therefore go through the proxy."""
+    get it. links: which its faults are done to, and which therefore go through the proxy. touches: what it is done to;
+    None: perhaps to more than is known."""
 
     name: str
     path: Path
@@ -51,6 +53,11 @@ class Experiment:
     needs: tuple[str, ...] = ()  # of the host, by its faults
     links: tuple[str, ...] = ()
     breaks_nothing: bool = False  # a sham: what it does is all the machinery, and no fault
+    touches: frozenset[str] | None = None
+
+    def starts_like(self, other: Experiment) -> bool:
+        """Whether a service that was started for the one is as the other wants it."""
+        return (dict(self.environment), self.prepare) == (dict(other.environment), other.prepare)
 
 
 def file_of(home: Path, name: str) -> Path:
@@ -189,6 +196,7 @@ def read_experiment(
         "needs": needs_of(file.data),
         "links": _links(file),
         "breaks_nothing": _breaks_nothing(file),
+        "touches": _touches(file.data.get("method") or ()),
     }
     return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
@@ -223,6 +231,25 @@ def _links(file: YamlFile) -> tuple[str, ...]:
         if (provider := activity.get("provider") or {}).get("module") == ACTIONS
     ]
     return tuple(dict.fromkeys(link for link in named if link is not None))
+
+
+def _touches(method: Iterable[Mapping[str, Any]]) -> frozenset[str] | None:
+    """What its actions are done to; None where one may reach more than is known here."""
+    found = set()
+    for activity in method:
+        provider = activity.get("provider") or {}
+        func, given = provider.get("func"), provider.get("arguments") or {}
+        if activity.get("type") != "action" or (provider.get("module"), func) == (ACTIONS, "heal"):
+            continue
+        if provider.get("module") == ACTIONS and func in TOUCHED:
+            found.add(TOUCHED[func])
+        elif provider.get("module") == ACTIONS and func == "spoil":
+            found.add(str(given.get("path")))
+        elif provider.get("module") == ACTIONS and COLLECTOR in (given.get("component"), given.get("link")):
+            found.add(COLLECTOR)
+        else:
+            return None
+    return frozenset(found)
 
 
 def _breaks_nothing(file: YamlFile) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.checks import AlertCoverage, AlertDelivered, Check, Contracts, Messages, Quiet
-from harness.checks.view import STEADY, Finding, RuleFact, named
+from harness.checks.view import STEADY, Finding, RuleFact, View, named
 from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
@@ -22,9 +22,10 @@ from harness.plan.scenario import corpus_complaint, scenario_complaint
 from harness.plan.schedule import first_s, lasts_s
 from harness.plan.stored import VERSION, stored
 from harness.plan.watched import read_watched
+from harness.plan.windows import windows
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.rulefile import AlertRule, RecordingRule
-from harness.stack.spec import ServiceSpec
+from harness.stack.spec import Probes, ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
 
@@ -49,6 +50,7 @@ class Plan:
     alerts: tuple[AlertRule, ...] = ()
     recordings: tuple[RecordingRule, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()  # experiments that this host lacks something for; they do not run
+    windows: tuple[tuple[str, ...], ...] = ()  # the experiments' names, together those that take place at once
 
     @property
     def scrape_s(self) -> float:
@@ -99,7 +101,9 @@ class Plan:
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
             "not_applicable": [each._asdict() for each in self.not_applicable],
+            "windows": [list(names) for names in self.windows],
             "links": list(self.links),
+            "probes": _without_values(self.service.probes),
             "rules": [asdict(f) for f in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
@@ -163,6 +167,9 @@ def load(
     wanted = [path for path in wanted if path.stem not in unable]
     distinct(wanted, file.place(("experiments",)), problems)
     seen = view(gate, home, [path.stem for path in wanted], watched, experiments)
+    shared = windows(experiments, facts, _inhibiting(seen)) if not problems else []
+    at_once = tuple(tuple(experiment.name for experiment in window) for window in shared)
+    seen = replace(seen, windows=at_once)
     proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
     seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
@@ -198,7 +205,23 @@ def load(
         experiments=tuple(experiments),
         checks=checks,
         not_applicable=tuple(lacking),
+        windows=at_once,
     )
+
+
+def _without_values(probes: Probes) -> dict[str, Any]:
+    """The probes as plain data, without what their headers say: it may be a secret."""
+    values = {"httpHeaders": {"__all__": {"value", "valueFrom"}}}
+    kept = {"exclude_unset": True, "exclude": {**values, "httpGet": values}}
+    return {name: probe.model_dump(**kept) for name, probe in probes.by_name().items()}
+
+
+def _inhibiting(seen: View) -> dict[str, frozenset[str]]:
+    """By which alerts each that a contract expects may be inhibited, whatever their labels."""
+    found: dict[str, set[str]] = {}
+    for alert, _, ways in seen.ways:
+        found.setdefault(alert.name, set()).update(by.name for way in ways for by, _ in way.inhibiting)
+    return {alert: frozenset(by) for alert, by in found.items()}
 
 
 def _arrivals(

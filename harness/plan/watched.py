@@ -21,7 +21,7 @@ from harness.plan.slos import SloFile
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.expression import ANY, always_fires, metrics_used
 from harness.rules.predict import detection_bounds
-from harness.rules.rulefile import AlertRule, RecordingRule, load, recordings
+from harness.rules.rulefile import AlertRule, RecordingRule, both
 from harness.stack.routing import Routing
 from harness.stack.routing import read as read_routing
 from harness.stack.spec import ServiceSpec
@@ -82,7 +82,7 @@ def _rules(
     paths = distinct(paths)
     names = {shown(path): path for path in paths}
     try:
-        rules, recorded = (load(names), recordings(names)) if names else ((), ())
+        rules, recorded = both(names) if names else ((), ())
     except PlanError as error:
         problems += error.problems
         rules, recorded = (), ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.rules.quoted import unquoted
 from harness.units import prometheus_duration
 
 Sample = tuple[Mapping[str, str], float]
@@ -37,13 +37,12 @@ class Unanswered(Exception):
 class Question:
     """A test of rules. All times are seconds of the test, which begins at 0."""
 
-    rules: Path
+    rules: Path | None
     group_order: Sequence[str]  # the names of all groups
     evaluation_s: float
     step_s: float  # from value to value of a series
     series: Sequence[tuple[str, str]]  # each its notation and its values
-    expr: str
-    at_s: Sequence[float]
+    asks: Sequence[tuple[str, float]]  # what is to be found of which expression, and when
 
 
 class Promtool:
@@ -56,13 +55,13 @@ class Promtool:
         self._over = False
 
     def answer(self, question: Question, file: Path, within_s: float) -> list[list[Sample]]:
-        """What the expression gives at each of the moments; the test is left in the file. Raises Unanswered.
+        """What each expression gives at its moment; the test is left in the file. Raises Unanswered.
 
         It is put as expectations that cannot hold, because what promtool got instead is exact.
         """
         impossible = [{"labels": "nothing", "value": -1}]
         test = {
-            "rule_files": [re.sub(r"([*?\[\\])", r"\\\1", str(question.rules))],  # promtool takes it for a pattern
+            "rule_files": [] if question.rules is None else [_literally(question.rules)],
             "evaluation_interval": prometheus_duration(question.evaluation_s),
             "group_eval_order": list(question.group_order),  # it is random without
             "tests": [
@@ -70,8 +69,8 @@ class Promtool:
                     "interval": prometheus_duration(question.step_s),
                     "input_series": [{"series": name, "values": values} for name, values in question.series],
                     "promql_expr_test": [
-                        {"expr": question.expr, "eval_time": prometheus_duration(at), "exp_samples": impossible}
-                        for at in question.at_s
+                        {"expr": expr, "eval_time": prometheus_duration(at), "exp_samples": impossible}
+                        for expr, at in question.asks
                     ],
                 }
             ],
@@ -81,7 +80,7 @@ class Promtool:
         if failed := _RULE.findall(said):
             raise Unanswered(failed[0][1], dict(failed))
         got = _GOT.findall(said)
-        if len(got) != len(question.at_s):
+        if len(got) != len(question.asks):
             ended = f"it was ended by signal {-code}" if code < 0 else f"it ended with {code}"
             raise Unanswered(_reason(said) or f"{ended} and no reason")
         return [_samples(text) for text in got]
@@ -91,7 +90,7 @@ class Promtool:
         file. Raises Unanswered."""
         tests = [{"eval_time": "1m", "alertname": name, "exp_alerts": []} for name in alerts]
         test = {
-            "rule_files": [re.sub(r"([*?\[\\])", r"\\\1", str(rules))],
+            "rule_files": [_literally(rules)],
             "evaluation_interval": "1m",
             "tests": [{"interval": "1m", "alert_rule_test": tests}],
         }
@@ -99,7 +98,7 @@ class Promtool:
         file.write_text(json.dumps(test, ensure_ascii=False), encoding="utf-8")
         _, said = self._test_rules(file, within_s)
         found = {
-            name: {key: _unquoted(text) for key, text in _LABEL.findall(texts)}
+            name: {key: unquoted(text) for key, text in _LABEL.findall(texts)}
             for name, texts in re.findall(r'alertname="([^"]+)".*?\}\n +Annotations:\{(.*)\}$', said, re.M)
         }
         if not found:
@@ -137,6 +136,11 @@ class Promtool:
         return process.returncode, errors + out
 
 
+def _literally(path: Path) -> str:
+    """A path as promtool takes it, which is for a pattern."""
+    return re.sub(r"([*?\[\\])", r"\\\1", str(path))
+
+
 def _reason(said: str) -> str:
     """The first thing that went wrong, of all that promtool says."""
     lines = [line.strip() for line in said.splitlines()]
@@ -149,7 +153,7 @@ def _samples(text: str) -> list[Sample]:
         return []
     found, end = [], 0
     while match := _SAMPLE.match(text, end):
-        labels = {_unquoted(name): _unquoted(value) for name, value in _LABEL.findall(match[1])}
+        labels = {_name(name): unquoted(value) for name, value in _LABEL.findall(match[1])}
         found.append((labels, float(match[2])))
         end = match.end()
     if end != len(text):
@@ -157,6 +161,6 @@ def _samples(text: str) -> list[Sample]:
     return found
 
 
-def _unquoted(text: str) -> str:
-    """Go's quoted strings know the escapes that Python's know."""
-    return ast.literal_eval(text) if text.startswith('"') else text
+def _name(text: str) -> str:
+    """A label's name, quoted or not."""
+    return unquoted(text) if text.startswith('"') else text

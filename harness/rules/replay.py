@@ -20,7 +20,7 @@ import promql_parser as promql
 
 from harness.alert import Alert
 from harness.history import Replay, Series, Window
-from harness.rules import moments, rulefile
+from harness.rules import inactive, moments, rulefile
 from harness.rules.dependencies import OF_ALERTS, Dependencies, Entry, entries, matches
 from harness.rules.expression import ANY, children, edges_s, metric, metrics_used, parse, walk
 from harness.rules.hold import Hold, holds
@@ -35,6 +35,7 @@ AT_ONCE = 2
 ANSWER_WITHIN_S = 600.0
 ALONE_WITHIN_S = 60.0  # for each alert of several that together gave no answer in time
 WHOLE_BASELINE_S = 6 * 3600.0  # promtool takes 10 s for a whole day, and cannot for two
+WORTH = 3.0  # by how many times fewer evaluations it must be to ask for expressions first
 LOOKBACK_S = 300.0  # how old a sample Prometheus still reads
 
 _NEEDS_ENDS = {"rate", "increase"}
@@ -326,9 +327,54 @@ class _Ask:
         """What promtool finds for each alert. Raises Unanswered."""
         start_s = math.ceil((self.zero_s - self.every_s / 2) / self.every_s) * self.every_s
         at_s = _ticks(start_s, self.end_s, self.every_s)
-        expr = "ALERTS"
-        states = self._found(self.name, self.mine, self.at_once, self.every_s, expr, at_s, ())
-        return {str(one[0].alert): self._replay(one, dict(zip(at_s, states, strict=True))) for one in self.alerts}
+        states = self._not_firing(at_s)
+        if rest := [one for one in self.alerts if one not in states]:
+            wanted = [entry for one in rest for entry in one]
+            found = self._found(self.name, wanted, self.at_once, self.every_s, "ALERTS", at_s, ())
+            states |= {one: dict(zip(at_s, found, strict=True)) for one in rest}
+        return {str(one[0].alert): self._replay(one, states[one]) for one in self.alerts}
+
+    def _not_firing(self, at_s: Sequence[float]) -> dict[AlertRules, dict[float, list[Sample]]]:
+        """Those alerts that do not fire, as far as their expressions show it, with what promtool would find of them.
+        Nothing where these cost no less than the rules, or cannot all be evaluated."""
+        record, depends = self.record, self.record.depends
+        at_s = sorted({self.first_s - self.every_s, *at_s})
+        plain = [
+            one
+            for one in self.alerts
+            if not one[0].alert.others and all(inactive.told_by_expression(e, depends.reads[e]) for e in one)
+        ]
+        if not plain or WORTH * len(at_s) * self.every_s > self.end_s:
+            return {}
+        ahead = repr(clock_s(record.grid, self.zero_s))
+        mine = [entry for one in plain for entry in one]
+        asks = [(_raw(entry, ahead)["expr"], at) for entry in mine for at in at_s]
+        question = Question(None, (), self.every_s, record.grid.step_s, self._lines(mine, self.every_s), asks)
+        try:
+            answers = iter(record.promtool.answer(question, self._file(f"{self.name}-first"), self.within_s))
+        except Unanswered as error:
+            if error.late:
+                raise
+            return {}
+        there = {entry: {at for at in at_s if next(answers)} for entry in mine}
+        found = {}
+        for one in plain:
+            for_s = min(entry.rule.for_s for entry in one)
+            states = inactive.states(one[0].alert, set().union(*(there[e] for e in one)), at_s, self.first_s, for_s)
+            if states is not None:
+                found[one] = states
+        return found
+
+    def _lines(self, here: Sequence[Entry], every_s: float) -> list[tuple[str, str]]:
+        """The series of the record that some rules read, as promtool takes them."""
+        record = self.record
+        return stretch(
+            _wanted(record.series, here, record.depends), record.grid, record.window, self.baseline_slots, record.types,
+            self.dense_at_s, record.moments, every_s,
+        )  # fmt: skip
+
+    def _file(self, name: str) -> Path:
+        return self.record.workdir / f"{name}.test.yaml"
 
     def _found(
         self,
@@ -357,12 +403,9 @@ class _Ask:
             alike = {entry for entry in depends.entries if record.every_s(entry) == other_s}
             fed += self._recorded(f"{name}-every-{other_s:g}", mine, alike, other_s, (*above, *mine))
         rules, order = self._rules_file(name, here, every_s)
-        lines = stretch(
-            _wanted(record.series, here, depends), record.grid, record.window, self.baseline_slots, record.types,
-            self.dense_at_s, record.moments, every_s,
-        )  # fmt: skip
-        question = Question(rules, order, every_s, record.grid.step_s, [*lines, *fed], expr, at_s)
-        return record.promtool.answer(question, record.workdir / f"{name}.test.yaml", self.within_s)
+        asks = [(expr, at) for at in at_s]
+        question = Question(rules, order, every_s, record.grid.step_s, [*self._lines(here, every_s), *fed], asks)
+        return record.promtool.answer(question, self._file(name), self.within_s)
 
     def _recorded(
         self, name: str, wanted: list[Entry], at_once: set[Entry], every_s: float, above: tuple[Entry, ...]

@@ -68,12 +68,19 @@ def load(paths: Iterable[str | Path]) -> tuple[AlertRule, ...]:
 
     What only Prometheus itself can tell (templates in annotations, types) is left to `check_with_promtool`.
     """
-    return tuple(rule for rule in told_apart(_rules(paths)) if isinstance(rule, AlertRule))
+    return both(paths)[0]
 
 
 def recordings(paths: Iterable[str | Path]) -> tuple[RecordingRule, ...]:
     """Every recording rule of the files, in order. Raises PlanError as `load` does."""
-    return tuple(rule for rule in _rules(paths) if isinstance(rule, RecordingRule))
+    return both(paths)[1]
+
+
+def both(paths: Iterable[str | Path]) -> tuple[tuple[AlertRule, ...], tuple[RecordingRule, ...]]:
+    """Every alerting and every recording rule, of one look at the files. Raises PlanError as `load` does."""
+    rules = _rules(paths)
+    alerting = tuple(rule for rule in told_apart(rules) if isinstance(rule, AlertRule))
+    return alerting, tuple(rule for rule in rules if isinstance(rule, RecordingRule))
 
 
 def told_apart(rules: Iterable[Rule]) -> list[Rule]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from harness.rules.quoted import unquoted
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"|`[^`]*`'
 _COMMENT = r"/\*.*?\*/"
@@ -36,7 +37,7 @@ def queries(template: str) -> list[Query]:
             if token.group() == "query":
                 string = _argument(tokens, i)
                 text, at = (string.group(), string.start()) if string else (action[0], 0)
-                found.append(Query(action.start() + at, text, _unquoted(text) if string else None))
+                found.append(Query(action.start() + at, text, unquoted(text) if string else None))
     return found
 
 
@@ -58,8 +59,3 @@ def _argument(tokens: list[re.Match[str]], at: int) -> re.Match[str] | None:
     if len(before) == 3 and before[2].group() == "|" and before[1].lastgroup == "string":
         return before[1] if before[0].group() in _BEGINS else None
     return None
-
-
-def _unquoted(text: str) -> str:
-    """Go's quoted strings know the escapes that Python's know."""
-    return text[1:-1] if text[0] == "`" else ast.literal_eval(text)

@@ -25,8 +25,10 @@ from harness.run.phases import (
     EXPERIMENT_AT_MOST_S,
     attempts,
     await_calm,
+    dismiss,
     loaded,
     perform,
+    start_as_before,
     steady,
     wait_load,
 )
@@ -37,6 +39,7 @@ from harness.run.view import Progress, View, Watcher
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.up import Blueprint, Live, up
+from harness.units import listed
 
 EXPERIMENT_TAKES_S = 26.0  # about, for whoever waits; the bundled ones take 17 to 30
 WARM_S = 5.0  # of load before anything is judged: first requests are slow, and a 5 min window remembers them
@@ -107,13 +110,20 @@ def carry_out(session: Session) -> None:
                 for again in attempts(session, STEADY, bounds.lag_p99):
                     view.expect(plan.gate.load.for_s + EXPERIMENT_TAKES_S * len(plan.experiments))
                     steady(session, f"steady load{again}", beside=beside)
-            for i, experiment in enumerate(others):
-                stage = f"experiment {i + 1}/{len(others)} {experiment.name}"
-                for again in attempts(session, experiment.name, bounds.lag_p99_under_fault):
-                    view.expect(EXPERIMENT_TAKES_S * (len(others) - i))
-                    perform(session, experiment, stage + again)
+            together = windowed(plan.windows, others)
+            done = 0
+            for window, then in zip(together, [*together[1:], []], strict=True):
+                names = [experiment.name for experiment in window]
+                places = listed([str(done + n) for n in range(1, len(names) + 1)])
+                stage = f"experiment {places}/{len(others)} {listed(names)}"
+                for again in attempts(session, names[0], bounds.lag_p99_under_fault):
+                    view.expect(EXPERIMENT_TAKES_S * (len(others) - done))
+                    perform(session, window, stage + again, then)
+                done += len(window)
         except LoadEnded as ended:
             session.log.event("run", "load-ended", "fail", at=ended.at, after_s=ended.at - begun.detail["epoch"])
+        finally:
+            dismiss(session)
 
 
 def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
@@ -121,6 +131,12 @@ def apart(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Exp
     is enough: two at once would be another's disturbance."""
     shams = [e for e in experiments if e.breaks_nothing and not e.environment][:1]
     return shams, [e for e in experiments if e not in shams]
+
+
+def windowed(windows: Sequence[Sequence[str]], experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Some of a plan's experiments, those together that take place at the same time."""
+    named = {experiment.name: experiment for experiment in experiments}
+    return [mine for window in windows if (mine := [named[name] for name in window if name in named])]
 
 
 def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> None:
@@ -133,8 +149,12 @@ def experiment_once(plan: Plan, stack: Stack, tools: Tools, watch: Watcher) -> N
     # bounded, because no watchdog of ours ends it: the stack belongs to somebody else
     with loaded(session, for_s=2 * EXPERIMENT_AT_MOST_S):
         wait_load(session)
-        for experiment in plan.experiments:
-            perform(session, experiment, f"experiment {experiment.name}")
+        try:
+            for experiment in plan.experiments:
+                perform(session, [experiment], f"experiment {experiment.name}")
+        finally:
+            dismiss(session)
+        start_as_before(session, "after the experiment")
     store_samples(plan, stack)
     note_dropped(stack.run, log)
     replay_all(plan, stack.run, tools, log)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import httpx
 
 from harness.alert import Alert, selector
 from harness.chaos import runner
-from harness.chaos.actions import EXPERIMENT
+from harness.chaos.actions import BESIDE, EXPERIMENT
 from harness.checks import Check
+from harness.checks.view import Contract
 from harness.errors import ProcessDied, StackError, UsageError
 from harness.eventlog import Event, events_of
 from harness.history import GOLDEN, History, Notification, Window, left_firing, rows_file
@@ -26,7 +27,7 @@ from harness.plan.experiments import STEADY, Experiment
 from harness.recordfile import records
 from harness.run.asked import ask_queries
 from harness.run.resources import sampled
-from harness.run.session import Session
+from harness.run.session import Session, Start
 from harness.stack import generator, planned
 from harness.stack.alertmanager import failures
 from harness.stack.generator import Generator
@@ -42,9 +43,10 @@ BASELINE_S = 3.0  # recorded before an experiment's Chaos Toolkit starts, so tha
 NICE_BESIDE = 19  # what starts beside the steady load is to take nothing from it
 ENDS = "resolved_notified_within_s"  # of a check that bounds when its receiver is notified that an alert is over
 EXPERIMENT_AT_MOST_S = 300.0
+READY_WITHIN_S = 10.0
 RENEWED_WITHIN_S = 10.0
 HEEDED_WITHIN_S = 5.0  # whoever holds a stack looks for requests twice a second
-SHOWS_S = 1800.0  # production seconds: for so long a planned start shows in the short window of a slow burn rate
+SHOWS_S = 3600.0  # production seconds: for so long rules may see a planned start, or that something was there before it
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def steady(session: Session, stage: str, begun: float | None = None, beside: Ite
     _edge(session, STEADY, "begin", at=begun)
     since = time.time() if begun is None else begun
     for experiment in beside:
-        _perform(session, experiment, f"{stage} and {experiment.name}", NICE_BESIDE)
+        _perform(session, [experiment], f"{stage} and {experiment.name}", NICE_BESIDE)
     session.let_pass(stage, max(0.0, session.plan.gate.load.for_s - (time.time() - since)))
     _edge(session, STEADY, "end")
     _ask(session, STEADY)
@@ -141,13 +143,15 @@ def await_calm(
     alerts that are about to be proven, which must not fire before, whatever the load may raise. allowed: what may."""
     wanted, allowed = set(wanted), set(allowed)
     at_most_s = session.plan.gate.settle + max(0.0, session.settles_at - time.monotonic())
+    if _unrest(session) != set():
+        session.calm_since = None
     calm = session.wait(f"{stage}: waiting for calm", lambda: _unrest(session, wanted, allowed) == set(), at_most_s)
     left = [] if calm else sorted(_unrest(session, wanted, allowed) or ())
     session.log.event("run", "baseline", "ok" if calm else "unknown", alerts=left, **(about or {"phase": STEADY}))
 
 
-def renew_alertmanager(session: Session, stage: str, experiment: str) -> None:
-    """An Alertmanager with empty storage, so that no group of an earlier experiment lives on in this one."""
+def renew_alertmanager(session: Session, stage: str, experiments: Iterable[str]) -> None:
+    """An Alertmanager with empty storage, so that no group of an earlier experiment lives on in these."""
     stack = session.stack
     began, renewed = time.monotonic(), True
     if session.live is not None:
@@ -158,33 +162,42 @@ def renew_alertmanager(session: Session, stage: str, experiment: str) -> None:
         renewed = session.wait(f"{stage}: a new Alertmanager", lambda: not stack.renewal.exists(), RENEWED_WITHIN_S)
         stack.renewal.unlink(missing_ok=True)
     took = time.monotonic() - began
-    session.log.event("run", "alertmanager", "ok" if renewed else "unknown", took=took, experiment=experiment)
+    for name in experiments:
+        session.log.event("run", "alertmanager", "ok" if renewed else "unknown", took=took, experiment=name)
 
 
-@contextmanager
-def started(session: Session, experiment: Experiment, stage: str) -> Iterator[None]:
-    """The service started as an experiment's contract asks until the end of the block, then as service.yaml says. That
-    it did not get ready is an event: what follows is then no experiment. Where the block ends by an exception, the
-    stack comes down, or whoever holds it takes back what we asked for."""
+def start_for(session: Session, experiment: Experiment, stage: str) -> None:
+    """The service as an experiment's contract asks: started anew where it is not so already. That it did not get ready
+    is an event: what follows is then no experiment. Where a run ends before the service is as before again, the stack
+    comes down, or whoever holds it takes back what we asked for."""
+    before, run = session.start, session.stack.run
     if not experiment.environment:
-        yield
-        return
-    values = {"scratch": planned.scratch(session.stack.run, experiment.name), "python": sys.executable}
-    added = {name: filled(text, values) for name, text in experiment.environment.items()}
-    prepare = [filled(command, values) for command in experiment.prepare]
-    stage_begin = f"{stage}: starting the service for it"
-    problem = planned.prepared(prepare, session.stack.run, session.plan.workdir) if prepare else ""
-    _start(session, experiment.name, "begin", added, stage_begin, problem)
-    yield
-    _start(session, experiment.name, "end", {}, f"{stage}: starting the service as before")
+        start_as_before(session, stage)
+    elif before is not None and before.well and _starts_nothing(session, experiment):
+        about = {"experiment": experiment.name, "edge": "begin", "added": sorted(experiment.environment)}
+        session.log.event("run", "planned-start", took=0.0, problem="", shared=before.by.name, **about)
+    else:
+        values = {"scratch": planned.scratch(run, experiment.name), "python": sys.executable}
+        added = {name: filled(text, values) for name, text in experiment.environment.items()}
+        prepare = [filled(command, values) for command in experiment.prepare]
+        problem = planned.prepared(prepare, run, session.plan.workdir) if prepare else ""
+        stage_begin = f"{stage}: starting the service for it"
+        session.start = Start(experiment, _start(session, experiment.name, "begin", added, stage_begin, problem))
+
+
+def start_as_before(session: Session, stage: str) -> None:
+    """The service as service.yaml says, where it is started otherwise."""
+    if (before := session.start) is not None:
+        session.start = None
+        _start(session, before.by.name, "end", {}, f"{stage}: starting the service as before")
 
 
 def _start(
     session: Session, experiment: str, edge: str, added: Mapping[str, str], stage: str, problem: str = ""
-) -> None:
-    """A planned start of the service, by us or by whoever holds the stack; the event says how it went. problem: why it
-    cannot take place."""
-    began = time.monotonic()
+) -> bool:
+    """A planned start of the service, by us or by whoever holds the stack: whether it is in traffic again. The event
+    says how it went. problem: why it cannot take place."""
+    began, session.calm_since = time.monotonic(), None
     if problem:
         pass
     elif session.live is not None:
@@ -198,6 +211,7 @@ def _start(
     about = {"experiment": experiment, "edge": edge, "added": sorted(added), "problem": problem}
     session.log.event("run", "planned-start", "fail" if problem else "ok", took=time.monotonic() - began, **about)
     session.settles_at = time.monotonic() + SHOWS_S / session.plan.gate.time_scale
+    return not problem
 
 
 def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
@@ -217,57 +231,130 @@ def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
     return found[0].problem if found[0] else ""
 
 
-def perform(session: Session, experiment: Experiment, stage: str) -> None:
-    """One experiment from calm to calm, with the service started as its contract asks."""
-    with started(session, experiment, stage):
-        _perform(session, experiment, stage)
+def perform(session: Session, window: Sequence[Experiment], stage: str, then: Sequence[Experiment] = ()) -> None:
+    """Experiments that take place at the same time, from calm to calm, with the service started as their contracts
+    ask. then: those that follow, which are made ready meanwhile."""
+    for experiment in window:
+        start_for(session, experiment, stage)
+    _perform(session, window, stage, then=then)
 
 
-def _perform(session: Session, experiment: Experiment, stage: str, niceness: int = 0) -> None:
-    """Its phase in the history begins before Chaos Toolkit starts and ends when alerts have resolved, or when its
-    contract's bounds and the settling time are over."""
+def _perform(
+    session: Session, window: Sequence[Experiment], stage: str, niceness: int = 0, then: Sequence[Experiment] = ()
+) -> None:
+    """Their phase in the history begins with the baseline of their faults, and ends when alerts have resolved, or when
+    the bounds of their contracts and the settling time are over."""
     plan, log, run = session.plan, session.log, session.stack.run
-    wanted = [want.alert for want in experiment.contract.alerts]
-    allowed = experiment.contract.may_fire if experiment.environment else ()  # a planned start may raise it, too
-    await_calm(session, stage, wanted, allowed, experiment=experiment.name)
-    renew_alertmanager(session, stage, experiment.name)
+    names = [experiment.name for experiment in window]
+    for experiment in window:
+        wanted = [want.alert for want in experiment.contract.alerts]
+        allowed = experiment.contract.may_fire if experiment.environment else ()  # a planned start may raise it, too
+        await_calm(session, stage, wanted, allowed, experiment=experiment.name)
+    if session.calm_since is None or tuple(names) not in session.waiting:
+        make_ready(session, window, stage, niceness)
+        session.calm_since = None
     if session.live is not None:
         session.live.service.forget_backoff()  # each experiment stands for an incident of its own
-    journal = run / "journals" / f"{experiment.name}.json"
-    journal.unlink(missing_ok=True)
-    _edge(session, experiment.name, "begin")
-    began = time.time()
+    recorded_s = _calm_s(session)  # of its baseline, which the end of the experiment before it is as well
+    session.calm_since = None
+    began = time.time() - recorded_s
+    _edges(session, names, "begin", at=began)
     try:
-        session.let_pass(f"{stage}: baseline", BASELINE_S)
-        child = spawn(
-            f"chaos-{experiment.name}",
-            runner.command(experiment.path, journal),
-            run,
-            env={**session.stack.environment, EXPERIMENT: experiment.name},
-            cwd=plan.workdir,
-            niceness=niceness,
-        )
+        children = session.waiting.pop(tuple(names))
         try:
-            ended = session.wait(stage, lambda: not child.alive(), EXPERIMENT_AT_MOST_S)
-            if not ended:
-                log.event("run", "experiment-overran", "fail", experiment=experiment.name, after_s=EXPERIMENT_AT_MOST_S)
+            session.let_pass(f"{stage}: baseline", BASELINE_S - recorded_s)
+            for name, child in children.items():
+                _journal(run, name).with_suffix(runner.READY).unlink(missing_ok=True)
+                with suppress(OSError):  # it has ended, as its missing journal will say
+                    child.popen.stdin.write(b"go\n")
+                    child.popen.stdin.flush()
+            session.wait(stage, lambda: not any(child.alive() for child in children.values()), EXPERIMENT_AT_MOST_S)
+            for name in (name for name, child in children.items() if child.alive()):
+                log.event("run", "experiment-overran", "fail", experiment=name, after_s=EXPERIMENT_AT_MOST_S)
         finally:
-            _stop_chaos(child)
-        if not journal.exists():
-            log.event("run", "no-journal", "fail", experiment=experiment.name, problem=_quoted(child))
-        bounds = [want.resolved_notified_s or 0 for want in experiment.contract.alerts]
-        slowest = max(bounds, default=0) / plan.gate.time_scale
-        session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
-        mine = [check for check in plan.checks if check.experiment == experiment.name]
+            for child in children.values():
+                _stop_chaos(child)
+        if then and _starts_nothing(session, then[0]):
+            call_up(session, then)  # which is over when alerts have resolved
+        for name in (name for name in names if not _journal(run, name).exists()):
+            log.event("run", "no-journal", "fail", experiment=name, problem=_quoted(children[name]))
+        slowest = max(slowest_end_s(experiment.contract) for experiment in window) / plan.gate.time_scale
+        calm = session.wait(f"{stage}: until alerts resolve", lambda: _calm(session), slowest + plan.gate.settle)
+        mine = [check for check in plan.checks if check.experiment in names]
         notified = run / "notifications.jsonl"
         session.wait(f"{stage}: until receivers know", lambda: all_notified(notified, mine, began), slowest)
+        if calm and then and _starts_nothing(session, then[0]):
+            make_ready(session, then, stage)
+        session.calm_since = time.time() if calm else None
         session.let_pass(f"{stage}: aftermath", AFTERMATH_S)
-        _log_failures(session, experiment.name)
-        left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open()]
-        log.event("run", "ledger", "fail" if left else "ok", experiment=experiment.name, left=left)
+        for name in names:
+            _log_failures(session, name)
+            left = [f"{e.kind} {e.id}" for e in session.stack.ledger.open() if e.experiment not in {*names} - {name}]
+            log.event("run", "ledger", "fail" if left else "ok", experiment=name, left=left)
     finally:
-        _edge(session, experiment.name, "end")
-    _ask(session, experiment.name)
+        _edges(session, names, "end")
+    for name in names:
+        ask_queries(session.plan.checks, name, session.stack.prometheus_url, session.log)
+    _scrape(session, names[0])
+
+
+def make_ready(session: Session, window: Sequence[Experiment], stage: str, niceness: int = 0) -> None:
+    """What is to be done before some experiments and takes processor time, which is not to be seen in a baseline: an
+    Alertmanager with empty storage, and Chaos Toolkit for each, which then waits for its turn."""
+    run = session.stack.run
+    children = call_up(session, window, niceness)
+    renew_alertmanager(session, stage, children)
+
+    def ready() -> bool:
+        return all(_journal(run, n).with_suffix(runner.READY).exists() or not c.alive() for n, c in children.items())
+
+    session.wait(f"{stage}: starting Chaos Toolkit", ready, READY_WITHIN_S)
+
+
+def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -> dict[str, Child]:
+    """Chaos Toolkit for each of some experiments, by its name, started where it is not yet."""
+    run, names = session.stack.run, tuple(experiment.name for experiment in window)
+    if names in session.waiting:
+        return session.waiting[names]
+    children = session.waiting[names] = {}
+    for experiment in window:
+        journal = _journal(run, experiment.name)
+        for old in (journal, journal.with_suffix(runner.READY)):
+            old.unlink(missing_ok=True)
+        beside = ",".join(name for name in names if name != experiment.name)
+        children[experiment.name] = spawn(
+            f"chaos-{experiment.name}",
+            runner.command(experiment.path, journal, waits=True),
+            run,
+            env={**session.stack.environment, EXPERIMENT: experiment.name, BESIDE: beside},
+            cwd=session.plan.workdir,
+            niceness=niceness,
+            stdin=subprocess.PIPE,
+        )
+    return children
+
+
+def dismiss(session: Session) -> None:
+    """End whatever still waits for its turn, which does not come."""
+    for children in session.waiting.values():
+        for child in children.values():
+            child.end()
+    session.waiting.clear()
+
+
+def _starts_nothing(session: Session, experiment: Experiment) -> bool:
+    """Whether the service is as an experiment wants it."""
+    return session.start.by.starts_like(experiment) if session.start else not experiment.environment
+
+
+def _journal(run: Path, experiment: str) -> Path:
+    return run / "journals" / f"{experiment}.json"
+
+
+def _calm_s(session: Session) -> float:
+    """For how long nothing has fired and nothing has been done to the stack, as far as a baseline goes; seconds."""
+    calm_s = 0.0 if session.calm_since is None else time.time() - session.calm_since
+    return min(max(0.0, calm_s), BASELINE_S)
 
 
 def _log_failures(session: Session, experiment: str) -> None:
@@ -306,6 +393,12 @@ def _on_time(rows: Path, lag_p99_s: float) -> bool:
     now = time.time()
     late_s = requests.lag_p99_s(rows, Window(now - ON_TIME_FOR_S, now))
     return late_s is not None and late_s <= lag_p99_s
+
+
+def slowest_end_s(contract: Contract) -> float:
+    """By when receivers are to be notified that all is over, after the effect; production seconds. The bounds of an
+    alert that is proven by a fault held in the replay are none of the recorded one's."""
+    return max((want.resolved_notified_s or 0 for want in contract.alerts if want.held is None), default=0)
 
 
 def all_notified(notifications: Path, checks: Iterable[Check], began: float) -> bool:
@@ -373,9 +466,16 @@ def _scrape(session: Session, phase: str) -> None:
 
 def _edge(session: Session, phase: str, edge: str, at: float | None = None) -> None:
     """A phase begins or ends; with it what the processors did so far, because one that others had explains much."""
-    session.log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=processor(session.stack.run))
+    _edges(session, [phase], edge, at)
+
+
+def _edges(session: Session, phases: Sequence[str], edge: str, at: float | None = None) -> None:
+    """Phases begin or end at the same time."""
+    at, cpu = time.time() if at is None else at, processor(session.stack.run)
+    for phase in phases:
+        session.log.event("run", "phase", at=at, phase=phase, edge=edge, cpu=cpu)
     read = clocks.reading(session.stack.prometheus_url, rows_file(session.stack.run))
-    session.log.event("run", "clocks", phase=phase, edge=edge, **read)
+    session.log.event("run", "clocks", phase=phases[0], edge=edge, **read)
 
 
 def processor(run: Path) -> dict[str, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from harness.eventlog import Log
+from harness.plan.experiments import Experiment
 from harness.plan.plan import Plan
 from harness.run.view import View
 from harness.stack.process import Child
@@ -17,12 +19,21 @@ TICK_S = 0.25
 SHOW_EVERY_S = 1.0
 
 
+class Start(NamedTuple):
+    """The service started otherwise than service.yaml says: for which experiment, and whether it got ready."""
+
+    by: Experiment
+    well: bool
+
+
 @dataclass
 class Session:
     """What is carried out against a stack.
 
     plan: None for a load without one. live: the stack's processes; None where somebody else holds them up. load: the
-    steady load while it runs.
+    steady load while it runs. start: how the service was started; None: as service.yaml says. waiting: for the
+    experiments of a window, by their names, Chaos Toolkit that has yet to begin. calm_since: Unix seconds since when
+    nothing fires and nothing is done to the stack; None: nobody knows.
     """
 
     plan: Plan | None
@@ -31,6 +42,9 @@ class Session:
     view: View
     live: Live | None = None
     load: Child | None = None
+    start: Start | None = None
+    waiting: dict[tuple[str, ...], dict[str, Child]] = field(default_factory=dict)
+    calm_since: float | None = None
     settles_at: float = 0.0  # monotonic: until then alerts may fire that the latest planned start has raised
     _patience_s: float = field(init=False)  # what is left of it
 

@@ -25,33 +25,7 @@ from harness.stack.attempt import HERE, Execution, Response, ask
 from harness.stack.component import Component
 from harness.stack.process import Child
 from harness.stack.spec import Probe
-
-INITIAL = {"liveness": True, "readiness": False, "startup": None}
-
-
-class Streak:
-    """The state machine of one probe worker: feed it results, it shows when the decision changes."""
-
-    def __init__(self, probe: Probe, initial: bool | None):
-        self.probe, self.initial = probe, initial
-        self.reset()
-
-    def reset(self) -> None:
-        """A new container: counters and decision start again."""
-        self.decision = self.initial
-        self.last: bool | None = None
-        self.run = 0
-
-    def feed(self, ok: bool) -> bool:
-        """Count one result; True if the decision changed with it."""
-        self.run = self.run + 1 if ok == self.last else 1
-        self.last = ok
-        if self.run < (self.probe.successThreshold if ok else self.probe.failureThreshold):
-            return False
-        changed = self.decision != ok
-        self.decision = ok
-        return changed
-
+from harness.streak import CONTAINER_ENDED, INITIAL, Streak
 
 CarryOut = Callable[[str, str, Probe], None]  # which probe, its decision ("ready", "unready", "restart"), the probe
 Execute = Callable[[str, Sequence[str]], Child]  # starts a command as the component, under a name of its own
@@ -122,7 +96,7 @@ class Prober:
 
     def _probe_loop(self, which: str) -> None:
         probe, component = self.probes[which], self.component
-        streak = Streak(probe, INITIAL[which])
+        streak = Streak(probe.failureThreshold, probe.successThreshold, INITIAL[which])
         generation, on_hold = 0, False
         tick = time.monotonic()
         while not self._stop.is_set():
@@ -160,7 +134,7 @@ class Prober:
                 # the kubelet drops a terminated container from its endpoints whatever the probe last got
                 streak.reset()
                 self._report(which, "unready", probe)
-                self._record(which, Response(False, 0, 0.0, "the container has ended"), "unready")
+                self._record(which, Response(False, 0, 0.0, CONTAINER_ENDED), "unready")
             tick += probe.periodSeconds
             tick = max(tick, time.monotonic())  # a missed tick is not replayed
             while (left := tick - time.monotonic()) > 0 and not self._stop.wait(min(left, 0.25)):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from model_server import __version__
-from model_server.audit.chain import Chain, Head, fields, parse, stopped
+from model_server.audit.chain import Chain, Head, Record, fields, own, parse, stopped
 from model_server.audit.verify import Finding, Report, head_path, verify
 from model_server.storage.stores import Stores
 from model_server.telemetry import tracing
@@ -37,7 +37,7 @@ Item = tuple[dict[str, Any], tracing.Link | None]  # a record's fields, and the 
 
 
 class Broken(Exception):
-    """The log that is there cannot be gone on with."""
+    """The log that is there is not ours to go on with."""
 
 
 class End(NamedTuple):
@@ -49,6 +49,7 @@ class End(NamedTuple):
     rotated: bool = False  # it ends in another file, and this one is empty
     glue: bytes = b""  # what is to be written before the next line
     torn: dict[str, Any] | None = None  # what the next record is to say of the part of one that a killed writer left
+    why: str = ""  # it is not whole, and no crash explains that
 
 
 class AuditLog:
@@ -63,6 +64,7 @@ class AuditLog:
         self._rest = b""  # of the lines of its batch what is not in the file yet
         self._glue = b""  # to be written before the next line
         self._lost = self._lost_told = 0
+        self._broken = False
         self._events = metrics.counter("audit_events_total", "Audit records made.", "event_type", "result")
         self._failures = metrics.counter(
             "audit_write_failures_total", "Audit records lost, and attempts to write that failed."
@@ -81,6 +83,8 @@ class AuditLog:
             raise
         self._go_on(end)
         metrics.reading("audit_log_records", "Records in the audit log.", lambda: self._head.seq)
+        broken = "1 from a start on a log that was cut or changed, until it is rotated or the service starts again."
+        metrics.reading("audit_log_broken", broken, lambda: int(self._broken))
         stores.unwritten["audit"] = lambda: self.unwritten_s
         write, sync = (functools.partial(self._tried, work) for work in (self._write, self._sync))
         self._writes = Repeated("audit", write, LOOK_IN_S, last=self._end)
@@ -117,7 +121,9 @@ class AuditLog:
     def _go_on(self, end: End) -> None:
         """Say how the log ended before, and that the service starts."""
         self._glue = end.glue
-        if end.rotated:
+        if end.why:
+            self._begin_piece("audit_broken", why=end.why)
+        elif end.rotated:
             self._begin_piece("audit_rotated", **(end.torn or {}))
         elif end.torn:
             self.record("audit_recovered", "ok", **end.torn)
@@ -224,12 +230,13 @@ class AuditLog:
 
     def _begin_piece(self, event_type: str, **more: Any) -> None:
         """Have the batch, none of which is in the piece, begin with a record of what the log goes on after."""
+        self._broken = event_type == "audit_broken"
         log = structlog.get_logger().bind(path=str(self._path), records=self._head.seq)
         if in_order := event_type == "audit_rotated":
             log.info("Audit log goes on in a new file")
         else:
             self._failures.inc()
-            log.error(f"Audit log was {event_type.removeprefix('audit_')}; to rotate it, rename it")
+            log.error(f"Audit log was {event_type.removeprefix('audit_')}", **more)
         about = {"after_mac": self._head.mac, "loss_window_s": LOSS_WINDOW_S, **more}
         self._outbox.batch.insert(0, (_made(event_type, "ok" if in_order else "failed", **about), None))
         self._rest = b""
@@ -259,44 +266,54 @@ def find_end(path: Path, key: bytes) -> End:
     sealed = beside.read_bytes() if beside.exists() else None
     if sealed is None and empty:
         return End(chain.start, in_order=True)
-    report, rotated = _tail(path, sealed, key), False
+    report, rotated = _tail(path, sealed, chain, key), False
     if report.broken and empty:  # then another may be its last piece; the latest first
         files = [file for file in path.parent.glob(f"{path.name}?*") if file.is_file()]
         for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
-            if not (before := _tail(file, sealed, key)).broken:
+            if not (before := _tail(file, sealed, chain, key)).broken:
                 report, rotated = before, True
                 break
-    head, last, loose, glue, torn = report.end, report.last, bytes(report.loose), b"", None
-    record, why = None if rotated else parse(loose), report.broken[0].why if report.broken else ""
+    told, loose, torn = chain.read_head(sealed or b""), bytes(report.loose), None
+    if told is None and report.records and report.end is None:
+        raise Broken(f"the audit log {path} was written with another key; move it and its .head away to begin another")
+    head, last, why = report.end or chain.start, report.last, report.broken[0].why if report.broken else ""
+    glue = b"" if rotated or not loose or loose.endswith(b"\n") else b"\n"
+    record = None if rotated else parse(loose)
     if record and not why and not chain.follows(head, record):
         why = "its last line is not ours"
     if why:
-        raise Broken(
-            f"the audit log {path} cannot be gone on with: {why}; `python -m model_server.audit verify {path}` says "
-            "more; move it and its .head away to begin another"
-        )
-    if record:  # killed before the newline, and nothing else is missing
-        head, last, glue = Head(record.seq, record.mac), record.signed, b"\n"
+        head = max(head, told or head)
+    elif record:  # killed before the newline, and nothing else is missing
+        head, last = Head(record.seq, record.mac), record.signed
     elif loose:
-        glue = b"" if rotated or loose.endswith(b"\n") else b"\n"
         left = loose + glue
         torn = {"torn_bytes": len(left), "torn_sha256": hashlib.sha256(left).hexdigest()}
     in_order = head == chain.start or stopped(last)
-    return End(head, in_order, fields(last).get("timestamp", ""), rotated, glue, torn)
+    return End(head, in_order, fields(last).get("timestamp", ""), rotated, glue, torn, why)
 
 
-def _tail(path: Path, sealed: bytes | None, key: bytes) -> Report:
-    """What is found in the last bytes of a piece."""
+def _tail(path: Path, sealed: bytes | None, chain: Chain, key: bytes) -> Report:
+    """What is found in the last bytes of a piece, from where it last says what it goes on after."""
     size = path.stat().st_size
     with path.open("rb") as piece:
         piece.seek(max(0, size - TAIL_BYTES))
         lines = piece.readlines()
-    if size <= TAIL_BYTES:
+    records = [(i, record) for i, line in enumerate(lines) if (record := parse(line[:-1]))]
+    joins = [(i, record) for i, record in records if _joins(chain, record)]
+    if size <= TAIL_BYTES and not joins:
         return verify(lines, sealed, key)
-    begins = next((i for i, line in enumerate(lines[1:], 1) if parse(line[:-1])), None)
-    if begins is None:
+    if not records:
         return Report(broken=[Finding(0, f"its last {TAIL_BYTES} bytes hold no record")])
-    first = parse(lines[begins][:-1])
-    report = verify(lines[begins + 1 :], sealed, key, after=Head(first.seq, first.mac))
+    begins, first = joins[-1] if joins else records[0]
+    after = Head(first.seq, first.mac)
+    report = verify(lines[begins + 1 :], sealed, key, after=after)
     report.last = report.last or first.signed
+    if joins or not report.records:
+        report.end = report.end or after
     return report
+
+
+def _joins(chain: Chain, record: Record) -> bool:
+    """Whether the record is ours, and says itself which one it goes on after."""
+    mac = own(record.signed).get("after_mac")
+    return mac is not None and chain.follows(Head(record.seq - 1, mac), record)

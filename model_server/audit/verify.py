@@ -28,7 +28,7 @@ class Report:
     not in order, after which records may be missing that no chain can miss; `notes` are no findings."""
 
     records: int = 0
-    end: Head | None = None  # after the last record
+    end: Head | None = None  # after the last record that is genuine; None: there was none
     last: bytes = b""  # what was signed of the last record that is not the log's own
     loose: bytearray = field(default_factory=bytearray)  # what follows the last record
     broken: list[Finding] = field(default_factory=list)
@@ -115,7 +115,10 @@ class Verifier:
                     expected = self._at.seq + 1
                     why = f"record {record.seq} stands where {expected} belongs: a line was cut, put in or moved here"
                 self._found("broken", here, why)
+            if says.get("event_type") == "audit_broken":
+                self._found("broken", here, f"the service found at its start what no crash explains: {says.get('why')}")
             self._at = Head(record.seq, record.mac)  # go on from what it says, so that one edit is one finding
+            report.end = self._at if follows else report.end
             report.records += 1
             if self._sealed and record.seq == self._sealed.seq:
                 self._named = record.mac
@@ -134,7 +137,6 @@ class Verifier:
         broken = functools.partial(self._found, "broken", self._end)
         if len(report.broken) >= ENOUGH:
             return report
-        report.end = at
         if report.loose and all(map(torn, report.loose.splitlines(keepends=True))):
             why = "part of a record: its writer was killed, or somebody put this in"
             self._found("unclear", self._loose_at, why)

@@ -51,6 +51,7 @@ class Database:
             sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         self.file = Path(self._url.database) if self._is_sqlite and self._url.database else None
         self._inode: int | None = None  # of the file that was upgraded
+        self._written, self.gone = 0, 0  # rows in that file, and in those that were there before it, written here
         # Sent again after a commit whose answer was lost, a row must not count twice.
         self._insert = INSERTS[self._engine.dialect.name]
         self._inserts = {
@@ -81,7 +82,9 @@ class Database:
                 command.upgrade(config, to)
             elif unmet := _unmet(connection):
                 raise CommandError(f"the schema {newer} is not known to this release, which cannot use it: {unmet}")
-        self._inode, self.answered = self._inode_now(), time.monotonic()
+        before, self._inode, self.answered = self._inode, self._inode_now(), time.monotonic()
+        if before not in (None, self._inode):
+            self.gone, self._written = self.gone + self._written, 0
         return newer
 
     def ping(self) -> None:
@@ -97,6 +100,7 @@ class Database:
             for table, together in tables.items():
                 connection.execute(self._inserts[table], together)
             done.size = sum(_size(row.values()) for _, row in rows)
+        self._written += len(rows)
 
     def find(self, prediction_id: str) -> Found | None:
         """The prediction of this id."""

@@ -190,8 +190,14 @@ class Records:
             if self._database.file:
                 self._stores.local["database"] = self._database.file
         database = self._database
-        if not self._connected and (newer := database.upgrade()):
-            structlog.get_logger().warning("Database has the schema of a newer release", revision=newer)
+        if not self._connected:
+            gone = database.gone
+            if newer := database.upgrade():
+                structlog.get_logger().warning("Database has the schema of a newer release", revision=newer)
+            if gone := database.gone - gone:
+                structlog.get_logger().error("Database file was removed or replaced; records are lost", count=gone)
+                self._lost.inc(gone)
+                self._outbox.put((self._model, time.time(), None))
         model = self._model  # first: a label that came before is then among those written
         self._write(database)
         if model is not None and not self._window_told:

@@ -3,15 +3,17 @@
     python -m tests.bench.proxy
 
 One proxy process on loopback. Throughput: 4 GiB one way through one connection, and through 64 at once, wall time and
-time of the proxy's processor. Latency: 20,000 times 100 bytes there and back, one after the other, with the proxy
-between and without it.
+time of the proxy's processor. Connections: 4,000 at once, each asked while all are open. Latency: 20,000 times 100
+bytes there and back, one after the other, with the proxy between and without it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import os
+import resource
 import socket
 import tempfile
 import threading
@@ -23,6 +25,7 @@ from tests.stack.proxies import proxy_process
 
 PIECE = b"x" * (256 << 10)
 TIMES = 20_000
+CONNECTIONS = 4_000
 
 
 def main() -> None:
@@ -35,6 +38,7 @@ def main() -> None:
                 post(control, "/proxies/sink/toxics", {"type": toxic, "stream": "upstream", "attributes": {}})
             for connections in (1, 64):
                 flood(through["sink"], connections, 4 << 30 if not toxics else 1 << 30, pid, toxics)
+        many(proxied(control, "many", served_at_once()), CONNECTIONS, pid)
         for name, at in (("direct", echo), ("proxied", through["echo"])):
             took = round_trips(at)
             print(f"{name}: p50 {1e6 * took[TIMES // 2]:.0f} us, p99 {1e6 * took[TIMES * 99 // 100]:.0f} us")
@@ -56,6 +60,46 @@ def flood(at: tuple[str, int], connections: int, total: int, pid: int, toxics: t
     wall, used = time.monotonic() - began, processor_s(pid) - cpu
     how = f" with a toxic ({', '.join(toxics)})" if toxics else ""
     print(f"{connections} connections{how}: {total / wall / 1e9:.2f} GB/s, {total / used / 1e9:.2f} GB/s a core")
+
+
+def many(at: tuple[str, int], connections: int, pid: int) -> None:
+    """Open them all, ask and answer over each while all are open, and say how long that took."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * connections + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    cpu = processor_s(pid)
+
+    async def asked() -> tuple[float, float]:
+        began = time.monotonic()
+        opened = []
+        for _ in range(0, connections, 100):  # as many as wait to be accepted
+            opened += await asyncio.gather(*(asyncio.open_connection(*at) for _ in range(100)))
+        all_open = time.monotonic()
+        for _, writer in opened:
+            writer.write(b"ping")
+        answers = await asyncio.gather(*(reader.readexactly(4) for reader, _ in opened))
+        assert answers == [b"ping"] * connections
+        return all_open - began, time.monotonic() - all_open
+
+    to_open, to_answer = asyncio.run(asked())
+    held = f"opened in {to_open:.2f} s, an answer over each in {to_answer:.2f} s"
+    print(f"{connections} connections at once: {held}, {processor_s(pid) - cpu:.2f} s of the proxy's processor")
+
+
+def served_at_once() -> tuple[str, int]:
+    """A server of thousands of connections in a process of its own; its address."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=1024)
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(64):
+            writer.write(data)
+
+    async def serve() -> None:
+        await (await asyncio.start_server(echo, sock=server)).serve_forever()
+
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG: it ends with us
+        resource.setrlimit(resource.RLIMIT_NOFILE, (CONNECTIONS + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        asyncio.run(serve())
+    return server.getsockname()
 
 
 def send(at: tuple[str, int], pieces: int) -> None:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 BEAT_S = 0.01
-LOOP, WORKER, POOL = (open(Path(sys.argv[1], name), "ab", buffering=0) for name in ("loop", "worker", "pool"))  # noqa: SIM115
+NAMES = ("loop", "worker", "pool", "caller")
+LOOP, WORKER, POOL, CALLER = (open(Path(sys.argv[1], name), "ab", buffering=0) for name in NAMES)  # noqa: SIM115
 
 
 class Worker:
@@ -23,6 +24,17 @@ def works():
         time.sleep(BEAT_S)
 
 
+class Caller:
+    async def call(self):
+        CALLER.write(b".")
+
+
+async def calls():
+    while True:
+        await Caller().call()
+        await asyncio.sleep(BEAT_S)
+
+
 async def pool():
     while True:
         await asyncio.to_thread(POOL.write, b".")
@@ -30,7 +42,7 @@ async def pool():
 
 
 async def main():
-    beside = asyncio.create_task(pool())
+    beside, _caller = asyncio.create_task(pool()), asyncio.create_task(calls())
     gc.collect()
     gc.freeze()  # as servers do once they have started
     while not beside.done():

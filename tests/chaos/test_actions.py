@@ -21,6 +21,7 @@ from harness.chaos.actions import EXPERIMENT
 from harness.faults import FAULTS, Fault
 from harness.history import History
 from harness.stack.stack import ENV
+from harness.stack.undo import Undo
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +128,18 @@ def test_it_is_an_action_with_witness_and_undo(arguments, evidence, added, stack
     assert {p.name for p in stack.run.iterdir()} - before <= {"events.jsonl", "ledger.jsonl"}
     with pytest.raises(InvalidActivity, match="argument 'nmae' is not part"):
         ensure_experiment_is_valid(experiment("grow", size=1, nmae="x"))
+
+
+def test_heal_leaves_to_an_experiment_at_the_same_time_what_is_its_own(stack, monkeypatch):
+    monkeypatch.setenv(ENV, str(stack.run))
+    for name in ("mine", "theirs"):
+        (stack.run / name).touch()
+        stack.ledger.add("file", name, {}, {}, [Undo("remove", {"path": str(stack.run / name)})], 60)
+    monkeypatch.setenv(actions.BESIDE, "theirs,others")
+    assert actions.heal() == ["file"]
+    assert [e.experiment for e in stack.ledger.open()] == ["theirs"] and (stack.run / "theirs").exists()
+    monkeypatch.setenv(actions.BESIDE, "")
+    assert actions.heal() == ["file"] and not (stack.run / "theirs").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What breaks inside a real process, seen from outside: by what it goes on writing, and by what the kernel counts."""
 
+import itertools
 import json
 import os
 import resource
@@ -109,6 +110,7 @@ def start(tmp_path):
     [
         pytest.param("loop_stalled", {}, ["loop", "pool"], id="the loop, which the pool is asked from"),
         pytest.param("call_deadlocked", TARGET, ["worker"], id="the worker"),
+        pytest.param("call_deadlocked", {"target": "__main__:Caller.call"}, ["caller"], id="who calls what is async"),
         pytest.param("pool_exhausted", {}, ["pool"], id="the pool"),
     ],
 )
@@ -118,25 +120,58 @@ def test_what_is_broken_stands_still_and_nothing_else_and_goes_on_when_it_is_und
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     process = start(BEATING, tmp_path, loop)
+    held_up = {"caller"} if "loop" in still else set()
     state, said = process.ask(fault, **arguments)
     assert state == "on" and said
     assert all(process.stands_still(of) for of in still)
-    assert all(process.goes_on(of) for of in {"loop", "worker", "pool"} - {*still})
+    assert all(process.goes_on(of) for of in {"loop", "worker", "pool", "caller"} - {*still, *held_up})
     process.release()
     assert all(process.goes_on(of) for of in ("loop", "worker", "pool"))
 
 
-def test_each_call_of_a_slow_function_takes_longer(start):
+@pytest.mark.parametrize(("target", "of"), [(TARGET, "worker"), ({"target": "__main__:Caller.call"}, "caller")])
+def test_each_call_of_a_slow_function_takes_longer(start, target, of):
     process = start()
-    assert process.ask("call_slow", **TARGET, by_s=0.5)[0] == "on"
+    assert process.ask("call_slow", **target, by_s=0.5)[0] == "on"
     moments = []
     for _ in range(3):
-        before = process.beats("worker")
-        assert wait(lambda before=before: process.beats("worker") > before)
+        before = process.beats(of)
+        assert wait(lambda before=before: process.beats(of) > before)
         moments.append(time.monotonic())
     assert moments[2] - moments[1] > 0.4
+    assert process.goes_on("loop")
     process.release()
-    assert process.goes_on("worker")
+    assert process.goes_on(of)
+
+
+FAILING = """
+import time
+def work(): return 'worked'
+while 1:
+    try:
+        said = work()
+    except RuntimeError:
+        said = 'failed'
+    print(said, file=open(__import__('sys').argv[1], 'a'))
+    time.sleep(0.005)
+"""
+
+
+def test_one_in_so_many_calls_fails_exactly_and_none_when_it_is_over(start, tmp_path):
+    process = start("-c", FAILING, tmp_path / "said", beats=False)
+    said = (tmp_path / "said").read_text
+    assert process.ask("call_failing", target="__main__:work", one_in=5) == (
+        "on",
+        "one in 5 calls of __main__:work fails",
+    )
+    assert wait(lambda: said().split().count("failed") > 3)
+    process.release()
+    every = said().split()
+    at = [i for i, word in enumerate(every) if word == "failed"]
+    assert {after - before for before, after in itertools.pairwise(at)} == {5}
+    before = len(every)
+    assert wait(lambda: len(said().split()) > before + 20)
+    assert "failed" not in said().split()[before + 1 :]
 
 
 def test_a_loop_that_waits_again_and_again_goes_on_in_between(start):
@@ -168,6 +203,16 @@ def test_what_leaks_is_taken_more_and_more_and_given_back(start, fault):
     assert all(process.goes_on(of) for of in ("loop", "worker", "pool"))
 
 
+def test_a_limit_of_descriptors_is_that_of_the_leak_alone(start):
+    process = start()
+    before, was = process.takes().descriptors, resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
+    process.ask("descriptors_leaked", per_s=1000, limit=64)
+    assert wait(lambda: process.takes().descriptors >= 64)
+    process.release()
+    assert wait(lambda: process.takes().descriptors <= before + 3)
+    assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == was
+
+
 def test_a_process_without_descriptors_left_still_hears_that_it_is_over(start):
     few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))}
     process = start(**few)
@@ -179,7 +224,12 @@ def test_a_process_without_descriptors_left_still_hears_that_it_is_over(start):
 
 
 WRONG = {
-    "no such fault": ("loop_staled", {}, "there is no fault 'loop_staled' (known: call_deadlocked, call_slow, "),
+    "no such fault": (
+        "loop_staled",
+        {},
+        "there is no fault 'loop_staled' (known: call_deadlocked, call_failing, call_slow, ",
+    ),
+    "no share": ("call_failing", TARGET | {"one_in": 0}, "ValueError: one_in: must be 1 or more, got 0"),
     "no such argument": ("loop_stalled", {"for_s": 1}, "TypeError: loop_stalled() got an unexpected keyword"),
     "no such module": ("call_slow", {"target": "nowhere:f", "by_s": 1}, "nowhere is not imported in this process"),
     "no such class": ("call_slow", {"target": "__main__:Wrker.work", "by_s": 1}, "there is no __main__:Wrker.work"),

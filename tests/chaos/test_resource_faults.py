@@ -15,13 +15,14 @@ import pytest
 from harness.errors import FaultError
 from harness.faults.cpu_limit import CpuLimit
 from harness.faults.descriptor_limit import DescriptorLimit
+from harness.faults.disk_full import DiskFull
 from harness.faults.inject import end_all, inject
 from harness.faults.memory_full import MemoryFull
 from harness.faults.needs import missing
 from harness.faults.processor_hog import ProcessorHog
 from harness.faults.slow_disk import SlowDisk, _disk
 from harness.history import History
-from harness.stack import cgroup, watchdog
+from harness.stack import cgroup, volume, watchdog
 from harness.stack.process import free_ports, identify, processes_of, send, spawn, state
 from harness.stack.stack import Stack
 
@@ -153,6 +154,15 @@ def test_memory_is_nearly_used_up_and_nothing_is_killed(serving):
 
 
 @needs(MemoryFull)
+def test_a_limit_of_memory_may_be_there_without_anything_that_fills_it(serving):
+    stack = serving()
+    entry = inject(MemoryFull(filled=0, limit_mib=3600), stack, "limit", 60)
+    assert witness(stack).outcome == "ok" and "of 3600 MiB" in witness(stack).detail["evidence"]
+    assert processes_of(stack.run, "filler") == []
+    is_undone(stack, entry, entry.facts["group"])
+
+
+@needs(MemoryFull)
 def test_the_kernel_kills_the_component_for_want_of_memory(serving):
     stack = serving()
     pid = stack.pid("server")
@@ -236,6 +246,39 @@ def test_what_is_synced_gets_to_the_disk_slowly(serving):
     assert not Path(entry.facts["scratch"]).exists()
 
 
+WRITER = """
+import os, sys, time
+out = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)
+while True:
+    os.write(out, bytes(64 << 10))
+    os.fsync(out)
+    print(time.monotonic(), flush=True)
+"""
+
+
+@needs(SlowDisk)
+@needs(DiskFull)
+def test_its_own_disk_is_slow_and_what_waits_for_it_does_not_when_it_is_over(tmp_path):
+    (tmp_path / "pids").mkdir()
+    volume.make(tmp_path / "own", 64 << 20)
+    child = spawn("server", [sys.executable, "-S", "-c", WRITER, str(tmp_path / "own/file")], tmp_path)
+    try:
+        (tmp_path / "pids" / "server").write_text(json.dumps(identify(child.pid)._asdict()))
+        nowhere, own = "http://127.0.0.1:9", {"server": str(tmp_path / "own")}
+        stack = Stack(tmp_path, "s", nowhere, nowhere, nowhere, 60, volumes=own)
+        stack.write()
+        entry = inject(SlowDisk(kib_per_s=4), stack, "slow disk", 60)  # 64 KiB in 16 s
+        assert witness(stack).outcome == "ok" and Path(entry.facts["scratch"]).parent == tmp_path / "own"
+        before, since = child.log.read_text(), time.monotonic()
+        is_undone(stack, entry, entry.facts["group"])
+        while child.log.read_text() == before:
+            assert time.monotonic() - since < 8, "it waits as if the disk were slow"
+            time.sleep(0.05)
+    finally:
+        child.end(0.1, first=signal.SIGKILL)
+        volume.unmount_below(tmp_path)
+
+
 def test_memory_is_no_disk():
     shm = Path("/dev/shm")
     if not shm.is_dir():
@@ -253,6 +296,7 @@ def test_memory_is_no_disk():
         (ProcessorHog, {"processes": 1, "for_s": 0}, "for_s: must be"),
         (ProcessorHog, {"processes": 1, "for_s": 1, "niceness": -1}, "niceness: must be"),
         (MemoryFull, {"filled": 1.0}, "filled: must be"),
+        (MemoryFull, {"filled": 0.05}, "filled: must be"),
         (MemoryFull, {"limit_mib": 1}, "limit_mib: must be"),
         (DescriptorLimit, {"spare": -1}, "spare: must be"),
         (SlowDisk, {"kib_per_s": 0}, "kib_per_s: must be"),

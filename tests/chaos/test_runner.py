@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -50,6 +51,22 @@ def test_a_whole_experiment_leaves_its_journal_and_its_steps_as_events(stack):
     assert state(stack.pid("server")) != "T"
     steps = [(e.name, e.detail["edge"]) for e in History.read(stack.run).of("chaos")]
     assert steps == [("pause", "begin"), ("pause", "end"), ("heal", "begin"), ("heal", "end")]
+
+
+def test_one_that_waits_begins_when_it_is_told_and_never_where_nobody_is_left_to_tell(stack):
+    waits = partial(runner.command, waits=True)
+    method = experiment([("pause", {}, {"pauses": {"after": 0.2}})])
+    for told, code in ((b"go\n", 0), (b"", 1)):
+        child, journal = begin(stack, method, waits, stdin=subprocess.PIPE)
+        ready, until = journal.with_suffix(runner.READY), time.monotonic() + 60
+        while not ready.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        ready.unlink()
+        assert child.poll() is None and not journal.exists() and not stack.ledger.open()
+        child.communicate(told, timeout=60)
+        assert (child.returncode, journal.exists()) == (code, code == 0)
+        journal.unlink(missing_ok=True)
+    assert [e.detail["edge"] for e in History.read(stack.run).of("fault", "pause")][:1] == ["start"]
 
 
 def in_background():

@@ -101,6 +101,20 @@ def after(resources, at_once=0):
     return run(resources, *EXPERIMENT, load=load)
 
 
+def counted(values, kind="counter", since=66):
+    """The fault makes a counter show so many values of a label, and it keeps them."""
+    at = np.arange(0, 90, 0.25)
+    [scrape] = scraped()
+    levels = np.where(at < since, 353, 353 + values).tolist()
+    errors = [
+        Series({"__name__": "xid_errors_total", "instance": "a:1", "xid": str(i)}, [since + 1, 89], [0, 1])
+        for i in range(values)
+    ]
+    series = [scrape._replace(at=at.tolist(), value=levels), *errors]
+    load = rows(90 * RATE, rate=RATE, took=0.01)
+    return run(through({}, {}), *EXPERIMENT, load=load, series=series, types={"xid_errors_total": kind})
+
+
 def by(n):
     return lambda asked: n
 
@@ -223,6 +237,9 @@ CASES = [
         FAIL,
         " in server, which lived through it",
     ),
+    ("an error counter keeps its codes", AFTER, counted(16), PASS, "series 353 before and 369 after"),
+    ("a gauge does not", AFTER, counted(16, "gauge"), FAIL, "series 353 before and 369 after (bound 36"),
+    ("nor a counter of any text", AFTER, counted(60), FAIL, "series 353 before and 413 after (bound 36"),
     ("a process that was replaced", AFTER, after(through({}, {"memory": by(9e8)}, 8)), PASS, "server: replaced"),
     ("no samples, no verdict", AFTER, after([]), INCONCLUSIVE, "no process of the service was recorded"),
 ]

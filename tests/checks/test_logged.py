@@ -78,6 +78,20 @@ CASES = [
         "2 of 400 answers left none (bound 0): 2 in steady, as request 0000",
     ),
     (
+        "times of another clock in an experiment whose fault makes them so",
+        replace(LOGGED, untimed=("crash",)),
+        joined("log", changed(slice(400, N), at=ALL["at"][400:] + 120)),
+        PASS,
+        "600 of 600 answers left one",
+    ),
+    (
+        "times of another clock before that experiment, too",
+        replace(LOGGED, untimed=("crash",)),
+        joined("log", changed(slice(398, N), at=ALL["at"][398:] + 120)),
+        FAIL,
+        "2 say a time that is not its request's: 2 in steady",
+    ),
+    (
         "times of another zone",  # before the run, but of its requests
         LOGGED,
         joined("log", changed(slice(0, N), at=ALL["at"] - 5 * 3600)),

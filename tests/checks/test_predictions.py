@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, phase, restart, rows, table
 
-from harness.checks import Predictions
+from harness.checks import Logged, Predictions, Traced
 from harness.checks.judging import judged
-from harness.checks.view import View
+from harness.checks.view import Contract, View
 from harness.eventlog import Event
 from harness.history import Outcome
 from harness.telemetry import Telemetry
@@ -137,6 +137,20 @@ CASES = [
         run(flipped(every=9, start=25, end=28)),
         FAIL,
         "wrong with status 200 under server-hang: 34 of 6,040 answers",
+    ),
+    (
+        "only under a fault that is there to make them wrong",
+        replace(PREDICTIONS, wrong_in=("server-hang",)),
+        run(both(flipped(start=25, end=28), probability(lambda p: 1 - p, start=25, end=28))),
+        PASS,
+        "got the same answer (to 0.001) in 5,6",
+    ),
+    (
+        "and still wrong when it is over",
+        replace(PREDICTIONS, wrong_in=("server-hang",)),
+        run(flipped(start=25, end=32)),
+        FAIL,
+        "after the fault of server-hang 300 of",
     ),
     (
         "only after a restart",
@@ -419,3 +433,17 @@ def test_a_failure_says_how_many_of_each_class_are_right():
     wrong = int(((steady["expected"] == 1) & (steady["seq"] % 8 == 0)).sum())
     assert wrong and reason.endswith(f"NORMAL {2000 - of:,} of {2000 - of:,} and PNEUMONIA {of - wrong:,} of {of:,}")
     assert f"; in steady {2000 - wrong:,} of 2,000 classes right" in reason
+
+
+WRONG = {
+    "probes": {"server": {"restart": "never"}}, "clients": {"errors_at_most": "1%", "recovered_within": "5s"},
+    "alerts": [], "may_be_wrong": ["answers", "times"],
+}  # fmt: skip
+
+
+def test_a_contract_says_whose_answers_and_times_are_wrong_by_its_fault():
+    right, wrong = Contract.model_validate(WRONG | {"may_be_wrong": []}), Contract.model_validate(WRONG)
+    about = {"logs": {"only": {"message": "done"}}, "traces": {"environment": {"X": "{otlp}"}}, "classes": list(NAMES)}
+    view = View(contracts=(("calm", right), ("odd", wrong)), telemetry=Telemetry.model_validate(about))
+    assert [check.wrong_in for check in Predictions.from_plan(None, view)] == [("odd",)]
+    assert [check.untimed for kind in (Logged, Traced) for check in kind.from_plan(None, view)] == [("odd",), ("odd",)]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
 from joins import BATCH, N, joined, killed, load, spans
@@ -9,6 +11,7 @@ from harness.history import Outcome
 MAPS = ("status", "label", "confidence")
 TRACED = Traced(1.0, 0.0, MAPS, ("model_inference",), "batch")
 ALL, LINKS = spans(load())
+LATER = np.r_[400:N, N + 400 : 2 * N]  # of the requests of `crash`
 
 
 def run(found=ALL, *events, links=LINKS, made=None, **about):
@@ -152,6 +155,13 @@ CASES = [
         run(changed(slice(2 * N), began=ALL["began"][: 2 * N] + 7, ended=ALL["ended"][: 2 * N] + 7)),
         FAIL,
         "600 requests have a span that began when they were not under way (by +7 s)",
+    ),
+    (
+        "another clock, in an experiment whose fault makes it so",
+        replace(TRACED, untimed=("crash",)),
+        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7)),
+        PASS,
+        "600 of 600",
     ),
     ("no batch", TRACED, run(links=LINKS[ODD]), FAIL, "300 answered requests are linked from no batch"),
     (

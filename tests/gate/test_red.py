@@ -2,7 +2,9 @@
 or in the edited record of a good one; and without them the same gate passes."""
 
 import dataclasses
+import os
 import urllib.request
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from defect import read_all, union
@@ -40,7 +42,7 @@ def test_without_a_defect_the_gate_passes_and_its_run_can_be_judged_again(tmp_pa
     GOOD.append(project.run)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def good_run(tmp_path_factory):
     """The run of the test before, or another one where that did not run."""
     if not GOOD:
@@ -51,12 +53,23 @@ def good_run(tmp_path_factory):
     return GOOD[0]
 
 
+@pytest.fixture(scope="module")
+def judged_edits(request, good_run, tmp_path_factory):
+    """What comes of each edit that a test of this session is about, by its name. As many as there are processors are
+    judged at once: a stored run is judged alike however busy the machine is."""
+    folder = tmp_path_factory.mktemp("edited")
+    about = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = dict.fromkeys(params["defect"].record for params in about if "defect" in params)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield {edit: pool.submit(edited, good_run, edit, folder / edit) for edit in asked}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.calm
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("defect", EDITED, ids=lambda d: d.name)
-def test_the_edited_record_of_a_good_run_is_red_for_the_right_reason(defect, good_run, tmp_path):
-    outcome = edited(good_run, defect.record, tmp_path / "run")
-    found = finding(defect, outcome)
+def test_the_edited_record_of_a_good_run_is_red_for_the_right_reason(defect, judged_edits):
+    found = finding(defect, judged_edits[defect.record].result())
     assert not found.seen if defect.unseen else found.right, (found.missing, found.instead)
 
 

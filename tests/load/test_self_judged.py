@@ -33,7 +33,7 @@ class Asks(OpenModelUser):
 """
 # On a machine that others use as well nobody gets nine tenths of a processor, so here less is too much.
 RECORDED = Recorded(busy_at_most=0.4)
-FROM_S, TO_S, ENDS_S = 2, 4, 6  # the phase, and the end of the run
+FROM_S, TO_S, ENDS_S = 1, 3, 4.5  # the phase, and the end of the run
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def server():
 
 
 def run(folder, url, does, processes=1):
-    """What `recorded` makes of the middle of a run of 6 s."""
+    """What `recorded` makes of the middle of a run."""
     (folder / "asks.py").write_text(SCENARIO.format(does=does))
     rows, events = folder / "rows", folder / "events"
     for file in (rows, events):
@@ -70,13 +70,13 @@ def run(folder, url, does, processes=1):
 
 CASES = {
     "too busy all the time": ("burn(0.012)", 1, "steady: load used "),
-    "too busy in the phase alone": ("burn(0.012 if 100 <= k < 200 else 0)", 1, "steady: load used "),
+    "too busy in the phase alone": ("burn(0.012 if 50 <= k < 150 else 0)", 1, "steady: load used "),
     "too busy in one worker alone": ("burn(0.024 if k % 2 else 0)", 2, "steady: the worst process of load used "),
     "stalls": ("time.sleep(0.3 if k % 25 == 0 else 0)", 1, "steady: the loop of load stalled for "),
     "stalls in workers": (
         "time.sleep(0.3 if k % 25 == 0 else 0)", 2, "steady: the loop of the worst process of load stalled for ",
     ),
-    "sends after the phase": ("time.sleep(1.2 if k == 190 else 0)", 1, "steady: load sent 90 for 100 planned"),
+    "sends after the phase": ("time.sleep(1.2 if k == 140 else 0)", 1, "steady: load sent 90 for 100 planned"),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from model_server.audit.chain import Chain, Head, parse
-from model_server.audit.log import AuditLog, Broken
+from model_server.audit.log import AuditLog, Broken, find_end
 from model_server.audit.verify import Report, head_path, verify_files
 from model_server.storage.stores import Stores
 from model_server.telemetry.metrics import Metrics
@@ -97,18 +97,55 @@ def test_it_goes_on_where_it_ended(path, opened):
     ("damage", "said"),
     [
         pytest.param(lambda p: p.write_bytes(b"".join(p.read_bytes().splitlines(True)[:-1])), "cut", id="cut"),
+        pytest.param(lambda p: os.truncate(p, p.stat().st_size - 20), "cut", id="cut in the middle of a line"),
         pytest.param(lambda p: p.unlink(), "cut", id="removed"),
         pytest.param(lambda p: p.write_bytes(b""), "cut", id="emptied"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes().replace(b"r2", b"rX")), "changed", id="changed"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes() + b"more\n"), "not a record", id="added to"),
-        pytest.param(lambda p: p.with_name("audit.jsonl.head").unlink(), "head", id="without its head"),
-        pytest.param(lambda p: p.with_name("audit.jsonl.head").write_bytes(b"{"), "head", id="with a broken head"),
+        pytest.param(lambda p: p.write_bytes(p.read_bytes() + b"more"), "not a record", id="added to, no newline"),
+        pytest.param(lambda p: head_path(p).unlink(), "head", id="without its head"),
+        pytest.param(lambda p: head_path(p).write_bytes(b"{"), "head", id="with a broken head"),
+        pytest.param(lambda p: (head_path(p).unlink(), p.write_bytes(b"x")), "not a record", id="nothing left"),
     ],
 )
-def test_what_is_not_whole_is_not_gone_on_with(path, opened, damage, said):
+def test_what_no_crash_explains_is_gone_on_after_and_stays_a_finding(path, opened, damage, said):
     damage(path)
-    with pytest.raises(Broken, match=said):
-        opened()
+    log = opened()
+    log.record("prediction", "ok", request_id="after")
+    settled(log)
+    [broken] = [record for record in records(path) if record["event_type"] == "audit_broken"]
+    assert said in broken["why"] and (broken["result"], failures(log)) == ("failed", 1) and log.writable
+    closed(log)
+    found = verify_files([path], KEY).broken
+    assert found and "service found at its start" in " ".join(each.why for each in found)
+    again = opened()  # and the next start finds nothing new
+    again.record("feedback", "ok")
+    closed(again)
+    assert failures(again) == 0 and events(path)[-4:] == ["stop", "start", "feedback", "stop"]
+    assert verify_files([path], KEY).broken == found
+
+
+@pytest.mark.parametrize("event", ["audit_truncated", "audit_removed"])
+def test_what_was_found_while_it_ran_is_no_reason_not_to_start_again(path, opened, event):
+    log = opened()
+    settled(log)
+    os.truncate(path, path.stat().st_size - 20) if event == "audit_truncated" else path.unlink()
+    log.record("prediction", "ok", request_id="after")
+    until(lambda: path.exists() and event in events(path))
+    closed(log)
+    found = verify_files([path], KEY).broken
+    again = opened()
+    assert failures(again) == 0
+    closed(again)
+    assert found and verify_files([path], KEY).broken == found
+
+
+def test_a_forged_record_of_a_new_begin_is_not_believed(path, opened):
+    forged = b'{"seq": 900, "event_type":"audit_rotated","after_mac":"%s", "mac": "%s"}\n' % (b"0" * 64, b"1" * 64)
+    path.write_bytes(path.read_bytes() + forged)
+    closed(opened())
+    assert [json.loads(line)["seq"] for line in path.read_bytes().splitlines()] == [1, 2, 3, 4, 5, 900, 6, 7, 8]
+    assert b'"audit_broken"' in path.read_bytes()
 
 
 def test_another_key_is_refused(path, opened):
@@ -119,11 +156,11 @@ def test_another_key_is_refused(path, opened):
 def test_killed_before_the_newline_the_record_counts_and_a_forged_one_does_not(path, opened):
     last = parse(path.read_bytes().splitlines()[-1])
     line, _ = Chain(KEY).line(Head(last.seq, last.mac), {"event_type": "prediction", "action": ""})
-    before = path.read_bytes()
-    path.write_bytes(before + line[:-1].replace(b"pre", b"PRE"))
-    with pytest.raises(Broken, match="not ours"):
-        opened()
-    path.write_bytes(before + line[:-1])
+    forged = path.with_name("forged.jsonl")
+    forged.write_bytes(path.read_bytes() + line[:-1].replace(b"pre", b"PRE"))
+    shutil.copy(head_path(path), head_path(forged))
+    assert find_end(forged, KEY).why == "its last line is not ours"
+    path.write_bytes(path.read_bytes() + line[:-1])
     assert verify_files([path], KEY).unclear
     log = opened()
     log.record("feedback", "ok")
@@ -150,9 +187,10 @@ def test_a_long_log_is_gone_on_with_from_its_end(path, opened, monkeypatch):
     monkeypatch.setattr("model_server.audit.log.TAIL_BYTES", 1000)  # some records and a part
     closed(opened())
     assert "audit_interrupted" not in events(path)
+    with pytest.raises(Broken, match="another key"):
+        opened(b"x" * 32)
     path.write_bytes(path.read_bytes().replace(b'"stop"', b'"halt"'))
-    with pytest.raises(Broken, match="changed"):
-        opened()
+    assert "changed" in find_end(path, KEY).why
 
 
 def test_after_an_end_that_was_not_in_order_the_next_start_says_so(path, opened, tmp_path):

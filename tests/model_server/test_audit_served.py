@@ -224,3 +224,36 @@ def test_killed_in_the_middle_of_a_line_it_goes_on_and_says_so(audited, state, s
         client.process.terminate()
         assert client.process.wait(30) == 0
     assert verified(state)[0] == 0 and log(state)[-1]["action"] == "stop"
+
+
+def test_cut_in_the_middle_of_a_line_it_starts_again_and_again_and_the_break_stays_known(serve, tmp_path, corpus):
+    """As a disk does that lost its end, or somebody who has something to hide."""
+    state = tmp_path / "state"
+    path, flags = state / "audit.jsonl", ("--state-dir", str(state), "--database", "off")
+
+    def used(client, name: str) -> None:
+        client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": name})
+        written(client, state, name)
+        client.process.terminate()
+        assert client.process.wait(30) == 0
+
+    with serve(*flags) as client:
+        for i in range(3):
+            client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": f"before-{i}"})
+        used(client, "before-3")
+    known = log(state)[-1]["seq"]
+    with path.open("rb+") as file:
+        file.truncate(path.stat().st_size - 700)
+    with serve(*flags) as client:
+        assert client.get("/health/ready").status_code == 200
+        assert client.metric("audit_log_broken") == client.metric("audit_write_failures_total") == 1
+        assert any(x["message"] == "Audit log was broken" and x["level"] == "ERROR" for x in client.log)
+        used(client, "after")
+    [broken] = [record for record in log(state) if record["event_type"] == "audit_broken"]
+    assert broken["seq"] == known + 1 and "the log lacks it" in broken["why"]
+    code, said = verified(state)
+    assert code == 1 and "a line was cut" in said and "the service found at its start" in said
+    with serve(*flags) as client:
+        assert client.metric("audit_log_broken") == 0  # it was told
+        used(client, "again")
+    assert verified(state)[0] == 1 and log(state)[-1]["action"] == "stop"

@@ -15,13 +15,14 @@ from real_server import serving
 MONITORING = Path(__file__).parents[2] / "model_server/monitoring"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((MONITORING / "dashboards").glob("*.json"))}
 PANELS = [(name, p) for name, board in BOARDS.items() for p in board["panels"] if p["type"] != "row"]
+FEW_IMAGES = "import model_server.inference.drift as d\nd.AT_MOST_EVERY_S, d.ENOUGH = 0, 50"  # say enough for a panel
 WINDOW = "15s"  # what Grafana would fill in for $__rate_interval at our scrape interval
 
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
     """A server of our own: the shared one is to have had no feedback."""
-    with serving(tmp_path_factory.mktemp("used")) as client:
+    with serving(tmp_path_factory.mktemp("used"), defect=FEW_IMAGES) as client:
         yield client
 
 

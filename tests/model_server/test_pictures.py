@@ -47,7 +47,7 @@ REFUSED = {
     "a PNG without pixels": (png_head(100, 100, chunk(b"IEND", b"")), 422, "broken_image"),
     "a PNG with a wrong sum": (PNG.replace(b"IDAT", b"IDAU"), 415, "not_an_image"),
     "an inflating comment": (
-        png_head(100, 100, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20), 9)), chunk(b"IDAT", b"x")),
+        png_head(100, 100, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20), 1)), chunk(b"IDAT", b"x")),
         422,
         "broken_image",
     ),

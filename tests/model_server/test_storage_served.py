@@ -132,6 +132,31 @@ def test_a_state_folder_that_is_read_only_for_a_while(client, folder, corpus):
     kept(client, folder, "read-only")
 
 
+def test_a_database_that_is_removed_is_missed_made_anew_and_its_records_are_lost(serve, tmp_path, corpus):
+    """On-call hears of it by RecordsLost: what was in the file cannot be written again."""
+    file = tmp_path / "state/records.db"
+
+    def stored() -> list[str]:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            return [name for (name,) in database.execute("SELECT request_id FROM predictions ORDER BY at")]
+
+    with serve("--state-dir", str(file.parent), "--answer-within-s", "1") as client:
+        for i in range(3):
+            client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": f"before-{i}"})
+        client.until(lambda: len(stored()) == 3)
+        assert client.metric("database_records_lost_total") == 0
+        for path in file.parent.glob("records.db*"):
+            path.unlink()
+        client.until(lambda: client.metric("database_records_lost_total") == 4)  # the model's row, too; nobody asked
+        assert errors(client, "database", "read") + errors(client, "database", "write") >= 1
+        client.until(lambda: logged(client, "Database file was removed or replaced; records are lost", count=4))
+        client.post("/predict", content=corpus[0][0], headers={"X-Request-ID": "after"})
+        client.until(lambda: stored() == ["after"])
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            assert database.execute("SELECT version FROM models").fetchall() == [("1.0.0",)]
+        client.until(lambda: failing(client) == set())
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of four megabytes."""

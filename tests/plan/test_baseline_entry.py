@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from five import with_five
 
 from harness.errors import PlanError
 from harness.plan.plan import load
@@ -16,7 +17,7 @@ def planned(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
 
     def of(*entries, more=""):
-        text = (ROOT / "gate.yaml").read_text().replace("- quiet ", "\n".join([*entries, "- quiet "]), 1)
+        text = with_five((ROOT / "gate.yaml").read_text()).replace("- quiet ", "\n".join([*entries, "- quiet "]), 1)
         (tmp_path / "gate.yaml").write_text(text + more)
         return load(tmp_path / "gate.yaml")
 

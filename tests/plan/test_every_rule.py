@@ -359,3 +359,14 @@ def test_prometheus_itself_fills_in_the_texts_of_every_rule(service, gate):
     assert all(each.place.startswith("service/monitoring/rules/storage.yaml:") for each in wrong)
     (check,) = [c for c in preflight(plan, find())[0].checks if c.kind == "messages"]
     assert check.found == tuple(wrong)
+
+
+def test_each_rule_is_promised_by_an_experiment():
+    files = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("docs/examples/*/experiments/*.yaml")]
+    contracts = [yaml.safe_load(file.read_text())["extensions"][0].get("expect", {}) for file in files]
+    promised = {alert["alert"] for contract in contracts for alert in contract.get("alerts", ())}
+    groups = [
+        g for f in ROOT.glob("model_server/monitoring/rules/*.yaml") for g in yaml.safe_load(f.read_text())["groups"]
+    ]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    assert alerts - promised == {"Watchdog"}, "which fires always; the check `watchdog` has it"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from five import with_five
 
 from harness import checks
 from harness.alert import Alert
@@ -33,6 +34,7 @@ def project(tmp_path, monkeypatch):
     shutil.copy(ROOT / "model_server/service.yaml", tmp_path / "model_server")
     shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
     shutil.copytree(ROOT / "model_server/weights", tmp_path / "model_server/weights")
+    (tmp_path / "gate.yaml").write_text(with_five((ROOT / "gate.yaml").read_text()))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from five import with_five
 
 from harness.errors import PlanError
 from harness.plan import plan as planning
@@ -22,6 +23,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "model_server").mkdir()
     shutil.copytree(ROOT / "model_server/monitoring", tmp_path / "model_server/monitoring")
     shutil.copytree(ROOT / "model_server/weights", tmp_path / "model_server/weights")
+    (tmp_path / "gate.yaml").write_text(with_five((ROOT / "gate.yaml").read_text()))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOT_SET", raising=False)
     monkeypatch.setenv("OUR_SECRET", "s3cret")

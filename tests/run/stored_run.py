@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,18 @@ CHECKS = (
     Injected("sham"),
     Recorded(phases=("steady", "sham"), lag_p99_ms=50.0),
 )
+PROBES = {  # as a plan stores them
+    "startup": {"path": "/health/startup", "failureThreshold": 60, "periodSeconds": 1},
+    "liveness": {"path": "/health/live", "periodSeconds": 2, "timeoutSeconds": 1},
+    "readiness": {"httpGet": {"path": "/ready", "port": 8443, "httpHeaders": [{"name": "X-Key"}]}, "periodSeconds": 1},
+}
 
 
-def write(run: Path, wrong: bool = False, ended: bool = True, sealed: bool = True) -> Path:
-    """A run that passes, or one in which a probe made a wrong decision; gives its folder."""
+def write(run: Path, wrong: bool = False, ended: bool = True, sealed: bool = True, probes: Any = PROBES) -> Path:
+    """A run that passes, or one in which a probe made a wrong decision; gives its folder. probes: how they were set."""
     run.mkdir(parents=True)
     plan = {"version": VERSION, "experiments": ["sham"], "rules": [], "checks": [stored(c) for c in CHECKS]}
+    plan |= {"probes": probes} if probes else {}
     (run / "plan.yaml").write_text(dump(plan))
     (run / "environment.json").write_text("{}")
     (run / "types.json").write_text("{}")

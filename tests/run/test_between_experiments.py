@@ -71,7 +71,7 @@ def test_whoever_holds_the_stack_is_asked_for_a_fresh_alertmanager(tmp_path):
 
     thread = threading.Thread(target=holder)
     thread.start()
-    phases.renew_alertmanager(session, "stage", "hang")
+    phases.renew_alertmanager(session, "stage", ["hang"])
     thread.join()
     assert told(tmp_path, "alertmanager") == ("ok", EXPERIMENT)
 
@@ -79,7 +79,7 @@ def test_whoever_holds_the_stack_is_asked_for_a_fresh_alertmanager(tmp_path):
 def test_one_that_nobody_replaces_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(phases, "RENEWED_WITHIN_S", 0.05)
     session = session_of(tmp_path)
-    phases.renew_alertmanager(session, "stage", "hang")
+    phases.renew_alertmanager(session, "stage", ["hang"])
     assert told(tmp_path, "alertmanager") == ("unknown", EXPERIMENT)
     assert not session.stack.renewal.exists(), "nobody does it later, in the middle of an experiment"
 
@@ -128,44 +128,50 @@ class Service:
             raise StackError(self.problem)
 
 
-def experiment(**environment):
-    return Experiment("hang", Path("hang.yaml"), None, environment)
+def experiment(name="hang", **environment):
+    return Experiment(name, Path(f"{name}.yaml"), None, environment)
 
 
 def starts(run):
     told = [(e.outcome, e.detail) for e in History.read(run).of("run", "planned-start")]
-    return [(o, d["edge"], d["added"], d["problem"]) for o, d in told if d["experiment"] == "hang"]
+    return [(d["experiment"], o, d["edge"], d["added"], d["problem"]) for o, d in told]
 
 
 def test_an_experiment_that_asks_for_nothing_restarts_nothing(tmp_path):
     live = Service()
-    with phases.started(session_of(tmp_path, live), experiment(), "stage"):
-        pass
+    phases.start_for(session_of(tmp_path, live), experiment(), "stage")
     assert live.added == [] and not (tmp_path / "events.jsonl").read_text()
 
 
-def test_the_service_is_started_for_an_experiment_and_as_before_after_it(tmp_path):
+def test_the_service_is_started_once_for_those_that_want_it_alike_and_as_before_for_the_next(tmp_path):
     live = Service()
     session = session_of(tmp_path, live)
-    with phases.started(session, experiment(A="b"), "stage"):
-        assert live.added == [{"A": "b"}] and session.settles_at > time.monotonic()
-    assert live.added == [{"A": "b"}, {}]
-    assert starts(tmp_path) == [("ok", "begin", ["A"], ""), ("ok", "end", [], "")]
+    for one in (experiment("one", A="b"), experiment("two", A="b"), experiment("other", C="d"), experiment("plain")):
+        phases.start_for(session, one, "stage")
+    assert live.added == [{"A": "b"}, {"C": "d"}, {}] and session.settles_at > time.monotonic()
+    assert starts(tmp_path) == [
+        ("one", "ok", "begin", ["A"], ""),
+        ("two", "ok", "begin", ["A"], ""),
+        ("other", "ok", "begin", ["C"], ""),
+        ("other", "ok", "end", [], ""),
+    ]
+    phases.start_as_before(session, "stage")
+    assert len(live.added) == 3
 
 
-def test_a_service_that_does_not_get_ready_is_said_and_started_as_before_all_the_same(tmp_path):
+def test_a_service_that_does_not_get_ready_is_said_and_nobody_shares_that_start(tmp_path):
     live = Service("server was not ready")
-    with phases.started(session_of(tmp_path, live), experiment(A="b"), "stage"):
-        live.problem = ""
-    assert starts(tmp_path) == [("fail", "begin", ["A"], "server was not ready"), ("ok", "end", [], "")]
-    assert live.added == [{"A": "b"}, {}]
-
-
-def test_where_the_run_ends_in_an_experiment_nothing_is_started_any_more(tmp_path):
-    live = Service()
-    with pytest.raises(KeyboardInterrupt), phases.started(session_of(tmp_path, live), experiment(A="b"), "stage"):
-        raise KeyboardInterrupt
-    assert live.added == [{"A": "b"}]
+    session = session_of(tmp_path, live)
+    phases.start_for(session, experiment("one", A="b"), "stage")
+    live.problem = ""
+    phases.start_for(session, experiment("two", A="b"), "stage")
+    phases.start_as_before(session, "stage")
+    assert [(name, outcome) for name, outcome, *_ in starts(tmp_path)] == [
+        ("one", "fail"),
+        ("two", "ok"),
+        ("two", "ok"),
+    ]
+    assert live.added == [{"A": "b"}, {"A": "b"}, {}]
 
 
 def test_whoever_holds_the_stack_is_asked_to_start_the_service(tmp_path):
@@ -178,12 +184,15 @@ def test_whoever_holds_the_stack_is_asked_to_start_the_service(tmp_path):
 
     thread = threading.Thread(target=hold)
     thread.start()
-    with phases.started(session_of(tmp_path), experiment(A="b"), "stage"):
-        assert service.added == [{"A": "b"}]
-        service.problem = "server was not ready"
+    session = session_of(tmp_path)
+    phases.start_for(session, experiment(A="b"), "stage")
+    assert service.added == [{"A": "b"}]
+    service.problem = "server was not ready"
+    phases.start_as_before(session, "stage")
     over.set()
     thread.join()
-    assert starts(tmp_path) == [("ok", "begin", ["A"], ""), ("fail", "end", [], "server was not ready")]
+    said = [("hang", "ok", "begin", ["A"], ""), ("hang", "fail", "end", [], "server was not ready")]
+    assert starts(tmp_path) == said
     assert planned.asked(tmp_path) is None
 
 
@@ -191,11 +200,36 @@ def test_one_that_nobody_starts_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(phases, "HEEDED_WITHIN_S", 0.05)
     session = session_of(tmp_path)
     session.stack = replace(session.stack, grace_s=0.0)
-    with phases.started(session, experiment(A="b"), "stage"):
-        pass
+    phases.start_for(session, experiment(A="b"), "stage")
+    phases.start_as_before(session, "stage")
     said = "whoever holds the stack did not start it anew within 0.05 s"
-    assert starts(tmp_path) == [("fail", "begin", ["A"], said), ("fail", "end", [], said)]
+    assert starts(tmp_path) == [("hang", "fail", "begin", ["A"], said), ("hang", "fail", "end", [], said)]
     assert planned.asked(tmp_path) is None, "nobody does it later, in the middle of an experiment"
+
+
+CALM = {  # how long it has been calm, and what fires now -> how much of the baseline is recorded already
+    "for longer than a baseline": (60.0, {}, phases.BASELINE_S),
+    "not for so long": (1.0, {}, 1.0),
+    "not any more": (60.0, {"Disk": "pending"}, 0.0),
+    "nobody knows": (None, {}, 0.0),
+}
+
+
+@pytest.mark.parametrize(("for_s", "active", "recorded_s"), CALM.values(), ids=CALM)
+def test_the_calm_after_an_experiment_is_the_baseline_of_the_next(tmp_path, monkeypatch, for_s, active, recorded_s):
+    monkeypatch.setattr(phases.alerts, "active", lambda url: active)
+    monkeypatch.setattr(phases.alerts, "routed", lambda url: set())
+    session = session_of(tmp_path, may_fire=())
+    session.calm_since = None if for_s is None else time.time() - for_s
+    phases.await_calm(session, "stage", **EXPERIMENT)
+    assert phases._calm_s(session) == pytest.approx(recorded_s, abs=0.5)
+
+
+def test_the_calm_before_a_planned_start_is_no_baseline_of_what_follows(tmp_path):
+    session = session_of(tmp_path, Service())
+    session.calm_since = time.time() - 60
+    phases.start_for(session, experiment(A="b"), "stage")
+    assert phases._calm_s(session) == 0.0
 
 
 def test_a_sham_takes_place_beside_the_steady_load_and_nothing_else_does():

@@ -6,7 +6,8 @@ import pytest
 
 from harness.alert import Alert
 from harness.checks import AlertDelivered
-from harness.run.phases import all_notified
+from harness.checks.view import Contract
+from harness.run.phases import all_notified, slowest_end_s
 
 BY = (("pagerduty", True), ("slack", False))
 PAGED = AlertDelivered("x", Alert("Down"), "critical", "pager", 60, 60, integrations=BY, group_by=("instance",))
@@ -38,3 +39,13 @@ def test_until_when_a_phase_goes_on(tmp_path, messages, notified):
     file = tmp_path / "notifications.jsonl"
     file.write_text("".join(json.dumps(message) + "\n" for message in messages))
     assert all_notified(file, [PAGED], began=1.5) is notified
+
+
+LIVE = {"alert": "Down", "severity": "critical", "receiver": "pager", "fires_within": "2m", "resolves_within": "5m"}
+HELD = LIVE | {"alert": "Burn", "proof": "replay", "held": "6h", "resolves_within": "7h"}
+
+
+@pytest.mark.parametrize(("alerts", "slowest_s"), [([], 0), ([LIVE], 360), ([LIVE, HELD], 360), ([HELD], 0)])
+def test_no_phase_waits_for_what_only_a_held_fault_raises(alerts, slowest_s):
+    about = {"probes": {"server": {"restart": "never"}}, "clients": {"errors_at_most": "1%", "recovered_within": "5s"}}
+    assert slowest_end_s(Contract.model_validate({"alerts": alerts, **about})) == slowest_s

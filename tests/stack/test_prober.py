@@ -4,9 +4,9 @@ import pytest
 from steered import PROBES, Files, wait
 
 from harness.stack.component import Component
-from harness.stack.prober import Prober, Streak
+from harness.stack.prober import Prober
 from harness.stack.process import end_all, free_ports
-from harness.stack.spec import Probe
+from harness.streak import Streak
 
 T, F = True, False
 
@@ -24,7 +24,7 @@ T, F = True, False
     ],
 )
 def test_the_streak_decides_as_the_kubelet_does(initial, failures, successes, answers, changes):
-    streak = Streak(Probe(path="/", failureThreshold=failures, successThreshold=successes), initial)
+    streak = Streak(failures, successes, initial)
     assert [(i, streak.decision) for i, ok in enumerate(answers) if streak.feed(ok)] == changes
 
 
