@@ -41,7 +41,7 @@ class Kill(Fault):
     at_once: bool = False
     child: bool = False
     kind: ClassVar[str] = "kill"
-    undone: ClassVar[str] = "its supervisor starts it again"
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (KILL,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True

@@ -25,6 +25,7 @@ class Scale(Fault):
     component: str = "server"
     witness_query: str = ""
     kind: ClassVar[str] = "scale"
+    undone: ClassVar[str] = "as many replicas as before"
     deeds: ClassVar[tuple[str, ...]] = (SCALE,)
 
     def __post_init__(self) -> None:

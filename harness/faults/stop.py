@@ -32,7 +32,7 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
-    undone: ClassVar[str] = "its supervisor starts it again"
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (STOP,)
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
