@@ -64,7 +64,7 @@ class Kill(Fault):
         return {
             **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
         }
 

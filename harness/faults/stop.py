@@ -43,7 +43,7 @@ class Stop(Fault):
         return {
             **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
             "notice": str(stop_notice(stack.run.resolve(), self.component)),
         }

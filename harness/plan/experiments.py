@@ -130,7 +130,7 @@ def read_experiment(
         problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
         return None
     if service is not None:
-        started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
+        started = [name for name, dependency in service.dependencies.items() if dependency.is_component]
         problems += _wrong_arguments(file, [*probed, *started], service)
     extensions = file.data.get("extensions") or []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
@@ -182,13 +182,14 @@ def read_experiment(
         for folder in (folder for folder in folders if not os.path.isdir(folder)):
             place = file.place((*here, "start", "environment", PYTHON_PATH))
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
-    if service is not None and service.attached:
+    if service is not None and service.controls:
         problems += attached.refused(file, service)
+    if service is not None and service.attached:
         problems += attached.needs_start(contract.start is not None, file, here, service)
     elif contract.start is None:
         problems += _nothing_inside(file, here)
     if contract.witness is not None:
-        started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
+        started = [name for name, needed in service.dependencies.items() if needed.is_component] if service else []
         problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
     prepare = contract.start.prepare if contract.start else ()
     about = {

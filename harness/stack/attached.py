@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,12 @@ class Attached:
     def alive(self) -> bool:
         return self._alive
 
+    def must_run(self) -> None:
+        """Look it up. Raises StackError where it does not run."""
+        self.look()
+        if not self.alive():
+            raise StackError(f"{self.name} does not run: {self.where}; start it, then run again")
+
     def start(self) -> None:
         """Start it where it does not run. Raises StackError."""
         self.look()
@@ -164,9 +170,7 @@ class Observer:
 
     def start(self) -> None:
         """Nothing is started, but it must be there."""
-        self.component.look()
-        if not self.component.alive():
-            raise StackError(f"{self.component.name} does not run: {self.component.where}; start it, then run again")
+        self.component.must_run()
 
     def carry_out(self, which: str, decision: str, probe: Probe) -> None:
         if decision == "restart":
@@ -192,6 +196,50 @@ class Observer:
         self.emit("probe", "restart", **about, restarts=self.restarts, carried_out=carried_out)
 
 
+class Watch:
+    """Looks components up, one after the other, again and again, in a thread of the caller's process. Whoever is asked
+    may be silent for a while; then it is a failure."""
+
+    def __init__(self, components: Sequence[Attached], replaced: Callable[[Attached], None] = lambda component: None):
+        self.failure: BaseException | None = None
+        self.components, self._replaced = list(components), replaced
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._guard, name="attached", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(3)
+
+    def check(self) -> None:
+        """Raise StackError if it has ended."""
+        if self.failure is not None:
+            raise StackError(f"what runs cannot be looked at: {self.failure}") from self.failure
+
+    def _look(self) -> None:
+        for component in self.components:
+            before = component.generation
+            component.look()
+            if component.generation > before:
+                self._replaced(component)
+
+    def _guard(self) -> None:
+        seen = time.monotonic()
+        try:
+            while not self._stop.wait(LOOK_EVERY_S):
+                try:
+                    self._look()
+                    seen = time.monotonic()
+                except StackError:
+                    if time.monotonic() - seen > UNSEEN_AT_MOST_S:
+                        raise
+        except BaseException as error:
+            self.failure = error
+
+
 class AttachedService(Service):
     """All instances of a service that runs already, each probed at its own address."""
 
@@ -207,9 +255,6 @@ class AttachedService(Service):
     ):
         self._grace_s = grace_s
         self.replicas = []
-        self.failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guard, name="attached", daemon=True)
         for name, instance in instances.items():
             component = Attached(name, run, instance.control)
             ours = instance.control.restarted_by == BY_HARNESS
@@ -218,46 +263,29 @@ class AttachedService(Service):
             at = instance.url
             prober = Prober(component, at.port, probes, run, emit, who.carry_out, state, None, at.host, replaces=ours)
             self.replicas.append(Replica(component, prober, who))
+        self._watch = Watch([replica.component for replica in self.replicas], self._replaced)
 
     def start(self) -> None:
         """Begin to look at it and to probe it. Raises StackError where it does not run."""
         super().start()
-        self._thread.start()
+        self._watch.start()
 
     def check(self) -> None:
-        if self.failure is not None:
-            raise StackError(f"what runs cannot be looked at: {self.failure}") from self.failure
+        self._watch.check()
         super().check()
 
     def stop(self, grace_s: float = 0.0) -> None:
         """It is looked at and probed no more, and left as it is."""
-        self._stop.set()
         for replica in self.replicas:
             replica.prober.stop()
             replica.supervisor.stop()
-        if self._thread.is_alive():
-            self._thread.join(3)
+        self._watch.stop()
         for replica in self.replicas:
             if isinstance(replica.supervisor, Supervisor):  # it may wait for its back-off
                 with suppress(StackError):  # which says nothing of the run
                     replica.component.start()
 
-    def _look(self) -> None:
+    def _replaced(self, component: Attached) -> None:
         for replica in self.replicas:
-            before = replica.component.generation
-            replica.component.look()
-            if replica.component.generation > before and isinstance(replica.supervisor, Observer):
+            if replica.component is component and isinstance(replica.supervisor, Observer):
                 replica.supervisor.replaced()
-
-    def _guard(self) -> None:
-        seen = time.monotonic()
-        try:
-            while not self._stop.wait(LOOK_EVERY_S):
-                try:
-                    self._look()
-                    seen = time.monotonic()
-                except StackError:
-                    if time.monotonic() - seen > UNSEEN_AT_MOST_S:
-                        raise
-        except BaseException as error:
-            self.failure = error

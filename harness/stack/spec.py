@@ -338,6 +338,7 @@ class DependencySpec(Strict):
     start: Start | None = None
     address: Annotated[Address, AfterValidator(_fixed)] | None = None
     ready: ReadyTest | None = None  # else: its port, or its address, accepts a connection
+    control: Controlled = ControlSpec()  # of one that is there already
 
     @model_validator(mode="after")
     def _can_be_tested(self) -> DependencySpec:
@@ -345,7 +346,21 @@ class DependencySpec(Strict):
             raise ValueError("must have either a start command or an address, host:port")
         if self.start is not None and self.ready is None and not self.takes_port:
             raise ValueError("must say when it is ready (tcp, http or command), for its start has no {port} to try")
+        if self.start is not None and self.control.kind != "none":
+            raise ValueError("control is of what runs already; what is started here is under control as it is")
+        if self.control.restarted_by == BY_HARNESS:
+            raise ValueError("restarted_by: the harness restarts by probes, which a dependency has none of")
         return self
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether it is there already, and faults may be done to it."""
+        return self.control.kind != "none"
+
+    @property
+    def is_component(self) -> bool:
+        """Whether faults may name it."""
+        return self.start is not None or self.is_controlled
 
     @property
     def takes_port(self) -> bool:
@@ -626,6 +641,12 @@ class ServiceSpec(Strict):
         if self.instances or self.url is None:
             return tuple(self.instances)
         return (Instance.model_construct(url=self.url._replace(path=""), control=self.control),)
+
+    @property
+    def controls(self) -> dict[str, ControlSpec]:
+        """The control of each component that somebody else runs."""
+        needed = {name: one.control for name, one in self.dependencies.items() if one.is_controlled}
+        return needed | dict(zip(self.replica_names, (one.control for one in self.reached), strict=False))
 
     @property
     def ready_within(self) -> float:

@@ -112,6 +112,9 @@ class Live:
     dependencies: list[Dependency] = field(default_factory=list)
     notifier: Notifier | None = None  # from when it is up
     monitoring: list[Dependency] = field(default_factory=list)  # what watches the service
+    watch: attached.Watch = field(
+        default_factory=lambda: attached.Watch([])
+    )  # over dependencies that are there already
     ready_within_s: float = 60.0  # of a replica, from its start on
     _holder: Holder = field(init=False)
 
@@ -131,6 +134,7 @@ class Live:
             self.stack.renewal.unlink(missing_ok=True)
         self._holder.heed()
         self.service.check()
+        self.watch.check()
         for dependency in (*self.dependencies, *self.monitoring):
             if dependency.failure is not None:
                 raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
@@ -153,6 +157,7 @@ class Assembly:
         self.plan, self.tools, self.run, self.emit, self.exits = plan, tools, run, emit, exits
         self.children: list[Child] = []
         self.monitoring: list[Dependency] = []
+        self.watch = attached.Watch([])  # over dependencies that are there already, and may be broken
         self.private = (run / PRIVATE).resolve()
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
@@ -299,6 +304,13 @@ def _dependencies(assembly: Assembly) -> list[Dependency]:
         assembly.exits.callback(dependency.stop)
         dependency.start()
         started.append(dependency)
+        if spec.is_controlled:
+            there = attached.Attached(name, assembly.run, spec.control)
+            there.must_run()
+            assembly.watch.components.append(there)
+    if assembly.watch.components:
+        assembly.exits.callback(assembly.watch.stop)
+        assembly.watch.start()
     for step in assembly.plan.service.prepare:
         assembly.prepare(step)
     return started
@@ -428,7 +440,7 @@ class Notifier:
 def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxied) -> Live:
     """The replicas, probed and supervised, behind a front door where there are several; and `stack.json`."""
     plan, run, ports = assembly.plan, assembly.run, assembly.ports
-    ours = [d for d in dependencies if d.component is not None]
+    ours = [d for d in dependencies if d.spec.is_component]
     about = {"http": _asked_at(plan.service), "tls": encrypted(plan.service, CLIENTS)}
     url, connect_to = plan.service.url, {}
     behind = f"127.0.0.1:{ports[FRONT_DOOR]}" if plan.entrance == FRONT_DOOR else assembly.at[plan.entrance]
@@ -457,8 +469,9 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
         links=proxied.stored(),
         grace_s=plan.service.terminationGracePeriodSeconds,
         volumes=assembly.volumes,
-        controls={name: attached.arguments(instance.control) for name, instance in plan.instances.items()},
-        asked={name: f"{one.url.scheme}://{one.url.address}{about['http']}" for name, one in plan.instances.items()},
+        controls={name: attached.arguments(control) for name, control in plan.service.controls.items()},
+        asked={name: f"{one.url.scheme}://{one.url.address}{about['http']}" for name, one in plan.instances.items()}
+        | {d.name: d.spec.ready.http for d in ours if d.spec.is_controlled and d.spec.ready and d.spec.ready.http},
     )
     door = None
     if plan.entrance == FRONT_DOOR:
@@ -494,7 +507,8 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
     here.write()
     assembly.exits.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
     within_s = plan.service.ready_within
-    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, ready_within_s=within_s)
+    about = {"watch": assembly.watch, "ready_within_s": within_s}
+    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, **about)
 
 
 def _asked_at(service: ServiceSpec) -> str:

@@ -132,6 +132,30 @@ def test_what_somebody_else_runs_is_not_broken_without_leave(project):
     load(project, {"blast_radius": ["127.0.0.1"]})
 
 
+def test_a_dependency_that_is_there_already(project):
+    """It may be broken where somebody says so, also beside a service that the harness starts."""
+    dependency = {"address": "127.0.0.1:5432", "control": CONTAINER}
+    gate = {**action(project, "kill", component="database"), "blast_radius": None}
+    started = {"url": None, "control": None, "start": {"command": "serve --port {port}"}}
+    (found,) = problems(project, gate, dependencies={"database": dependency}, **started)
+    assert found.startswith(
+        "experiments/tried.yaml: kill: breaks what the harness did not start; if it may, say --allow"
+    )
+    load(project, {"blast_radius": ["127.0.0.1"]})
+    (found,) = problems(project, dependencies={"database": {"address": "127.0.0.1:5432"}})
+    assert "no component is called database" in found
+    harness = {**dependency, "control": {**CONTAINER, "restarted_by": "harness"}}
+    assert "which a dependency has none of" in problems(project, dependencies={"database": harness})[0]
+    assert (
+        "database"
+        in problems(
+            project,
+            action(project, "pause", component="database"),
+            dependencies={"database": {**dependency, "control": CLUSTER}},
+        )[0]
+    )
+
+
 def test_a_search_for_its_capacity_overloads_it(project):
     load(project, {"experiments": ["sham"], "blast_radius": None})
     with pytest.raises(PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say"):

@@ -256,7 +256,7 @@ def test_a_container_is_restarted_as_for_a_release(podman, box, attach):  # noqa
 def test_a_container_that_the_harness_has_ended_is_started_again_when_it_is_gone(podman, box, attach):  # noqa: F811
     name, port = box
     it = attach(port, container=name, engine=podman.url, restarted_by="harness")
-    it.service._stop.set()
+    it.service._watch.stop()
     it.service.replicas[0].prober.stop()
     it.service.replicas[0].supervisor.stop()
     it.component.end(0)
