@@ -25,6 +25,7 @@ FAULTS: dict[str, type[Fault]] = {
     "receiver_failing": resolve_name("harness.faults.receiver_failing:ReceiverFailing"),
     "rollout": resolve_name("harness.faults.rollout:Rollout"),
     "rules_broken": resolve_name("harness.faults.rules_broken:RulesBroken"),
+    "scale": resolve_name("harness.faults.scale:Scale"),
     "sham": resolve_name("harness.faults.sham:Sham"),
     "slow_disk": resolve_name("harness.faults.slow_disk:SlowDisk"),
     "slow_start": resolve_name("harness.faults.slow_start:SlowStart"),

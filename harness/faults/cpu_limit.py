@@ -33,7 +33,7 @@ class CpuLimit(Fault):
     cores: float
     component: str = "server"
     kind: ClassVar[str] = "cpu_limit"
-    undone: ClassVar[str] = "its processes leave the control group, which is removed"
+    undone: ClassVar[str] = "its processes leave the control group, which is removed; a container gets its limits back"
     deeds: ClassVar[tuple[str, ...]] = (LIMIT,)
     needs: ClassVar[tuple[str, ...]] = ("cgroup_cpu",)  # also to see the limit of a container
     ends_with_process: ClassVar[bool] = True

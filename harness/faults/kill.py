@@ -40,7 +40,7 @@ class Kill(Fault):
     kind: ClassVar[str] = "kill"
     replaces: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("again_for_s",)
-    undone: ClassVar[str] = "its supervisor starts it again"
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (KILL,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class Kill(Fault):
         return {
             **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
         }
 

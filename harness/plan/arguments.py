@@ -119,7 +119,7 @@ def _of_the_service(act: Any, given: Mapping[str, Any], service: ServiceSpec | N
     """A component or a link that the service does not have."""
     if service is None:
         return
-    started = [name for name, dependency in service.dependencies.items() if dependency.start is not None]
+    started = [name for name, dependency in service.dependencies.items() if dependency.is_component]
     own = [*service.replica_names, *started]
     watching = WATCHING if getattr(getattr(act, "fault", None), "of_monitoring", False) else ()
     components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]

@@ -181,13 +181,14 @@ def read_experiment(
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
     if invalid:
         return None
-    if service is not None and service.attached:
+    if service is not None and service.controls:
         problems += attached.refused(file, service)
+    if service is not None and service.attached:
         problems += attached.needs_start(contract.start is not None, file, here, service)
     elif contract.start is None:
         problems += _nothing_inside(file, here)
     if contract.witness is not None:
-        started = [name for name, needed in service.dependencies.items() if needed.start] if service else []
+        started = [name for name, needed in service.dependencies.items() if needed.is_component] if service else []
         problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
     prepare = contract.start.prepare if contract.start else ()
     about = {

@@ -155,7 +155,7 @@ def load(
     service = watched.service if watched else None
     routing = watched.routing if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
-    if service is not None and service.attached:
+    if service is not None and service.controls:
         files = [each for path in wanted if (each := read(path, [])) is not None]
         problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
     lacking = [each for e in experiments if (each := not_applicable(e, facts))]

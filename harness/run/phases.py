@@ -338,7 +338,7 @@ def dismiss(session: Session) -> None:
     """End whatever still waits for its turn, which does not come."""
     for children in session.waiting.values():
         for child in children.values():
-            child.end()
+            _stop_chaos(child)
     session.waiting.clear()
 
 

@@ -193,7 +193,9 @@ def test_a_wrong_witness_is_an_error_of_the_plan(method, witness, says, tmp_path
     content["extensions"][0]["expect"] = {**CONTRACT, "witness": witness}
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump(content))
     problems = []
-    service = SimpleNamespace(replica_names=("server",), dependencies={}, attached=False, telemetry=Telemetry())
+    service = SimpleNamespace(
+        replica_names=("server",), dependencies={}, attached=False, controls={}, telemetry=Telemetry()
+    )
     found = read_experiment(tmp_path / "foreign.yaml", [], problems, service)
     assert (found is not None and problems == []) if not says else any(says in problem for problem in problems), (
         problems

@@ -91,6 +91,8 @@ def test_arguments_are_checked_when_the_plan_is_read(acts, says, tmp_path):
     }
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
     problems = []
-    service = SimpleNamespace(replica_names=("server",), dependencies={}, attached=False, telemetry=Telemetry())
+    service = SimpleNamespace(
+        replica_names=("server",), dependencies={}, attached=False, controls={}, telemetry=Telemetry()
+    )
     read_experiment(tmp_path / "e.yaml", [], problems, service)
     assert problems == [] if not says else any(says in problem for problem in problems), problems

@@ -248,6 +248,18 @@ def test_the_calm_after_an_experiment_is_the_baseline_of_the_next(tmp_path, monk
     assert phases._calm_s(session) == pytest.approx(recorded_s, abs=0.5)
 
 
+def test_what_was_called_up_for_an_experiment_ends_where_its_turn_does_not_come(tmp_path):
+    session = session_of(tmp_path)
+    session.stack.run.joinpath("journals").mkdir()
+    (tmp_path / "one.yaml").write_text("{title: t, description: d, method: []}")
+    one = Experiment("one", tmp_path / "one.yaml", None)
+    session.plan.workdir = tmp_path
+    children = phases.call_up(session, [one])
+    assert phases.call_up(session, [one]) is children, "once"
+    phases.dismiss(session)
+    assert not children["one"].alive() and not session.waiting and not (tmp_path / "journals/one.json").exists()
+
+
 def test_the_calm_before_a_planned_start_is_no_baseline_of_what_follows(tmp_path):
     session = session_of(tmp_path, Service())
     session.calm_since = time.time() - 60
