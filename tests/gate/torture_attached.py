@@ -28,7 +28,7 @@ from harness.faults.kill import Kill  # noqa: E402
 from harness.faults.pause import Pause  # noqa: E402
 from harness.faults.stop import Stop  # noqa: E402
 from harness.stack import ledger, watchdog  # noqa: E402
-from harness.stack.attached import AttachedService  # noqa: E402
+from harness.stack.attached import AttachedService, arguments  # noqa: E402
 from harness.stack.by_container import Container  # noqa: E402
 from harness.stack.process import free_ports, started_ticks  # noqa: E402
 from harness.stack.spec import ControlSpec, Instance, Probe  # noqa: E402

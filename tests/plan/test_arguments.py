@@ -28,7 +28,7 @@ extensions:
     clients: {errors_at_most: 1%, recovered_within: 5s}
 """
 SERVICE = SimpleNamespace(
-    replica_names=("server",), dependencies={}, telemetry=SimpleNamespace(traces=None),
+    replica_names=("server",), dependencies={}, attached=False, controls={}, telemetry=SimpleNamespace(traces=None),
     requests=SimpleNamespace(scheme="http"), metrics=SimpleNamespace(scheme="http"),
 )  # fmt: skip
 

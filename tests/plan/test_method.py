@@ -12,8 +12,8 @@ from harness.plan.experiments import read_experiment
 TELEMETRY = SimpleNamespace(traces=None)
 HTTP = SimpleNamespace(scheme="http")
 SERVICE = SimpleNamespace(
-    replica_names=("server",), dependencies={"database": SimpleNamespace(start=True, address=None, takes_port=False)},
-    telemetry=TELEMETRY, requests=HTTP, metrics=HTTP,
+    replica_names=("server",), dependencies={"database": SimpleNamespace(is_component=True, takes_port=False)},
+    attached=False, controls={}, telemetry=TELEMETRY, requests=HTTP, metrics=HTTP,
 )  # fmt: skip
 INSIDE = {"fault": "loop_stalled", "witness_query": "up"}
 
