@@ -14,7 +14,6 @@ from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S = 1.0
-MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Scale(Fault):
     deeds: ClassVar[tuple[str, ...]] = (SCALE,)
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
-        if not 0 <= self.replicas <= MOST:
-            yield "replicas", f"must be from 0 to {MOST:,}; got {self.replicas}"
+        if not 0 <= self.replicas <= 1000:
+            yield "replicas", f"must be from 0 to 1000; got {self.replicas}"
         if self.replicas and not self.witness_query:
             yield "witness_query", "is missing: how does it show that there are others than before?"
 

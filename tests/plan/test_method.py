@@ -11,10 +11,9 @@ from harness.plan.experiments import read_experiment
 
 TELEMETRY = SimpleNamespace(traces=None)
 HTTP = SimpleNamespace(scheme="http")
-DATABASE = SimpleNamespace(is_component=True, start=True, address=None, takes_port=False)
 SERVICE = SimpleNamespace(
-    replica_names=("server",), dependencies={"database": DATABASE}, attached=False, controls={}, telemetry=TELEMETRY,
-    requests=HTTP, metrics=HTTP,
+    replica_names=("server",), dependencies={"database": SimpleNamespace(is_component=True, takes_port=False)},
+    attached=False, controls={}, telemetry=TELEMETRY, requests=HTTP, metrics=HTTP,
 )  # fmt: skip
 INSIDE = {"fault": "loop_stalled", "witness_query": "up"}
 
