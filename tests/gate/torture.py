@@ -58,7 +58,10 @@ MORE = {
     "clock-ahead": ("clock", {"by_s": 3600}, {"PYTHONPATH": "inside"}),
     "slow-disk": ("slow_disk", {"kib_per_s": 64}, {}),
 }
-WITHOUT = {"certificate": "needs a service behind TLS; undone as `file` is"}
+WITHOUT = {
+    "certificate": "needs a service behind TLS; undone as `file` is",
+    "scale": "needs a service in Kubernetes",
+}
 
 
 class Draw(NamedTuple):
