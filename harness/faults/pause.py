@@ -25,7 +25,7 @@ class Pause(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "pause"
-    undone: ClassVar[str] = "SIGCONT to the same processes"
+    undone: ClassVar[str] = "SIGCONT to the same processes; a container is unpaused"
     deeds: ClassVar[tuple[str, ...]] = (PAUSE,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True

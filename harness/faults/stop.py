@@ -32,7 +32,8 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
-    undone: ClassVar[str] = "its supervisor starts it again"
+    replaces: ClassVar[bool] = True
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (STOP,)
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
@@ -43,7 +44,7 @@ class Stop(Fault):
         return {
             **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
             "notice": str(stop_notice(stack.run.resolve(), self.component)),
         }

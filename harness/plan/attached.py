@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any
 
 from harness.plan.yamlfile import Loc, YamlFile, dotted
-from harness.stack.control import ABOUT, KILL, START, STOP, can, that_can
+from harness.stack.control import ABOUT, BY_HARNESS, KILL, RESTART, START, STOP, can, that_can
 from harness.stack.place import is_loopback, named, proxied_by
 from harness.stack.spec import PLACEHOLDER, ControlSpec, ServiceSpec
 from harness.units import listed
@@ -26,6 +26,8 @@ def mistakes(service: ServiceSpec, environ: Mapping[str, str] | None = None) -> 
         at: Loc = ("instances", i) if service.instances else ()
         yield from _control((*at, "control"), instance.control)
         yield from _proxy((*at, "url"), instance.url, environ)
+    for name, needed in service.dependencies.items():
+        yield from _control(("dependencies", name, "control"), needed.control)
     if service.url is not None and service.instances:
         yield from _proxy(("url",), service.url, environ)
     if not service.attached:
@@ -50,6 +52,8 @@ def mistakes(service: ServiceSpec, environ: Mapping[str, str] | None = None) -> 
 def _control(at: Loc, control: ControlSpec) -> Iterator[tuple[Loc, str]]:
     if control.compose is not None and not os.path.isfile(control.compose):
         yield (*at, "compose"), "no such file"
+    if control.kind == "kubernetes" and find_spec("kubernetes") is None:
+        yield (*at, "kubernetes"), "to control pods takes `pip install 'chaos-harness[kubernetes]'`"
     if control.kind not in ("container", "compose"):
         return
     if find_spec("docker") is None:
@@ -74,12 +78,13 @@ def _proxy(at: Loc, url: Any, environ: Mapping[str, str] | None) -> Iterator[tup
 def refused(file: YamlFile, service: ServiceSpec) -> Iterator[str]:
     """What an experiment does that the control of its component cannot do."""
     faults = resolve_name("harness.faults:FAULTS")
-    controls = dict(zip(service.replica_names, (one.control for one in service.reached), strict=True))
+    controls = service.controls
+    replicas = [controls[name] for name in service.replica_names] if service.attached else []
     for at, func, given in _faults(file):
         component = _component(faults[func], given)
-        if not (asked := faults[func].asks(given)) or component in resolve_name("harness.plan.experiments:WATCHING"):
+        if not (asked := faults[func].asks(given)) or component in resolve_name("harness.plan.arguments:WATCHING"):
             continue
-        mine = [controls[component]] if component in controls else list(controls.values()) if component is None else []
+        mine = [controls[component]] if component in controls else replicas if component is None else []
         for control in mine:
             if why := _cannot(func, asked, component or "the service", control, given):
                 yield f"{file.place(at)}: {dotted(at)}: {why}"
@@ -96,6 +101,10 @@ def _cannot(func: str, asked: Sequence[str], component: str, control: ControlSpe
             return f"{func} has to {ABOUT[deed].format(it=component)}, and {only}; {remedy}, or leave it out"
     if control.kind == "pid_file" and {KILL, STOP} & {*asked} and not control.restarted_by:
         return f"{func} ends {component}, and nobody is said to start it again; say restarted_by beside its pid_file"
+    if control.kind == "kubernetes":
+        return ""
+    if RESTART in asked and control.restarted_by != BY_HARNESS:
+        return f"{func} has the harness restart {component}; say `restarted_by: harness` in its control"
     again = [key for key in ("times", "again_for_s", "at_once") if given.get(key) not in (None, 0, False, 1)]
     if again and not control.restarted_by:
         return f"{func} with {again[0]} waits for {component} to be started anew; say restarted_by in its control"
@@ -109,7 +118,8 @@ def unguarded(
     """Whoever would be loaded or broken and is neither on this machine nor named in the plan; and what breaks a service
     that somebody else runs without leave. overloads: the command does, whatever the experiments do."""
     places = [one.url for one in service.reached] + ([service.url] if service.url is not None else [])
-    hosts = dict.fromkeys(place.host for place in places)
+    needed = [one.address.rpartition(":")[0].strip("[]") for one in service.dependencies.values() if one.is_controlled]
+    hosts = dict.fromkeys([*(place.host for place in places), *needed])
     unnamed = [host for host in hosts if not named(host, blast_radius)]
     for host in unnamed:
         if not is_loopback(host):
@@ -124,13 +134,13 @@ def unguarded(
         yield f"{gate.name}: loads a service that the harness did not start with more than it can serve; {leave}"
         return
     for file in files:
-        if broken := _breaking(file):
-            yield f"{file.name}: {listed(broken)}: breaks a service that the harness did not start; {leave}"
+        if broken := _breaking(file, () if service.attached else service.controls):
+            yield f"{file.name}: {listed(broken)}: breaks what the harness did not start; {leave}"
 
 
-def _breaking(file: YamlFile) -> list[str]:
-    """The names of what an experiment does to the service itself."""
-    faults, watching = resolve_name("harness.faults:FAULTS"), resolve_name("harness.plan.experiments:WATCHING")
+def _breaking(file: YamlFile, only: Collection[str] = ()) -> list[str]:
+    """The names of what an experiment does to the service itself, or to some components alone."""
+    faults, watching = resolve_name("harness.faults:FAULTS"), resolve_name("harness.plan.arguments:WATCHING")
     found = []
     for activity in file.data.get("method") or ():
         provider = activity.get("provider") or {}
@@ -140,8 +150,11 @@ def _breaking(file: YamlFile) -> list[str]:
             continue
         if module == ACTIONS and func in faults and isinstance(given, dict):
             plane = func in ("receiver_failing", "rules_broken", "targets_lost")
-            if plane or given.get("link") in OURS or _component(faults[func], given) in watching:
+            component = _component(faults[func], given)
+            if plane or given.get("link") in OURS or component in watching or (only and component not in only):
                 continue
+        elif only:
+            continue
         found.append(func or str(activity.get("name")))
     return list(dict.fromkeys(found))
 

@@ -39,7 +39,7 @@ def view(
             "accuracy": watched.accuracy,
             "scrape_timeout_s": watched.service.monitoring.scrape_timeout_s,
             "starting": None if watched.service.attached else _starting(watched.service.probes),
-            "unseen": any(one.control.kind == "none" for one in watched.service.reached),
+            "unseen": any(one.control.is_blind for one in watched.service.reached),
             "replicas": watched.service.replica_names,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }

@@ -14,7 +14,6 @@ from harness.plan.plan import Plan
 from harness.stack import attached
 from harness.stack.access import headers
 from harness.stack.attempt import ask
-from harness.stack.by_container import Container
 from harness.stack.by_process import PidFile
 from harness.stack.place import is_loopback
 from harness.stack.process import Pid, members
@@ -79,16 +78,17 @@ def _unscrapable(instance: Instance, metrics: Metrics, within_s: float) -> Itera
 
 def _uncontrolled(instance: Instance) -> Iterator[str]:
     """Why its control would not reach it. Raises StackError."""
-    about = attached.arguments(instance.control)
-    if "name" in about:
-        Container(**about).found()
-    if "path" not in about:
+    control = attached.made_of(attached.arguments(instance.control))
+    if control is None:
         return
-    main = PidFile(Path(about["path"])).look()
+    if not isinstance(control, PidFile):
+        control.found()
+        return
+    main = control.look()
     if main is None:
-        yield f"{about['path']} names no process that runs; start it, or correct pid_file"
+        yield f"{control.where}; start it, or correct pid_file"
     elif is_loopback(instance.url.host) and (other := _listens_not(main, instance.url.port)):
-        yield f"{about['path']} names {other}; correct pid_file or url"
+        yield f"{control.path} names {other}; correct pid_file or url"
 
 
 def _listens_not(main: Pid, port: int) -> str:

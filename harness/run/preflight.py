@@ -75,9 +75,9 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
 def not_judged(service: ServiceSpec) -> list[str]:
     """What is not judged of a service that runs already, and why."""
     lines = ["how long the service takes to start is not judged: the harness does not start it"]
-    if any(one.control.kind == "none" for one in service.reached):
+    if any(one.control.is_blind for one in service.reached):
         what = "what the service keeps of memory, descriptors and threads is not judged"
-        lines.append(f"{what}: it has no control by which its processes are known; of its growth only series are")
+        lines.append(f"{what}: by its control its processes are not known; of its growth only series are")
     return lines
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,10 @@ from harness.errors import StackError
 from harness.stack.by_container import Container
 from harness.stack.by_process import PidFile
 from harness.stack.component import restart_request, stop_notice
-from harness.stack.control import BY_HARNESS
-from harness.stack.engine import Box, address
+from harness.stack.control import BY_HARNESS, Seen, made
+from harness.stack.engine import address
 from harness.stack.ledger import Entry, Ledger
 from harness.stack.prober import Prober
-from harness.stack.process import identify
 from harness.stack.service import Replica, Service
 from harness.stack.spec import ControlSpec, Instance, Probe
 from harness.stack.supervisor import Supervisor
@@ -37,17 +36,29 @@ STARTED_WITHIN_S = 10.0
 
 def arguments(control: ControlSpec) -> dict[str, Any]:
     """What a control is made of, as stack.json keeps it: nothing where it is observed only. Raises StackError."""
-    if control.pid_file is not None:
-        return {"path": control.pid_file}
-    if control.kind == "none":
-        return {}
+    about: dict[str, Any] = {"kind": control.kind, "restarted_by": control.restarted_by}
+    match control.kind:
+        case "none":
+            return {}
+        case "pid_file":
+            return about | {"path": control.pid_file}
+        case "kubernetes":
+            return about | control.kubernetes.model_dump()
     try:
-        about = {"engine": address(control.engine), "restarted_by": control.restarted_by}
-        if control.compose is None:
-            return about | {"name": control.container}
-        return about | {"name": control.service, "compose": control.compose, "number": control.number}
+        about |= {"engine": address(control.engine)}
     except ValueError as error:
         raise StackError(str(error)) from None
+    if control.compose is None:
+        return about | {"name": control.container}
+    return about | {"name": control.service, "compose": control.compose, "number": control.number}
+
+
+def made_of(about: Mapping[str, Any]) -> Any:
+    """The control that such arguments make: what looks a component up; None where it is observed only."""
+    if not about:
+        return None
+    given = {key: value for key, value in about.items() if key != "kind"}
+    return PidFile(**given | {"path": Path(given["path"])}) if "path" in given else made(about["kind"])(**given)
 
 
 class Attached:
@@ -67,47 +78,39 @@ class Attached:
         self._run, self._alive = run, False
         self._ended: Entry | None = None  # by us
         self._identity: tuple[Any, ...] = ()
-        about = arguments(control)
-        self._pid_file = PidFile(Path(about["path"])) if "path" in about else None
-        self._container = Container(**about) if "name" in about else None
+        self._control = made_of(arguments(control))
 
     def look(self) -> None:
         """Look it up. Raises StackError where that cannot be done."""
-        identity, pid, alive = ("observed",), None, True
-        if self._pid_file is not None:
-            pid = self._pid_file.look()
-            alive, identity = pid is not None, tuple(pid or self._identity)
-        elif self._container is not None:
-            box = self._container.look() or self._renamed()
-            alive = box is not None and box.runs
-            if alive:
-                identity, pid = (box.id, box.started), identify(box.pid) if box.is_here else None
-            else:
-                identity, self.code = self._identity, None if box is None else box.code
+        seen = Seen(True, ("observed",)) if self._control is None else self._control.seen(self._identity)
         with self.lock:
-            self._alive = alive
-            if alive and identity != self._identity:
-                self._identity = identity
+            self._alive = seen.alive
+            if not seen.alive:
+                self.code = seen.code
+            elif seen.identity != self._identity:
+                self._identity = seen.identity
                 self.generation += 1
                 self.since = time.monotonic()
                 stop_notice(self._run, self.name).unlink(missing_ok=True)
-                if self._pid_file is not None or self._container is not None:
-                    self._write(pid._asdict() if pid is not None else {"pid": 0, "started": 0})
-
-    def _renamed(self) -> Box | None:
-        """The container that had the name before, where it runs by another one now."""
-        return Container(self._container.engine, self._identity[0]).look() if self._identity else None
+                if self._control is not None:
+                    self._write(seen.pid._asdict() if seen.pid is not None else {"pid": 0, "started": 0})
 
     def alive(self) -> bool:
         return self._alive
+
+    def must_run(self) -> None:
+        """Look it up. Raises StackError where it does not run."""
+        self.look()
+        if not self.alive():
+            raise StackError(f"{self.name} does not run: {self.where}; start it, then run again")
 
     def start(self) -> None:
         """Start it where it does not run. Raises StackError."""
         self.look()
         if not self.alive():
-            if self._container is None:
+            if not isinstance(self._control, Container):
                 raise StackError(f"{self.name} does not run, and cannot be started here: {self.where}")
-            self._container.start()
+            self._control.start()
             until = time.monotonic() + STARTED_WITHIN_S
             while not self.alive() and time.monotonic() < until:
                 time.sleep(0.05)
@@ -118,13 +121,13 @@ class Attached:
 
     def end(self, grace_s: float) -> None:
         """Ask it to end, and make it after the grace. Until it is started again the ledger knows that it must be."""
-        if self._container is None:
+        if not isinstance(self._control, Container):
             return
         with suppress(StackError):  # it has ended
-            found = self._container.found()
-            back = self._container.revives(self.name, found)
+            found = self._control.found()
+            back = self._control.revives(self.name, found)
             self._ended = self._ended or Ledger(self._run).add(RESTART, "", {}, found, back, RESTARTED_WITHIN_S)
-            self._container.stop(found, grace_s)
+            self._control.stop(found, grace_s)
         self.look()
 
     def announce_stop(self) -> None:
@@ -135,9 +138,7 @@ class Attached:
     @property
     def where(self) -> str:
         """What is looked at, for a message."""
-        if self._pid_file is not None:
-            return f"{self._pid_file.path} names no process that runs"
-        return self._container.where if self._container is not None else "it is only observed"
+        return "it is only observed" if self._control is None else self._control.where
 
     @property
     def is_stopping(self) -> bool:
@@ -169,9 +170,7 @@ class Observer:
 
     def start(self) -> None:
         """Nothing is started, but it must be there."""
-        self.component.look()
-        if not self.component.alive():
-            raise StackError(f"{self.component.name} does not run: {self.component.where}; start it, then run again")
+        self.component.must_run()
 
     def carry_out(self, which: str, decision: str, probe: Probe) -> None:
         if decision == "restart":
@@ -197,6 +196,50 @@ class Observer:
         self.emit("probe", "restart", **about, restarts=self.restarts, carried_out=carried_out)
 
 
+class Watch:
+    """Looks components up, one after the other, again and again, in a thread of the caller's process. Whoever is asked
+    may be silent for a while; then it is a failure."""
+
+    def __init__(self, components: Sequence[Attached], replaced: Callable[[Attached], None] = lambda component: None):
+        self.failure: BaseException | None = None
+        self.components, self._replaced = list(components), replaced
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._guard, name="attached", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(3)
+
+    def check(self) -> None:
+        """Raise StackError if it has ended."""
+        if self.failure is not None:
+            raise StackError(f"what runs cannot be looked at: {self.failure}") from self.failure
+
+    def _look(self) -> None:
+        for component in self.components:
+            before = component.generation
+            component.look()
+            if component.generation > before:
+                self._replaced(component)
+
+    def _guard(self) -> None:
+        seen = time.monotonic()
+        try:
+            while not self._stop.wait(LOOK_EVERY_S):
+                try:
+                    self._look()
+                    seen = time.monotonic()
+                except StackError:
+                    if time.monotonic() - seen > UNSEEN_AT_MOST_S:
+                        raise
+        except BaseException as error:
+            self.failure = error
+
+
 class AttachedService(Service):
     """All instances of a service that runs already, each probed at its own address."""
 
@@ -212,9 +255,6 @@ class AttachedService(Service):
     ):
         self._grace_s = grace_s
         self.replicas = []
-        self.failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guard, name="attached", daemon=True)
         for name, instance in instances.items():
             component = Attached(name, run, instance.control)
             ours = instance.control.restarted_by == BY_HARNESS
@@ -223,46 +263,29 @@ class AttachedService(Service):
             at = instance.url
             prober = Prober(component, at.port, probes, run, emit, who.carry_out, state, None, at.host, replaces=ours)
             self.replicas.append(Replica(component, prober, who))
+        self._watch = Watch([replica.component for replica in self.replicas], self._replaced)
 
     def start(self) -> None:
         """Begin to look at it and to probe it. Raises StackError where it does not run."""
         super().start()
-        self._thread.start()
+        self._watch.start()
 
     def check(self) -> None:
-        if self.failure is not None:
-            raise StackError(f"what runs cannot be looked at: {self.failure}") from self.failure
+        self._watch.check()
         super().check()
 
     def stop(self, grace_s: float = 0.0) -> None:
         """It is looked at and probed no more, and left as it is."""
-        self._stop.set()
         for replica in self.replicas:
             replica.prober.stop()
             replica.supervisor.stop()
-        if self._thread.is_alive():
-            self._thread.join(3)
+        self._watch.stop()
         for replica in self.replicas:
             if isinstance(replica.supervisor, Supervisor):  # it may wait for its back-off
                 with suppress(StackError):  # which says nothing of the run
                     replica.component.start()
 
-    def _look(self) -> None:
+    def _replaced(self, component: Attached) -> None:
         for replica in self.replicas:
-            before = replica.component.generation
-            replica.component.look()
-            if replica.component.generation > before and isinstance(replica.supervisor, Observer):
+            if replica.component is component and isinstance(replica.supervisor, Observer):
                 replica.supervisor.replaced()
-
-    def _guard(self) -> None:
-        seen = time.monotonic()
-        try:
-            while not self._stop.wait(LOOK_EVERY_S):
-                try:
-                    self._look()
-                    seen = time.monotonic()
-                except StackError:
-                    if time.monotonic() - seen > UNSEEN_AT_MOST_S:
-                        raise
-        except BaseException as error:
-            self.failure = error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import StackError
 from harness.stack import cgroup
-from harness.stack.control import CONTAINER, Found
+from harness.stack.control import CONTAINER, Found, Seen
 from harness.stack.engine import PERIOD_US, Box, Engine, Gone
+from harness.stack.process import identify
 from harness.stack.undo import Undo
 
 COMPOSE = "com.docker.compose"  # what its labels begin with, also those of podman-compose
@@ -34,6 +36,13 @@ class Container:
             return Engine(self.engine).find(self.name)
         except Gone:
             return None
+
+    def seen(self, before: tuple[Any, ...]) -> Seen:
+        """One that was renamed is known by its id."""
+        box = self.look() or (Container(self.engine, before[0]).look() if before else None)
+        if box is None or not box.runs:
+            return Seen(False, code=None if box is None else box.code)
+        return Seen(True, (box.id, box.started), identify(box.pid) if box.is_here else None)
 
     def _composed(self) -> Box | None:
         """By the labels that compose gives it. Raises StackError where several have them."""

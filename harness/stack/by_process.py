@@ -7,9 +7,10 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import StackError
-from harness.stack.control import Found
+from harness.stack.control import Found, Seen
 from harness.stack.process import Pid, end_members, identify, members, send, state
 from harness.stack.undo import Undo
 
@@ -76,6 +77,16 @@ class PidFile:
     another number."""
 
     path: Path
+    restarted_by: str = ""
+
+    def seen(self, before: tuple[Any, ...]) -> Seen:
+        pid = self.look()
+        return Seen(False) if pid is None else Seen(True, tuple(pid), pid)
+
+    @property
+    def where(self) -> str:
+        """What it is called, for a message."""
+        return f"{self.path} names no process that runs"
 
     def look(self) -> Pid | None:
         """The process that it names now; None where there is no such one. Raises StackError where the file can name

@@ -10,20 +10,23 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from harness.stack.process import Pid
     from harness.stack.undo import Undo
 
-KILL, STOP, PAUSE, LIMIT = "kill", "stop", "pause", "limit"
+KILL, STOP, PAUSE, LIMIT, SCALE, RESTART = "kill", "stop", "pause", "limit", "scale", "restart"
 PROCESSES = "processes"  # what is done to its processes by the kernel of this machine
 START = "start"  # what is done by how it is started: its environment, its files in {state}
 
 BY_HARNESS = "harness"  # in restarted_by: as the kubelet does, by its probes
-CONTAINER = "container"  # the key of what is found by which it is known as a container
+CONTAINER, PODS = "container", "pods"  # the keys of what is found by which it is known what it is
 
 ABOUT = {
     KILL: "kill {it}",
     STOP: "ask {it} to end",
     PAUSE: "pause {it}",
     LIMIT: "limit the processor time of {it}",
+    RESTART: "restart {it}",
+    SCALE: "change the number of pods of {it}",
     PROCESSES: "reach the processes of {it} on this machine",
     START: "start {it}, with what it is to find at its start",
 }
@@ -39,16 +42,30 @@ class Kind(NamedTuple):
 CONTROLS: dict[str, Kind] = {
     "none": Kind(()),
     "pid_file": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES), "harness.stack.by_process:Processes"),
-    "container": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
-    "compose": Kind((KILL, STOP, PAUSE, LIMIT), "harness.stack.by_container:Container"),
-    "start": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES, START), "harness.stack.by_process:Processes"),
+    "container": Kind((KILL, STOP, PAUSE, LIMIT, RESTART), "harness.stack.by_container:Container"),
+    "compose": Kind((KILL, STOP, PAUSE, LIMIT, RESTART), "harness.stack.by_container:Container"),
+    "kubernetes": Kind((KILL, STOP, SCALE), "harness.stack.by_kubernetes:Pods"),
+    "start": Kind((KILL, STOP, PAUSE, LIMIT, PROCESSES, RESTART, START), "harness.stack.by_process:Processes"),
 }
+
+
+class Seen(NamedTuple):
+    """What a look at a component gives."""
+
+    alive: bool
+    identity: tuple[Any, ...] = ()  # of what runs: another one is in its place once this changes
+    pid: Pid | None = None  # its main process, where that is one of this machine
+    code: int | None = None  # of its exit
+
 
 Found = Mapping[str, Any]  # what a control took hold of, by which it is known again; JSON
 
 
 class Control(Protocol):
     """What faults ask of a component's control. Raises StackError where the component is not there."""
+
+    def seen(self, before: tuple[Any, ...]) -> Seen:
+        """Whether it is there; `before`: what was there when it was last seen."""
 
     def found(self) -> Found:
         """What is there now."""
@@ -88,9 +105,9 @@ def made(kind: str) -> Any:
 
 def holder(found: Found) -> Any:
     """The class of the control that has found something."""
-    return made("container" if CONTAINER in found else "start")
+    return made("container" if CONTAINER in found else "kubernetes" if PODS in found else "start")
 
 
 def identity(found: Found) -> Found:
     """What tells it from whatever takes its place."""
-    return {key: found[key] for key in ("pid", "started", CONTAINER, "began") if key in found}
+    return {key: found[key] for key in ("pid", "started", CONTAINER, "began", PODS) if key in found}

@@ -63,7 +63,8 @@ def answer(url: str, within_s: float) -> Reaction:
     """Ask for a URL once. Only an answer shows that a service elsewhere took the connection: what stands between may
     accept it by itself, and closes it where nobody is behind."""
     began, at = time.monotonic(), urlsplit(url)
-    seen = look(at.netloc, at.path, within_s, tls=at.scheme == "https")
+    address = at.netloc if at.port else f"{at.netloc}:{443 if at.scheme == 'https' else 80}"
+    seen = look(address, at.path or "/", within_s, tls=at.scheme == "https")
     kind = "accepted" if seen.data else "unaccepted" if seen.end == "open" else "refused"
     return Reaction(kind, time.monotonic() - began)
 

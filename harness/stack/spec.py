@@ -237,6 +237,15 @@ def _placed(text: Any) -> Any:
 Url = Annotated[Place, PlainValidator(_placed)]
 
 
+class Cluster(Strict):
+    """The pods of a component, in a cluster."""
+
+    namespace: str = Field(min_length=1)
+    selector: str = Field(min_length=1)  # of their labels, like app=shop
+    context: str = Field(min_length=1)  # of the kubeconfig; `in-cluster`: the account of the pod that this runs in
+    kubeconfig: File | None = None  # else $KUBECONFIG, else ~/.kube/config
+
+
 class ControlSpec(Strict):
     """What may be done to something that the harness did not start; nothing: it is observed only."""
 
@@ -245,24 +254,35 @@ class ControlSpec(Strict):
     compose: File | None = None  # the file by which it was started
     service: str | None = Field(None, min_length=1)  # its name there
     number: int = Field(1, ge=1)  # of its containers, where it has several
+    kubernetes: Cluster | None = None
     engine: str | None = Field(None, min_length=1)  # address of the API: unix:///run/docker.sock; else $DOCKER_HOST
     restarted_by: str = Field("", min_length=1)  # who starts it again when it has ended: `harness`, or whoever it is
 
     @property
     def kind(self) -> str:
         """Which control it is, by its name in the table of `control.CONTROLS`."""
-        return next((kind for kind in ("pid_file", "container", "compose") if getattr(self, kind) is not None), "none")
+        return next(
+            (kind for kind in ("pid_file", "container", "compose", "kubernetes") if getattr(self, kind) is not None),
+            "none",
+        )
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it does not show the processes, and so not what they take."""
+        return self.kind in ("none", "kubernetes")
 
     @model_validator(mode="after")
     def _fits_together(self) -> ControlSpec:
-        if [self.pid_file, self.container, self.compose].count(None) < 2:
-            raise ValueError("must have one of pid_file, container and compose")
+        if [self.pid_file, self.container, self.compose, self.kubernetes].count(None) < 3:
+            raise ValueError("must have one of pid_file, container, compose and kubernetes")
         if (self.compose is None) != (self.service is None) or (self.compose is None and self.number != 1):
             raise ValueError("compose, a file, and service, a name in it, belong together; number goes with them")
         if self.engine is not None and self.kind not in ("container", "compose"):
             raise ValueError("an engine goes with a container")
         if self.kind == "none" and self.restarted_by:
             raise ValueError("restarted_by goes with pid_file, container or compose: else nothing is ended")
+        if self.kubernetes is not None and self.restarted_by:
+            raise ValueError("pods are made anew by their controller; leave restarted_by out")
         if self.kind == "pid_file" and self.restarted_by == BY_HARNESS:
             raise ValueError("pid_file does not say how it is started; name who starts it again, like systemd")
         return self
@@ -318,6 +338,7 @@ class DependencySpec(Strict):
     start: Start | None = None
     address: Annotated[Address, AfterValidator(_fixed)] | None = None
     ready: ReadyTest | None = None  # else: its port, or its address, accepts a connection
+    control: Controlled = ControlSpec()  # of one that is there already
 
     @model_validator(mode="after")
     def _can_be_tested(self) -> DependencySpec:
@@ -325,7 +346,21 @@ class DependencySpec(Strict):
             raise ValueError("must have either a start command or an address, host:port")
         if self.start is not None and self.ready is None and not self.takes_port:
             raise ValueError("must say when it is ready (tcp, http or command), for its start has no {port} to try")
+        if self.start is not None and self.control.kind != "none":
+            raise ValueError("control is of what runs already; what is started here is under control as it is")
+        if self.control.restarted_by == BY_HARNESS:
+            raise ValueError("restarted_by: the harness restarts by probes, which a dependency has none of")
         return self
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether it is there already, and faults may be done to it."""
+        return self.control.kind != "none"
+
+    @property
+    def is_component(self) -> bool:
+        """Whether faults may name it."""
+        return self.start is not None or self.is_controlled
 
     @property
     def takes_port(self) -> bool:
@@ -606,6 +641,12 @@ class ServiceSpec(Strict):
         if self.instances or self.url is None:
             return tuple(self.instances)
         return (Instance.model_construct(url=self.url._replace(path=""), control=self.control),)
+
+    @property
+    def controls(self) -> dict[str, ControlSpec]:
+        """The control of each component that somebody else runs."""
+        needed = {name: one.control for name, one in self.dependencies.items() if one.is_controlled}
+        return needed | dict(zip(self.replica_names, (one.control for one in self.reached), strict=False))
 
     @property
     def ready_within(self) -> float:

@@ -107,7 +107,7 @@ class Stack:
 
     def pid(self, process: str) -> Pid:
         """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""
-        if "path" in (control := self.controls.get(process, {})):
+        if (control := self.controls.get(process, {})).get("kind") == "pid_file":
             now = PidFile(Path(control["path"])).look()
             if now is None:
                 raise StackError(f"{process} is not running ({control['path']} names no process)")
@@ -123,8 +123,8 @@ class Stack:
         about = self.controls.get(component)
         if about == {}:
             raise StackError(f"{component} is only observed; say `control` in service.yaml")
-        if about and "path" not in about:
-            return made("container")(**about)
+        if about and about["kind"] != "pid_file":
+            return made(about["kind"])(**{key: value for key, value in about.items() if key != "kind"})
         main = self.pid(component)
         return Processes(self.run, component, main, self._mark(component, main))
 

@@ -358,6 +358,17 @@ def _limit_container(run: Path, engine: str, id: str, name: str, quota_us: int, 
         Engine(engine).limit(id, quota_us, period_us)
 
 
+def _scale_workload(
+    run: Path, context: str, namespace: str, kubeconfig: str | None, kind: str, name: str, uid: str, replicas: int
+) -> None:
+    """Have a Deployment or StatefulSet make as many pods as before; nothing where that very one is gone."""
+    from harness.stack.cluster import SCALED, Cluster
+
+    if kind not in SCALED:
+        raise ValueError(f"a {kind} has no number of pods that is changed here")
+    Cluster(context, namespace, kubeconfig).scale(kind, name, uid, replicas)
+
+
 def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
     """Play the rollbacks of an experiment, which alone know how to undo what its actions did. That they may be played
     twice is for them to see to."""
@@ -397,6 +408,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "unpause_container": _unpause_container,
     "start_container": _start_container,
     "limit_container": _limit_container,
+    "scale_workload": _scale_workload,
     "play_rollbacks": _play_rollbacks,
 }
 

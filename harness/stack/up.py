@@ -77,11 +77,15 @@ class Blueprint:
     @property
     def entrance(self) -> str:
         """The process that clients find the service at."""
+        if self.service.url is not None:
+            return self.service.replica_names[0]
         return FRONT_DOOR if self.service.replicas > 1 else self.service.replica_names[0]
 
     def ports(self) -> dict[str, int]:
         """A free port for each process that needs one, chosen at once so that all differ, but for the service's where
         it is given. Raises UsageError if that is taken."""
+        if self.port is not None and self.service.attached:
+            raise UsageError("--port is of a service that is started here; this one runs already, at its own")
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
         fixed = None if self.service.attached else self.service.metrics.port
@@ -108,6 +112,9 @@ class Live:
     dependencies: list[Dependency] = field(default_factory=list)
     notifier: Notifier | None = None  # from when it is up
     monitoring: list[Dependency] = field(default_factory=list)  # what watches the service
+    watch: attached.Watch = field(
+        default_factory=lambda: attached.Watch([])
+    )  # over dependencies that are there already
     ready_within_s: float = 60.0  # of a replica, from its start on
     _holder: Holder = field(init=False)
 
@@ -127,6 +134,7 @@ class Live:
             self.stack.renewal.unlink(missing_ok=True)
         self._holder.heed()
         self.service.check()
+        self.watch.check()
         for dependency in (*self.dependencies, *self.monitoring):
             if dependency.failure is not None:
                 raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
@@ -149,6 +157,7 @@ class Assembly:
         self.plan, self.tools, self.run, self.emit, self.exits = plan, tools, run, emit, exits
         self.children: list[Child] = []
         self.monitoring: list[Dependency] = []
+        self.watch = attached.Watch([])  # over dependencies that are there already, and may be broken
         self.private = (run / PRIVATE).resolve()
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
@@ -295,6 +304,13 @@ def _dependencies(assembly: Assembly) -> list[Dependency]:
         assembly.exits.callback(dependency.stop)
         dependency.start()
         started.append(dependency)
+        if spec.is_controlled:
+            there = attached.Attached(name, assembly.run, spec.control)
+            there.must_run()
+            assembly.watch.components.append(there)
+    if assembly.watch.components:
+        assembly.exits.callback(assembly.watch.stop)
+        assembly.watch.start()
     for step in assembly.plan.service.prepare:
         assembly.prepare(step)
     return started
@@ -319,7 +335,7 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
-        access=scrape_settings(metrics, assembly.private, assembly.state),
+        access=_named(plan, proxied, scrape_settings(metrics, assembly.private, assembly.state)),
         **watched.additions,
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
@@ -329,6 +345,19 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
     argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
     ready = ReadyTest(http=f"http://127.0.0.1:{ports['prometheus']}/-/ready")
     assembly.watcher("prometheus", partial(spawn, "prometheus", argv, run), ready)
+
+
+def _named(plan: Blueprint, proxied: Proxied, access: dict[str, Any]) -> dict[str, Any]:
+    """How scrapes get in, with the name that certificates are for where the proxy stands before what has it. Raises
+    StackError where there are several."""
+    names = {instance.url.host for instance in plan.instances.values()}
+    if SCRAPE not in proxied or not names or not encrypted(plan.service, SCRAPE):
+        return access
+    if len(names) > 1:
+        raise StackError(
+            f"scrapes of {listed(sorted(names))} cannot go through the proxy: each has its own certificate"
+        )
+    return access | {"tls_config": {**access.get("tls_config", {}), "server_name": names.pop()}}
 
 
 def _receivers(assembly: Assembly, proxied: Proxied) -> Notifier:
@@ -411,7 +440,7 @@ class Notifier:
 def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxied) -> Live:
     """The replicas, probed and supervised, behind a front door where there are several; and `stack.json`."""
     plan, run, ports = assembly.plan, assembly.run, assembly.ports
-    ours = [d for d in dependencies if d.component is not None]
+    ours = [d for d in dependencies if d.spec.is_component]
     about = {"http": _asked_at(plan.service), "tls": encrypted(plan.service, CLIENTS)}
     url, connect_to = plan.service.url, {}
     behind = f"127.0.0.1:{ports[FRONT_DOOR]}" if plan.entrance == FRONT_DOOR else assembly.at[plan.entrance]
@@ -440,8 +469,9 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
         links=proxied.stored(),
         grace_s=plan.service.terminationGracePeriodSeconds,
         volumes=assembly.volumes,
-        controls={name: attached.arguments(instance.control) for name, instance in plan.instances.items()},
-        asked={name: f"{one.url.scheme}://{one.url.address}{about['http']}" for name, one in plan.instances.items()},
+        controls={name: attached.arguments(control) for name, control in plan.service.controls.items()},
+        asked={name: f"{one.url.scheme}://{one.url.address}{about['http']}" for name, one in plan.instances.items()}
+        | {d.name: d.spec.ready.http for d in ours if d.spec.is_controlled and d.spec.ready and d.spec.ready.http},
     )
     door = None
     if plan.entrance == FRONT_DOOR:
@@ -477,7 +507,8 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
     here.write()
     assembly.exits.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
     within_s = plan.service.ready_within
-    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, ready_within_s=within_s)
+    about = {"watch": assembly.watch, "ready_within_s": within_s}
+    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, **about)
 
 
 def _asked_at(service: ServiceSpec) -> str:

@@ -28,7 +28,7 @@ from harness.faults.kill import Kill  # noqa: E402
 from harness.faults.pause import Pause  # noqa: E402
 from harness.faults.stop import Stop  # noqa: E402
 from harness.stack import ledger, watchdog  # noqa: E402
-from harness.stack.attached import AttachedService  # noqa: E402
+from harness.stack.attached import AttachedService, arguments  # noqa: E402
 from harness.stack.by_container import Container  # noqa: E402
 from harness.stack.process import free_ports, started_ticks  # noqa: E402
 from harness.stack.spec import ControlSpec, Instance, Probe  # noqa: E402
@@ -49,9 +49,8 @@ def break_and_heal(run: Path, engine: str, port: int, restarted_by: str) -> None
     instance = Instance(url=f"http://127.0.0.1:{port}", control=spec)
     service = AttachedService({"server": instance}, PROBES, run, lambda *a, **b: None, lambda *a: None, run, 1.0)
     service.start()
-    about = {"engine": engine, "name": "shop", "restarted_by": restarted_by}
     asked = {"server": f"http://127.0.0.1:{port}/ready"}
-    stack = Stack(run, "shop", "", "", "", 60.0, grace_s=1.0, controls={"server": about}, asked=asked)
+    stack = Stack(run, "shop", "", "", "", 60.0, grace_s=1.0, controls={"server": arguments(spec)}, asked=asked)
     while guard.alive():
         try:
             inject(random.choice([Pause(), Kill(), Stop(), CpuLimit(0.1)]), stack, "torture", 60, 0.2)

@@ -48,7 +48,7 @@ def test_what_is_only_observed_is_refused_experiment_by_experiment(project):
     found = problems(project, **OBSERVED)
     assert len(found) == 2
     assert "experiments/crash.yaml:14" in found[0] and "kill has to kill server, and it is only observed" in found[0]
-    assert "give it control: `pid_file`, `container` or `compose`, or leave it out" in found[0]
+    assert "give it control: `pid_file`, `container`, `compose` or `kubernetes`, or leave it out" in found[0]
     assert "experiments/hang.yaml:14" in found[1] and "pause has to pause server" in found[1]
 
 
@@ -65,7 +65,11 @@ SURGE = {"scenario": "shoppers.py", "arrivals": "poisson:90/s:seed=1", "for_s": 
 PID_FILE = {"pid_file": "shop.pid"}
 RESTARTED = {**PID_FILE, "restarted_by": "systemd"}
 CONTAINER = {"container": "shop"}
+CLUSTER = {"kubernetes": {"namespace": "shop", "selector": "app=shop", "context": "staging"}}
 COULD = {
+    "pods that are deleted": (CLUSTER, "kill", {"times": 2}),
+    "pods that are asked to end": (CLUSTER, "stop", {}),
+    "no pods": (CLUSTER, "scale", {"replicas": 0}),
     "a surge": ("none", "surge", SURGE),
     "the clients' link": ("none", "network", {"link": "clients", "toxic": "down"}),
     "a pause": (PID_FILE, "pause", {}),
@@ -76,11 +80,15 @@ COULD = {
     "memory": (PID_FILE, "memory_full", {"filled": 0.9}),
     "a container that stays down": (CONTAINER, "kill", {}),
     "a container's limits": (CONTAINER, "cpu_limit", {"cores": 0.1}),
+    "a restart": ({**CONTAINER, "restarted_by": "harness"}, "rollout", {}),
     "a stop": (CONTAINER, "stop", {}),
     "what watches it": ("none", "kill", {"component": "prometheus"}),
     "a receiver": ("none", "receiver_failing", {"integration": "pagerduty"}),
 }
 CANNOT = {
+    "pods do not pause": (CLUSTER, "pause", {}, "give it control: `pid_file`, `container` or `compose`, or leave"),
+    "a container is one": (CONTAINER, "scale", {"replicas": 0}, "change the number of pods of server"),
+    "how would it show": (CLUSTER, "scale", {"replicas": 1}, "witness_query: is missing"),
     "nobody starts it again": (PID_FILE, "kill", {}, "nobody is said to start it again; say restarted_by"),
     "nor after a stop": (PID_FILE, "stop", {}, "nobody is said to start it again"),
     "nor where memory is short": (PID_FILE, "memory_full", {"filled": 1.5}, "nobody is said to start it again"),
@@ -92,7 +100,8 @@ CANNOT = {
     "its files": (
         CONTAINER, "file", {"path": "x", "becomes": "missing", "witness_query": "up"}, "have the harness start it",
     ),
-    "its start": (RESTARTED, "rollout", {}, "have the harness start it"),
+    "its start": (RESTARTED, "rollout", {"environment": {"A": "b"}}, "have the harness start it"),
+    "a restart by somebody else": (CONTAINER, "rollout", {}, "say `restarted_by: harness` in its control"),
     "a link that it has not": ("none", "network", {"link": "collector", "toxic": "down"}, "no link collector"),
 }  # fmt: skip
 
@@ -123,11 +132,33 @@ def test_what_somebody_else_runs_is_not_broken_without_leave(project):
     load(project, {"blast_radius": ["127.0.0.1"]})
 
 
+def test_a_dependency_that_is_there_already(project):
+    """It may be broken where somebody says so, also beside a service that the harness starts."""
+    dependency = {"address": "127.0.0.1:5432", "control": CONTAINER}
+    gate = {**action(project, "kill", component="database"), "blast_radius": None}
+    started = {"url": None, "control": None, "start": {"command": "serve --port {port}"}}
+    (found,) = problems(project, gate, dependencies={"database": dependency}, **started)
+    assert found.startswith(
+        "experiments/tried.yaml: kill: breaks what the harness did not start; if it may, say --allow"
+    )
+    load(project, {"blast_radius": ["127.0.0.1"]})
+    (found,) = problems(project, dependencies={"database": {"address": "127.0.0.1:5432"}})
+    assert "no component is called database" in found
+    harness = {**dependency, "control": {**CONTAINER, "restarted_by": "harness"}}
+    assert "which a dependency has none of" in problems(project, dependencies={"database": harness})[0]
+    assert (
+        "database"
+        in problems(
+            project,
+            action(project, "pause", component="database"),
+            dependencies={"database": {**dependency, "control": CLUSTER}},
+        )[0]
+    )
+
+
 def test_a_search_for_its_capacity_overloads_it(project):
     load(project, {"experiments": ["sham"], "blast_radius": None})
-    with pytest.raises(
-        PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say --allow"
-    ):
+    with pytest.raises(PlanError, match=r"gate\.yaml: loads a service .* more than it can serve; if it may, say"):
         planning.load(project / "gate.yaml", overloads=True)
     planning.load(project / "gate.yaml", overloads=True, allow_faults=True)
 
@@ -175,14 +206,20 @@ MISTAKES = {
         {"url": None, "control": None, "instances": ["http://127.0.0.1:1/api"]}, "instances[0].url: must hold no path",
     ),
     "a control of all": ({"instances": ["http://127.0.0.1:1"]}, "control is that of each instance"),
-    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "one of pid_file, container and compose"),
+    "two controls": ({"control": {**PID_FILE, **CONTAINER}}, "one of pid_file, container, compose and"),
+    "pods by whom": (
+        {"control": {**CLUSTER, "restarted_by": "harness"}}, "pods are made anew by their controller",
+    ),
+    "no context": (
+        {"control": {"kubernetes": {"namespace": "x", "selector": "a=b"}}}, "control.kubernetes.context: is missing",
+    ),
     "an engine alone": ({"control": {"engine": "unix://x"}}, "an engine goes with"),
     "nobody ends it": ({"control": {"restarted_by": "systemd"}}, "restarted_by goes with pid_file"),
     "how would it be started": ({"control": {**PID_FILE, "restarted_by": "harness"}}, "name who starts it again"),
     "an engine elsewhere": ({"control": {**CONTAINER, "engine": "tcp://10.0.0.1:2375"}}, "no engine of this machine"),
     "no kind of engine": ({"control": {**CONTAINER, "engine": "ssh://me@host"}}, "no engine of this machine"),
-    "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service, a name"),
-    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "control.compose: no such file"),
+    "a compose file alone": ({"control": {"compose": "x.yaml"}}, "compose, a file, and service"),
+    "a file that is not there": ({"control": {"compose": "x.yaml", "service": "shop"}}, "compose: no such file"),
     "a word": ({"control": "full"}, "control: must be a mapping"),
     "a probe by command": ({"probes": {"readiness": {"exec": {"command": ["true"]}}}}, "is run by whoever starts"),
     "what it prints": ({"telemetry": {"logs": {}}}, "say in which file it is: `file`"),

@@ -17,6 +17,7 @@ from harness.faults.cpu_limit import CpuLimit
 from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
 from harness.faults.pause import Pause
+from harness.faults.rollout import Rollout
 from harness.faults.sham import Sham
 from harness.faults.stop import Stop
 from harness.stack import ledger
@@ -244,10 +245,18 @@ def test_the_harness_restarts_a_container_as_the_kubelet_would(podman, box, atta
     assert it.stack.ledger.open() == []
 
 
+def test_a_container_is_restarted_as_for_a_release(podman, box, attach):  # noqa: F811
+    name, port = box
+    it = attach(port, container=name, engine=podman.url, restarted_by="harness")
+    inject(Rollout(), it.stack, "rollout", 60)
+    assert it.component.generation == 2 and podman.state(name) == "running" and it.is_in_traffic
+    assert [one["cause"] for one in it.of("restart")] == ["request"] and witnessed(it.run)
+
+
 def test_a_container_that_the_harness_has_ended_is_started_again_when_it_is_gone(podman, box, attach):  # noqa: F811
     name, port = box
     it = attach(port, container=name, engine=podman.url, restarted_by="harness")
-    it.service._stop.set()
+    it.service._watch.stop()
     it.service.replicas[0].prober.stop()
     it.service.replicas[0].supervisor.stop()
     it.component.end(0)

@@ -13,6 +13,8 @@ from containers import SHOP
 from steered import wait
 
 from harness.eventlog import Log
+from harness.faults.inject import inject
+from harness.faults.pause import Pause
 from harness.stack import prometheus, tools
 from harness.stack.links import CLIENTS, SCRAPE
 from harness.stack.process import free_ports, processes_of
@@ -25,7 +27,7 @@ ROUTES = {"route": {"receiver": "x"}, "receivers": [{"name": "x", "webhook_confi
 
 @pytest.fixture
 def shops():
-    ports = free_ports(2)
+    ports = free_ports(3)
     made = [subprocess.Popen([sys.executable, str(SHOP), f"127.0.0.1:{port}"]) for port in ports]
     yield ports, made
     for one in made:
@@ -33,9 +35,10 @@ def shops():
         one.wait()
 
 
-def test_two_instances_behind_one_address_and_nothing_of_them_is_ended(shops, tmp_path):
+def test_two_instances_and_what_they_need_are_watched_broken_and_left(shops, tmp_path):
     ports, made = shops
     (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(ROUTES))
+    (tmp_path / "stock.pid").write_text(str(made[2].pid))
     probe = {"path": "/ready", "periodSeconds": 1}
     service = ServiceSpec.model_validate(
         {
@@ -43,6 +46,13 @@ def test_two_instances_behind_one_address_and_nothing_of_them_is_ended(shops, tm
             "instances": [{"url": f"http://127.0.0.1:{ports[0]}", "labels": {"zone": "a"}}, f"http://localhost:{ports[1]}"],
             "probes": {"readiness": probe, "startup": probe},
             "monitoring": {"job": "shop", "rules": ["none.yaml"], "alertmanager": "alertmanager.yml"},
+            "dependencies": {
+                "stock": {
+                    "address": f"127.0.0.1:{ports[2]}",
+                    "ready": {"http": f"http://127.0.0.1:{ports[2]}/ready"},
+                    "control": {"pid_file": "stock.pid"},
+                }
+            },
             "slos": "none.yaml",
         },
         context={"folder": tmp_path},
@@ -61,14 +71,17 @@ def test_two_instances_behind_one_address_and_nothing_of_them_is_ended(shops, tm
         assert found == {(f"127.0.0.1:{ports[0]}", "a"): "1", (f"localhost:{ports[1]}", None): "1"}
         door = f"http://{stack.access['connect_to']}/basket"
         pids = {json.loads(httpx.get(door, trust_env=False).text)["pid"] for _ in range(4)}
-        assert pids == {one.pid for one in made}
+        assert pids == {one.pid for one in made[:2]}
         made[0].send_signal(signal.SIGSTOP)
         try:
             assert wait(lambda: not live.service.replicas[0].supervisor.in_traffic)
             assert {json.loads(httpx.get(door, trust_env=False).text)["pid"] for _ in range(3)} == {made[1].pid}
         finally:
             made[0].send_signal(signal.SIGCONT)
-    assert [one.poll() for one in made] == [None, None] and processes_of(run) == []
+        inject(Pause("stock"), stack, "pause", 30)
+        assert not _answers(ports[2]) and stack.ledger.open()
+    assert _answers(ports[2]) and stack.ledger.open() == []
+    assert [one.poll() for one in made] == [None] * 3 and processes_of(run) == []
 
 
 KILLED = """
@@ -82,7 +95,7 @@ from harness.stack.stack import Stack
 run = Path({run!r})
 guard = watchdog.start(run)
 stack = Stack(run, "shop", "", "", "", 60.0, addresses={{"server": "127.0.0.1:{port}"}},
-              controls={{"server": {{"path": {pid_file!r}}}}}, asked={{"server": "http://127.0.0.1:{port}/ready"}})
+              controls={{"server": {{"kind": "pid_file", "path": {pid_file!r}}}}}, asked={{"server": "http://127.0.0.1:{port}/ready"}})
 inject(Pause(), stack, "pause", 60)
 print("paused", flush=True)
 time.sleep(60)

@@ -34,7 +34,7 @@ class Shop(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    request_queue_size, daemon_threads = 128, True
+    request_queue_size, daemon_threads = 1024, True
 
 
 if __name__ == "__main__":
