@@ -134,7 +134,7 @@ def for_real(url, folder):
 
 
 def find(load):
-    how = {"first_per_s": 30, "precision": PRECISION, "most_per_s": 4000, "for_s": 4}
+    how = {"first_per_s": 20, "precision": PRECISION, "most_per_s": 4000, "for_s": 4}
     return searching.capacity(PLAN, load, "load", **how)
 
 
