@@ -149,9 +149,9 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 or not what else "s")
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], last: str = "and") -> str:
     """Names as a sentence has them: "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 # each imports those before it only
 GROUND_FLOOR = (
-    "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "witness", "stats", "recordfile",
-    "signals", "eventlog", "alert", "history",
+    "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "witness", "stats", "streak",
+    "recordfile", "signals", "eventlog", "alert", "history",
 )  # fmt: skip
 GROUND = set(GROUND_FLOOR)
 LAYERS = GROUND | {"plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}
@@ -37,10 +37,12 @@ PURE = {  # modules that others may import too
     "harness.load.arrivals": {"plan"},
     "harness.rules.expression": {"plan"},
     "harness.rules.labels": {"plan"},
-    "harness.rules.predict": {"plan"},
+    "harness.rules.predict": {"plan"},  # a figure of each rule by its form alone, which the checks are made with
     "harness.rules.rulefile": {"plan"},
+    "harness.stack.control": {"plan"},
     "harness.stack.links": {"plan"},
     "harness.stack.matchers": {"plan"},
+    "harness.stack.place": {"plan"},
     "harness.stack.routing": {"plan"},
     "harness.stack.spec": {"plan"},  # service.yaml as the stack needs it, so that nothing describes it twice
 }

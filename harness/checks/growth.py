@@ -94,6 +94,10 @@ class Growth(Group):
     def from_plan(cls, parameters: Any, view: View) -> Sequence[Check]:
         bounds = cls.Parameters.read(parameters, view)
         asked = tuple(parameters or ())
+        if view.unseen:  # but in its scrapes
+            if unseen := [name for name in asked if name != "series"]:
+                raise ValueError(f"nobody sees what {listed(unseen)} its processes take; give it control, or drop it")
+            return (GrowthOf("series", bounds["series"], "series" in asked),)
         steady = [GrowthOf(name, bound, name in asked) for name, bound in bounds.items()]
         return (*steady, *(LeftBehind(name, bounds["memory"]) for name, _ in view.contracts))
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         ("--for", length_s, args.for_s),
         ("--precision", _precision, args.precision),
     )
-    plan = load(args.gate, profile=args.profile)
+    plan = load(args.gate, profile=args.profile, allow_faults=args.allow_faults, overloads=True)
     stack = Stack.current()
     with screen() as watch:
         found = capacity(

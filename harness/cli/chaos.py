@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.stack.tools import find
 
     must_exist(args.experiment, "experiment", "experiments/*.yaml")
-    plan = planned(args.gate, profile=args.profile, experiment_files=[args.experiment])
+    plan = planned(args.gate, profile=args.profile, experiment_files=[args.experiment], allow_faults=args.allow_faults)
     tools = find()
     plan, _ = preflight(plan, tools, remark)
     stack = Stack.current()

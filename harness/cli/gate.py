@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     if to := args.push_to or os.environ.get(PUSH_TO):
         pushgateway(to)
-    plan = planned(args.gate, profile=args.profile, only=args.only)
+    plan = planned(args.gate, profile=args.profile, only=args.only, allow_faults=args.allow_faults)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
     for each in plan.not_applicable:

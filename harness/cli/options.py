@@ -28,6 +28,8 @@ def with_plan(sub: argparse.ArgumentParser) -> None:
     """The options of a command that reads a plan."""
     with_gate(sub)
     sub.add_argument("--profile", help="a profile of the plan")
+    about = "break a service on this machine that runs already; elsewhere gate.yaml must name it: blast_radius"
+    sub.add_argument("--allow-faults", action="store_true", help=about)
 
 
 def with_gate(sub: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.stack.stack import CURRENT
     from harness.stack.tools import find
 
-    plan = planned(args.gate, profile=args.profile)
+    plan = planned(args.gate, profile=args.profile, allow_faults=args.allow_faults)
     tools = find()
     plan, rules = preflight(plan, tools, remark)
     heal_before()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
+from harness.stack.control import START
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
@@ -24,16 +25,27 @@ class Fault(Protocol):
     sham: ClassVar[bool] = False  # nothing is broken, so nothing can be witnessed
     simulated: ClassVar[bool] = False  # a stand-in plays it: what it proves is shown apart
     needs: ClassVar[tuple[str, ...]] = ()  # what the host must have; see harness.faults.needs
+    deeds: ClassVar[tuple[str, ...]] = (START,)  # what it takes of the component's control; none: it is done elsewhere
     lease_s: ClassVar[float] = 60  # after this it is undone, unless the experiment gives another lease
     component: str | None = None  # the component it is done to; None: not to one of the stack
     of_monitoring: ClassVar[bool] = False  # it may be done to what watches the service: prometheus, alertmanager, ...
     ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
+    replaces: ClassVar[bool] = False  # it has another process take the place of the component's
+    alone: ClassVar[str] = ""  # what it takes for itself: no other fault of the same may be on in the same component
+    takes: ClassVar[tuple[str, ...]] = ()  # arguments that say for how many seconds its start goes on
     generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """(argument, what is wrong with it), as far as its value alone shows it."""
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """(argument, what is wrong with its value and what to give instead): all at once, and by the values alone.
+
+        That each is of its type is known by then. It is asked when a plan is read, and again before the fault begins.
+        """
         return iter(())
+
+    @classmethod
+    def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """The deeds that it takes with these arguments."""
+        return cls.deeds
 
     def target(self, stack: Stack) -> Facts:
         """What will be touched, found before anything is."""

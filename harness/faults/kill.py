@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts, Fault
+from harness.stack.control import KILL, PROCESSES, Control, Found, holder, identity
 from harness.stack.process import Pid, processes_of, send, state
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S = 1.0
-
-
 AGAIN_WITHIN_S = 90.0  # a back-off doubles from 10 s on, and a start takes its time
 
 
@@ -39,64 +38,73 @@ class Kill(Fault):
     at_once: bool = False
     child: bool = False
     kind: ClassVar[str] = "kill"
-    undone: ClassVar[str] = "its supervisor starts it again"
+    replaces: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("again_for_s",)
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
+    deeds: ClassVar[tuple[str, ...]] = (KILL,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.times <= 20:
-            raise ValueError(f"times: must be from 1 to 20; got {self.times}")
-        if not (0 <= self.again_for_s < math.inf and 0 <= self.lives_s < math.inf):
-            raise ValueError("again_for_s, lives_s: must be numbers of seconds from 0 on")
+            yield "times", f"must be from 1 to 20; got {self.times}"
+        for name in ("again_for_s", "lives_s"):
+            if getattr(self, name) < 0:
+                yield name, f"must be 0 or more; got {getattr(self, name):g}"
         if self.child and (self.times > 1 or self.again_for_s or self.at_once):
-            raise ValueError("child: is killed once; leave out times, again_for_s and at_once")
+            yield "child", "is killed once; leave out times, again_for_s and at_once"
+
+    @classmethod
+    def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """A child is a process of this machine."""
+        return (PROCESSES,) if arguments.get("child") else cls.deeds
 
     def target(self, stack: Stack) -> Facts:
-        main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
+        there, found = stack.control(self.component).found(), stack.react(self.component, LOOK_S)
         return {
-            **main._asdict(),
+            **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
-            "children": [list(pid) for pid in stack.members(self.component, main) if pid != main],
         }
 
     def undo(self, facts: Facts) -> list[Undo]:
-        whole = not facts["dependency"] or self.child
-        return [] if whole else [Undo("restart_component", {"component": self.component})]
+        return [] if self.child else holder(facts).revives(self.component, facts)
 
     def start(self, stack: Stack, facts: Facts) -> None:
-        main = Pid(facts["pid"], facts["started"])
         if self.child:
-            if not any(send(Pid(*child), signal.SIGKILL) for child in facts["children"][-1:]):
+            if not any(send(Pid(*child), signal.SIGKILL) for child in facts["others"][-1:]):
                 raise FaultError(f"kill: {self.component} has no process but its main one")
             return
-        if main not in self._kill(stack, main):
-            raise FaultError(f"kill: {self.component} (pid {main.pid}) was gone before it could be killed")
+        if not self._kill(stack, stack.control(self.component), facts):
+            raise FaultError(f"kill: {self.component} was gone before it could be killed")
         until = time.monotonic() + self.again_for_s
         while time.monotonic() < until:
             with suppress(StackError):  # nothing has taken its place yet
-                stack.kill(self.component, stack.pid(self.component))
+                control = stack.control(self.component)
+                control.kill(control.found())
             time.sleep(0.02)
+        there: Found = facts
         for _ in range(self.times - 1):
-            main = self._next(stack, main)
-            self._kill(stack, main)
+            control, there = self._next(stack, there)
+            self._kill(stack, control, there)
 
-    def _kill(self, stack: Stack, main: Pid) -> list[Pid]:
+    def _kill(self, stack: Stack, control: Control, found: Found) -> bool:
         if self.at_once and self.component not in stack.dependencies:
             stack.ask_restart(self.component)  # before it, or the supervisor might begin a restart with its back-off
-        return stack.kill(self.component, main)
+        return control.kill(found)
 
-    def _next(self, stack: Stack, before: Pid) -> Pid:
+    def _next(self, stack: Stack, before: Found) -> tuple[Control, Found]:
         """What took the place of a process, once it has lived for its time."""
         until = time.monotonic() + AGAIN_WITHIN_S
         while time.monotonic() < until:
             with suppress(StackError):
-                new, look = stack.pid(self.component), stack.react(self.component, LOOK_S)
+                control = stack.control(self.component)
+                new, look = control.found(), stack.react(self.component, LOOK_S)
                 asked = self.at_once and stack.restart_request(self.component).exists()  # until it is ready
-                if new != before and not asked and (look is None or look.kind == "accepted"):
+                if identity(new) != identity(before) and not asked and (look is None or look.kind == "accepted"):
                     time.sleep(self.lives_s)
-                    return new
+                    return control, new
             time.sleep(0.02)
         raise FaultError(f"kill: nothing took the place of {self.component} within {AGAIN_WITHIN_S:g} s")
 
@@ -106,7 +114,7 @@ class Kill(Fault):
         component, who has started it anew. Of a child the process table alone: one fewer of those that were there."""
         address = stack.addresses.get(self.component)
         if self.child:
-            main, before = Pid(facts["pid"], facts["started"]), {Pid(*child) for child in facts["children"]}
+            main, before = Pid(facts["pid"], facts["started"]), {Pid(*child) for child in facts["others"]}
             gone = before - set(stack.members(self.component, main))
             if not gone or state(main) is None:
                 return None

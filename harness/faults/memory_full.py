@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
 from harness.stack import cgroup
+from harness.stack.control import KILL, PROCESSES
 from harness.stack.process import Pid, identify, spawn, state
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -61,15 +63,21 @@ class MemoryFull(Fault):
     component: str = "server"
     kind: ClassVar[str] = "memory_full"
     undone: ClassVar[str] = "the filler is ended; its processes leave the control group, which is removed"
+    deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
     needs: ClassVar[tuple[str, ...]] = ("cgroup_memory",)
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not LEAST_MIB <= self.limit_mib <= MOST_MIB:
-            raise ValueError(f"limit_mib: must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}")
+            yield "limit_mib", f"must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}"
         if not (self.filled == 0 or 0.1 <= self.filled <= 0.97 or 1.1 <= self.filled <= 2):
-            ways = "0, or from 0.1 to 0.97, or for a kill from 1.1 to 2"
-            raise ValueError(f"filled: must be {ways}; got {self.filled}")
+            yield "filled", f"must be 0, or from 0.1 to 0.97, or for a kill from 1.1 to 2; got {self.filled:g}"
+
+    @classmethod
+    def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """What is filled beyond the limit has the kernel kill it."""
+        filled = arguments.get("filled", 0)
+        return (*cls.deeds, KILL) if isinstance(filled, (int, float)) and filled > 1 else cls.deeds
 
     def target(self, stack: Stack) -> Facts:
         main = stack.pid(self.component)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.errors import FaultError
 from harness.eventlog import append
@@ -15,6 +16,7 @@ from harness.faults.fault import Facts, Fault
 from harness.history import ProbeAnswer
 from harness.recordfile import records
 from harness.stack.component import restart_request
+from harness.stack.control import RESTART
 from harness.stack.process import tail
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -38,10 +40,20 @@ class Rollout(Fault):
     replicas: list[str] = field(default_factory=list)
     ready_within_s: float = 30.0
     kind: ClassVar[str] = "rollout"
+    replaces: ClassVar[bool] = True
     touches: ClassVar[str] = "every replica, one after the other"
     undone: ClassVar[str] = "each is restarted as it was before"
     lease_s: ClassVar[float] = 240
     ends_with_process: ClassVar[bool] = True
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.ready_within_s <= 0:
+            yield "ready_within_s", f"must be above 0; got {self.ready_within_s:g}"
+
+    @classmethod
+    def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """Without another environment it is a restart."""
+        return cls.deeds if arguments.get("environment") else (RESTART,)
 
     def target(self, stack: Stack) -> Facts:
         known = [name for name in stack.addresses if name not in stack.dependencies]

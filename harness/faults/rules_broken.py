@@ -25,6 +25,7 @@ class RulesBroken(Fault):
     kind: ClassVar[str] = "rules_broken"
     touches: ClassVar[str] = "the rules of the run's Prometheus"
     undone: ClassVar[str] = "the file is put back and reloaded"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:
         return kept(stack, "rules.yaml")

@@ -8,6 +8,7 @@ from typing import ClassVar
 from harness.faults.fault import Facts
 from harness.faults.pause import Pause
 from harness.stack.stack import Stack
+from harness.stack.undo import Undo
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Sham(Pause):
 
     kind: ClassVar[str] = "sham"
     undone: ClassVar[str] = "nothing was broken"
+    deeds: ClassVar[tuple[str, ...]] = ()
     sham: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = False
 
@@ -24,7 +26,11 @@ class Sham(Pause):
         replicas = [name for name in stack.addresses if name not in stack.unattended]
         if self.component == "server" and replicas and "server" not in replicas:
             return replace(self, component=replicas[0]).target(stack)
-        return super().target(stack)
+        return super().target(stack) if stack.controls.get(self.component) != {} else {}
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        """Nothing of what is only observed."""
+        return super().undo(facts) if facts else []
 
     def start(self, stack: Stack, facts: Facts) -> Facts:
         """Nothing. The undo is harmless to a process that is not stopped."""

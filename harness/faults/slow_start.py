@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from harness.errors import FaultError, StackError
 from harness.faults.fault import Facts, Fault
-from harness.faults.pause import stop_all
 from harness.stack.process import Pid
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -26,6 +25,7 @@ class SlowStart(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "slow_start"
+    replaces: ClassVar[bool] = True
     undone: ClassVar[str] = "SIGCONT to what is starting"
 
     def target(self, stack: Stack) -> Facts:
@@ -44,8 +44,9 @@ class SlowStart(Fault):
         until = time.monotonic() + ANEW_WITHIN_S
         while time.monotonic() < until:
             with suppress(StackError):
-                if (new := stack.pid(self.component)) != before:
-                    stop_all(stack, self.component, new)
+                if stack.pid(self.component) != before:
+                    control = stack.control(self.component)
+                    control.pause(control.found())
                     return
             time.sleep(0.005)
         raise FaultError(f"slow_start: {self.component} was not started anew within {ANEW_WITHIN_S:g} s")

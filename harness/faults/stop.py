@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from harness.faults.fault import Facts, Fault
 from harness.history import ProbeAnswer
 from harness.recordfile import records
 from harness.stack.component import stop_notice
-from harness.stack.process import Pid, processes_of, send, state
+from harness.stack.control import STOP, holder
+from harness.stack.process import processes_of
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
-LOOK_S, POLL_S = 1.0, 0.01
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,40 +32,37 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
-    undone: ClassVar[str] = "its supervisor starts it again"
+    replaces: ClassVar[bool] = True
+    undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
+    deeds: ClassVar[tuple[str, ...]] = (STOP,)
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 
     def target(self, stack: Stack) -> Facts:
-        main, found = stack.pid(self.component), stack.react(self.component, LOOK_S)
+        there, found = stack.control(self.component).found(), stack.react(self.component, LOOK_S)
         return {
-            **main._asdict(),
+            **there,
             "at": time.time(),
-            "dependency": self.component in stack.unattended,
+            "dependency": self.component in stack.unattended and self.component not in stack.controls,
             "refused_before": found is not None and found.kind == "refused",
             "notice": str(stop_notice(stack.run.resolve(), self.component)),
         }
 
     def undo(self, facts: Facts) -> list[Undo]:
-        back = [Undo("restart_component", {"component": self.component})] if facts["dependency"] else []
-        return [Undo("remove", {"path": facts["notice"]}), *back]
+        return [Undo("remove", {"path": facts["notice"]}), *holder(facts).revives(self.component, facts)]
 
     def start(self, stack: Stack, facts: Facts) -> None:
-        main, notice = Pid(facts["pid"], facts["started"]), Path(facts["notice"])
+        notice, began = Path(facts["notice"]), time.monotonic()
         notice.parent.mkdir(exist_ok=True)
         notice.touch()
-        began = time.monotonic()
-        if not send(main, signal.SIGTERM):
+        killed = stack.control(self.component).stop(facts, stack.grace_s)
+        if killed is None:
             notice.unlink(missing_ok=True)
-            raise FaultError(f"stop: {self.component} (pid {main.pid}) was gone before it could be stopped")
-        while (there := state(main)) and time.monotonic() - began < stack.grace_s:
-            time.sleep(POLL_S)
+            raise FaultError(f"stop: {self.component} was gone before it could be stopped")
         took_s = time.monotonic() - began
-        if there:
-            stack.kill(self.component, main)
-        about = {"component": self.component, "killed": bool(there), "grace_s": stack.grace_s}
-        append(stack.run, "stack", "stopped", "fail" if there else "ok", took=took_s, **about)
+        about = {"component": self.component, "killed": killed, "grace_s": stack.grace_s}
+        append(stack.run, "stack", "stopped", "fail" if killed else "ok", took=took_s, **about)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """A client: the component's own address accepted connections before, and refuses them now. Else its readiness

@@ -25,6 +25,7 @@ class TargetsLost(Fault):
     kind: ClassVar[str] = "targets_lost"
     touches: ClassVar[str] = "the targets of the run's Prometheus"
     undone: ClassVar[str] = "the file is put back and reloaded"
+    deeds: ClassVar[tuple[str, ...]] = ()
 
     def target(self, stack: Stack) -> Facts:
         return kept(stack, "prometheus.yaml")

@@ -13,6 +13,7 @@ import math
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ from harness.load.connection import BUSY, IDLE, OWN_LIMITS, Connection, error_te
 from harness.load.request import Headers, Prepared, Request, Response
 
 EVENTS_AT_ONCE = 64  # so that what is due next does not wait for a crowd of responses
-RESOLVE_AGAIN_S = 1.0
+RESOLVE_AGAIN_S = 1.0  # where it failed
+RESOLVED_FOR_S = 5.0  # a name may lead to other addresses by then
 _IN = unpatched.EPOLLIN
 
 
@@ -36,7 +38,8 @@ class Client:
     is used for at most idle_s after its last response, because servers close idle ones (uvicorn after 5 s) and a
     request that crosses with that is lost. headers: added to each request that is not anonymous. For https: ca_file,
     the authorities to trust instead of the system's; verify=False, any certificate is accepted; client_cert and
-    client_key, our own. Raises UsageError for a bad URL or file.
+    client_key, our own. connect_to: HOST:PORT to connect to in place of the URL's, whose name the requests, and the
+    certificate, go by all the same. Raises UsageError for a bad URL or file.
 
     `on_response(context, response)` is called once for every `send`, within `turn`. Every failure is a Response, none
     raises.
@@ -56,6 +59,7 @@ class Client:
         verify: bool = True,
         client_cert: str | None = None,
         client_key: str | None = None,
+        connect_to: str | None = None,
     ):
         try:
             parts = urlsplit(url)
@@ -67,6 +71,11 @@ class Client:
         self.tls = tls.context(ca_file, verify, client_cert, client_key) if parts.scheme == "https" else None
         self.host = parts.hostname
         self.port = port or (443 if self.tls else 80)
+        host, _, number = (connect_to or "").rpartition(":")
+        if connect_to is not None and not (host and number.isdigit()):
+            raise UsageError(f"--connect-to: must be HOST:PORT, got {connect_to!r}")
+        self.at = (host.strip("[]"), int(number)) if connect_to else (self.host, self.port)  # where it connects to
+        self._is_name = not _is_address(self.at[0])
         self.timeout_s, self.connect_timeout_s, self.read_timeout_s = timeout_s, connect_timeout_s, read_timeout_s
         self.idle_s = idle_s
         self._prefix = parts.path.rstrip("/")
@@ -83,6 +92,7 @@ class Client:
         self.next_deadline = math.inf  # Unix time before which nothing can have waited too long
         self._addresses: list | None = None
         self._unresolved_until = 0.0  # the host is not looked up again before
+        self._opened = 0
         self._resolving = False
 
     def prepare(self, what: Request) -> Prepared:
@@ -173,6 +183,10 @@ class Client:
         """A new connection, not yet established; None where there is none to be had, which is then the response."""
         at = now()
         addresses = self._known(at)
+        if addresses and len(addresses) > 1:  # each in its turn, and the others where that one fails
+            self._opened += 1
+            turn = self._opened % len(addresses)
+            addresses = [*addresses[turn:], *addresses[:turn]]
         if not addresses:
             self._failed(context, Outcome.CONNECT_FAILED, "host name unknown", at)
             return None
@@ -188,9 +202,9 @@ class Client:
             self._over.append((context, Response(outcome, 0, b"", math.nan, math.nan, at, 0, 0, error)))
 
     def _known(self, at: float) -> list | None:
-        """The addresses of the host; resolved once, for a look-up per connection would measure the resolver. One that
-        failed is repeated in a thread, so that the load does not wait for it."""
-        if self._addresses is None and at >= self._unresolved_until and not self._resolving:
+        """The addresses of the host. A name is looked up again now and then, in a thread, for a look-up per connection
+        would measure the resolver, and so is one that failed: the load does not wait for it."""
+        if at >= self._unresolved_until and not self._resolving and (self._addresses is None or self._is_name):
             if self._unresolved_until:
                 self._resolving = True
                 unpatched.start_new_thread(self._resolve, ())
@@ -200,8 +214,9 @@ class Client:
 
     def _resolve(self) -> None:
         try:
-            self._addresses = unpatched.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except OSError:
+            self._addresses = unpatched.getaddrinfo(*self.at, type=socket.SOCK_STREAM)
+            self._unresolved_until = now() + RESOLVED_FOR_S
+        except OSError:  # what was known before may still serve
             self._unresolved_until = now() + RESOLVE_AGAIN_S
         self._resolving = False
 
@@ -214,3 +229,12 @@ class Client:
             if connection.deadline < soonest:
                 soonest = connection.deadline
         self.next_deadline = max(soonest, at + 0.01)  # however many wait, they are not examined in every turn
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is an IP address, which no resolver is asked for."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return True
+    return False

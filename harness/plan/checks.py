@@ -38,7 +38,8 @@ def view(
             **static(watched),
             "accuracy": watched.accuracy,
             "scrape_timeout_s": watched.service.monitoring.scrape_timeout_s,
-            "starting": _starting(watched.service.probes),
+            "starting": None if watched.service.attached else _starting(watched.service.probes),
+            "unseen": any(one.control.is_blind for one in watched.service.reached),
             "replicas": watched.service.replica_names,
             **ways(watched, [want for e in experiments for want in e.contract.alerts]),
         }

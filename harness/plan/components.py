@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from harness.plan import attached
 from harness.plan.yamlfile import Loc, YamlFile, dotted
 from harness.stack.spec import PLACEHOLDER, Access, SecretSource, ServiceSpec
 from harness.units import nearest
@@ -25,7 +26,7 @@ def mistakes(service: ServiceSpec, file: YamlFile, beside: Path, environ: Mappin
     """Every unknown placeholder, unusable name, and secret or certificate that is not where it should be."""
     found = [
         *_names(service), *_placeholders(service), *_metrics(service), *_shared_ports(service),
-        *_missing(service, beside, environ), *_telemetry(service), *_disks(service),
+        *_missing(service, beside, environ), *_telemetry(service), *_disks(service), *attached.mistakes(service),
     ]  # fmt: skip
     return [f"{file.place(loc)}: {dotted(loc)}: {problem}" for loc, problem in found]
 
@@ -62,12 +63,13 @@ def _placeholders(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
             yield from unknown((*at, "ready", kind), text, own)
         if dependency.address or dependency.takes_port:
             known = [*known, f"{name}.host", f"{name}.port"]
-    for i, step in enumerate(service.start.prepare):
+    for i, step in enumerate(service.prepare):
         yield from unknown(("start", "prepare", i), step.command, known)
     own = [*known, "port", "metrics_port", "replica"]
-    yield from unknown(("start", "command"), service.start.command, own)
-    for key, text in service.start.environment.items():
-        yield from unknown(("start", "environment", key), text, own)
+    if service.start is not None:
+        yield from unknown(("start", "command"), service.start.command, own)
+        for key, text in service.start.environment.items():
+            yield from unknown(("start", "environment", key), text, own)
     for which, probe in service.probes.by_name().items():
         for i, part in enumerate(probe.exec.command if probe.exec else ()):
             yield from unknown(("probes", which, "exec", "command", i), part, own)
@@ -102,7 +104,7 @@ def _telemetry(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
 
 def _shared_ports(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     """A port by its number is the same for all replicas, of which one at most can have it."""
-    for which, probe in service.probes.by_name().items() if service.replicas > 1 else ():
+    for which, probe in service.probes.by_name().items() if service.replicas > 1 and not service.attached else ():
         for kind in ("httpGet", "tcpSocket"):
             if type(getattr(getattr(probe, kind), "port", None)) is int:
                 why = f"{service.replicas} replicas cannot have it each"
@@ -123,7 +125,7 @@ def _unlike(one: str, other: str) -> tuple[str, str]:
 
 
 def _metrics(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
-    if service.metrics.port is not None:
+    if service.metrics.port is not None and not service.attached:
         if service.takes_metrics_port:
             yield ("metrics", "port"), "the start command takes {metrics_port}, a free one; drop one of the two"
         elif service.replicas > 1:
@@ -133,7 +135,7 @@ def _metrics(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
 
 def _disks(service: ServiceSpec) -> Iterator[tuple[Loc, str]]:
     """A disk that nothing is kept on."""
-    starts = [(("start",), service.start, "{state}/{replica}")]
+    starts = [] if service.start is None else [(("start",), service.start, "{state}/{replica}")]
     for name, dependency in service.dependencies.items():
         if dependency.start is not None:
             starts.append((("dependencies", name, "start"), dependency.start, f"{{state}}/{name}"))
@@ -166,7 +168,7 @@ def _missing(service: ServiceSpec, beside: Path, environ: Mapping[str, str]) -> 
             yield (*loc, "env"), f"the environment variable {f'{source.env} ' if named else 'that it names '}is not set"
     for loc, path in files:
         if path.startswith("{state}/"):
-            if not service.start.prepare:
+            if not service.prepare:
                 yield loc, f"nothing makes {path}: there is no start.prepare"
         elif not os.path.isfile(path):
             public = loc[-1] in ("ca", "client_cert")  # else it may be the secret itself

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from harness.errors import UsageError
 from harness.load.arrivals import KINDS, Arrivals, parse
 from harness.parameters import Duration, Share, Strict
+from harness.stack.place import place
 
 HISTORY = ".harness/history.sqlite"
 Text = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, (list, dict)) else str(value))]
+
+
+def _host(name: str) -> str:
+    place(f"http://{name.removeprefix('*.')}")
+    if "/" in name or re.search(r"[^:\]]:[0-9]*$", name.removeprefix("*.")):
+        raise ValueError(f"must be the name or address of a host, without a port, or *.DOMAIN; got {name}")
+    return name
+
+
+Host = Annotated[str, AfterValidator(_host)]
 
 
 class ArrivalsSpec(Strict):
@@ -94,6 +106,7 @@ class GateFile(Strict):
     time_scale: float = Field(60, ge=1, le=60)
     load: LoadSpec
     experiments: tuple[str, ...] = ()
+    blast_radius: tuple[Host, ...] = ()  # hosts of a service that runs already which may be loaded and broken
     checks: list[CheckSpec]
     generator: GeneratorBounds = GeneratorBounds()
     history: str = Field(HISTORY, min_length=1)  # the file of earlier runs, beside gate.yaml

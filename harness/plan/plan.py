@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from harness.checks.view import STEADY, Finding, RuleFact, View, named
 from harness.checks.view import promised as meant
 from harness.document import shown
 from harness.errors import PlanError
+from harness.plan.attached import unguarded
 from harness.plan.checks import planned, view
 from harness.plan.experiments import Experiment, chosen, distinct, file_of, not_applicable, read_experiment
 from harness.plan.gatefile import GateFile
@@ -99,11 +100,11 @@ class Plan:
             "time_scale": self.gate.time_scale,
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
-            "not_applicable": [each._asdict() for each in self.not_applicable],
+            "not_applicable": [stored(each._asdict()) for each in self.not_applicable],
             "windows": [list(names) for names in self.windows],
             "links": list(self.links),
             "probes": _without_values(self.service.probes),
-            "rules": [asdict(f) for f in self.rule_facts],
+            "rules": [stored(fact) for fact in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
 
@@ -114,8 +115,11 @@ def load(
     profile: str | None = None,
     only: Sequence[str] = (),
     experiment_files: Sequence[Path] = (),
+    allow_faults: bool = False,
+    overloads: bool = False,
 ) -> Plan:
-    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them.
+    """The plan in a gate file. `only` keeps some experiments, `experiment_files` replaces them. allow_faults: on this
+    machine, also to a service that somebody else runs. overloads: whoever asks will do so, experiments or none.
 
     Raises PlanError with every problem in every file it names.
     """
@@ -151,6 +155,9 @@ def load(
     service = watched.service if watched else None
     routing = watched.routing if watched else None
     experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
+    if service is not None and service.controls:
+        files = [each for path in wanted if (each := read(path, [])) is not None]
+        problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
     lacking = [each for e in experiments if (each := not_applicable(e, facts))]
     if lacking and len(lacking) == len(experiments):
         cannot = [f"{each.experiment} cannot run: this host lacks {each.reason}; {each.remedy}" for each in lacking]
@@ -164,7 +171,7 @@ def load(
     at_once = tuple(tuple(experiment.name for experiment in window) for window in shared)
     seen = replace(seen, windows=at_once)
     proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
-    seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
+    seen = replace(seen, not_run=tuple((a, each.why) for each in lacking for a in each.alerts if a not in proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
         raise PlanError(problems)

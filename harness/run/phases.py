@@ -179,8 +179,8 @@ def start_for(session: Session, experiment: Experiment, stage: str) -> None:
     else:
         values = {"scratch": planned.scratch(run, experiment.name), "python": sys.executable}
         added = {name: filled(text, values) for name, text in experiment.environment.items()}
-        prepare = [filled(command, values) for command in experiment.prepare]
-        problem = planned.prepared(prepare, run, session.plan.workdir) if prepare else ""
+        prepare = experiment.prepare
+        problem = planned.prepared(prepare, values, run, session.plan.workdir) if prepare else ""
         stage_begin = f"{stage}: starting the service for it"
         session.start = Start(experiment, _start(session, experiment.name, "begin", added, stage_begin, problem))
 
@@ -223,7 +223,7 @@ def _ask_start(session: Session, added: Mapping[str, str], stage: str) -> str:
         found[:] = [planned.asked(run)]
         return found[0] is None or bool(found[0].problem)
 
-    within_s = session.stack.grace_s + session.plan.service.start.ready_within + HEEDED_WITHIN_S
+    within_s = session.stack.grace_s + session.plan.service.ready_within + HEEDED_WITHIN_S
     heeded = session.wait(stage, done, within_s)
     planned.withdraw(run)
     if not heeded:

@@ -14,8 +14,10 @@ from harness.plan.watched import production_files
 from harness.plan.yamlfile import read
 from harness.rules import compress
 from harness.rules.rulefile import check_with_promtool
+from harness.run import attachable
 from harness.run.texts import texts_wrong
 from harness.stack import alertmanager, amtool, prometheus
+from harness.stack.spec import ServiceSpec
 from harness.stack.tools import Tools, find
 
 
@@ -59,10 +61,24 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
         remark(
             f"{config}: who gets the alerts of which severity is not judged; say monitoring.severities in service.yaml"
         )
+    if plan.service.attached:
+        if unattachable := attachable.unattachable(plan):
+            raise PlanError(unattachable)
+        for line in not_judged(plan.service):
+            remark(line)
     text, refused = compress.compress(plan.rules, *scales)
     if problem := _nothing_live(plan, refused):
         raise PlanError([problem])
     return plan.with_refusals(refused).with_texts(texts_wrong(plan, tools)), text
+
+
+def not_judged(service: ServiceSpec) -> list[str]:
+    """What is not judged of a service that runs already, and why."""
+    lines = ["how long the service takes to start is not judged: the harness does not start it"]
+    if any(one.control.is_blind for one in service.reached):
+        what = "what the service keeps of memory, descriptors and threads is not judged"
+        lines.append(f"{what}: by its control its processes are not known; of its growth only series are")
+    return lines
 
 
 def rejected(

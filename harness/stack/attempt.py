@@ -64,9 +64,10 @@ class _Failed(Exception):
 
 
 def ask(
-    port: int, probe: Probe, timeout_s: float, state: Path = Path(), execution: Execution | None = None
+    port: int, probe: Probe, timeout_s: float, state: Path = Path(), execution: Execution | None = None,
+    here: str = HERE,
 ) -> Response:  # fmt: skip
-    """Make one attempt. port: that of the component. state: the run's folder for the files that a header's value comes
+    """Make one attempt. port, here: of the component. state: the run's folder for the files that a header's value comes
     from. Raises StackError where there is no such value."""
     began = time.monotonic()
     left_s = _clock(began + timeout_s)
@@ -74,10 +75,10 @@ def ask(
     try:
         match action:
             case HttpGet():
-                status, reason = _http(action, port, state, left_s)
+                status, reason = _http(action, port, state, left_s, here)
                 ok = 200 <= status < 400
             case TcpSocket():
-                _connected(action.host or HERE, _number(action.port, port), left_s).close()
+                _connected(action.host or here, _number(action.port, port), left_s).close()
                 ok, reason = True, ""
             case Exec():
                 ok, reason = _executed(action.command, execution, timeout_s)
@@ -108,10 +109,10 @@ def _number(port: int | str | None, own: int) -> int:
     return port if isinstance(port, int) else own
 
 
-def _http(get: HttpGet, own_port: int, state: Path, left_s: Callable[[], float]) -> tuple[int, str]:
+def _http(get: HttpGet, own_port: int, state: Path, left_s: Callable[[], float], here: str) -> tuple[int, str]:
     """The status that decides, and what is said of it."""
     headers, host = _headers(get, state)
-    name = get.host or HERE
+    name = get.host or here
     address = f"[{name}]" if ":" in name else name
     url = f"{get.scheme.lower()}://{address}:{_number(get.port, own_port)}{get.path}"
     first = urlsplit(url).hostname

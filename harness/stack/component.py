@@ -68,6 +68,11 @@ class Component:
             scratch.write_text(json.dumps({**self._main._asdict(), "mark": self._mark}))
             os.replace(scratch, pid_file)
 
+    @property
+    def code(self) -> int | None:
+        """Of its exit; None while it lives."""
+        return self.child.popen.returncode
+
     def alive(self) -> bool:
         return self.child is not None and self.child.alive()
 

@@ -2,10 +2,10 @@
 
     python -m harness.stack.frontdoor PORT
 
-A process of its own, so that what the harness does delays no request. It forwards TCP on loopback and reads on its
-standard input, a JSON list a line, which ports are in traffic now. A connection stays with its replica whatever happens
-to the list; one that comes while the list is empty, or whose replica does not accept it, is reset, and is not tried on
-another: a Service does not either. Ends with its standard input.
+A process of its own, so that what the harness does delays no request. It listens on loopback and reads on its standard
+input, a JSON list a line, which addresses, HOST:PORT, are in traffic now. A connection stays with its replica whatever
+happens to the list; one that comes while the list is empty, or whose replica does not accept it, is reset, and is not
+tried on another: a Service does not either. Ends with its standard input.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class FrontDoor:
             "frontdoor", [sys.executable, "-m", "harness.stack.frontdoor", str(port)], stdin=subprocess.PIPE
         )
         self._lock = threading.Lock()
-        self._in_traffic: list[int] = []
+        self._in_traffic: list[str] = []
 
-    def put(self, port: int, on: bool) -> None:
-        """Take a replica's port into traffic or out of it."""
+    def put(self, address: str, on: bool) -> None:
+        """Take a replica, by its HOST:PORT, into traffic or out of it."""
         with self._lock:
-            self._in_traffic = [p for p in self._in_traffic if p != port] + ([port] if on else [])
+            self._in_traffic = [a for a in self._in_traffic if a != address] + ([address] if on else [])
             with suppress(OSError, ValueError):  # it has ended, which is seen by whoever checks the children
                 self.child.popen.stdin.write((json.dumps(self._in_traffic) + "\n").encode())
                 self.child.popen.stdin.flush()
@@ -94,13 +94,15 @@ class Entrance(Half):
         super().connection_made(transport)
         # Soon and not now: in older asyncio (Python 3.11.2) reading starts after this call, paused or not.
         asyncio.get_running_loop().call_soon(transport.pause_reading)
-        self._joining = asyncio.ensure_future(self._join(self._door.next_port()))
+        self._joining = asyncio.ensure_future(self._join(self._door.following()))
 
-    async def _join(self, port: int | None) -> None:
+    async def _join(self, address: str | None) -> None:
         try:
-            if port is None:
+            if address is None:
                 raise ConnectionRefusedError
-            there, _ = await asyncio.get_running_loop().create_connection(lambda: Half(self), LOOPBACK, port)
+            host, _, port = address.rpartition(":")
+            joining = asyncio.get_running_loop().create_connection(lambda: Half(self), host.strip("[]"), int(port))
+            there, _ = await joining
         except OSError:
             return reset(self.transport)
         if self.transport.is_closing():
@@ -113,14 +115,14 @@ class Door:
     """Which replica is next."""
 
     def __init__(self) -> None:
-        self.ports: list[int] = []
+        self.addresses: list[str] = []
         self._turn = 0
 
-    def next_port(self) -> int | None:
-        if not self.ports:
+    def following(self) -> str | None:
+        if not self.addresses:
             return None
         self._turn += 1
-        return self.ports[self._turn % len(self.ports)]
+        return self.addresses[self._turn % len(self.addresses)]
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -138,7 +140,7 @@ async def serve(port: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lists), sys.stdin)
     await loop.create_server(lambda: Entrance(door), LOOPBACK, port, backlog=BACKLOG)
     while line := await lists.readline():
-        door.ports = json.loads(line)
+        door.addresses = json.loads(line)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def command(
     client_cert: Path | None = None,
     client_key: Path | None = None,
     headers_file: Path | None = None,
+    connect_to: str | None = None,
     user: str | None = None,
     golden: Path | None = None,
     golden_each: int = 1,
@@ -94,7 +95,8 @@ def command(
     arrivals, corpus: None leaves the scenario's own. for_s: None runs until SIGINT or SIGTERM, after which requests in
     flight get their own timeout to end. processes: how many share the schedule, beside one that only collects. ca_file:
     the authorities to trust for https instead of the system's; insecure: any certificate; client_cert, client_key: its
-    own. headers_file: JSON object of headers for every request. user: which of the scenario's user classes. golden:
+    own. headers_file: JSON object of headers for every request. connect_to: HOST:PORT that stands before the one in
+    the URL, whose name requests and certificates go by. user: which of the scenario's user classes. golden:
     where the rows of the golden answers go; None: none are taken; golden_each: how often each input is asked for them.
     It exits with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError
     when there is no such scenario.
@@ -107,6 +109,7 @@ def command(
     for option, value in (
         ("--arrivals", arrivals), ("--for", for_s), ("--corpus", corpus), ("--ca-file", ca_file),
         ("--client-cert", client_cert), ("--client-key", client_key), ("--headers-file", headers_file),
+        ("--connect-to", connect_to),
     ):  # fmt: skip
         if value is not None:
             argv += [option, str(value)]

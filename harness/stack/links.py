@@ -18,7 +18,9 @@ CLIENTS, SCRAPE, ALERTS, NOTIFICATIONS, COLLECTOR = "clients", "scrape", "alerts
 
 
 def known(service: ServiceSpec) -> tuple[str, ...]:
-    """The links that a service has."""
+    """The links that a service has; one that runs already finds its dependencies, and a collector, by itself."""
+    if service.attached:
+        return (CLIENTS, SCRAPE, ALERTS, NOTIFICATIONS)
     traced = () if service.telemetry.traces is None else (COLLECTOR,)
     needed = (name for name, one in service.dependencies.items() if one.address is not None or one.takes_port)
     return (CLIENTS, SCRAPE, ALERTS, NOTIFICATIONS, *traced, *needed)

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.eventlog import Log
-from harness.stack.attempt import Execution, Response, ask
+from harness.stack.attempt import HERE, Execution, Response, ask
 from harness.stack.component import Component
 from harness.stack.process import Child
 from harness.stack.spec import Probe
@@ -35,6 +35,7 @@ class Prober:
     """Asks the probes of one component, in threads of the caller's process.
 
     Raw responses go to `probes.jsonl` of the run. Decisions go to `carry_out`; where there is none, they are events.
+    replaces: whether a decision to restart is followed by a new process; else it falls once for each time of failures.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class Prober:
         carry_out: CarryOut | None = None,
         state: Path = Path(),
         execute: Execute | None = None,
+        host: str = HERE,
+        replaces: bool = True,
     ):
+        self.host, self.replaces = host, replaces
         self.component, self.port, self.probes, self.emit = component, port, dict(probes), emit
         self.carry_out, self.state = carry_out, state
         self._executions = {}
@@ -78,14 +82,14 @@ class Prober:
 
     def why_not_ready(self) -> str:
         """What the probe that matters now gets, for an error message."""
-        if self.component.child is None:
+        if not self.component.generation:
             return "it was never started"
         which = "readiness" if self._started() else "startup"
         response = self._ask(which, 2)
         return f"its {which} probe gets {response.status or 'no response'}: {response.reason[:200]}"
 
     def _ask(self, which: str, timeout_s: float) -> Response:
-        return ask(self.port, self.probes[which], timeout_s, self.state, self._executions.get(which))
+        return ask(self.port, self.probes[which], timeout_s, self.state, self._executions.get(which), self.host)
 
     def _started(self) -> bool:
         return "startup" not in self.probes or self._started_generation == self.component.generation
@@ -121,9 +125,9 @@ class Prober:
                     decision = ""
                     if streak.feed(response.ok):
                         decision = self._decide(which, response.ok, probe)
-                        if decision == "restart" and self.carry_out is not None:
+                        if decision == "restart" and self.carry_out is not None and self.replaces:
                             on_hold = True
-                        elif decision == "restart":
+                        elif decision == "restart" and self.replaces:
                             streak.reset()  # as for the process that would have taken its place
                 self._record(which, response, decision)
             elif not alive and which == "readiness" and streak.decision:

@@ -30,17 +30,20 @@ def config(
     external_labels: Mapping[str, str] | None = None,
     alert_relabel_configs: Sequence[Mapping[str, Any]] = (),
     target_labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """A Prometheus configuration that scrapes the targets of a job and sends alerts to one Alertmanager; gate seconds.
 
     targets: addresses; of a mapping the keys are the instances as they are called, and the values where to scrape them.
+    labels: more of a target, by its instance.
     access: the part of a scrape configuration by which the targets let Prometheus in. The last three are production's
     own: what it adds to every alert, how it rewrites one before it sends it, what it adds to the targets.
     """
-    scrape, evaluation, labels = _ms(scrape_s), _ms(evaluation_s), dict(target_labels or {})
+    scrape, evaluation, own, of_all = _ms(scrape_s), _ms(evaluation_s), labels or {}, dict(target_labels or {})
     called = targets.items() if isinstance(targets, Mapping) else ((target, target) for target in targets)
     static = [
-        {"targets": [at], "labels": {**labels, **({} if at == name else {"instance": name})}} for name, at in called
+        {"targets": [at], "labels": {**of_all, **own.get(name, {}), **({} if at == name else {"instance": name})}}
+        for name, at in called
     ]
     return {
         "global": {

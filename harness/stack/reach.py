@@ -7,6 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from harness.stack.look import look
 
 POLL_S = 0.01
 NUDGE_AFTER_S = 0.2
@@ -54,6 +57,16 @@ def react(address: str, within_s: float, http: bool = False) -> Reaction:
                 with suppress(OSError):
                     connection.send(NUDGE)
             time.sleep(POLL_S)
+
+
+def answer(url: str, within_s: float) -> Reaction:
+    """Ask for a URL once. Only an answer shows that a service elsewhere took the connection: what stands between may
+    accept it by itself, and closes it where nobody is behind."""
+    began, at = time.monotonic(), urlsplit(url)
+    address = at.netloc if at.port else f"{at.netloc}:{443 if at.scheme == 'https' else 80}"
+    seen = look(address, at.path or "/", within_s, tls=at.scheme == "https")
+    kind = "accepted" if seen.data else "unaccepted" if seen.end == "open" else "refused"
+    return Reaction(kind, time.monotonic() - began)
 
 
 def _taken(connection: socket.socket) -> bool:

@@ -23,12 +23,15 @@ from pydantic import (
 )
 
 from harness.parameters import Duration, Environment, EnvName, Size, Strict, no_nul
+from harness.stack.control import BY_HARNESS
+from harness.stack.place import PORTS, Place, place
 from harness.telemetry import Telemetry
 
 _ADDRESS = re.compile(r"[^\s:]+:(?:([0-9]{1,5})|\{(?:[a-z][a-z0-9-]*\.)?port\})")
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_.-]*)\}")  # ${port} is a variable of a shell
 RESERVED = {"content-length", "host", "transfer-encoding", "x-request-id"}  # each request has its own
+ATTACHED_READY_WITHIN_S = 30.0  # of what runs already
 MIN_DISK = 8e6  # bytes that a file system with a journal takes
 IN_PLACE = "must be {from_file: PATH} or {env: NAME}: a secret is not written into this file"
 
@@ -227,6 +230,94 @@ class ServiceStart(Start):
         return command
 
 
+def _placed(text: Any) -> Any:
+    return place(text) if isinstance(text, str) else text
+
+
+Url = Annotated[Place, PlainValidator(_placed)]
+
+
+class Cluster(Strict):
+    """The pods of a component, in a cluster."""
+
+    namespace: str = Field(min_length=1)
+    selector: str = Field(min_length=1)  # of their labels, like app=shop
+    context: str = Field(min_length=1)  # of the kubeconfig; `in-cluster`: the account of the pod that this runs in
+    kubeconfig: File | None = None  # else $KUBECONFIG, else ~/.kube/config
+
+
+class ControlSpec(Strict):
+    """What may be done to something that the harness did not start; nothing: it is observed only."""
+
+    pid_file: File | None = None  # holds the number of its main process, on this machine
+    container: str | None = Field(None, min_length=1)  # its name or id, as the engine knows it
+    compose: File | None = None  # the file by which it was started
+    service: str | None = Field(None, min_length=1)  # its name there
+    number: int = Field(1, ge=1)  # of its containers, where it has several
+    kubernetes: Cluster | None = None
+    engine: str | None = Field(None, min_length=1)  # address of the API: unix:///run/docker.sock; else $DOCKER_HOST
+    restarted_by: str = Field("", min_length=1)  # who starts it again when it has ended: `harness`, or whoever it is
+
+    @property
+    def kind(self) -> str:
+        """Which control it is, by its name in the table of `control.CONTROLS`."""
+        return next(
+            (kind for kind in ("pid_file", "container", "compose", "kubernetes") if getattr(self, kind) is not None),
+            "none",
+        )
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it does not show the processes, and so not what they take."""
+        return self.kind in ("none", "kubernetes")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ControlSpec:
+        if [self.pid_file, self.container, self.compose, self.kubernetes].count(None) < 3:
+            raise ValueError("must have one of pid_file, container, compose and kubernetes")
+        if (self.compose is None) != (self.service is None) or (self.compose is None and self.number != 1):
+            raise ValueError("compose, a file, and service, a name in it, belong together; number goes with them")
+        if self.engine is not None and self.kind not in ("container", "compose"):
+            raise ValueError("an engine goes with a container")
+        if self.kind == "none" and self.restarted_by:
+            raise ValueError("restarted_by goes with pid_file, container or compose: else nothing is ended")
+        if self.kubernetes is not None and self.restarted_by:
+            raise ValueError("pods are made anew by their controller; leave restarted_by out")
+        if self.kind == "pid_file" and self.restarted_by == BY_HARNESS:
+            raise ValueError("pid_file does not say how it is started; name who starts it again, like systemd")
+        return self
+
+
+def _controlled(value: Any) -> Any:
+    return {} if value == "none" else value
+
+
+Controlled = Annotated[ControlSpec, BeforeValidator(_controlled)]
+
+
+class ScrapedAt(Strict):
+    """Where the metrics of one instance are, where not at its own port and `metrics.path`."""
+
+    port: int | None = Field(None, ge=1, le=65535)
+    path: str | None = Field(None, pattern="^/")
+
+
+class Instance(Strict):
+    """One process of a service that runs already: probed and scraped by itself."""
+
+    url: Url
+    metrics: ScrapedAt = ScrapedAt()
+    labels: dict[LabelName, str] = Field(default_factory=dict)  # of its target, beside monitoring.target_labels
+    control: Controlled = ControlSpec()
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_path(cls, url: Place) -> Place:
+        if url.path:
+            raise ValueError(f"must hold no path, for probes and metrics have their own; got {url.path}")
+        return url
+
+
 class ReadyTest(Strict):
     """How to see that a dependency can be used."""
 
@@ -247,6 +338,7 @@ class DependencySpec(Strict):
     start: Start | None = None
     address: Annotated[Address, AfterValidator(_fixed)] | None = None
     ready: ReadyTest | None = None  # else: its port, or its address, accepts a connection
+    control: Controlled = ControlSpec()  # of one that is there already
 
     @model_validator(mode="after")
     def _can_be_tested(self) -> DependencySpec:
@@ -254,7 +346,21 @@ class DependencySpec(Strict):
             raise ValueError("must have either a start command or an address, host:port")
         if self.start is not None and self.ready is None and not self.takes_port:
             raise ValueError("must say when it is ready (tcp, http or command), for its start has no {port} to try")
+        if self.start is not None and self.control.kind != "none":
+            raise ValueError("control is of what runs already; what is started here is under control as it is")
+        if self.control.restarted_by == BY_HARNESS:
+            raise ValueError("restarted_by: the harness restarts by probes, which a dependency has none of")
         return self
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether it is there already, and faults may be done to it."""
+        return self.control.kind != "none"
+
+    @property
+    def is_component(self) -> bool:
+        """Whether faults may name it."""
+        return self.start is not None or self.is_controlled
 
     @property
     def takes_port(self) -> bool:
@@ -471,7 +577,10 @@ class ServiceSpec(Strict):
     """The whole of service.yaml."""
 
     name: str
-    start: ServiceStart
+    start: ServiceStart | None = None
+    url: Url | None = None  # of one that runs, as its clients find it
+    instances: list[Annotated[Instance, _one_key("url")]] = Field(default_factory=list, max_length=16)  # of it
+    control: Controlled = ControlSpec()
     replicas: int = Field(1, ge=1, le=16)
     dependencies: dict[str, DependencySpec] = Field(default_factory=dict)
     requests: Access = Access()
@@ -482,6 +591,72 @@ class ServiceSpec(Strict):
     telemetry: Telemetry = Telemetry()
     model: ModelCard | None = None
     slos: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schemes(cls, given: Any) -> Any:
+        """Requests and scrapes of what runs go by the scheme of its address, and it has as many replicas as said."""
+        if not isinstance(given, dict) or not ("url" in given or "instances" in given):
+            return given
+        each = given.get("instances")
+        each = [one.get("url") if isinstance(one, dict) else one for one in each] if isinstance(each, list) else []
+        of_requests = given.get("url", each[0] if each else None)
+        filled_in = {"requests": of_requests, "metrics": each[0] if each else of_requests}
+        more: dict[str, Any] = {} if "replicas" in given or not each else {"replicas": len(each)}
+        for section, url in filled_in.items():
+            scheme, said = str(url).partition("://")[0].lower(), given.get(section, {})
+            said = {"path": said} if isinstance(said, str) else said
+            if scheme in PORTS and isinstance(said, dict):
+                more[section] = {"scheme": scheme, **said}
+        return given | more
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> ServiceSpec:
+        if (self.start is None) != self.attached:
+            raise ValueError("must have either a start command, or the url or instances of one that runs")
+        if not self.attached:
+            if self.control.kind != "none":
+                raise ValueError("control is of what runs already; what is started here is under control as it is")
+            return self
+        if self.url is not None and self.url.scheme != self.requests.scheme:
+            raise ValueError(f"requests.scheme is {self.requests.scheme}, and the url says {self.url.scheme}")
+        if {one.url.scheme for one in self.reached} != {self.metrics.scheme}:
+            raise ValueError(f"metrics.scheme is {self.metrics.scheme}, and so must be that of each instance")
+        if len({one.url.address for one in self.reached}) < len(self.reached):
+            raise ValueError("instances must differ in their addresses")
+        if self.instances and self.control.kind != "none":
+            raise ValueError("control is that of each instance: say `instances: [{url: ..., control: ...}]`")
+        if self.replicas != len(self.reached):
+            raise ValueError(f"replicas is {self.replicas}, and {len(self.reached)} are named; leave it out")
+        return self
+
+    @property
+    def attached(self) -> bool:
+        """Whether it runs already, and nobody here starts or ends it."""
+        return self.url is not None or bool(self.instances)
+
+    @property
+    def reached(self) -> tuple[Instance, ...]:
+        """The instances of one that runs, in the order of `replica_names`."""
+        if self.instances or self.url is None:
+            return tuple(self.instances)
+        return (Instance.model_construct(url=self.url._replace(path=""), control=self.control),)
+
+    @property
+    def controls(self) -> dict[str, ControlSpec]:
+        """The control of each component that somebody else runs."""
+        needed = {name: one.control for name, one in self.dependencies.items() if one.is_controlled}
+        return needed | dict(zip(self.replica_names, (one.control for one in self.reached), strict=False))
+
+    @property
+    def ready_within(self) -> float:
+        """How long it may take until it is in traffic."""
+        return ATTACHED_READY_WITHIN_S if self.start is None else self.start.ready_within
+
+    @property
+    def prepare(self) -> list[Prepare]:
+        """What is run before it is started."""
+        return [] if self.start is None else self.start.prepare
 
     @property
     def replica_names(self) -> tuple[str, ...]:
@@ -498,4 +673,4 @@ class ServiceSpec(Strict):
     @property
     def takes_metrics_port(self) -> bool:
         """Whether each replica gets a second port of the run, for its metrics."""
-        return _holds(self.start.texts, "metrics_port")
+        return self.start is not None and _holds(self.start.texts, "metrics_port")

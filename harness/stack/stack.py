@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StackError, UsageError
+from harness.stack.by_process import PidFile, Processes
+from harness.stack.control import Control, made
 from harness.stack.ledger import PRIVATE, Ledger
 from harness.stack.process import Pid, end_members, identify, members, origin
-from harness.stack.reach import Reaction, react
+from harness.stack.reach import Reaction, answer, react
 from harness.witness import ADDRESSES
 
 ENV = ADDRESSES[0]  # by which a Chaos Toolkit child knows the stack it works against
@@ -37,6 +39,8 @@ class Stack:
     monitoring: tuple[str, ...] = ()  # the components that watch the service, and not it; nobody restarts them either
     proxy_url: str = ""  # of the control of the proxy; empty where no link goes through one
     links: Mapping[str, Any] = field(default_factory=dict)  # link -> its ways (stack.proxied.Way), of those that do
+    controls: Mapping[str, Any] = field(default_factory=dict)  # component -> arguments of its control, where attached
+    asked: Mapping[str, str] = field(default_factory=dict)  # component -> URL whose answer says that it is there
 
     def write(self) -> None:
         (self.run / "stack.json").write_text(json.dumps(asdict(self), default=str, indent=1))
@@ -103,11 +107,26 @@ class Stack:
 
     def pid(self, process: str) -> Pid:
         """The process that a name stands for now. Raises StackError, naming the known ones, if there is none."""
+        if (control := self.controls.get(process, {})).get("kind") == "pid_file":
+            now = PidFile(Path(control["path"])).look()
+            if now is None:
+                raise StackError(f"{process} is not running ({control['path']} names no process)")
+            return now
         facts = self._on_file(process)
         last = Pid(facts["pid"], facts["started"])
         if identify(last.pid) != last:
             raise StackError(f"{process} is not running (its last process was {last.pid})")
         return last
+
+    def control(self, component: str) -> Control:
+        """What may be done to a component, and to whatever has its name now. Raises StackError where nothing may."""
+        about = self.controls.get(component)
+        if about == {}:
+            raise StackError(f"{component} is only observed; say `control` in service.yaml")
+        if about and about["kind"] != "pid_file":
+            return made(about["kind"])(**{key: value for key, value in about.items() if key != "kind"})
+        main = self.pid(component)
+        return Processes(self.run, component, main, self._mark(component, main))
 
     def members(self, component: str, main: Pid) -> list[Pid]:
         """Every live process of a component, its main one first."""
@@ -132,6 +151,8 @@ class Stack:
         return self.run / "requests" / f"restart-{component}"
 
     def _mark(self, component: str, main: Pid) -> str:
+        if component in self.controls:
+            return component  # nothing carries our mark
         facts = self._on_file(component)
         same = (facts["pid"], facts["started"]) == main
         return facts.get("mark", component) if same else origin(main.pid, self.run) or component
@@ -146,5 +167,7 @@ class Stack:
 
     def react(self, component: str, within_s: float) -> Reaction | None:
         """How a component reacts to a client of its own address; None where none is known."""
+        if url := self.asked.get(component):
+            return answer(url, within_s)
         address = self.addresses.get(component)
         return None if address is None else react(address, within_s, http=component not in self.unattended)

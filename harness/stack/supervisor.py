@@ -144,7 +144,7 @@ class Supervisor:
         """ended: when the container did so by itself, if it has."""
         self._traffic(False)
         self.component.end(grace_s)
-        code = self.component.child.popen.returncode
+        code = self.component.code
         now = time.monotonic()
         with self.component.lock:
             backoff, known = self._backoff, self._ended if ended is None else ended
@@ -193,7 +193,7 @@ class Supervisor:
         self.component.end(self.grace_s)
         self._ended = time.monotonic()
         self.restarts += 1
-        code = self.component.child.popen.returncode
+        code = self.component.code
         self.emit("stack", "restart", component=self.component.name, cause="request", code=code)
         self._start_again()
 

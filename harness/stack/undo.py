@@ -30,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.stack import cgroup
+from harness.stack.control import BY_HARNESS
 from harness.stack.process import Pid, members, send, state
 from harness.stack.volume import mounts
 
@@ -316,6 +317,58 @@ def _limit_descriptors(run: Path, pid: int, started: int, soft: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def _unpause_container(run: Path, engine: str, id: str, name: str) -> None:
+    """Let a paused container go on. One that was removed or has ended is not paused."""
+    from harness.stack.engine import Engine, Gone  # here and below, because the watchdog seldom needs them
+
+    with suppress(Gone):
+        if _box(engine, id).status == "paused":
+            Engine(engine).unpause(id)
+
+
+def _start_container(run: Path, engine: str, id: str, name: str, restarted_by: str = "") -> None:
+    """Start a container that has ended, or the one that has its name now; nothing where that runs. One that the harness
+    itself looks after is first left to that."""
+    from harness.stack.engine import Box, Engine, Gone
+
+    def there() -> Box | None:
+        with suppress(Gone):
+            return _box(engine, id)
+        with suppress(Gone):
+            return Engine(engine).find(name)
+        return None
+
+    until = time.monotonic() + RESTARTED_WITHIN_S
+    while (box := there()) is not None and not box.runs and restarted_by == BY_HARNESS and owned(run):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    if box is None:
+        raise OSError(f"container {name} was removed, so it cannot be started; make it anew")
+    if not box.runs:
+        Engine(engine).start(box.id)
+
+
+def _limit_container(run: Path, engine: str, id: str, name: str, quota_us: int, period_us: int) -> None:
+    """Give a container the processor time back that it had. One that was removed has no limits."""
+    from harness.stack.engine import Engine, Gone
+
+    with suppress(Gone):
+        _box(engine, id)
+        Engine(engine).limit(id, quota_us, period_us)
+
+
+def _scale_workload(
+    run: Path, context: str, namespace: str, kubeconfig: str | None, kind: str, name: str, uid: str, replicas: int
+) -> None:
+    """Have a Deployment or StatefulSet make as many pods as before; nothing where that very one is gone."""
+    from harness.stack.cluster import SCALED, Cluster
+
+    if kind not in SCALED:
+        raise ValueError(f"a {kind} has no number of pods that is changed here")
+    Cluster(context, namespace, kubeconfig).scale(kind, name, uid, replicas)
+
+
 def _play_rollbacks(run: Path, experiment: str, folder: str) -> None:
     """Play the rollbacks of an experiment, which alone know how to undo what its actions did. That they may be played
     twice is for them to see to."""
@@ -352,6 +405,10 @@ VERBS: dict[str, Callable[..., None]] = {
     "limit_descriptors": _limit_descriptors,
     "enable_proxy": _enable_proxy,
     "reload_prometheus": _reload_prometheus,
+    "unpause_container": _unpause_container,
+    "start_container": _start_container,
+    "limit_container": _limit_container,
+    "scale_workload": _scale_workload,
     "play_rollbacks": _play_rollbacks,
 }
 
@@ -363,6 +420,15 @@ def _process(pid: int, started: int) -> Pid:
     if pid <= 1:
         raise ValueError(f"{pid} is no process that a fault may touch")
     return Pid(pid, started)
+
+
+def _box(engine: str, id: str) -> Any:
+    """A container by its whole id, for a part of one, or a name, may be another's."""
+    from harness.stack.engine import Engine, address
+
+    if not re.fullmatch(r"[0-9a-f]{64}", id):
+        raise ValueError(f"{id!r} is no whole id of a container")
+    return Engine(address(engine)).find(id)
 
 
 def _exact(path: str) -> Path:

@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import StackError, UsageError
 from harness.masking import hidden
 from harness.signals import FOLDER, RECEIVED
-from harness.stack import alertmanager, amtool, ledger, prometheus, volume, watchdog, yamltext
+from harness.stack import alertmanager, amtool, attached, ledger, prometheus, volume, watchdog, yamltext
 from harness.stack.access import at, generator_options, scrape_settings, write_private
 from harness.stack.component import INSIDE, Component, inside_control
 from harness.stack.dependency import Dependency
@@ -33,7 +33,17 @@ from harness.stack.process import Child, end_all, free_ports, spawn, started_tic
 from harness.stack.proxied import Proxied
 from harness.stack.ready import not_ready, wait_until
 from harness.stack.service import Service
-from harness.stack.spec import DependencySpec, HttpGet, Prepare, ReadyTest, ServiceSpec, Start, filled
+from harness.stack.spec import (
+    DependencySpec,
+    HttpGet,
+    Instance,
+    Metrics,
+    Prepare,
+    ReadyTest,
+    ServiceSpec,
+    Start,
+    filled,
+)
 from harness.stack.stack import Stack
 from harness.stack.tools import Tools
 from harness.stack.undo import owned
@@ -60,16 +70,26 @@ class Blueprint:
     links: tuple[str, ...] = ()  # which go through the proxy
 
     @property
+    def instances(self) -> dict[str, Instance]:
+        """The replicas of a service that runs already."""
+        return dict(zip(self.service.replica_names, self.service.reached, strict=True)) if self.service.attached else {}
+
+    @property
     def entrance(self) -> str:
         """The process that clients find the service at."""
+        if self.service.url is not None:
+            return self.service.replica_names[0]
         return FRONT_DOOR if self.service.replicas > 1 else self.service.replica_names[0]
 
     def ports(self) -> dict[str, int]:
         """A free port for each process that needs one, chosen at once so that all differ, but for the service's where
         it is given. Raises UsageError if that is taken."""
+        if self.port is not None and self.service.attached:
+            raise UsageError("--port is of a service that is started here; this one runs already, at its own")
         if self.port is not None and not _free(self.port):
             raise UsageError(f"port {self.port} is taken; give another with --port, or none to have one chosen")
-        if (fixed := self.service.metrics.port) is not None and not _free(fixed):
+        fixed = None if self.service.attached else self.service.metrics.port
+        if fixed is not None and not _free(fixed):
             raise UsageError(
                 f"port {fixed}, where service.yaml has the metrics of the service, is taken; end what holds it"
             )
@@ -92,6 +112,9 @@ class Live:
     dependencies: list[Dependency] = field(default_factory=list)
     notifier: Notifier | None = None  # from when it is up
     monitoring: list[Dependency] = field(default_factory=list)  # what watches the service
+    watch: attached.Watch = field(
+        default_factory=lambda: attached.Watch([])
+    )  # over dependencies that are there already
     ready_within_s: float = 60.0  # of a replica, from its start on
     _holder: Holder = field(init=False)
 
@@ -111,6 +134,7 @@ class Live:
             self.stack.renewal.unlink(missing_ok=True)
         self._holder.heed()
         self.service.check()
+        self.watch.check()
         for dependency in (*self.dependencies, *self.monitoring):
             if dependency.failure is not None:
                 raise StackError(f"the watch over {dependency.name} broke: {dependency.failure!r}")
@@ -133,12 +157,15 @@ class Assembly:
         self.plan, self.tools, self.run, self.emit, self.exits = plan, tools, run, emit, exits
         self.children: list[Child] = []
         self.monitoring: list[Dependency] = []
+        self.watch = attached.Watch([])  # over dependencies that are there already, and may be broken
         self.private = (run / PRIVATE).resolve()
         self.state = self.private / "state"
         self.state.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
         self.volumes: dict[str, str] = {}  # component -> the folder that is a disk of its own
         self.ports = plan.ports()
+        self.at = {name: f"127.0.0.1:{self.ports[name]}" for name in plan.service.replica_names}  # where each is
+        self.at |= {name: instance.url.address for name, instance in plan.instances.items()}
         self.values: dict[str, object] = {"state": self.state, "python": sys.executable}  # placeholders of all commands
         for name, dependency in plan.service.dependencies.items():
             address = f"127.0.0.1:{self.ports[name]}" if dependency.takes_port else dependency.address
@@ -232,7 +259,8 @@ def up(
         exits.callback(shutil.rmtree, run / PRIVATE, ignore_errors=True)  # after all that may write there
         exits.callback(volume.unmount_below, run / PRIVATE)
         exits.callback(end_all, run)  # nothing with our mark survives, whatever the callbacks before it met
-        report("starting Prometheus, Alertmanager, receivers and the service")
+        what = "the watch over the service" if plan.service.attached else "the service"
+        report(f"starting Prometheus, Alertmanager, receivers and {what}")
         assembly = Assembly(plan, tools, run, emit, exits)
         assembly.children.append(guard)
         _volumes(assembly)
@@ -253,7 +281,7 @@ def up(
 def _volumes(assembly: Assembly) -> None:
     """A disk of its own for each component that service.yaml gives one, where this host allows it."""
     service = assembly.plan.service
-    starts = dict.fromkeys(service.replica_names, service.start)
+    starts = {} if service.start is None else dict.fromkeys(service.replica_names, service.start)
     starts |= {name: spec.start for name, spec in service.dependencies.items() if spec.start is not None}
     wanted = {name: start.disk for name, start in starts.items() if start.disk is not None}
     if wanted and (why := volume.lacking()):
@@ -276,7 +304,14 @@ def _dependencies(assembly: Assembly) -> list[Dependency]:
         assembly.exits.callback(dependency.stop)
         dependency.start()
         started.append(dependency)
-    for step in assembly.plan.service.start.prepare:
+        if spec.is_controlled:
+            there = attached.Attached(name, assembly.run, spec.control)
+            there.must_run()
+            assembly.watch.components.append(there)
+    if assembly.watch.components:
+        assembly.exits.callback(assembly.watch.stop)
+        assembly.watch.start()
+    for step in assembly.plan.service.prepare:
         assembly.prepare(step)
     return started
 
@@ -289,16 +324,18 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
     rules = run / "prometheus" / "rules.yaml"
     rules.write_text(plan.rules)
     own = {name: f"127.0.0.1:{scraped(plan.service, ports, name)}" for name in plan.service.replica_names}
+    own |= {name: scraped_at(metrics, instance) for name, instance in plan.instances.items()}
     tls = encrypted(plan.service, SCRAPE)
     settings = prometheus.config(
         job=watched.job,
         targets={at: proxied.through(SCRAPE, at, name, http=metrics.path, tls=tls) for name, at in own.items()},
+        labels={own[name]: labels_of(instance) for name, instance in plan.instances.items()},
         metrics_path=metrics.path,
         alertmanager=proxied.through(ALERTS, f"127.0.0.1:{ports[RELAY]}", http="/"),
         rule_files=[str(rules.resolve())],
         scrape_s=watched.scrape_interval / plan.time_scale,
         evaluation_s=watched.evaluation_interval / plan.time_scale,
-        access=scrape_settings(metrics, assembly.private, assembly.state),
+        access=_named(plan, proxied, scrape_settings(metrics, assembly.private, assembly.state)),
         **watched.additions,
     )
     config = prometheus.write_config(run / "prometheus" / "prometheus.yaml", settings)
@@ -308,6 +345,19 @@ def _monitoring(assembly: Assembly, proxied: Proxied) -> None:
     argv = prometheus.command(assembly.tools.prometheus, config, data, ports["prometheus"], time_scale=plan.time_scale)
     ready = ReadyTest(http=f"http://127.0.0.1:{ports['prometheus']}/-/ready")
     assembly.watcher("prometheus", partial(spawn, "prometheus", argv, run), ready)
+
+
+def _named(plan: Blueprint, proxied: Proxied, access: dict[str, Any]) -> dict[str, Any]:
+    """How scrapes get in, with the name that certificates are for where the proxy stands before what has it. Raises
+    StackError where there are several."""
+    names = {instance.url.host for instance in plan.instances.values()}
+    if SCRAPE not in proxied or not names or not encrypted(plan.service, SCRAPE):
+        return access
+    if len(names) > 1:
+        raise StackError(
+            f"scrapes of {listed(sorted(names))} cannot go through the proxy: each has its own certificate"
+        )
+    return access | {"tls_config": {**access.get("tls_config", {}), "server_name": names.pop()}}
 
 
 def _receivers(assembly: Assembly, proxied: Proxied) -> Notifier:
@@ -390,9 +440,15 @@ class Notifier:
 def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxied) -> Live:
     """The replicas, probed and supervised, behind a front door where there are several; and `stack.json`."""
     plan, run, ports = assembly.plan, assembly.run, assembly.ports
-    ours = [d for d in dependencies if d.component is not None]
+    ours = [d for d in dependencies if d.spec.is_component]
     about = {"http": _asked_at(plan.service), "tls": encrypted(plan.service, CLIENTS)}
-    entrance = proxied.through(CLIENTS, f"127.0.0.1:{ports[plan.entrance]}", port=plan.port or 0, **about)
+    url, connect_to = plan.service.url, {}
+    behind = f"127.0.0.1:{ports[FRONT_DOOR]}" if plan.entrance == FRONT_DOOR else assembly.at[plan.entrance]
+    entrance = proxied.through(CLIENTS, behind if url is None else url.address, port=plan.port or 0, **about)
+    service_url = f"{plan.service.requests.scheme}://{entrance}"
+    if plan.service.attached:  # its clients ask it by its own name, whatever stands between
+        named = url or plan.service.reached[0].url
+        service_url, connect_to = str(named), {"connect_to": entrance} if entrance != named.address else {}
     needed: dict[str, str] = {}  # the addresses of dependencies, as the service finds them
     for one in (d for d in dependencies if d.name in proxied and d.address is not None):
         needed[f"{one.name}.host"], _, needed[f"{one.name}.port"] = proxied.through(one.name, one.address).rpartition(
@@ -401,19 +457,21 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
     here = Stack(
         run=run,
         service=plan.service.name,
-        service_url=f"{plan.service.requests.scheme}://{entrance}",
+        service_url=service_url,
         prometheus_url=f"http://127.0.0.1:{ports['prometheus']}",
         alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}",
         time_scale=plan.time_scale,
-        access=generator_options(plan.service.requests, assembly.private, assembly.state),
+        access=generator_options(plan.service.requests, assembly.private, assembly.state) | connect_to,
         dependencies=tuple(d.name for d in ours),
-        addresses={name: f"127.0.0.1:{ports[name]}" for name in plan.service.replica_names}
-        | {d.name: d.address for d in (*ours, *assembly.monitoring) if d.address is not None},
+        addresses=assembly.at | {d.name: d.address for d in (*ours, *assembly.monitoring) if d.address is not None},
         monitoring=tuple(watcher.name for watcher in assembly.monitoring),
         proxy_url=proxied.url,
         links=proxied.stored(),
         grace_s=plan.service.terminationGracePeriodSeconds,
         volumes=assembly.volumes,
+        controls={name: attached.arguments(control) for name, control in plan.service.controls.items()},
+        asked={name: f"{one.url.scheme}://{one.url.address}{about['http']}" for name, one in plan.instances.items()}
+        | {d.name: d.spec.ready.http for d in ours if d.spec.is_controlled and d.spec.ready and d.spec.ready.http},
     )
     door = None
     if plan.entrance == FRONT_DOOR:
@@ -434,18 +492,23 @@ def _service(assembly: Assembly, dependencies: list[Dependency], proxied: Proxie
 
     def in_rotation(name: str, on: bool) -> None:
         if door is not None:
-            door.put(ports[name], on)
+            door.put(assembly.at[name], on)
 
     replicas = {name: ports[name] for name in plan.service.replica_names}
     probes = plan.service.probes.by_name()
     grace_s = plan.service.terminationGracePeriodSeconds
-    service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state, grace_s, execute)
+    if plan.service.attached:
+        of_all = probes, run, assembly.emit, in_rotation, assembly.state, grace_s
+        service = attached.AttachedService(plan.instances, *of_all)
+    else:
+        service = Service(replicas, probes, start, run, assembly.emit, in_rotation, assembly.state, grace_s, execute)
     assembly.exits.callback(service.stop)
     service.start()
     here.write()
     assembly.exits.callback(lambda: ledger.undo(run, here.ledger.open(), by="run"))
-    within_s = plan.service.start.ready_within
-    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, ready_within_s=within_s)
+    within_s = plan.service.ready_within
+    about = {"watch": assembly.watch, "ready_within_s": within_s}
+    return Live(here, service, assembly.children, dependencies, None, assembly.monitoring, **about)
 
 
 def _asked_at(service: ServiceSpec) -> str:
@@ -457,7 +520,7 @@ def _asked_at(service: ServiceSpec) -> str:
 
 
 def _wait_until_ready(live: Live, plan: Blueprint, emit: Callable[..., None]) -> None:
-    live.service.wait_ready(plan.service.start.ready_within)
+    live.service.wait_ready(plan.service.ready_within)
     job = plan.service.monitoring.job
     try:
         wait_until("the service was not monitored", partial(_unmonitored, live, job), MONITORED_WITHIN_S)
@@ -542,6 +605,16 @@ def with_added(environment: Mapping[str, str], added: Mapping[str, str], control
 def scraped(service: ServiceSpec, ports: Mapping[str, int], name: str) -> int:
     """The port at which a replica has its metrics."""
     return service.metrics.port or ports.get(metrics_of(name), ports[name])
+
+
+def scraped_at(metrics: Metrics, instance: Instance) -> str:
+    """HOST:PORT of the metrics of an instance that runs already."""
+    return instance.url._replace(port=instance.metrics.port or metrics.port or instance.url.port).address
+
+
+def labels_of(instance: Instance) -> dict[str, str]:
+    """What its target has beside those of all."""
+    return instance.labels | ({"__metrics_path__": instance.metrics.path} if instance.metrics.path else {})
 
 
 def metrics_of(name: str) -> str:

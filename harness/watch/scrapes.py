@@ -23,6 +23,7 @@ DROPPED = re.compile(
     r".*?(?:num_dropped=(\d+))?$"
 )
 ASKED_WITHIN_S = 5.0
+PATH_LABEL = "__metrics_path__"  # by which a target has a path of its own
 
 
 def unhurried(config: Path, prometheus_url: str, timeout_s: float) -> Iterator[dict[str, Any]]:
@@ -30,10 +31,10 @@ def unhurried(config: Path, prometheus_url: str, timeout_s: float) -> Iterator[d
     and what is wrong with it; beside that what Prometheus says of its own last one."""
     job = yaml.safe_load(config.read_text())["scrape_configs"][0]
     own = _last_errors(prometheus_url)
-    for target in (target for group in job["static_configs"] for target in group["targets"]):
+    for target, labels in ((at, group.get("labels", {})) for group in job["static_configs"] for at in group["targets"]):
         began = time.monotonic()
         try:
-            found = _scraped(job, target, timeout_s)
+            found = _scraped(job, target, labels.get(PATH_LABEL, job["metrics_path"]), timeout_s)
         except (httpx.HTTPError, OSError) as error:
             timed_out = isinstance(error, httpx.TimeoutException)
             found = {"problem": f"no answer ({type(error).__name__})", "timed_out": timed_out}
@@ -70,7 +71,7 @@ def dropped(log: Path, since: float) -> Iterator[Event]:
             yield Event(at, "prometheus", "dropped", "fail", None, {"why": found[2], "samples": int(found[3] or 1)})
 
 
-def _scraped(job: Mapping[str, Any], target: str, timeout_s: float) -> dict[str, Any]:
+def _scraped(job: Mapping[str, Any], target: str, path: str, timeout_s: float) -> dict[str, Any]:
     tls = job.get("tls_config", {})
     verify = False if tls.get("insecure_skip_verify") else tls.get("ca_file", True)
     cert = (tls["cert_file"], tls["key_file"]) if "cert_file" in tls else None
@@ -79,9 +80,10 @@ def _scraped(job: Mapping[str, Any], target: str, timeout_s: float) -> dict[str,
         headers["Authorization"] = f"Bearer {Path(bearer['credentials_file']).read_text().strip()}"
     basic = job.get("basic_auth")
     auth = (basic["username"], Path(basic["password_file"]).read_text().strip()) if basic else None
-    url = f"{job.get('scheme', 'http')}://{target}{job['metrics_path']}"
+    url = f"{job.get('scheme', 'http')}://{target}{path}"
     with httpx.Client(verify=verify, cert=cert, timeout=timeout_s, trust_env=False) as client:
-        answer = client.get(url, headers=headers, auth=auth)
+        name = {"sni_hostname": tls["server_name"]} if "server_name" in tls else {}
+        answer = client.get(url, headers=headers, auth=auth, extensions=name)
     if answer.status_code != 200:
         return {"status": answer.status_code, "problem": f"it answered with status {answer.status_code}"}
     return {"status": 200, **read(answer.content)}

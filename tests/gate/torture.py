@@ -58,7 +58,7 @@ MORE = {
     "clock-ahead": ("clock", {"by_s": 3600}, {"PYTHONPATH": "inside"}),
     "slow-disk": ("slow_disk", {"kib_per_s": 64}, {}),
 }
-WITHOUT = {"certificate": "needs a service behind TLS; undone as `spoil` is"}
+WITHOUT = {"certificate": "needs a service behind TLS; undone as `file` is"}
 
 
 class Draw(NamedTuple):

@@ -15,6 +15,7 @@ from scripted_server import BODY, CHUNKED, OK, scripted_server
 
 from harness.errors import UsageError
 from harness.history import Outcome
+from harness.load import unpatched
 from harness.load.client import Client
 from harness.load.clock import RECEIVE_TIMESTAMPS, now, received_at
 from harness.load.request import Request, Response
@@ -315,3 +316,35 @@ def test_a_chunked_response_cut_at_any_byte_is_broken_and_its_pieces_may_come_an
         whole = [one_response(client, Request("GET", path)) for path in split]
         client.close()
     assert {(a.outcome, a.status, a.body, a.bytes_in) for a in whole} == {(Outcome.OK, 200, BODY, len(LONG))}
+
+
+def test_it_connects_elsewhere_and_goes_by_its_own_name(server):
+    client = Client("http://shop.invalid:81/api", timeout_s=20, connect_to=server.url.removeprefix("http://"))
+    prepared = client.prepare(Request("GET", "/ok"))
+    assert prepared.before.startswith(b"GET /api/ok ") and b"\r\nHost: shop.invalid:81\r\n" in prepared.before
+    assert many(client, "/ok", 1)[0].outcome is not Outcome.CONNECT_FAILED
+    client.close()
+    with pytest.raises(UsageError, match="--connect-to: must be HOST:PORT"):
+        Client("http://shop.invalid", timeout_s=1, connect_to="shop")
+
+
+def test_a_name_is_looked_up_again_and_all_its_addresses_are_used(monkeypatch):
+    """The resolver alone is played: it gives one server, then another two."""
+    with scripted_server() as first, scripted_server() as second, scripted_server() as third:
+        ports = [int(one.url.rpartition(":")[2]) for one in (first, second, third)]
+        known = [ports[:1]]
+
+        def resolve(host, port, type):
+            return [(socket.AF_INET, type, 0, "", ("127.0.0.1", number)) for number in known[0]]
+
+        monkeypatch.setattr(unpatched, "getaddrinfo", resolve)
+        monkeypatch.setattr("harness.load.client.RESOLVED_FOR_S", 0.05)
+        client = Client("http://shop.invalid", timeout_s=20)
+        assert many(client, "/ok", 1)[0].outcome is Outcome.OK and first.connections == 1
+        known[0] = ports[1:]
+        until = time.monotonic() + 10
+        while not (second.connections and third.connections) and time.monotonic() < until:
+            many(client, "/ok", first.connections + second.connections + third.connections + 1)  # one needs a new one
+            time.sleep(0.06)
+        client.close()
+        assert second.connections and third.connections

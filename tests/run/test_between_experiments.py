@@ -28,7 +28,7 @@ def session_of(run, live=None, may_fire=()):
     stack = Stack(run, "svc", nowhere, nowhere, nowhere, 60)
     generator = SimpleNamespace(patience=0)
     gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire), time_scale=60)
-    service = SimpleNamespace(start=SimpleNamespace(ready_within=0.0))
+    service = SimpleNamespace(ready_within=0.0)
     plan = SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"}), service=service)
     view = View(stack, time.monotonic(), lambda progress: None)
     return Session(plan, stack, Log(run / "events.jsonl"), view, live)
@@ -172,6 +172,29 @@ def test_a_service_that_does_not_get_ready_is_said_and_nobody_shares_that_start(
         ("two", "ok"),
     ]
     assert live.added == [{"A": "b"}, {"A": "b"}, {}]
+
+
+PREPARED = {
+    "made": (['{python} -c \'open("made", "w")\'', "cp made {scratch}/found"], ""),
+    "a program that is not there": (["no-such-program x"], "prepare: no-such-program x: prepare could not be started"),
+    "one that fails": (["sh -c 'echo it broke; exit 4'", "touch {scratch}/found"], "exited with 4; last lines of"),
+    "one that does not end": (["sleep 60"], "prepare: sleep 60: no end within 0.3 s"),
+}
+
+
+@pytest.mark.parametrize(("commands", "problem"), PREPARED.values(), ids=PREPARED)
+def test_what_an_experiment_needs_is_made_before_the_service_is_started(tmp_path, monkeypatch, commands, problem):
+    monkeypatch.setattr(planned, "PREPARED_WITHIN_S", 10.0 if "sleep 60" not in commands else 0.3)
+    run, live = tmp_path / "a run", Service()  # a path with a space in it is one argument
+    run.mkdir()
+    session = session_of(run, live)
+    session.plan.workdir = tmp_path
+    made = run.resolve() / "private/scratch/hang/found"
+    phases.start_for(session, replace(experiment("hang", LIBRARIES="{scratch}"), prepare=tuple(commands)), "stage")
+    assert made.exists() == (not problem)
+    [(_, outcome, edge, _, said)] = starts(run)
+    assert (outcome, edge) == ("fail" if problem else "ok", "begin") and problem in said
+    assert live.added == ([] if problem else [{"LIBRARIES": str(made.parent)}])
 
 
 def test_whoever_holds_the_stack_is_asked_to_start_the_service(tmp_path):

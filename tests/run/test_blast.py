@@ -40,7 +40,8 @@ def test_each_fault_says_what_it_touches_and_how_it_is_undone(kind):
 
 def test_a_line_holds_target_duration_lease_and_undo(tmp_path):
     [line] = said(tmp_path, act("pause", 12, component="server-2", lease_s=30))
-    assert line == "it: pause on server-2, for about 12 s (lease 30 s); undone: SIGCONT to the same processes"
+    undone = "undone: SIGCONT to the same processes; a container is unpaused"
+    assert line == f"it: pause on server-2, for about 12 s (lease 30 s); {undone}"
 
 
 def test_what_lasts_longer_than_the_pauses_counts_and_so_does_what_comes_after(tmp_path):

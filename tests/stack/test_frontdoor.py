@@ -78,7 +78,7 @@ def connected(door, within_s=10):
 def admitted(door, *servers):
     """Put them in traffic, and wait until the door knows."""
     for server in servers:
-        door.put(server.port, True)
+        door.put(f"127.0.0.1:{server.port}", True)
     assert wait(lambda: {connected(door)[1] for _ in range(4)} == {server.name for server in servers})
 
 
@@ -87,7 +87,7 @@ def test_new_connections_take_turns_and_old_ones_stay_where_they_are(door, two):
     greeted = [connected(door) for _ in range(6)]
     assert sorted(name for _, name in greeted) == [b"a"] * 3 + [b"b"] * 3
     assert all(one[1] != other[1] for one, other in itertools.pairwise(greeted))
-    door.put(two[0].port, False)
+    door.put(f"127.0.0.1:{two[0].port}", False)
     assert wait(lambda: {connected(door)[1] for _ in range(4)} == {b"b"})
     for connection, _ in greeted:
         connection.sendall(b"still here")
@@ -97,7 +97,7 @@ def test_new_connections_take_turns_and_old_ones_stay_where_they_are(door, two):
 def test_with_nobody_in_traffic_a_connection_is_reset(door, two):
     assert connected(door)[1] is None
     admitted(door, two[0])
-    door.put(two[0].port, False)
+    door.put(f"127.0.0.1:{two[0].port}", False)
     assert wait(lambda: connected(door)[1] is None)
 
 
@@ -131,7 +131,9 @@ def test_a_reset_goes_through_to_the_client(door, two):
 
 
 def test_of_two_replicas_one_is_killed_and_clients_meet_that_one_alone(door, tmp_path):
-    steered = Steered(tmp_path, ("server-1", "server-2"), lambda name, on: door.put(steered.ports[name], on))
+    steered = Steered(
+        tmp_path, ("server-1", "server-2"), lambda name, on: door.put(f"127.0.0.1:{steered.ports[name]}", on)
+    )
     try:
         steered.service.start()
         steered.service.wait_ready(20)

@@ -44,8 +44,8 @@ def exposing(body: bytes, status: int = 200, after_s: float = 0.0):
         server.server_close()
 
 
-def scraped(folder: Path, target: str, timeout_s: float = 5.0) -> dict:
-    about = {"job": "svc", "metrics_path": "/metrics", "alertmanager": "127.0.0.1:1", "rule_files": []}
+def scraped(folder: Path, target: str, timeout_s: float = 5.0, **more) -> dict:
+    about = {"job": "svc", "metrics_path": "/metrics", **more, "alertmanager": "127.0.0.1:1", "rule_files": []}
     settings = prometheus.config(**about, targets=[target], scrape_s=1, evaluation_s=1)
     config = prometheus.write_config(folder / "prometheus.yaml", settings)
     (found,) = scrapes.unhurried(config, "http://127.0.0.1:1", timeout_s)
@@ -105,3 +105,10 @@ def test_what_prometheus_dropped_is_in_its_log(tmp_path):
     ]
     assert found[0].at == pytest.approx(1795891625.277)
     assert not list(scrapes.dropped(log, found[0].at + 1)) and not list(scrapes.dropped(tmp_path / "none", 0))
+
+
+def test_a_target_may_have_a_path_of_its_own(tmp_path):
+    with exposing(GOOD) as target:
+        own = {target: {"__metrics_path__": "/metrics"}}
+        assert scraped(tmp_path, target, metrics_path="/other", labels=own)["status"] == 200
+        assert scraped(tmp_path, target, metrics_path="/other")["status"] == 404

@@ -209,7 +209,7 @@ class Dispatch:
         message = prepared.before + request_id + prepared.after + prepared.body
         client.in_flight += 1
         try:
-            response = exchange(client.host, client.port, message, pace, client.timeout_s)
+            response = exchange(*client.at, message, pace, client.timeout_s)
         finally:
             client.in_flight -= 1
         self._on_response(context, response)

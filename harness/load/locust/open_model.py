@@ -117,4 +117,5 @@ class OpenModel:
             verify=not getattr(options, "insecure", False),
             client_cert=getattr(options, "client_cert", None),
             client_key=getattr(options, "client_key", None),
+            connect_to=getattr(options, "connect_to", None),
         )

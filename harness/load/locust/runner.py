@@ -90,6 +90,7 @@ def _options(parser: Any) -> None:
     add("--for", dest="for_s", type=float, metavar="SECONDS", help="end the run after this time on the schedule")
     add("--corpus", metavar="DIR", help="folder of labelled images: NORMAL/ and PNEUMONIA/")
     add("--ca-file", metavar="PATH", help="the authorities to trust for https, instead of the system's")
+    add("--connect-to", metavar="HOST:PORT", help="connect here; requests and certificates go by the host all the same")
     add("--insecure", action="store_true", help="accept any certificate of the service")
     add("--client-cert", metavar="PATH", include_in_web_ui=False, help="our own certificate for https, PEM")
     add(
