@@ -133,5 +133,5 @@ def test_the_bundled_profiles_take_every_experiment_and_share_what_they_can(monk
     changes = sum(bool(later) and later != before for before, later in pairwise(starts))
     assert changes == len({*starts} - {()}), "the service is started once for all that want it alike"
     together = [window for window in full.windows if len(window) > 1]
-    assert ("faint-findings", "collector-refuses") in together
+    assert ("feedback-worse", "collector-refuses", "keys-unreadable") in together
     assert full.resolved()["windows"] == [list(window) for window in full.windows]
