@@ -28,7 +28,7 @@ from harness.faults.kill import Kill  # noqa: E402
 from harness.faults.pause import Pause  # noqa: E402
 from harness.faults.stop import Stop  # noqa: E402
 from harness.stack import ledger, watchdog  # noqa: E402
-from harness.stack.attached import AttachedService  # noqa: E402
+from harness.stack.attached import AttachedService, arguments  # noqa: E402
 from harness.stack.by_container import Container  # noqa: E402
 from harness.stack.process import free_ports, started_ticks  # noqa: E402
 from harness.stack.spec import ControlSpec, Instance, Probe  # noqa: E402
@@ -74,6 +74,7 @@ def once(podman: Podman, port: int, folder: Path) -> dict[str, object]:
     argv = [sys.executable, __file__, "--harness", str(run), podman.url, str(port), restarted_by]
     harness = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     time.sleep(random.uniform(1.0, 6.0))
+    ended = harness.poll()  # by itself, so that nothing is seen by it
     harness.send_signal(signal.SIGKILL)
     harness.wait()
     began, opened = time.monotonic(), [entry.kind for entry in ledger.Ledger(run).open()]
@@ -81,6 +82,7 @@ def once(podman: Podman, port: int, folder: Path) -> dict[str, object]:
         if time.monotonic() - began > WITHIN_S:
             break
         time.sleep(0.1)
+    wrong = wrong or ("the harness ended by itself" if ended is not None else "")
     return {"restarted_by": restarted_by, "open": opened, "after_s": round(time.monotonic() - began, 1), "left": wrong}
 
 
