@@ -31,8 +31,9 @@ class Pods:
         return f"pods {self.selector} of namespace {self.namespace} (context {self.context})"
 
     def seen(self, before: tuple[Any, ...]) -> Seen:
-        ready = [pod for pod in self._cluster.pods(self.selector) if pod.ready]
-        return Seen(bool(ready), tuple(sorted((pod.uid, pod.restarts) for pod in ready)))
+        """They are others once none of those that were there is left: a rollout replaces one after the other."""
+        ready = tuple(sorted((pod.uid, pod.restarts) for pod in self._cluster.pods(self.selector) if pod.ready))
+        return Seen(bool(ready), before if {*before} & {*ready} else ready)
 
     def found(self) -> Found:
         pods = self._pods()

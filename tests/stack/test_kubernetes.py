@@ -1,5 +1,7 @@
 """Pods: deleted, made anew, scaled and scaled back, by the official client against a stand-in for the API."""
 
+import time
+
 import pytest
 from stand_in_cluster import Cluster
 from steered import wait
@@ -44,7 +46,10 @@ def test_pods_are_deleted_and_their_controller_makes_others(cluster, stack):
     inject(Kill(), stack, "kill", 30, 0.1)
     assert not before & set(cluster.pods)
     assert wait(lambda: len(cluster.pods) == 2 and (component.look() or component.alive()))
-    assert component.generation > generation
+    assert wait(lambda: component.look() or component.generation == generation + 1)
+    time.sleep(2 * cluster.ready_after_s)
+    component.look()
+    assert component.generation == generation + 1  # of both pods, whichever is ready first
     assert end_all(stack, by="heal") == ["kill"]
     inject(Stop(), stack, "stop", 30, 0.1)
     end_all(stack, by="heal")
