@@ -56,6 +56,10 @@ class Pods:
     def pause(self, found: Found) -> Found:
         raise StackError(f"{self.where} cannot be paused")
 
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """Those that the pods have now, as in a pod specification."""
+        return self._cluster.probes(self.selector)
+
     def scaled(self) -> Found:
         """What makes them, and how many."""
         made = self._cluster.workload(self._pods()[0])

@@ -124,7 +124,12 @@ class Cluster:
         ready = "True" if time.monotonic() - since >= self.ready_after_s else "False"
         metadata = {"name": name, "uid": uid, "labels": {"app": "shop"}}
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}
-        return {"metadata": metadata | ({"ownerReferences": [owner]} if self.owned else {}), "status": status}
+        times = {"periodSeconds": 5, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
+        probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, **times}
+        spec = {"containers": [{"name": "sidecar"}, {"name": "shop", "readinessProbe": probe, "startupProbe": probe}]}
+        return {
+            "metadata": metadata | ({"ownerReferences": [owner]} if self.owned else {}), "spec": spec, "status": status,
+        }  # fmt: skip
 
 
 def _checked(model, content):

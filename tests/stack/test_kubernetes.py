@@ -1,8 +1,11 @@
 """Pods: deleted, made anew, scaled and scaled back, by the official client against a stand-in for the API."""
 
+import shutil
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from stand_in_cluster import Cluster
 from steered import wait
 
@@ -11,12 +14,15 @@ from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
 from harness.faults.scale import Scale
 from harness.faults.stop import Stop
+from harness.plan import plan as planning
+from harness.run.attachable import unlike
 from harness.stack import ledger
 from harness.stack.attached import Attached, arguments
 from harness.stack.spec import ControlSpec
 from harness.stack.stack import Stack
 
 pytest.importorskip("kubernetes")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -117,3 +123,18 @@ def test_credentials_that_have_expired_and_an_api_that_is_gone(cluster, stack):
     cluster.close()
     with pytest.raises(StackError, match=r"no answer .* does kubectl reach it"):
         stack.control("server").found()
+
+
+def test_the_probes_of_the_pods_are_held_against_those_that_are_said(cluster, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "docs/examples/container", tmp_path / "plan")
+    monkeypatch.chdir(tmp_path / "plan")
+    service = yaml.safe_load(Path("service.yaml").read_text())
+    service["control"] = controlled(cluster).model_dump(exclude_unset=True)
+    Path("service.yaml").write_text(yaml.safe_dump(service))
+    assert sorted(unlike(planning.load(Path("gate.yaml"), only=["sham"]))) == [
+        "service.yaml: probes.liveness: server has it in this file alone, not in the pods",
+        "service.yaml: probes.readiness: failureThreshold is 1, and 3 in the pods",
+        "service.yaml: probes.readiness: path is /ready, and /healthz in the pods",
+        "service.yaml: probes.readiness: periodSeconds is 1, and 5 in the pods",
+        "service.yaml: probes.startup: server has it in the pods alone",
+    ]
