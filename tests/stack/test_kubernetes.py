@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stand_in_cluster import Cluster
+from kubernetes import client
+from stand_in_cluster import MANIFESTS, Cluster
 from steered import wait
 
 from harness.errors import FaultError, StackError
@@ -21,7 +22,6 @@ from harness.stack.attached import Attached, arguments
 from harness.stack.spec import ControlSpec
 from harness.stack.stack import Stack
 
-pytest.importorskip("kubernetes")
 ROOT = Path(__file__).parents[2]
 
 
@@ -138,3 +138,10 @@ def test_the_probes_of_the_pods_are_held_against_those_that_are_said(cluster, tm
         "service.yaml: probes.readiness: periodSeconds is 1, and 5 in the pods",
         "service.yaml: probes.startup: server has it in the pods alone",
     ]
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda one: one["kind"])
+def test_the_manifests_of_a_gate_are_as_the_models_have_them(manifest):
+    """No key is lost: what the model does not know the API would refuse."""
+    model = getattr(client, f"V1{manifest['kind']}").from_dict(manifest)
+    assert client.ApiClient().sanitize_for_serialization(model) == manifest
