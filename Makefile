@@ -4,7 +4,7 @@ PYTHON := $(PYTHON)# looked up now, before the PATH below puts the environment's
 PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PATH
 
-.PHONY: gate test tools power bench bench-serving bench-load torture lint clean
+.PHONY: gate test tools power bench bench-serving bench-load torture torture-attached lint clean
 gate: .venv/ready tools
 	harness gate
 
@@ -40,6 +40,10 @@ power: .venv/ready tools
 # Ends the gate at random moments and sees that nothing is left.
 torture: .venv/ready tools
 	python tests/gate/torture.py $(or $(TIMES),30)
+
+# Ends harnesses that are attached to a container at random moments and sees that it is left as it was. Needs podman, runc.
+torture-attached: .venv/ready
+	python tests/gate/torture_attached.py $(or $(TIMES),200)
 
 lint: .venv/ready
 	ruff check . && ruff format --check .

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -14,10 +15,11 @@ from harness.plan.plan import Plan
 from harness.stack import attached
 from harness.stack.access import headers
 from harness.stack.attempt import ask
+from harness.stack.by_kubernetes import Pods
 from harness.stack.by_process import PidFile
 from harness.stack.place import is_loopback
 from harness.stack.process import Pid, members
-from harness.stack.spec import Instance, Metrics, TcpSocket
+from harness.stack.spec import HttpGet, Instance, Metrics, Probe, TcpSocket
 from harness.stack.up import scraped_at
 
 WITHIN_S = 5.0
@@ -37,6 +39,33 @@ def unattachable(plan: Plan) -> list[str]:
     return problems
 
 
+def unlike(plan: Plan) -> list[str]:
+    """Where the probes of service.yaml, by which the run judges, are not those that the pods have."""
+    service, found = plan.service, []
+    said = service.probes.by_name()
+    for name, instance in zip(service.replica_names, service.reached, strict=True):
+        control = attached.made_of(attached.arguments(instance.control))
+        if not isinstance(control, Pods):
+            continue
+        live = control.probes()
+        for which in sorted(said.keys() ^ live.keys()):
+            where = "the pods alone" if which in live else "this file alone, not in the pods"
+            found.append(f"{plan.gate.service}: probes.{which}: {name} has it in {where}")
+        for which in said.keys() & live.keys():
+            found += [f"{plan.gate.service}: probes.{which}: {line}" for line in _differences(said[which], live[which])]
+    return found
+
+
+def _differences(said: Probe, live: Mapping[str, Any]) -> Iterator[str]:
+    for key in TIMES:
+        if (there := live.get(key, Probe.model_fields[key].default)) != (here := getattr(said, key)):
+            yield f"{key} is {here}, and {there} in the pods"
+    path = (live.get("httpGet") or {}).get("path")
+    if isinstance(said.action, HttpGet) and path is not None and path != said.action.path:
+        yield f"path is {said.action.path}, and {path} in the pods"
+
+
+TIMES = ("periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold", "initialDelaySeconds")
 _TCP = {"httpGet": None, "exec": None, "path": None, "tcpSocket": TcpSocket()}
 
 

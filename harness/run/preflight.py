@@ -64,7 +64,7 @@ def preflight(plan: Plan, tools: Tools, remark: Callable[[str], None] = lambda _
     if plan.service.attached:
         if unattachable := attachable.unattachable(plan):
             raise PlanError(unattachable)
-        for line in not_judged(plan.service):
+        for line in (*not_judged(plan.service), *attachable.unlike(plan)):
             remark(line)
     text, refused = compress.compress(plan.rules, *scales)
     if problem := _nothing_live(plan, refused):

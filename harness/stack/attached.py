@@ -27,7 +27,7 @@ from harness.stack.service import Replica, Service
 from harness.stack.spec import ControlSpec, Instance, Probe
 from harness.stack.supervisor import Supervisor
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.5  # the kubelet lists its containers once a second
 UNSEEN_AT_MOST_S = 10.0  # that whoever is asked about it does not answer
 RESTART = "restart"  # of its ledger entries
 RESTARTED_WITHIN_S = 600.0  # more than the longest back-off
@@ -70,6 +70,7 @@ class Attached:
     def __init__(self, name: str, run: Path, control: ControlSpec):
         self.name = name
         self.lock = threading.RLock()
+        self._looking = threading.Lock()  # one look after the other, or an older one would be believed
         self.generation = 0
         self.since = 0.0
         self.code: int | None = None
@@ -82,6 +83,10 @@ class Attached:
 
     def look(self) -> None:
         """Look it up. Raises StackError where that cannot be done."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         seen = Seen(True, ("observed",)) if self._control is None else self._control.seen(self._identity)
         with self.lock:
             self._alive = seen.alive

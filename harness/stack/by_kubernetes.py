@@ -31,8 +31,9 @@ class Pods:
         return f"pods {self.selector} of namespace {self.namespace} (context {self.context})"
 
     def seen(self, before: tuple[Any, ...]) -> Seen:
-        ready = [pod for pod in self._cluster.pods(self.selector) if pod.ready]
-        return Seen(bool(ready), tuple(sorted((pod.uid, pod.restarts) for pod in ready)))
+        """They are others once none of those that were there is left: a rollout replaces one after the other."""
+        ready = tuple(sorted((pod.uid, pod.restarts) for pod in self._cluster.pods(self.selector) if pod.ready))
+        return Seen(bool(ready), before if {*before} & {*ready} else ready)
 
     def found(self) -> Found:
         pods = self._pods()
@@ -54,6 +55,10 @@ class Pods:
 
     def pause(self, found: Found) -> Found:
         raise StackError(f"{self.where} cannot be paused")
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """Those that the pods have now, as in a pod specification."""
+        return self._cluster.probes(self.selector)
 
     def scaled(self) -> Found:
         """What makes them, and how many."""

@@ -48,6 +48,21 @@ class Cluster:
 
         return self._ask("list pods", ask)
 
+    def probes(self, selector: str) -> dict[str, dict[str, Any]]:
+        """The probes of the first container that has a readiness probe, as the pods have them now, by their names and
+        with the keys of a pod specification."""
+
+        def ask(client: Any, api: Any) -> dict[str, dict[str, Any]]:
+            core = client.CoreV1Api(api)
+            found = core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=TIMEOUT_S)
+            every = [container for pod in found.items for container in pod.spec.containers]
+            for one in (container for container in every if container.readiness_probe is not None):
+                of = {"startup": one.startup_probe, "liveness": one.liveness_probe, "readiness": one.readiness_probe}
+                return {name: api.sanitize_for_serialization(probe) for name, probe in of.items() if probe is not None}
+            return {}
+
+        return self._ask("look at the probes of the pods", ask)
+
     def exists(self, uid: str, name: str) -> bool:
         """Whether this very pod is still there, also on its way out."""
 

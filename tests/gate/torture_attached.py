@@ -74,6 +74,7 @@ def once(podman: Podman, port: int, folder: Path) -> dict[str, object]:
     argv = [sys.executable, __file__, "--harness", str(run), podman.url, str(port), restarted_by]
     harness = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     time.sleep(random.uniform(1.0, 6.0))
+    ended = harness.poll()  # by itself, so that nothing is seen by it
     harness.send_signal(signal.SIGKILL)
     harness.wait()
     began, opened = time.monotonic(), [entry.kind for entry in ledger.Ledger(run).open()]
@@ -81,6 +82,7 @@ def once(podman: Podman, port: int, folder: Path) -> dict[str, object]:
         if time.monotonic() - began > WITHIN_S:
             break
         time.sleep(0.1)
+    wrong = wrong or ("the harness ended by itself" if ended is not None else "")
     return {"restarted_by": restarted_by, "open": opened, "after_s": round(time.monotonic() - began, 1), "left": wrong}
 
 

@@ -82,7 +82,6 @@ def lacking() -> str:
 def podman(tmp_path_factory):
     if why := lacking():
         pytest.skip(why)
-    pytest.importorskip("docker")
     engine = Podman(tmp_path_factory.mktemp("podman"))
     yield engine
     engine.close()

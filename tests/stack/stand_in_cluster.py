@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
@@ -16,6 +17,8 @@ from kubernetes import client
 
 BASE = "/api/v1/namespaces/shop/pods"
 APPS = "/apis/apps/v1/namespaces/shop"
+MANIFESTS = list(yaml.safe_load_all((Path(__file__).parents[2] / "docs/kubernetes/gate.yaml").read_text()))
+ROLE = client.V1Role.from_dict(next(one for one in MANIFESTS if one["kind"] == "Role"))
 
 
 class Cluster:
@@ -85,7 +88,7 @@ class Cluster:
     def _answer(self, verb, path, query, body, headers):
         if headers["Authorization"] != "Bearer t0ken":
             return 401, {"kind": "Status", "reason": "Unauthorized"}
-        if verb in self.forbid:
+        if verb in self.forbid or not self._granted(verb, path, query):
             return 403, {"kind": "Status", "reason": "Forbidden"}
         if (verb, path) == ("get", BASE):
             wanted = query.get("labelSelector", [""])[0]
@@ -118,13 +121,26 @@ class Cluster:
             return 200, _checked("V1Scale", {"metadata": about, "spec": {"replicas": self.replicas}})
         return 404, {"kind": "Status", "reason": "NotFound"}
 
+    def _granted(self, verb, path, query):
+        """Whether the Role of docs/kubernetes/gate.yaml has it."""
+        parts = path.split("/")
+        group, parts = ("", parts[3:]) if parts[1] == "api" else (parts[2], parts[4:])
+        resource = "/".join([parts[2], *parts[4:]])
+        verb = "list" if verb == "get" and len(parts) == 3 else verb
+        return any(group in r.api_groups and resource in r.resources and verb in r.verbs for r in ROLE.rules)
+
     def _pod(self, name):
         uid, since = self.pods[name]
         owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d9", "uid": "r", "controller": True}
         ready = "True" if time.monotonic() - since >= self.ready_after_s else "False"
         metadata = {"name": name, "uid": uid, "labels": {"app": "shop"}}
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}
-        return {"metadata": metadata | ({"ownerReferences": [owner]} if self.owned else {}), "status": status}
+        times = {"periodSeconds": 5, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
+        probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, **times}
+        spec = {"containers": [{"name": "sidecar"}, {"name": "shop", "readinessProbe": probe, "startupProbe": probe}]}
+        return {
+            "metadata": metadata | ({"ownerReferences": [owner]} if self.owned else {}), "spec": spec, "status": status,
+        }  # fmt: skip
 
 
 def _checked(model, content):

@@ -1,7 +1,13 @@
 """Pods: deleted, made anew, scaled and scaled back, by the official client against a stand-in for the API."""
 
+import shutil
+import time
+from pathlib import Path
+
 import pytest
-from stand_in_cluster import Cluster
+import yaml
+from kubernetes import client
+from stand_in_cluster import MANIFESTS, Cluster
 from steered import wait
 
 from harness.errors import FaultError, StackError
@@ -9,12 +15,14 @@ from harness.faults.inject import end_all, inject
 from harness.faults.kill import Kill
 from harness.faults.scale import Scale
 from harness.faults.stop import Stop
+from harness.plan import plan as planning
+from harness.run.attachable import unlike
 from harness.stack import ledger
 from harness.stack.attached import Attached, arguments
 from harness.stack.spec import ControlSpec
 from harness.stack.stack import Stack
 
-pytest.importorskip("kubernetes")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -44,7 +52,10 @@ def test_pods_are_deleted_and_their_controller_makes_others(cluster, stack):
     inject(Kill(), stack, "kill", 30, 0.1)
     assert not before & set(cluster.pods)
     assert wait(lambda: len(cluster.pods) == 2 and (component.look() or component.alive()))
-    assert component.generation > generation
+    assert wait(lambda: component.look() or component.generation == generation + 1)
+    time.sleep(2 * cluster.ready_after_s)
+    component.look()
+    assert component.generation == generation + 1  # of both pods, whichever is ready first
     assert end_all(stack, by="heal") == ["kill"]
     inject(Stop(), stack, "stop", 30, 0.1)
     end_all(stack, by="heal")
@@ -112,3 +123,25 @@ def test_credentials_that_have_expired_and_an_api_that_is_gone(cluster, stack):
     cluster.close()
     with pytest.raises(StackError, match=r"no answer .* does kubectl reach it"):
         stack.control("server").found()
+
+
+def test_the_probes_of_the_pods_are_held_against_those_that_are_said(cluster, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "docs/examples/container", tmp_path / "plan")
+    monkeypatch.chdir(tmp_path / "plan")
+    service = yaml.safe_load(Path("service.yaml").read_text())
+    service["control"] = controlled(cluster).model_dump(exclude_unset=True)
+    Path("service.yaml").write_text(yaml.safe_dump(service))
+    assert sorted(unlike(planning.load(Path("gate.yaml"), only=["sham"]))) == [
+        "service.yaml: probes.liveness: server has it in this file alone, not in the pods",
+        "service.yaml: probes.readiness: failureThreshold is 1, and 3 in the pods",
+        "service.yaml: probes.readiness: path is /ready, and /healthz in the pods",
+        "service.yaml: probes.readiness: periodSeconds is 1, and 5 in the pods",
+        "service.yaml: probes.startup: server has it in the pods alone",
+    ]
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda one: one["kind"])
+def test_the_manifests_of_a_gate_are_as_the_models_have_them(manifest):
+    """No key is lost: what the model does not know the API would refuse."""
+    model = getattr(client, f"V1{manifest['kind']}").from_dict(manifest)
+    assert client.ApiClient().sanitize_for_serialization(model) == manifest
