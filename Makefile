@@ -9,7 +9,7 @@ gate: .venv/ready tools
 	harness gate
 
 # Two at a time, and then those that judge the machine's own pace, one by one. On two cores JOBS=3 is a quarter quicker,
-# and now and then something comes later than a test waits for it.
+# and now and then something comes later than a test waits for it. Bytecode is kept: thousands of processes are started.
 test: .venv/ready tools
 	@pytest -n $(or $(JOBS),2) -m "not calm"; first=$$?; \
 	pytest -m calm $$(grep -rl 'mark\.calm' tests --include='*.py') && exit $$first

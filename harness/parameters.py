@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import signature
 from typing import Annotated, Any, get_args
 
 from pydantic import (
@@ -11,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    create_model,
     field_validator,
 )
 
@@ -47,3 +50,10 @@ class Strict(BaseModel):
         if plain and isinstance(given, bool) and kinds & {int, float} and bool not in kinds:
             raise ValueError(f"must be a number, not {str(given).lower()}")
         return given
+
+
+def arguments_of(function: Callable[..., Any]) -> type[Strict]:
+    """The arguments of a function as a section of a file: validated strictly, each must be of its annotation's type."""
+    taken = signature(function, eval_str=True).parameters.values()
+    fields = {one.name: (one.annotation, ... if one.default is one.empty else one.default) for one in taken}
+    return create_model(function.__name__, __base__=Strict, **fields)

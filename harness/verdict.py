@@ -31,6 +31,11 @@ class NotApplicable(NamedTuple):
     remedy: str
     alerts: tuple[str, ...]  # which it would have proven
 
+    @property
+    def why(self) -> str:
+        """In a few words."""
+        return f"{self.experiment} cannot run here: this host lacks {self.reason}"
+
 
 class Reference(NamedTuple):
     """Where in the run's folder something lies that a result rests on; `harness why` prints it."""

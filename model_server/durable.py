@@ -15,7 +15,6 @@ from model_server.security.keyring import BadKeys, Keyring
 from model_server.settings import AUDIT_KEY, Settings
 from model_server.storage.records import Records
 from model_server.storage.stores import State, Stores, Watch
-from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
 from model_server.threads import Repeated
 
@@ -49,7 +48,7 @@ class Durable:
         self._stores.local["model"] = settings.weights
         self._watch = Watch(settings.weights, self._state.path, self._stores, settings.answer_within_s)
         if settings.database != "off":
-            self._records = Records(
+            self._records = feedback.records = Records(
                 settings.database or f"sqlite:///{self._state.path / 'records.db'}", metrics, self._stores,
                 limit=settings.max_records, within_s=settings.answer_within_s,
                 window=feedback.window, on_window=feedback.begin,
@@ -72,20 +71,6 @@ class Durable:
         if self._records is not None:
             self._records.model(sha256, version, architecture)
             await asyncio.to_thread(self._records.tried.wait, FIRST_TRY_S)
-
-    def prediction(self, request_id: str, model_version: str, predicted: int, probability: float) -> str:
-        """Keep a prediction for the label that may come; never waits. Gives the id that it has alone."""
-        # Clients choose request ids, and may choose one twice.
-        prediction_id = f"{made_trace_id():032x}"
-        self._feedback.remember(prediction_id, request_id, predicted, model_version)
-        if self._records is not None:
-            self._records.prediction(prediction_id, request_id, model_version, predicted, probability)
-        return prediction_id
-
-    async def label(self, truth: int, **named: str) -> bool:
-        """Whether the prediction was right that is named by its `prediction_id`, or by a `request_id` that it alone
-        has. Raises KeyError (unknown or labelled), Shared and Unavailable."""
-        return await self._feedback.label(truth, self._records, **named)
 
     async def probe(self) -> str:
         """Store something as for a request, behind all that waits for it; says where. Raises Unavailable."""

@@ -24,6 +24,7 @@ from model_server.inference.images import decode
 from model_server.settings import Settings
 from model_server.storage.records import of_several
 from model_server.telemetry import gpu, tracing
+from model_server.telemetry.correlation import made_trace_id
 from model_server.telemetry.metrics import Metrics
 from model_server.telemetry.readings import Readings, Sampled
 from model_server.telemetry.tracing import Tracer
@@ -164,7 +165,8 @@ class Service:
                     }
                 )  # fmt: skip
             request_id = of_several(ids["request_id"], i) if several else ids["request_id"]
-            names.append(self.durable.prediction(request_id, version, label, probability))
+            names.append(f"{made_trace_id():032x}")  # for clients choose request ids, and may choose one twice
+            self.feedback.remember(names[-1], request_id, label, version, probability)
             self._log.info(
                 "Model inference completed", model_version=version, prediction=name,
                 confidence=round(confidence, 4), inference_time_ms=round(1000 * answer.inference_s, 2),

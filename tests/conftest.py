@@ -1,5 +1,6 @@
 """How the tests are shared out among processes (`pytest -n 2`)."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 
 from harness.stack.tools import apt_install
 
+# Several threads of torch's wait for each other and keep the processors, which the other tests need.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARES_NOTHING = {"test_red", "test_bad_input", "test_interrupted"}  # and each test goes where there is room
 
 

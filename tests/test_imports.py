@@ -37,7 +37,7 @@ PURE = {  # modules that others may import too
     "harness.load.arrivals": {"plan"},
     "harness.rules.expression": {"plan"},
     "harness.rules.labels": {"plan"},
-    "harness.rules.predict": {"plan"},
+    "harness.rules.predict": {"plan"},  # a figure of each rule by its form alone, which the checks are made with
     "harness.rules.rulefile": {"plan"},
     "harness.stack.control": {"plan"},
     "harness.stack.links": {"plan"},

@@ -6,17 +6,21 @@ The arguments of such an action are the fault's parameters and `lease_s`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from pydantic import ValidationError
+
 from harness.chaos import foreign
+from harness.errors import FaultError
 from harness.faults import FAULTS, Fault
 from harness.faults.inject import end, inject
 from harness.history import rows_file
+from harness.parameters import arguments_of
 from harness.stack import generator
 from harness.stack.stack import Stack
 
@@ -68,18 +72,27 @@ def action(fault: type[Fault]) -> Callable[..., str]:
         for field in fields(fault)
     ]
     parameters.append(Parameter("lease_s", Parameter.KEYWORD_ONLY, default=fault.lease_s, annotation=float))
-    signature = Signature(parameters, return_annotation=str)
 
-    def act(**arguments: Any) -> str:
-        given = signature.bind(**arguments).arguments
-        lease_s = given.pop("lease_s", fault.lease_s)
+    def act(*, lease_s: float = fault.lease_s, **given: Any) -> str:
+        try:
+            model.model_validate({**given, "lease_s": lease_s}, strict=True)
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}; got {one['input']!r}" for one in error.errors()]
+            raise FaultError(f"{fault.kind}: {'; '.join(wrong)}") from None
         return inject(fault(**given), Stack.current(), os.environ.get(EXPERIMENT, "chaos"), lease_s).id
+
+    def mistakes(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        try:
+            made = fault(**{name: value for name, value in given.items() if name != "lease_s"})
+        except TypeError:
+            return  # one that it must have is missing
+        yield from made.mistakes()
 
     act.__name__ = act.__qualname__ = fault.kind
     act.__doc__ = fault.__doc__
-    act.__signature__ = signature
-    act.fault = fault  # by which a plan tries the arguments
-    act.mistakes, act.of_monitoring = fault.mistakes, fault.of_monitoring  # for whoever reads an experiment
+    act.__signature__ = Signature(parameters, return_annotation=str)
+    act.mistakes, act.fault = mistakes, fault  # for whoever reads an experiment
+    model = arguments_of(act)
     return act
 
 

@@ -37,6 +37,7 @@ class AlertCoverage(Check):
     at_least: float = 1.0
     rules: tuple[tuple[str, str], ...] = ()  # every alert rule of the service: (`str` of the alert, severity)
     not_applicable: tuple[str, ...] = ()  # alerts that cannot be exercised here: they need a GPU, say
+    not_run: tuple[tuple[str, str], ...] = ()  # alerts whose experiments could not take place here, and why
     unproven: tuple[tuple[str, str], ...] = ()  # alerts that nothing exercises, and why that is taken
     kind: ClassVar[str] = "alert_coverage"
     judges_results: ClassVar[bool] = True
@@ -65,7 +66,8 @@ class AlertCoverage(Check):
         known = {key for key, severity in rules if severity in given}
         if rules and (others := [key for key, _ in unproven if key not in known]):
             raise ValueError(f"unproven: {others[0]} is of none of the severities that are named; drop it")
-        return [cls(severity, share, rules, view.not_applicable, unproven) for severity, share in given.items()]
+        here = (rules, view.not_applicable, view.not_run, unproven)
+        return [cls(severity, share, *here) for severity, share in given.items()]
 
     @property
     def subject(self) -> str:
@@ -76,9 +78,10 @@ class AlertCoverage(Check):
         if not results:
             raise NoEvidence("no other check is judged, so no alert can be proven", "add `- contracts` to the checks")
         mine = [rule for rule in self.rules if rule[1] == self.severity]
-        found = statuses(results, history, mine, self.not_applicable)
+        found = statuses(results, history, mine, self.not_applicable, self.not_run)
         tally = coverage(found).get(self.severity, {"proven": 0, "applicable": 0})
-        left_out = {name: why for name, why in self.unproven if found.get(name, {}).get("status") == "UNEXERCISED"}
+        nothing = {name for name, one in found.items() if one["status"] == "UNEXERCISED" or "not_run" in one}
+        left_out = {name: why for name, why in self.unproven if name in nothing}
         proven, applicable = tally["proven"], tally["applicable"] - len(left_out)
         found = {name: one for name, one in found.items() if name not in left_out}
         if not applicable:
@@ -91,7 +94,9 @@ class AlertCoverage(Check):
         if left_out:
             reason += f"; left out: {', '.join(f'{name} ({why})' for name, why in left_out.items())}"
         others = [
-            f"{name} {s['status']}" for name, s in found.items() if s["status"] not in ("PROVEN", "NOT-APPLICABLE")
+            f"{name} {s['status']}" + (f" ({s['not_run']})" if "not_run" in s else "")
+            for name, s in found.items()
+            if s["status"] not in ("PROVEN", "NOT-APPLICABLE")
         ]
         if others:
             reason += f": {', '.join(others)}"
@@ -99,6 +104,8 @@ class AlertCoverage(Check):
         verdict, remedy = Verdict.PASS, ""
         if share < self.at_least and (proven + unknown) / applicable >= self.at_least:
             verdict, remedy = Verdict.INCONCLUSIVE, "see each alert's own result"
+            if any("not_run" in one for one in found.values()):
+                remedy += "; run it where those experiments can take place, or leave them out by unproven"
         elif share < self.at_least:
             verdict = Verdict.FAIL
             remedy = "mend these alerts; for UNEXERCISED ones write an experiment that expects them"
@@ -109,17 +116,22 @@ class AlertCoverage(Check):
 
 
 def statuses(
-    results: Sequence[Result], history: History, rules: Iterable[tuple[str, str]], not_applicable: Iterable[str] = ()
+    results: Sequence[Result],
+    history: History,
+    rules: Iterable[tuple[str, str]],
+    not_applicable: Iterable[str] = (),
+    not_run: Iterable[tuple[str, str]] = (),
 ) -> dict[str, dict[str, Any]]:
     """`str` of the alert -> {"severity", "status", "proof", "experiments", "timed_in", timings in production
     seconds...}, as the rules go, from the results of the other checks.
 
     status: PROVEN, SILENT, LATE, MISROUTED, REJECTED, UNRESOLVED, FALSE-RESOLVED, NOISY, UNEXERCISED, NOT-APPLICABLE,
     BROKEN (a Watchdog that paused) or INCONCLUSIVE. A failure in any experiment outweighs a proof in another.
-    simulated: it is proven by faults alone that a stand-in played.
+    simulated: it is proven by faults alone that a stand-in played. not_run: why no experiment of it took place, which
+    makes it INCONCLUSIVE.
     without_data names the metrics an alert reads that were absent in some phase: there it was not quiet but blind.
     """
-    not_applicable = set(not_applicable)
+    not_applicable, not_run = set(not_applicable), dict(not_run)
     noisy = {alert for result in results if result.check == Quiet.kind for alert in result.timings}
     watchdogs = {result.alert: result for result in results if result.check == WatchdogUnbroken.kind}
     played = simulated(history)
@@ -127,7 +139,9 @@ def statuses(
     for alert, severity in rules:
         proofs = [r for r in results if r.check in PROOFS and r.alert == alert and severity in (r.severity, TEMPLATE)]
         one: dict[str, Any] = {"severity": severity}
-        if alert in not_applicable and not proofs:
+        if alert in not_run and not proofs and alert not in noisy:
+            one |= {"status": "INCONCLUSIVE", "not_run": not_run[alert]}
+        elif alert in not_applicable and not proofs:
             one["status"] = "NOT-APPLICABLE"
         elif alert in noisy:
             one["status"] = "NOISY"

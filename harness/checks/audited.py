@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from harness.checks.effect import all_broken
 from harness.checks.one_each import OneEach
 from harness.history import History
 from harness.telemetry import Telemetry
+from harness.units import listed
 from harness.verdict import Result, Verdict
 
 UNCLEAR = 3  # exit code of a command that cannot say whether a log is whole
@@ -42,14 +44,23 @@ class Audited(OneEach):
             return replace(result, verdict=Verdict.INCONCLUSIVE, reason=f"{why}; {result.reason}", remedy=BROKEN_REMEDY)
         said = [f"{one['replica']}: {' / '.join(one['said'].splitlines()[-3:])}" for one in verified]
         reason = "; ".join([result.reason, *(f"verified, {line}" for line in said)])
-        bad = [one["code"] for one in verified if one["code"]]
-        if not bad or self.lossy:  # a contract that lets records be lost is one of a log that is not whole
+        damaged, broken = self._damaged(history), [one for one in verified if one["code"]]
+        bad = [one["code"] for one in broken if not damaged & {None, one["replica"]}]
+        if broken and not bad:
+            reason += f"; not whole, as the fault of {listed(list(all_broken(history, self.lossy)))} may leave it"
+        if not bad:
             return replace(result, reason=reason)
         reason = f"the log is not known to be whole (exit code {listed_codes(bad)}); {reason}"
         verdict = Verdict.INCONCLUSIVE if {*bad} == {UNCLEAR} else Verdict.FAIL
         return replace(
             result, verdict=max(result.verdict, verdict), reason=reason, remedy=result.remedy or BROKEN_REMEDY
         )
+
+    def _damaged(self, history: History) -> set[str | None]:
+        """The components whose log a fault was done to that may lose records, None for all: that is not whole then."""
+        mine = [e for e in history.of("fault") if e.detail.get("experiment") in all_broken(history, self.lossy)]
+        begun = [e for e in mine if e.detail.get("edge") == "start" and not e.detail.get("sham")]
+        return {e.detail.get("component") for e in begun}
 
 
 def listed_codes(codes: Sequence[int]) -> str:

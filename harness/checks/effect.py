@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from harness.checks.check import NoEvidence
@@ -52,6 +53,19 @@ def effect(history: History, experiment: str) -> Effect | None:
         return Effect(start, gone, gone)
     back = next((at for at, ready in changes if ready and at > before[-1][0]), None)
     return Effect(start, gone, None if back is None else max(gone, back))
+
+
+def broken(history: History, experiment: str) -> Window | None:
+    """From when to when something was broken in an experiment, for what its contract excuses: from its first fault on,
+    until the last was gone, or without end. None where no fault of it is recorded to have begun, or only a sham."""
+    mine = [e for e in history.of("fault") if e.detail.get("experiment") == experiment and not e.detail.get("sham")]
+    found = effect(history, experiment) if mine else None
+    return None if found is None else Window(found.start, float("inf") if found.gone is None else found.gone)
+
+
+def all_broken(history: History, experiments: Iterable[str]) -> dict[str, Window]:
+    """The same of each experiment in which something was broken."""
+    return {name: window for name in experiments if (window := broken(history, name)) is not None}
 
 
 def needed_effect(history: History, experiment: str) -> Effect:

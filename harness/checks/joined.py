@@ -12,7 +12,7 @@ from harness import verdict
 from harness.checks.check import NoEvidence
 from harness.checks.counted import of_status
 from harness.checks.evidence import link_of, restarted, restarts
-from harness.history import SLOW_CLIENT, WHOLE, History, Outcome
+from harness.history import SLOW_CLIENT, WHOLE, History, Outcome, Window
 from harness.signals import Signal
 from harness.units import count, duration, listed
 from harness.verdict import EVIDENCE_AT_MOST
@@ -73,7 +73,9 @@ def unreceived(history: History) -> list[Kill]:
     return [
         Kill("collector", e.at, ends.get(e.detail.get("id"), float("inf")))
         for e in history.of("fault")
-        if e.detail.get("edge") == "start" and "collector" in (e.detail.get("component"), link_of(e))
+        if e.detail.get("edge") == "start"
+        and not e.detail.get("sham")
+        and "collector" in (e.detail.get("component"), link_of(e))
     ]
 
 
@@ -105,15 +107,19 @@ def truth(history: History, within_s: float, classifies: bool = False, also: Seq
     return Truth(rows, keys, answered, due, lost, phases, (*names, BETWEEN))
 
 
-def excusing(sent: Truth, experiments: Sequence[str]) -> tuple[Truth, int]:
-    """The same, where the answers of some experiments need not have left anything; and how many these are."""
-    which = sent.due & in_phases(sent, experiments)
+def excusing(sent: Truth, broken: Iterable[Window], within_s: float) -> tuple[Truth, int]:
+    """The same, where what was answered while something was broken need not have left anything; and how many answers
+    these are. within_s: for how long before that it may not have been written yet, and after it still not be."""
+    which = sent.due & meanwhile(sent, broken, within_s)
     return replace(sent, due=sent.due & ~which, lost=sent.lost & ~which), int(np.count_nonzero(which))
 
 
-def in_phases(sent: Truth, experiments: Sequence[str]) -> np.ndarray:
-    """Which requests were sent in the phases of some experiments."""
-    return np.isin(sent.phases, [i for i, name in enumerate(sent.names) if name in experiments])
+def meanwhile(sent: Truth, broken: Iterable[Window], within_s: float) -> np.ndarray:
+    """Which requests were under way while something was broken, or so long before or after it."""
+    which = np.zeros(len(sent.rows), bool)
+    for window in broken:
+        which |= (sent.rows["done"] >= window.start - within_s) & (sent.rows["sent"] <= window.end + within_s)
+    return which
 
 
 def nothing_due(sent: Truth) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
+from harness.checks.effect import all_broken
 from harness.checks.joined import Truth
 from harness.checks.view import View
 from harness.history import History
@@ -35,7 +36,7 @@ class OneEach(Check):
     refused: bool = True  # a request that is refused may leave one, too
     fresh: bool = True  # nothing can be there of before the run
     also: tuple[str, ...] = ()  # other statuses than 2xx whose answers leave one
-    lossy: tuple[str, ...] = ()  # the experiments whose answers need leave none
+    lossy: tuple[str, ...] = ()  # the experiments whose faults may lose some
     untimed: tuple[str, ...] = ()  # those whose fault makes the times of what they leave wrong
     signal: ClassVar[str]  # in History.signals
     what: ClassVar[str]
@@ -75,7 +76,8 @@ class OneEach(Check):
         """FAIL with what is missing, twice, of nobody's request, or says something else than the answer."""
         signal = joined.evidence(history.signals.get(self.signal), history, self.signal, self.what)
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
-        sent, excused = joined.excusing(sent, self.lossy)
+        lossy = all_broken(history, self.lossy)
+        sent, excused = joined.excusing(sent, lossy.values(), self.within_s)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -99,7 +101,8 @@ class OneEach(Check):
         problems = [f"{what}, as {joined.example(sent, rows)}" for what, rows in wrong]
         nobody, unaccounted = list(self._of_nobody(lines[~known], history)), joined.unaccounted(history)
         problems += [] if unaccounted else nobody
-        timed = ~joined.in_phases(sent, self.untimed)[of[known]]
+        untimed = joined.meanwhile(sent, all_broken(history, self.untimed).values(), self.within_s)
+        timed = ~untimed[of[known]]
         differing = joined.differing(sent.rows[of[known]], lines[known], self.maps, self.refused, timed)
         if "trace_id" in self.maps:
             differing |= self._other_trace(history, lines[known], of[known])
@@ -119,7 +122,8 @@ class OneEach(Check):
         figures = {"measured": share, "bound": 1 - self.at_most, "unit": "share"}
         held = f"{there:,} of {count(due, 'answer')} left one ({percent(share)}, bound {percent(1 - self.at_most)})"
         if excused:
-            remarks.insert(0, f"{count(excused, 'answer')} of {listed(self.lossy)} need not have left one")
+            whose = listed(list(lossy))
+            remarks.insert(0, f"{count(excused, 'answer')} during the fault of {whose} need not have left one")
         if gone.any() or sent.lost.any():
             may = int(np.count_nonzero(sent.lost))
             remarks.insert(

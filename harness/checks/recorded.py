@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.checks import saturation
 from harness.checks.check import Check, NoEvidence
+from harness.checks.effect import broken
 from harness.checks.evidence import UNSENT_REMEDY, lags_ms, of_events, of_rows, of_series, phase, setting, some, stolen
 from harness.checks.view import View
 from harness.eventlog import Event
@@ -65,7 +67,8 @@ class Recorded(Check):
             raise NoEvidence("no phase or no generator is judged", "name the phases and generators of the run")
         scrape_s = setting(history, "scrape_s")
         since = min(w.start for w in windows.values())
-        gaps = {name: _longest_gap(history, w, self.job) for name, w in windows.items()}
+        gaps = {name: _gaps(history, w, self.job) for name, w in windows.items()}
+        usual_s, excused = 3 * scrape_s, dict(self.may_miss)
         wrong = [reason for g in self.generators for reason in self._account(history, g, since)]
         lags = []
         for generator in (g for g in self.paced if g in self.generators):
@@ -73,41 +76,39 @@ class Recorded(Check):
             wrong += self._unsent(_rows(history, generator, since), generator)
             for name, window in windows.items():
                 wrong += self._pace(history, generator, name, window, lags)
-        bounds = dict.fromkeys(gaps, 3 * scrape_s) | {name: max(s, 3 * scrape_s) for name, s in self.may_miss}
-        wrong += [
-            f"{name}: no scrape of the service for {duration(gap)} of the gate, bound {duration(bounds[name])}"
-            for name, gap in gaps.items()
-            if gap > bounds[name]
-        ]
-        blind = [
-            f"{name} for {duration(gaps[name])}, as its fault may (bound {duration(bounds[name])})"
-            for name, _ in self.may_miss
-            if gaps.get(name, 0) > 3 * scrape_s
-        ]
+        blind, unseen = [], {}
+        for name, found in gaps.items():
+            fault = broken(history, name) if name in excused else None
+            for gap in (gap for gap in found if gap.length > usual_s):
+                # one that its fault makes begins with the last scrape before it, or while it is on
+                made = fault is not None and fault.start - usual_s <= gap.start <= fault.end
+                bound_s = max(excused[name], usual_s) if made else usual_s
+                if gap.length > bound_s:
+                    missed = f"no scrape of the service for {duration(gap.length)} of the gate"
+                    wrong.append(f"{name}: {missed}, bound {duration(bound_s)}")
+                    unseen[name] = windows[name]
+                    break  # the longest says it
+                blind.append(f"{name} for {duration(gap.length)}, as its fault may (bound {duration(bound_s)})")
         again = [*_repeated(history), *([f"Prometheus was blind in {listed(blind)}"] if blind else [])]
         wrong += [exited for name, window in windows.items() for exited in _exited(history, name, window)]
         strict = [late for lenient, late in lags if not lenient] or [late for _, late in lags]
         lag = nearest_rank(np.concatenate(strict), 99) if strict else None
         figures = {"measured": lag, "bound": self.lag_p99_ms, "unit": "ms"}
         if wrong:
-            evidence = self._evidence(history, windows, gaps, bounds)
+            evidence = self._evidence(history, windows, unseen)
             reason = "; ".join([*wrong, *again])
             return self.result(Verdict.INCONCLUSIVE, reason, UNSENT_REMEDY, evidence=evidence, **figures)
         rows = sum(len(_rows(history, g, since)) for g in self.generators)
-        seen = [gap for name, gap in gaps.items() if gap <= 3 * scrape_s] or [0.0]
+        seen = [gap.length for found in gaps.values() for gap in found if gap.length <= usual_s] or [0.0]
         reason = (
             f"{count(rows, 'request')} planned, each with its row; dispatch lag p99 {duration(lag / 1000)} "
             f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(seen))} apart "
-            f"(bound {duration(3 * scrape_s)})"
+            f"(bound {duration(usual_s)})"
         )
         return self.result(Verdict.PASS, "; ".join([reason, *again]), **figures)
 
     def _evidence(
-        self,
-        history: History,
-        windows: Mapping[str, Window],
-        gaps: Mapping[str, float],
-        bounds: Mapping[str, float],
+        self, history: History, windows: Mapping[str, Window], unseen: Mapping[str, Window]
     ) -> tuple[Reference, ...]:
         """The generators' accounts, what was not sent or sent latest, the scrapes of phases with a gap, and what ended
         by itself."""
@@ -116,7 +117,7 @@ class Recorded(Check):
         kept = ~np.isnan(rows["sent"]) | (rows["outcome"] == Outcome.UNSENT)  # what found no connection is not late
         accounts = [e for e in history.of("load") if e.detail.get("generator") in self.generators]
         exited = [e for w in windows.values() for e in history.of("stack", "exited", w)]
-        scrapes = [of_series({"__name__": "up"}, windows[name]) for name, gap in gaps.items() if gap > bounds[name]]
+        scrapes = [of_series({"__name__": "up"}, window) for window in unseen.values()]
         return some(of_events(accounts), scrapes, of_events(exited), of_rows(rows[kept], late[kept]))
 
     def doubts(self, history: History, phase: str, generator: str) -> list[str]:
@@ -228,12 +229,13 @@ def _rows(history: History, generator: str, since: float) -> np.ndarray:
     return rows[rows["intended"] >= runs[0][0].at] if runs else rows
 
 
-def _longest_gap(history: History, window: Window, job: str | None) -> float:
-    """The longest time in a window without a scrape of any one target; seconds. The whole window when there is none."""
+def _gaps(history: History, window: Window, job: str | None) -> list[Window]:
+    """The stretches of a window from scrape to scrape of a target, longest first; all of it where there is none."""
     job = job or history.setting("job")
     targets = history.named("up", **({"job": job} if job else {}))
     inside = [[at for at in s.at if window.start <= at <= window.end] for s in targets] or [[]]
-    return max(float(np.max(np.diff([window.start, *at, window.end]))) for at in inside)
+    found = [Window(*two) for at in inside for two in pairwise([window.start, *at, window.end])]
+    return sorted(found, key=lambda gap: gap.length, reverse=True)
 
 
 def _exited(history: History, name: str, window: Window) -> Iterator[str]:

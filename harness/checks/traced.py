@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.checks import joined
 from harness.checks.check import Check, NoEvidence
+from harness.checks.effect import all_broken
 from harness.checks.joined import MIX, Truth, lookup
 from harness.checks.one_each import MAPPABLE
 from harness.checks.view import View
@@ -75,8 +76,9 @@ class Traced(Check):
         signal = joined.evidence(history.signals.get("span"), history, "span", "spans")
         sent = joined.truth(history, self.within_s, bool(self.classes), self.also)
         # What a receiver does not take is dropped, which is for an alert of the service to say.
-        untaken = joined.with_requests(sent.rows, joined.unreceived(history), UNTAKEN_S)
-        sent = replace(sent, lost=sent.lost | (sent.due & joined.during(sent.rows["done"], untaken, UNTAKEN_S)))
+        nobody_there = joined.unreceived(history)
+        untaken = sent.due & joined.during(sent.rows["done"], nobody_there, UNTAKEN_S)
+        sent = replace(sent, lost=sent.lost | untaken)
         if said := joined.nothing_due(sent):
             return self.result(Verdict.PASS, said)
         self._readable(signal)
@@ -93,7 +95,7 @@ class Traced(Check):
             begun |= np.isin(spans["kind"], FROM_OUTSIDE)
         root = (parent < 0) & begun
         gone_with = joined.during(spans["ended"], joined.with_requests(sent.rows, joined.kills(history), self.within_s))
-        gone_with |= joined.during(spans["ended"], untaken, UNTAKEN_S)
+        gone_with |= joined.during(spans["ended"], joined.with_requests(sent.rows, nobody_there, UNTAKEN_S))
 
         named = np.flatnonzero(spans["request_id"] != b"")
         named = named[np.argsort(~root[named], kind="stable")]  # of several in one trace the one without a parent
@@ -153,7 +155,8 @@ class Traced(Check):
         outside = within & (spans["ended"] > spans["ended"][up] + APART_S)  # others may be done in the background
         outside |= spans["began"] < spans["began"][up] - APART_S
         found("requests have a span that is not within its parent", mine[answered & (parent >= 0) & outside])
-        self._long(sent, spans[main], rows, found)
+        untimed = joined.meanwhile(sent, all_broken(history, self.untimed).values(), self.within_s)
+        self._long(sent, untimed, spans[main], rows, found)
         for name in self.spans:
             which = np.zeros(len(sent.rows), bool)
             if name in names:
@@ -208,12 +211,12 @@ class Traced(Check):
                 why = f"not one span of a request has what telemetry.traces.{field} names; other spans have {names}"
                 raise NoEvidence(why, f"correct telemetry.traces.{field} in service.yaml")
 
-    def _long(self, sent: Truth, spans: np.ndarray, rows: np.ndarray, found: Any) -> None:
+    def _long(self, sent: Truth, untimed: np.ndarray, spans: np.ndarray, rows: np.ndarray, found: Any) -> None:
         """Spans that say that a request took longer, or came sooner, than its client saw."""
         of = sent.rows[rows]
         judged = sent.answered[rows] & ~sent.lost[rows] & ~np.isnan(of["sent"])
         over = judged & ((spans["ended"] - spans["began"]) > of["done"] - of["sent"] + LONGER_S)
-        timed = ~joined.in_phases(sent, self.untimed)[rows]
+        timed = ~untimed[rows]
         apart = judged & timed & ((spans["began"] < of["sent"] - LONGER_S) | (spans["began"] > of["done"] + LONGER_S))
         at_most = LONGER_AT_MOST * np.count_nonzero(judged)
         if np.count_nonzero(over) > at_most:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from harness.alert import Alert, selector
-from harness.parameters import Duration, Environment, Share, Strict
+from harness.parameters import Duration, Environment, Share, Strict, no_nul
 from harness.telemetry import Telemetry
 from harness.units import duration, listed, nearest
 from harness.witness import Witness
@@ -97,11 +99,28 @@ class ClientExpectation(Strict):
     recovered_within: Duration  # from the fault on, until they are served again
 
 
+def _command(text: str) -> str:
+    """The same, which must be a command without a shell, and name nothing but what it is given. Raises ValueError."""
+    no_nul(text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into arguments: {str(error).lower()}; write it as for a shell") from None
+    if not words:
+        raise ValueError("must name a program")
+    if others := {*re.findall(r"(?<!\$)\{([a-z_]+)\}", text)} - {"scratch", "python"}:
+        raise ValueError(f"unknown placeholder {{{min(others)}}}; {nearest(min(others), ['scratch', 'python'])}")
+    return text
+
+
+Command = Annotated[str, AfterValidator(_command)]
+
+
 class StartExpectation(Strict):
     """How the service is started for an experiment, and for no other: with more in the environment of its replicas.
     In both {scratch} is a folder of the run."""
 
-    prepare: tuple[str, ...] = ()  # commands that are run before, each to its end
+    prepare: tuple[Command, ...] = ()  # commands that are run before, each to its end
     environment: Environment = Field(min_length=1)  # of PYTHONPATH and the like: what comes before the service's own
 
     @field_validator("environment")
@@ -138,6 +157,8 @@ class RuleFact:
     always: bool = False  # it fires by its form alone, whatever it is called: a Watchdog, a dead man's switch
     reads: tuple[str, ...] = ()  # the metrics that its expression names
     fires_s: tuple[float, float] | None = None  # when it fires at the earliest and latest, by its form alone
+    for_s: float = 0.0  # how long it waits before it fires, whatever its expression
+    keeps_s: float = 0.0  # how long it goes on firing, `keep_firing_for`
 
 
 def severity_of(labels: Mapping[str, str]) -> str:
@@ -169,6 +190,22 @@ def promised(want: AlertExpectation, facts: Sequence[RuleFact]) -> RuleFact:
     if len({fact.alert for fact in fitting}) > 1:
         raise ValueError(f"{want.alert} of severity {want.severity} is one of {_said(fitting)}; say `labels:` of one")
     return fitting[0]
+
+
+def unmet(want: AlertBounds, fact: RuleFact) -> Iterator[tuple[str, str]]:
+    """(bound, why) for each that no arithmetic can meet: its rule waits for longer than that."""
+    for name, waits_s, what in (
+        ("fires_within", fact.for_s, "waits, by `for`,"),
+        ("notified_within", fact.for_s, "waits, by `for`,"),
+        ("resolves_within", fact.keeps_s, "goes on firing, by `keep_firing_for`,"),
+        ("resolved_notified_within", fact.keeps_s, "goes on firing, by `keep_firing_for`,"),
+    ):
+        within_s = getattr(want, name)
+        if within_s is not None and (within_s < waits_s or within_s <= 0):
+            waits = (
+                f"its rule {what} for {duration(waits_s)} ({fact.place})" if waits_s else "nothing is done in no time"
+            )
+            yield name, f"cannot be met: {waits}; got {duration(within_s)}"
 
 
 def _with_labels(name: str, labels: Mapping[str, str], facts: Sequence[RuleFact]) -> list[RuleFact]:
@@ -251,7 +288,7 @@ class View:
     time_scale: float = 1.0
     rules: tuple[RuleFact, ...] = ()
     phases: tuple[str, ...] = (STEADY,)  # the steady load, then each experiment by its name
-    unprovable: tuple[str, ...] = ()  # alerts that only experiments would prove for which this host lacks something
+    not_run: tuple[tuple[str, str], ...] = ()  # alerts of whose experiments none can take place here, and why
     left_out: tuple[str, ...] = ()  # experiments of the plan that do not take place this time
     contracts: tuple[tuple[str, Contract], ...] = ()  # (experiment, what it promises)
     windows: tuple[tuple[str, ...], ...] = ()  # experiments, those together that take place at the same time
@@ -284,7 +321,7 @@ class View:
     @property
     def not_applicable(self) -> tuple[str, ...]:
         """The alerts that cannot be exercised on this host."""
-        return tuple(str(r.alert) for r in self.rules if not r.applicable or str(r.alert) in self.unprovable)
+        return tuple(str(rule.alert) for rule in self.rules if not rule.applicable)
 
     @property
     def always_firing(self) -> tuple[str, ...]:

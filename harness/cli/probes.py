@@ -105,7 +105,7 @@ def _of(found: Probed, probe: Probe, everything: bool) -> Iterator[str]:
         yield "    - this run does not prove it: run the gate with it"
     yield "  what this run cannot say:"
     yield f"    - shorter periods than {found.now.period_s} s: nothing is recorded between two answers"
-    if found.given_up:
+    if any(one.unknown or any(d.unknown for d in one.detected.values()) for one in found.outcomes):
         given_up = f"{count(found.given_up, 'answer')} came to no end in it"
         yield f"    - timeouts above {found.now.timeout_s} s, where `?` is shown: {given_up}"
     if cut := [one for one in found.outcomes if any(d.cut for d in one.detected.values())]:

@@ -29,7 +29,6 @@ FAULTS: dict[str, type[Fault]] = {
     "sham": resolve_name("harness.faults.sham:Sham"),
     "slow_disk": resolve_name("harness.faults.slow_disk:SlowDisk"),
     "slow_start": resolve_name("harness.faults.slow_start:SlowStart"),
-    "spoil": resolve_name("harness.faults.spoil:Spoil"),
     "stop": resolve_name("harness.faults.stop:Stop"),
     "surge": resolve_name("harness.faults.surge:Surge"),
     "targets_lost": resolve_name("harness.faults.targets_lost:TargetsLost"),

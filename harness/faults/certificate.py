@@ -4,42 +4,55 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from harness.errors import FaultError
-from harness.faults.fault import Facts
-from harness.faults.spoil import Spoil
+from harness.faults.fault import Facts, Fault
+from harness.faults.file import File
 from harness.stack.stack import Stack
+from harness.stack.undo import Undo
 
 LOOK_S = 3.0
 
 
 @dataclass(frozen=True)
-class Certificate(Spoil):
-    """The certificate at `path`, which a TLS server in front of the service reads, is replaced by that in `by`."""
+class Certificate(Fault):
+    """The certificate at `path` in {state}, which a TLS server in front of the service reads, is replaced by that in
+    the file `by`, which may have {state}."""
 
     path: str
     by: str
-    how: ClassVar[str] = "replaced"
-    witness_query: ClassVar[str] = ""
-    command: ClassVar[str] = ""
     kind: ClassVar[str] = "certificate"
     touches: ClassVar[str] = "clients, by {path}"
     undone: ClassVar[str] = "the certificate is put back"
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        yield from self._file.mistakes()
 
     def target(self, stack: Stack) -> Facts:
         if urlsplit(stack.service_url).scheme != "https":
             raise FaultError("certificate: the service's requests are not https; see `requests.scheme` in service.yaml")
         if refused := _refused(stack):
             raise FaultError(f"certificate: a client refuses the present one already: {refused}")
-        return super().target(stack)
+        return self._file.target(stack)
+
+    def undo(self, facts: Facts) -> list[Undo]:
+        return self._file.undo(facts)
+
+    def start(self, stack: Stack, facts: Facts) -> None:
+        self._file.start(stack, facts)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """A client's handshake: it accepted the certificate before, and refuses it now."""
         refused = _refused(stack)
         return f"a client of {stack.service_url} refuses the certificate: {refused}" if refused else None
+
+    @property
+    def _file(self) -> File:
+        return File(self.path, "replaced", "", by=self.by)
 
 
 def _refused(stack: Stack) -> str:

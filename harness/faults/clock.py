@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import ClassVar
@@ -27,12 +28,15 @@ class Clock(Fault):
     path: str = "/"
     component: str = "server"
     kind: ClassVar[str] = "clock"
+    alone: ClassVar[str] = "inside"
     undone: ClassVar[str] = "the module in its processes lets their clock go right"
     ends_with_process: ClassVar[bool] = True
 
-    def target(self, stack: Stack) -> Facts:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if abs(self.by_s) < LEAST_S:
-            raise FaultError(f"clock: less than {LEAST_S:g} s could not be seen in a Date; got {self.by_s:g}")
+            yield "by_s", f"must be {LEAST_S:g} or more, or -{LEAST_S:g} or less, to show in a Date; got {self.by_s:g}"
+
+    def target(self, stack: Stack) -> Facts:
         if abs(ahead := self._ahead_s(stack)) > PRECISE_S:
             raise FaultError(f"clock: that of {self.component} is {ahead:+.0f} s off already")
         return self._inside.target(stack)

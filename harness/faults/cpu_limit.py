@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +18,7 @@ from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 PERIOD_US = 100_000
+LEAST = 0.01  # cores; the kernel takes no quota below a hundredth of a period
 THROTTLED = 3  # so many periods in which the kernel kept it from running show that it wants more than it gets
 
 
@@ -37,9 +38,9 @@ class CpuLimit(Fault):
     needs: ClassVar[tuple[str, ...]] = ("cgroup_cpu",)  # also to see the limit of a container
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if not 0.01 <= self.cores < math.inf:
-            raise ValueError(f"cores: must be a number from 0.01 on; got {self.cores}")
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.cores < LEAST:
+            yield "cores", f"must be {LEAST:g} or more; got {self.cores:g}"
 
     def target(self, stack: Stack) -> Facts:
         control = stack.control(self.component)

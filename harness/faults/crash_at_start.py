@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,13 +29,14 @@ class CrashAtStart(Fault):
     times: int = 1
     component: str = "server"
     kind: ClassVar[str] = "crash_at_start"
+    replaces: ClassVar[bool] = True
     undone: ClassVar[str] = "nothing is left of it: the supervisor starts the next process"
     lease_s: ClassVar[float] = 120
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.times <= 5:
-            raise ValueError(f"times: must be from 1 to 5, for the back-off doubles; got {self.times}")
+            yield "times", f"must be from 1 to 5, for the back-off doubles; got {self.times}"
 
     def target(self, stack: Stack) -> Facts:
         if self.component in stack.dependencies:

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,13 +43,13 @@ class Database(Fault):
     touches: ClassVar[str] = "the database {url}"
     undone: ClassVar[str] = "what holds it is ended"
 
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.becomes == "out_of_connections" and holder.is_sqlite(self.url):
+            yield "becomes", "must be locked: SQLite has no number of connections that could be used up"
+
     def target(self, stack: Stack) -> Facts:
         url = filled(self.url, stack.values)
-        is_sqlite = holder.is_sqlite(url)
-        if self.becomes not in ("locked", "out_of_connections") or (is_sqlite and self.becomes != "locked"):
-            may = "locked" if is_sqlite else "locked or out_of_connections"
-            raise FaultError(f"database: this one becomes {may}; got {self.becomes!r}")
-        if not is_sqlite and find_spec("psycopg") is None:
+        if not holder.is_sqlite(url) and find_spec("psycopg") is None:
             raise FaultError("database: PostgreSQL takes `pip install psycopg[binary]`")
         try:
             if already := self._refused(url, holder.CONNECT_S):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +17,7 @@ from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S, PATIENCE_S = 3.0, 2.0
+MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,9 @@ class DescriptorLimit(Fault):
     deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.spare <= 100_000:
-            raise ValueError(f"spare: must be a number of descriptors from 0 on; got {self.spare}")
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if not 0 <= self.spare <= MOST:
+            yield "spare", f"must be from 0 to {MOST:,}; got {self.spare:,}"
 
     def target(self, stack: Stack) -> Facts:
         main, look = stack.pid(self.component), stack.react(self.component, LOOK_S)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -39,9 +40,12 @@ class DiskFull(Fault):
     undone: ClassVar[str] = "the filler is ended and its file removed"
     needs: ClassVar[tuple[str, ...]] = ("disk",)
 
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        for name in ("left_bytes", "over_s"):
+            if getattr(self, name) < 0:
+                yield name, f"must be 0 or more; got {getattr(self, name):g}"
+
     def target(self, stack: Stack) -> Facts:
-        if self.left_bytes < 0 or self.over_s < 0:
-            raise FaultError("disk_full: left_bytes and over_s must be 0 or more")
         folder = stack.volume(self.component)
         free = free_bytes(folder)
         if free <= self.left_bytes:

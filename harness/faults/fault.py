@@ -31,11 +31,16 @@ class Fault(Protocol):
     component: str | None = None  # the component it is done to; None: not to one of the stack
     of_monitoring: ClassVar[bool] = False  # it may be done to what watches the service: prometheus, alertmanager, ...
     ends_with_process: ClassVar[bool] = False  # it is over once the component's process has been replaced
+    replaces: ClassVar[bool] = False  # it has another process take the place of the component's
+    alone: ClassVar[str] = ""  # what it takes for itself: no other fault of the same may be on in the same component
+    takes: ClassVar[tuple[str, ...]] = ()  # arguments that say for how many seconds its start goes on
     generator: ClassVar[str | None] = None  # the name of the request rows it makes, if it sends requests
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """(argument, what is wrong with it), as far as its value alone shows it."""
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """(argument, what is wrong with its value and what to give instead): all at once, and by the values alone.
+
+        That each is of its type is known by then. It is asked when a plan is read, and again before the fault begins.
+        """
         return iter(())
 
     @classmethod

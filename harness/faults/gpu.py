@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,21 +46,21 @@ class Gpu(Fault):
     witness_query: str
     component: str = "server"
     kind: ClassVar[str] = "gpu"
+    alone: ClassVar[str] = "nvml"
     touches: ClassVar[str] = "the GPU that {component} sees"
     undone: ClassVar[str] = "the stand-in answers as before"
     simulated: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("compiler",)
 
-    def __post_init__(self) -> None:
-        """Raises ValueError for what the stand-in cannot answer."""
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not self.answers:
-            raise ValueError("answers: must name a call, like {nvmlDeviceGetCount_v2: 1}")
+            yield "answers", "must name a call, like {nvmlDeviceGetCount_v2: 1}"
         for key, value in self.answers.items():
             call = re.sub(r"^\d+\.", "", str(key))
             if call not in CALLS:
-                raise ValueError(f"answers: no call {key}; {nearest(call, list(CALLS))}")
-            if problem := _wrong(call, str(value)):
-                raise ValueError(f"answers: {key}: {problem}")
+                yield "answers", f"no call {key}; {nearest(call, list(CALLS))}"
+            elif problem := _wrong(call, str(value)):
+                yield "answers", f"{key}: {problem}"
 
     def target(self, stack: Stack) -> Facts:
         main, control = stack.pid(self.component), nvml_control(stack.run, self.component)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.faults.fault import Facts, Fault
-from harness.faults.network import LOOK_S, SLOWER_S, asked, both, spoken, ways_of
+from harness.faults.network import LOOK_S, SLOWER_S, asked, both, share, spoken, ways_of
 from harness.faults.network import Network as Toxic
 from harness.stack.http_faults import GARBAGE, OF_METRICS, WHATS
 from harness.stack.look import Seen
@@ -39,20 +39,21 @@ class Http(Fault):
     undone: ClassVar[str] = "the toxic is removed from the proxy"
     deeds: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """What is wrong with arguments that are not left to Chaos Toolkit to fill in."""
-        what = arguments.get("what")
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        what = self.what
         if what not in WHATS:
             yield "what", f"must be one of {', '.join(WHATS)}; got {what!r}"
-        if what in OF_METRICS and arguments.get("link") not in ("scrape", None):
-            yield "what", f"{what} is for metrics: its link must be scrape; got {arguments['link']!r}"
-        if what in ("renamed", "exploded") and not arguments.get("series"):
+        if what in OF_METRICS and self.link != "scrape":
+            yield "what", f"{what} is for metrics: its link must be scrape; got {self.link!r}"
+        if what in ("renamed", "exploded") and not self.series:
             yield "series", f"is missing: which one is {what}?"
-        if what == "delay" and not arguments.get("delay_ms"):
-            yield "delay_ms", "is missing: by how much is each response late?"
-        if not 200 <= arguments.get("status", 503) <= 599:
-            yield "status", f"must be from 200 to 599; got {arguments['status']}"
+        if what == "exploded" and self.values < 1:
+            yield "values", f"must be 1 or more; got {self.values}"
+        if self.delay_ms < 0 or (what == "delay" and not self.delay_ms):
+            yield "delay_ms", f"must be above 0, by which each response is late; got {self.delay_ms}"
+        if not 200 <= self.status <= 599:
+            yield "status", f"must be from 200 to 599; got {self.status}"
+        yield from share(self.toxicity)
 
     def target(self, stack: Stack) -> Facts:
         ways_of(stack, self.link)

@@ -32,6 +32,8 @@ def inject(
         raise FaultError(
             f"{fault.kind} cannot be injected on this host, which lacks {', '.join(map(str, lacking))}; {ways}"
         )
+    if wrong := "; ".join(f"{argument}: {why}" for argument, why in fault.mistakes()):
+        raise FaultError(f"{fault.kind}: {wrong}")
     if not 0 < lease_s < math.inf:
         raise FaultError(f"{fault.kind}: a lease of {lease_s} s would never run out, or has")
     facts = fault.target(stack)

@@ -46,6 +46,7 @@ class Inside(Fault):
     arguments: dict[str, Any] = field(default_factory=dict)
     component: str = "server"
     kind: ClassVar[str] = "inside"
+    alone: ClassVar[str] = "inside"
     undone: ClassVar[str] = "the module in its processes lets go; a process that does not is restarted by its probes"
     ends_with_process: ClassVar[bool] = True
 

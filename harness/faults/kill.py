@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,8 +17,6 @@ from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
 LOOK_S = 1.0
-
-
 AGAIN_WITHIN_S = 90.0  # a back-off doubles from 10 s on, and a start takes its time
 
 
@@ -41,18 +38,21 @@ class Kill(Fault):
     at_once: bool = False
     child: bool = False
     kind: ClassVar[str] = "kill"
+    replaces: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("again_for_s",)
     undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (KILL,)
     ends_with_process: ClassVar[bool] = True
     of_monitoring: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.times <= 20:
-            raise ValueError(f"times: must be from 1 to 20; got {self.times}")
-        if not (0 <= self.again_for_s < math.inf and 0 <= self.lives_s < math.inf):
-            raise ValueError("again_for_s, lives_s: must be numbers of seconds from 0 on")
+            yield "times", f"must be from 1 to 20; got {self.times}"
+        for name in ("again_for_s", "lives_s"):
+            if getattr(self, name) < 0:
+                yield name, f"must be 0 or more; got {getattr(self, name):g}"
         if self.child and (self.times > 1 or self.again_for_s or self.at_once):
-            raise ValueError("child: is killed once; leave out times, again_for_s and at_once")
+            yield "child", "is killed once; leave out times, again_for_s and at_once"
 
     @classmethod
     def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -67,12 +67,11 @@ class MemoryFull(Fault):
     needs: ClassVar[tuple[str, ...]] = ("cgroup_memory",)
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not LEAST_MIB <= self.limit_mib <= MOST_MIB:
-            raise ValueError(f"limit_mib: must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}")
+            yield "limit_mib", f"must be from {LEAST_MIB} to {MOST_MIB}; got {self.limit_mib}"
         if not (self.filled == 0 or 0.1 <= self.filled <= 0.97 or 1.1 <= self.filled <= 2):
-            ways = "0, or from 0.1 to 0.97, or for a kill from 1.1 to 2"
-            raise ValueError(f"filled: must be {ways}; got {self.filled}")
+            yield "filled", f"must be 0, or from 0.1 to 0.97, or for a kill from 1.1 to 2; got {self.filled:g}"
 
     @classmethod
     def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -43,19 +43,14 @@ class Network(Fault):
     undone: ClassVar[str] = "the toxic is removed from the proxy"
     deeds: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """What is wrong with arguments that are not left to Chaos Toolkit to fill in."""
-        toxic, given = arguments.get("toxic"), arguments.get("attributes") or {}
-        if toxic not in (*TYPES, DOWN):
-            yield "toxic", f"must be one of {', '.join([*TYPES, DOWN])}; got {toxic!r}"
-            return
-        yield from wrong_attributes(toxic, given)
-        if arguments.get("stream", "downstream") not in STREAMS:
-            yield "stream", f"must be {' or '.join(STREAMS)}; got {arguments['stream']!r}"
-        share = arguments.get("toxicity", 1.0)
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-            yield "toxicity", f"must be a share of the connections, above 0 and at most 1; got {share!r}"
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.toxic in (*TYPES, DOWN):
+            yield from wrong_attributes(self.toxic, self.attributes)
+        else:
+            yield "toxic", f"must be one of {', '.join([*TYPES, DOWN])}; got {self.toxic!r}"
+        if self.stream not in STREAMS:
+            yield "stream", f"must be {' or '.join(STREAMS)}; got {self.stream!r}"
+        yield from share(self.toxicity)
 
     def target(self, stack: Stack) -> Facts:
         ways, base = ways_of(stack, self.link), f"{stack.proxy_url}/proxies"
@@ -122,12 +117,15 @@ class Network(Fault):
         return past.data.isascii() and (odd or through.status != past.status)
 
 
-def wrong_attributes(toxic: str, given: Any) -> Iterator[tuple[str, str]]:
+def share(toxicity: float) -> Iterator[tuple[str, str]]:
+    """What is wrong with the share of connections that a toxic is done to."""
+    if not 0 < toxicity <= 1:
+        yield "toxicity", f"must be a share of the connections, above 0 and at most 1; got {toxicity:g}"
+
+
+def wrong_attributes(toxic: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong with the attributes of a toxic."""
     known = dict(TYPES[toxic].attributes) if toxic in TYPES else {}
-    if not isinstance(given, dict):
-        yield "attributes", f"must be a mapping; got {given!r}"
-        return
     for name, value in given.items():
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,20 +41,20 @@ class ProcessorHog(Fault):
     processes: int
     for_s: float
     niceness: int = 10
-    cpus: tuple[int, ...] = ()  # none: all that the component may run on
+    cpus: list[int] = field(default_factory=list)  # none: all that the component may run on
     component: str = "server"
     kind: ClassVar[str] = "processor_hog"
     touches: ClassVar[str] = "the processors of {component}"
     undone: ClassVar[str] = "the hogs are ended"
     deeds: ClassVar[tuple[str, ...]] = (PROCESSES,)
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 1 <= self.processes <= MOST:
-            raise ValueError(f"processes: must be from 1 to {MOST}; got {self.processes}")
-        if not 0 < self.for_s < math.inf:
-            raise ValueError(f"for_s: must be a number of seconds above 0; got {self.for_s}")
+            yield "processes", f"must be from 1 to {MOST}; got {self.processes}"
+        if self.for_s <= 0:
+            yield "for_s", f"must be above 0; got {self.for_s:g}"
         if not 0 <= self.niceness <= 19:
-            raise ValueError(f"niceness: must be from 0 to 19; got {self.niceness}")
+            yield "niceness", f"must be from 0 to 19; got {self.niceness}"
 
     def target(self, stack: Stack) -> Facts:
         main = stack.pid(self.component)

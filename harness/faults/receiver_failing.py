@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import smtplib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.errors import FaultError
 from harness.faults.fault import Facts, Fault
@@ -34,22 +34,18 @@ class ReceiverFailing(Fault):
     status: int = 503
     delay_ms: int = 0
     kind: ClassVar[str] = "receiver_failing"
+    alone: ClassVar[str] = "receivers"
     touches: ClassVar[str] = "the stand-ins of receivers {integration}{receiver}"
     undone: ClassVar[str] = "they take messages again"
     deeds: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
-    def mistakes(cls, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """What is wrong with arguments that are not left to Chaos Toolkit to fill in."""
-        if arguments.get("how", "status") not in HOWS:
-            yield "how", f"must be one of {', '.join(HOWS)}; got {arguments['how']!r}"
-        if arguments.get("how") == "slow" and not arguments.get("delay_ms"):
-            yield "delay_ms", "is missing: by how much is each answer late?"
-        if not 400 <= arguments.get("status", 503) <= 599:
-            yield (
-                "status",
-                f"must be from 400 to 599, which Alertmanager takes for a failure; got {arguments['status']}",
-            )
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.how not in HOWS:
+            yield "how", f"must be one of {', '.join(HOWS)}; got {self.how!r}"
+        if self.delay_ms < 0 or (self.how == "slow" and not self.delay_ms):
+            yield "delay_ms", f"must be above 0, by which each answer is late; got {self.delay_ms}"
+        if not 400 <= self.status <= 599:
+            yield "status", f"must be from 400 to 599, which Alertmanager takes for a failure; got {self.status}"
 
     def target(self, stack: Stack) -> Facts:
         known = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,10 +40,15 @@ class Rollout(Fault):
     replicas: list[str] = field(default_factory=list)
     ready_within_s: float = 30.0
     kind: ClassVar[str] = "rollout"
+    replaces: ClassVar[bool] = True
     touches: ClassVar[str] = "every replica, one after the other"
     undone: ClassVar[str] = "each is restarted as it was before"
     lease_s: ClassVar[float] = 240
     ends_with_process: ClassVar[bool] = True
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.ready_within_s <= 0:
+            yield "ready_within_s", f"must be above 0; got {self.ready_within_s:g}"
 
     @classmethod
     def asks(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:

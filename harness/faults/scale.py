@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,11 +29,11 @@ class Scale(Fault):
     undone: ClassVar[str] = "as many replicas as before"
     deeds: ClassVar[tuple[str, ...]] = (SCALE,)
 
-    def __post_init__(self) -> None:
+    def mistakes(self) -> Iterator[tuple[str, str]]:
         if not 0 <= self.replicas <= 1000:
-            raise ValueError(f"replicas: must be from 0 to 1000; got {self.replicas}")
+            yield "replicas", f"must be from 0 to 1000; got {self.replicas}"
         if self.replicas and not self.witness_query:
-            raise ValueError("witness_query: is missing: how does it show that there are others than before?")
+            yield "witness_query", "is missing: how does it show that there are others than before?"
 
     def target(self, stack: Stack) -> Facts:
         found, look = stack.control(self.component).scaled(), stack.react(self.component, LOOK_S)

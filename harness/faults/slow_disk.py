@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +19,8 @@ from harness.stack.process import Pid
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
-MIB, KIB = 1 << 20, 1 << 10
+KIB = 1 << 10
+LEAST_KIB = 4  # a page
 LOOK_S = 0.5  # how long the limit lets a write of the witness take, at least
 LONGER = 3.0  # than before, and than half of what the limit demands
 WRITE_WITHIN_S = 20.0
@@ -53,9 +54,9 @@ class SlowDisk(Fault):
     needs: ClassVar[tuple[str, ...]] = ("cgroup_blkio",)
     ends_with_process: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if not 4 <= self.kib_per_s < math.inf:
-            raise ValueError(f"kib_per_s: must be a number from 4 on; got {self.kib_per_s}")
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.kib_per_s < LEAST_KIB:
+            yield "kib_per_s", f"must be {LEAST_KIB} or more; got {self.kib_per_s:g}"
 
     def target(self, stack: Stack) -> Facts:
         main, folder = stack.pid(self.component), _folder(stack, self.component)

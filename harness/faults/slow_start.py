@@ -25,6 +25,7 @@ class SlowStart(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "slow_start"
+    replaces: ClassVar[bool] = True
     undone: ClassVar[str] = "SIGCONT to what is starting"
 
     def target(self, stack: Stack) -> Facts:

@@ -32,6 +32,7 @@ class Stop(Fault):
 
     component: str = "server"
     kind: ClassVar[str] = "stop"
+    replaces: ClassVar[bool] = True
     undone: ClassVar[str] = "whoever looks after it starts it again, else the harness does"
     deeds: ClassVar[tuple[str, ...]] = (STOP,)
     lease_s: ClassVar[float] = 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -33,6 +34,10 @@ class Surge(Fault):
     deeds: ClassVar[tuple[str, ...]] = ()
     lease_s: ClassVar[float] = 120
     generator: ClassVar[str] = "surge"
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.for_s <= 0:
+            yield "for_s", f"must be above 0; got {self.for_s:g}"
 
     def target(self, stack: Stack) -> Facts:
         if not Path(self.scenario).exists():

@@ -82,7 +82,7 @@ def refused(file: YamlFile, service: ServiceSpec) -> Iterator[str]:
     replicas = [controls[name] for name in service.replica_names] if service.attached else []
     for at, func, given in _faults(file):
         component = _component(faults[func], given)
-        if not (asked := faults[func].asks(given)) or component in resolve_name("harness.plan.experiments:WATCHING"):
+        if not (asked := faults[func].asks(given)) or component in resolve_name("harness.plan.arguments:WATCHING"):
             continue
         mine = [controls[component]] if component in controls else replicas if component is None else []
         for control in mine:
@@ -140,7 +140,7 @@ def unguarded(
 
 def _breaking(file: YamlFile, only: Collection[str] = ()) -> list[str]:
     """The names of what an experiment does to the service itself, or to some components alone."""
-    faults, watching = resolve_name("harness.faults:FAULTS"), resolve_name("harness.plan.experiments:WATCHING")
+    faults, watching = resolve_name("harness.faults:FAULTS"), resolve_name("harness.plan.arguments:WATCHING")
     found = []
     for activity in file.data.get("method") or ():
         provider = activity.get("provider") or {}

@@ -5,37 +5,31 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import promql_parser as promql
 
-from harness.checks.view import STEADY, Contract, RuleFact, named, promised
+from harness.checks.view import STEADY, Contract, RuleFact, named, promised, unmet
 from harness.plan import attached
+from harness.plan.arguments import ACTIONS, COLLECTOR, SHAM, mistakes
 from harness.plan.gatefile import GateFile
+from harness.plan.method import order_mistakes
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
-from harness.stack.links import encrypted, known
 from harness.stack.routing import Routing
 from harness.stack.spec import ServiceSpec
 from harness.units import listed, nearest
 from harness.verdict import NotApplicable
 from harness.witness import ADDRESSES, Witness
 
-ACTIONS = "harness.chaos.actions"
 SUFFIXES = (".yaml", ".yml", ".json")  # of files that Chaos Toolkit reads
 RESERVED = (STEADY, "load")  # names of phases that are no experiments
 PYTHON_PATH = "PYTHONPATH"
 INSIDE = ("clock", "inside")  # the actions that need a module in the service's processes
-HTTP = "http"  # the action that reads what goes through a link
-COLLECTOR = "collector"
-WATCHING = ("prometheus", "alertmanager", COLLECTOR)  # components that watch the service, and that some faults may hit
-SHAM = "sham"
 TOUCHED = {"surge": "requests", "send": "requests", "gpu": "gpu"}  # what actions are done to that name nothing
 
 
@@ -125,14 +119,14 @@ def read_experiment(
     file = read(path, problems)
     if file is None:
         return None
-    invalid = _chaostoolkit_complaint(path)
-    if invalid:
-        problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
-        return None
-    if service is not None:
-        started = [name for name, dependency in service.dependencies.items() if dependency.is_component]
-        problems += _wrong_arguments(file, [*probed, *started], service)
-    extensions = file.data.get("extensions") or []
+    problems += (wrong := list(mistakes(file, service)))
+    if invalid := _chaostoolkit_complaint(path):
+        if not wrong:  # it says one thing of a file, and no line
+            problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
+            return None
+    else:
+        problems += order_mistakes(file)
+    extensions = found if isinstance(found := file.data.get("extensions"), list) else []
     at = [i for i, e in enumerate(extensions) if isinstance(e, dict) and e.get("name") == "harness"]
     if len(at) > 1:
         place = file.place(("extensions", at[1]))
@@ -156,6 +150,9 @@ def read_experiment(
             except ValueError as error:
                 problems.append(f"{file.place((*here, key, i))}: {key}[{i}]: {error}")
     for i, want in enumerate(contract.alerts):
+        with contextlib.suppress(ValueError):  # which has been said
+            for bound, why in unmet(want, promised(want, facts)):
+                problems.append(f"{file.place((*here, 'alerts', i, bound))}: alerts[{i}].{bound}: {why}")
         for n, metric in enumerate(want.growing):
             read_too = {m for fact in facts if fact.alert.name == want.alert for m in fact.reads}
             if facts and metric not in read_too:
@@ -182,6 +179,8 @@ def read_experiment(
         for folder in (folder for folder in folders if not os.path.isdir(folder)):
             place = file.place((*here, "start", "environment", PYTHON_PATH))
             problems.append(f"{place}: start.environment.{PYTHON_PATH}: no folder {os.path.relpath(folder, home)}")
+    if invalid:
+        return None
     if service is not None and service.controls:
         problems += attached.refused(file, service)
     if service is not None and service.attached:
@@ -244,7 +243,9 @@ def _touches(method: Iterable[Mapping[str, Any]]) -> frozenset[str] | None:
             continue
         if provider.get("module") == ACTIONS and func in TOUCHED:
             found.add(TOUCHED[func])
-        elif provider.get("module") == ACTIONS and func == "spoil":
+        elif (
+            provider.get("module") == ACTIONS and func == "file" and "/" not in str(given.get("path"))
+        ):  # of no component
             found.add(str(given.get("path")))
         elif provider.get("module") == ACTIONS and COLLECTOR in (given.get("component"), given.get("link")):
             found.add(COLLECTOR)
@@ -296,99 +297,6 @@ def _sees_nothing(file: YamlFile, here: Loc, witness: Witness, components: Seque
             promql.parse(witness.query)
         except ValueError as error:
             yield f"{place}: {dotted(at)}.query: is no PromQL: {' '.join(str(error).split())}"
-
-
-def _wrong_arguments(file: YamlFile, own: list[str], service: ServiceSpec) -> Iterator[str]:
-    """What is wrong with the arguments of the harness' own actions that only the service, or the fault itself, shows.
-    An argument that Chaos Toolkit fills in from outside is left to it."""
-    for part in ("method", "rollbacks"):
-        for i, activity in enumerate(file.data.get(part) or ()):
-            provider = activity.get("provider") or {}
-            if provider.get("module") != ACTIONS:
-                continue
-            given, loc = provider.get("arguments") or {}, (part, i, "provider", "arguments")
-            for name, value in given.items() if isinstance(given, dict) else ():
-                if isinstance(value, float) and not math.isfinite(value) and name != "lease_s":
-                    yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: must be a finite number; got {value}"
-            if not isinstance(given, dict):
-                continue
-            if problem := _refused(provider.get("func", ""), given):
-                name, _, why = problem.partition(": ")
-                at = (*loc, name) if name in given else loc
-                yield f"{file.place(at)}: {dotted(at)}: {why if name in given else problem}"
-            func = provider.get("func", "")
-            yield from _of_the_fault(file, loc, func, given, service)
-            watching = WATCHING if getattr(_action(func), "of_monitoring", False) else ()
-            components = [*own, *(name for name in watching if name != COLLECTOR or service.telemetry.traces)]
-            yield from _no_choice(file, loc, provider.get("func", ""), given)
-            component, lease_s = given.get("component"), given.get("lease_s", 1)
-            if component is None and (default := _default_component(provider.get("func", ""))) not in (
-                None,
-                *components,
-            ):
-                at = (*loc, "component")
-                which = f"the default, {default}, is no component of this service; name one of {listed(components)}"
-                yield f"{file.place(at)}: {dotted(at)}: is missing, and {which}"
-            if component is not None and component not in components and "${" not in str(component):
-                at = (*loc, "component")
-                hint = nearest(str(component), components)
-                yield f"{file.place(at)}: {dotted(at)}: no component is called {component}; {hint}"
-            number = isinstance(lease_s, (int, float)) and not isinstance(lease_s, bool)
-            if not (0 < lease_s < math.inf if number else "${" in str(lease_s)):
-                at = (*loc, "lease_s")
-                yield f"{file.place(at)}: {dotted(at)}: must be a number of seconds above 0; got {lease_s!r}"
-
-
-def _refused(func: str, given: Mapping[str, object]) -> str:
-    """What a fault says against its own arguments, `NAME: why`; empty where it takes them, or nobody knows yet."""
-    fault = getattr(resolve_name(f"{ACTIONS}:{func}"), "fault", None)
-    known = {name: value for name, value in given.items() if name != "lease_s"}
-    if fault is None or any("${" in str(value) for value in known.values()):
-        return ""
-    try:
-        fault(**known)
-    except ValueError as error:
-        return str(error)
-    except TypeError:
-        pass  # an argument of another type, or missing, which Chaos Toolkit says
-    return ""
-
-
-def _of_the_fault(file: YamlFile, loc: Loc, func: str, given: Mapping[str, Any], service: ServiceSpec) -> Iterator[str]:
-    """What the fault itself has against its arguments, and a link that the service does not have."""
-    if any("${" in str(value) for value in given.values()):
-        return
-    for key, wrong in getattr(_action(func), "mistakes", lambda given: ())(given):
-        yield f"{file.place((*loc, key))}: {dotted((*loc, key))}: {wrong}"
-    if (link := given.get("link")) is None:
-        return
-    at, links = f"{file.place((*loc, 'link'))}: {dotted((*loc, 'link'))}", list(known(service))
-    if link not in links:
-        yield f"{at}: the service has no link {link}; {nearest(str(link), links)}"
-    elif func == HTTP and encrypted(service, link):
-        yield f"{at}: {link} is TLS, in which the proxy finds no response; break it by the fault network"
-
-
-def _action(func: str) -> Any:
-    return resolve_name(f"{ACTIONS}:{func}")
-
-
-def _no_choice(file: YamlFile, loc: Loc, func: str, given: Mapping[str, object]) -> Iterator[str]:
-    """The arguments that are none of those that an action takes."""
-    for name, parameter in signature(resolve_name(f"{ACTIONS}:{func}")).parameters.items():
-        choices, value = get_args(parameter.annotation), given.get(name)
-        literal = get_origin(parameter.annotation) is Literal
-        if literal and value is not None and value not in choices and "${" not in str(value):
-            hint = nearest(str(value), [str(choice) for choice in choices])
-            yield f"{file.place((*loc, name))}: {dotted((*loc, name))}: there is no {value}; {hint}"
-
-
-def _default_component(func: str) -> str | None:
-    """What an action is done to where nothing is named; None where it takes none, or breaks nothing and finds one."""
-    if func == SHAM:
-        return None
-    parameter = signature(_action(func)).parameters.get("component")
-    return None if parameter is None else parameter.default
 
 
 def _chaostoolkit_complaint(path: Path) -> str:

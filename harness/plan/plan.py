@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,11 @@ class Plan:
             "time_scale": self.gate.time_scale,
             "load": self.gate.load.model_dump(by_alias=True, exclude_none=True),
             "experiments": [e.name for e in self.experiments],
-            "not_applicable": [each._asdict() for each in self.not_applicable],
+            "not_applicable": [stored(each._asdict()) for each in self.not_applicable],
             "windows": [list(names) for names in self.windows],
             "links": list(self.links),
             "probes": _without_values(self.service.probes),
-            "rules": [asdict(f) for f in self.rule_facts],
+            "rules": [stored(fact) for fact in self.rule_facts],
             "checks": [stored(check) for check in self.checks],
         }
 
@@ -171,7 +171,7 @@ def load(
     at_once = tuple(tuple(experiment.name for experiment in window) for window in shared)
     seen = replace(seen, windows=at_once)
     proven = {str(meant(w, facts).alert) for e in experiments for w in e.contract.alerts} if not problems else set()
-    seen = replace(seen, unprovable=tuple({a for each in lacking for a in each.alerts} - proven))
+    seen = replace(seen, not_run=tuple((a, each.why) for each in lacking for a in each.alerts if a not in proven))
     checks = planned(gate, file, seen, watched is not None and not problems, problems)
     if watched is None or problems:
         raise PlanError(problems)

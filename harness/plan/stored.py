@@ -46,9 +46,8 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
     facts: list[RuleFact] = []
     for i, fact in enumerate(file.data["rules"]):
         try:
-            as_stored = {"alert": _alert(fact["alert"]), "reads": tuple(fact.get("reads", ()))}
-            as_stored["fires_s"] = tuple(fact.get("fires_s") or ()) or None
-            facts.append(RuleFact(**{"place": "", **fact, **as_stored}))
+            alert = _alert(fact["alert"])
+            facts.append(RuleFact(**{"place": "", **{k: _value(v) for k, v in fact.items()}, "alert": alert}))
         except (KeyError, TypeError) as error:
             problems.append(f"{file.place(('rules', i))}: rules[{i}]: this harness cannot judge by it: {error}")
     if problems:
@@ -57,13 +56,15 @@ def stored_checks(run: Path) -> tuple[tuple[Check, ...], tuple[RuleFact, ...], d
 
 
 def stored(value: Any) -> Any:
-    """A check, or a value of one, as plain data."""
-    if isinstance(value, tuple):
+    """A check, a rule's facts, or a value of one, as plain data: the same that is read back from the file."""
+    if isinstance(value, (tuple, list)):
         return [stored(v) for v in value]
     if isinstance(value, frozenset):
         return sorted(value)
-    if isinstance(value, Alert):
-        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: stored(v) for key, v in value.items()}
+    if isinstance(value, (Alert, RuleFact)):
+        return stored(asdict(value))
     if isinstance(value, Check):
         value = value.to_store()
         return {"check": value.kind, **{f.name: stored(getattr(value, f.name)) for f in fields(value)}}

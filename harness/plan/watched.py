@@ -94,6 +94,7 @@ def _fact(rule: AlertRule, service: ServiceSpec, recorded: Sequence[RecordingRul
     reads = tuple(sorted(metrics_used(rule.expr) - {ANY}))
     every = service.monitoring.scrape_interval, service.monitoring.evaluation_interval
     about = {"always": always, "reads": reads, "fires_s": detection_bounds(rule, *every, records=recorded)}
+    about |= {"for_s": rule.for_s, "keeps_s": rule.keep_firing_for_s}
     return RuleFact(rule.alert, severity_of(rule.labels), f"{rule.file}:{rule.line}", **about)
 
 

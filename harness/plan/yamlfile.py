@@ -138,6 +138,9 @@ def _words(one: Any, model: type[BaseModel]) -> str:
             return f"must be a {what}; got {_quoted(one['input'])}"
         case "string_type" if isinstance(one["input"], (bool, int, float)) or one["input"] is None:
             return f"must be text: put it in quotes, or YAML reads it as {json.dumps(one['input'])}"
+        case "float_type" | "int_type" if isinstance(one["input"], str):
+            number = "number" if one["type"] == "float_type" else "whole number"
+            return f"must be a {number}, without a unit; YAML reads {_quoted(one['input'])} as text"
         case "value_error":
             return str(one["ctx"]["error"])
         case _:

@@ -93,13 +93,16 @@ def told_apart(rules: Iterable[Rule]) -> list[Rule]:
 def check_with_promtool(promtool: str | Path, paths: Iterable[str | Path]) -> list[str]:
     """What Prometheus' own checker has against the files, a line each; empty when they are fine."""
     problems: list[str] = []
-    for path in paths:
-        documents = list(_documents(path, problems))
-        if all(document.as_prometheus for document in documents) and len(documents) == 1:
-            problems += _checked_by(promtool, Path(path), str(path), documents[0])
+    read = {path: list(_documents(path, problems)) for path in paths}
+    plain = [path for path, held in read.items() if len(held) == 1 and held[0].as_prometheus]
+    if plain and not _check(promtool, *plain).returncode:  # one start for all that are fine
+        read = {path: held for path, held in read.items() if path not in plain}
+    for path, held in read.items():
+        if path in plain:
+            problems += _checked_by(promtool, Path(path), str(path), held[0])
             continue
         with tempfile.TemporaryDirectory() as folder:  # what Prometheus does not read so, as it does
-            for i, document in enumerate(documents):
+            for i, document in enumerate(held):
                 file = Path(folder, f"{i}.yaml")
                 file.write_text(_at_their_lines(document.groups), encoding="utf-8")
                 problems += _checked_by(promtool, file, str(path), document)
@@ -132,11 +135,14 @@ def dump(groups: Iterable[tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]]
     return yaml.dump({"groups": written}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=1000)
 
 
+def _check(promtool: str | Path, *files: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [str(promtool), "check", "rules", "--lint=none", *map(str, files)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
 def _checked_by(promtool: str | Path, file: Path, name: str, document: _Document) -> list[str]:
     """What promtool has against one file, as file:line of the original."""
-    done = subprocess.run(
-        [str(promtool), "check", "rules", "--lint=none", str(file)], capture_output=True, text=True, timeout=60
-    )
+    done = _check(promtool, file)
     if done.returncode == 0:
         return []
     text = re.sub(r"\n\s+line ", " line ", done.stderr)  # what belongs to one problem comes on two lines

@@ -2,7 +2,8 @@
 
 The record is fine (a scrape every 0.25 s, say); at K = 60 each of its scrapes becomes one of 15 s. What was counted is
 counted K times, because a production fault of that length would have done it K times as long; what was measured stays.
-Where Prometheus marks a series stale, so does this: the target was down, or answered without the series. In front, the
+Where Prometheus marks a series stale, so does this: the target was down, answered without the series, or is none any
+more. In front, the
 record's own baseline is repeated for as long as the longest window looks back, so that 1 h rules start warm.
 
 A moment (a backup's, a certificate's end) keeps its distance to the clock, which `clock_s` sets to the present at the
@@ -16,6 +17,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from harness.rules.hold import Hold
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
 EARLY = 0.25  # of a slot: how much before its time a scrape still counts for it
 UNDER_WAY_S = 0.05  # a scrape that began so shortly before the fault may be answered after it, and show it
+DROPPED_AFTER = 3  # scrapes after the last one of a target that is none any more its series are stale
+DROPPED_FOR = 8  # scrapes missing that are no longer late ones
 FEWEST_TO_THIN = 8  # scrapes in an evaluation, from which on most of them are between the ends of windows
 SPARSE_S = 240.0  # one sample in so many seconds: within Prometheus' lookback of 5 min, and a day stays affordable
 FAR_S, SPARSER_S = 12 * 3600.0, 3600.0  # before that no state of a rule lasts; what lies there only fills windows
@@ -52,6 +56,7 @@ class Grid:
     step_s: float  # production seconds from slot to slot
     time_scale: float
     hold: Hold | None = None  # what of it is repeated; None: nothing is
+    evaluated: frozenset[int] = frozenset()  # the slots in which an alert was live: Prometheus was at work then
 
     @property
     def length(self) -> int:
@@ -78,6 +83,7 @@ def lay_grid(
 
     Raises HarnessError when that was not recorded, or hardly anything before the fault, or nothing after it.
     """
+    series = list(series)
     scrapes = [at for s in series if s.labels.get("__name__") == "up" and s.labels.get("job") == job for at in s.at]
     scrapes = np.array([at for at in scrapes if window.start <= at <= window.end])
     if not scrapes.size:
@@ -94,7 +100,9 @@ def lay_grid(
         )
     if slots <= fault_slot:
         raise HarnessError("the record ends before the fault begins: nothing to replay")
-    return Grid(start, slots, fault_slot, step_s, time_scale)
+    live = [at for s in series if s.labels.get("__name__") == "ALERTS" for at in s.at]
+    evaluated = frozenset(math.floor((at - start) / slot_s + EARLY) for at in live)
+    return Grid(start, slots, fault_slot, step_s, time_scale, evaluated=evaluated)
 
 
 def stretch(
@@ -123,15 +131,18 @@ def stretch(
     far = before * grid.step_s < -FAR_S
     sparse &= before % np.where(far, max(1, int(SPARSER_S / grid.step_s)), max(1, int(SPARSE_S / grid.step_s))) != 0
     placed = [(s, *_placed(s, grid, window)) for s in series]
-    up = {_target(s): (state, values) for s, state, values in placed if s.labels["__name__"] == "up"}
+    up = {_target(s): (_let_go(state, grid), values) for s, state, values in placed if s.labels["__name__"] == "up"}
     lines = []
     for s, state, values in placed:
         if not (state == _PRESENT).any():
             continue
         name = s.labels["__name__"]
         kind = _kind(name, types, moments, values[state == _PRESENT])
-        if not _OF_THE_SCRAPE.fullmatch(name) and _target(s) in up:
-            state = _with_stale(state, *up[_target(s)])
+        if _target(s) in up:
+            scraped, answered = up[_target(s)]
+            if not _OF_THE_SCRAPE.fullmatch(name):
+                state = _with_stale(state, scraped, answered)
+            state = np.where(_known(state) & (scraped == _STALE), _STALE, state)
         state, values = _with_baseline_known(state, values, grid.fault_slot)
         head_state = np.where(sparse, _MISSING, state[before % grid.fault_slot])
         if kind == "moment":
@@ -198,10 +209,26 @@ def _target(s: Series) -> tuple[str | None, str | None]:
     return s.labels.get("job"), s.labels.get("instance")
 
 
+def _known(state: np.ndarray) -> np.ndarray:
+    """From its first sample on: before that a series is not stale but not there yet."""
+    return np.maximum.accumulate(state == _PRESENT)
+
+
+def _let_go(state: np.ndarray, grid: Grid) -> np.ndarray:
+    """The states of an `up` whose target Prometheus drops: it marks all series of it stale, just over two scrapes after
+    the last one. One that was killed marks nothing, and in the record shows that by evaluating nothing either."""
+    state = state.copy()
+    there = np.flatnonzero(state == _PRESENT)
+    for last, again in pairwise([*there, len(state)]):
+        at_work = len(grid.evaluated & {last + 1, last + 2, last + 3}) >= 2
+        if again - last > DROPPED_FOR and at_work:
+            state[last + DROPPED_AFTER : again] = _STALE
+    return state
+
+
 def _with_stale(state: np.ndarray, scraped: np.ndarray, answered: np.ndarray) -> np.ndarray:
     """A series is stale where its target was scraped without it: it was down, or no longer had the series."""
-    known = np.maximum.accumulate(state == _PRESENT)  # before its first sample it is not stale but not there yet
-    gone = known & (scraped == _PRESENT) & ((answered == 0) | (state == _MISSING))
+    gone = _known(state) & (scraped == _PRESENT) & ((answered == 0) | (state == _MISSING))
     return np.where(gone, _STALE, state)
 
 

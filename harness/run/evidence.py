@@ -203,9 +203,9 @@ def judge(run: Path) -> Judged:
         lacking = tuple(
             NotApplicable(**{**each, "alerts": tuple(each["alerts"])}) for each in plan.get("not_applicable", ())
         )
-        elsewhere = [alert for each in lacking for alert in each.alerts]
-        elsewhere += [str(fact.alert) for fact in facts if not fact.applicable]
-        found = statuses(results, history, rules, elsewhere)
+        elsewhere = [str(fact.alert) for fact in facts if not fact.applicable]
+        not_run = [(alert, each.why) for each in lacking for alert in each.alerts]
+        found = statuses(results, history, rules, elsewhere, not_run)
         names = tuple(plan["experiments"])
         return Judged(run, tuple(results), found, coverage(found), history, names, sealed, remarks, lacking)
     except PlanError as error:

@@ -179,8 +179,8 @@ def start_for(session: Session, experiment: Experiment, stage: str) -> None:
     else:
         values = {"scratch": planned.scratch(run, experiment.name), "python": sys.executable}
         added = {name: filled(text, values) for name, text in experiment.environment.items()}
-        prepare = [filled(command, values) for command in experiment.prepare]
-        problem = planned.prepared(prepare, run, session.plan.workdir) if prepare else ""
+        prepare = experiment.prepare
+        problem = planned.prepared(prepare, values, run, session.plan.workdir) if prepare else ""
         stage_begin = f"{stage}: starting the service for it"
         session.start = Start(experiment, _start(session, experiment.name, "begin", added, stage_begin, problem))
 
@@ -338,7 +338,7 @@ def dismiss(session: Session) -> None:
     """End whatever still waits for its turn, which does not come."""
     for children in session.waiting.values():
         for child in children.values():
-            child.end()
+            _stop_chaos(child)
     session.waiting.clear()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def _of_receivers(
     """For each receiver an alert of every severity that reaches it."""
     said: dict[tuple[str, str], str] = {(one.rule.alert, one.name): one.text for one in found}
     tried: set[tuple[str, str]] = set()
+    asked: list[tuple[Integration, str, Path]] = []
     templates = [str(Path(plan.service.monitoring.alertmanager).parent / path) for path in routing.templates]
     for rule in plan.alerts:
         labels = {name: said.get((rule.alert, f"label {name}"), text) for name, text in rule.labels.items()}
@@ -79,10 +82,13 @@ def _of_receivers(
             texts = {
                 name: said.get((rule.alert, f"annotation {name}"), text) for name, text in rule.annotations.items()
             }
-            data = folder / "alert.json"
-            data.write_text(json.dumps(_message(receiver, labels, texts)))
             for integration in routing.integrations(receiver):
-                yield from _of_integration(integration, f"{receiver} ({integration.name})", data, templates, tools)
+                data = folder / f"{len(asked)}.json"
+                data.write_text(json.dumps(_message(receiver, labels, texts)))
+                asked.append((integration, f"{receiver} ({integration.name})", data))
+    with ThreadPoolExecutor(os.cpu_count()) as several:  # amtool is started for each text
+        for wrong in several.map(lambda one: list(_of_integration(*one, templates, tools)), asked):
+            yield from wrong
 
 
 def _of_integration(

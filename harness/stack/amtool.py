@@ -116,7 +116,7 @@ def known(amtool: str, path: Path) -> Known:
 def rendered(amtool: str, text: str, data: Path, templates: Iterable[str]) -> tuple[str, str]:
     """A template of a receiver, filled in with an alert's data, and why it cannot be; one of the two is empty. What
     Alertmanager brings itself (`slack.default.title`) shows nothing. Raises ToolMissing."""
-    built_in = data.with_name("built-in.tmpl")
+    built_in = data.with_suffix(".built-in.tmpl")
     names = sorted(set(re.findall(r'template\s+"(__[\w.]+|\w+\.default\.\w+)"', text)))
     built_in.write_text("".join(f'{{{{ define "{name}" }}}}{{{{ end }}}}' for name in names))
     globs = [f"--template.glob={path}" for path in (*templates, str(built_in))]

@@ -18,6 +18,7 @@ from harness.errors import StackError
 from harness.masking import hidden
 from harness.stack.ledger import PRIVATE
 from harness.stack.process import Pid, identify, spawn, state, tail
+from harness.stack.spec import filled
 
 PREPARED_WITHIN_S = 60.0
 
@@ -62,10 +63,14 @@ def scratch(run: Path, experiment: str) -> Path:
     return folder
 
 
-def prepared(commands: Sequence[str], run: Path, workdir: Path) -> str:
-    """Run commands, each to its end; gives why one did not do its work, empty where all did."""
+def prepared(commands: Sequence[str], values: Mapping[str, object], run: Path, workdir: Path) -> str:
+    """Run commands, their placeholders filled in, each to its end; gives why one did not do its work, empty where all
+    did."""
     for command in commands:
-        child = spawn("prepare", shlex.split(command), run, cwd=workdir)
+        try:
+            child = spawn("prepare", [filled(part, values) for part in shlex.split(command)], run, cwd=workdir)
+        except StackError as error:
+            return f"prepare: {hidden(command)}: {error}"
         try:
             code = child.popen.wait(PREPARED_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -6,7 +6,6 @@ The file may be renamed at any time, as logrotate does it: the log goes on in a 
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -20,7 +19,7 @@ import structlog
 from model_server import __version__
 from model_server.audit.chain import Chain, Head, Record, fields, own, parse, stopped
 from model_server.audit.verify import Finding, Report, head_path, verify
-from model_server.storage.stores import Stores
+from model_server.storage.stores import Stores, locked
 from model_server.telemetry import tracing
 from model_server.telemetry.encoding import rfc3339
 from model_server.telemetry.metrics import Metrics
@@ -250,13 +249,10 @@ def _made(event_type: str, result: str, **fields: Any) -> dict[str, Any]:
 
 def _open(path: Path) -> int:
     """A descriptor to append to the log, with the lock on it. Raises Broken when another process has it."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
+        return locked(path, os.O_WRONLY | os.O_APPEND)
+    except BlockingIOError:
         raise Broken(f"another process writes the audit log {path}") from None
-    return file
 
 
 def find_end(path: Path, key: bytes) -> End:

@@ -17,7 +17,6 @@ from model_server import SERVICE, __version__
 from model_server.errors import BadInput, Problem
 from model_server.http import oip
 from model_server.http.bodies import Bodies
-from model_server.http.feedback import Feedback
 from model_server.http.inference import Inference
 from model_server.http.middleware import INFER, INFER_VERSION, PREDICT, Observed
 from model_server.http.refusals import Refusals
@@ -33,7 +32,7 @@ def application(service: Service) -> ASGIApp:
     held = "Bytes of bodies whose requests are not answered yet."
     metrics.reading("request_bodies_held_bytes", held, lambda: bodies.held_bytes)
     about, refusals = About(service), Refusals(service)
-    asks, told = Inference(service, bodies), Feedback(service, bodies)
+    asks = Inference(service, bodies)
     route = service.durable.guard.route
     for path in (PREDICT, INFER, INFER_VERSION, "/feedback"):
         metrics.serves(path)
@@ -42,7 +41,7 @@ def application(service: Service) -> ASGIApp:
             route(PREDICT, asks.predict, "predict", methods=["POST"]),
             route(INFER, asks.infer, "predict", methods=["POST"]),
             route(INFER_VERSION, asks.infer, "predict", methods=["POST"]),
-            route("/feedback", told.feedback, "feedback", methods=["POST"]),
+            route("/feedback", asks.feedback, "feedback", methods=["POST"]),
             route("/metrics", about.metrics),
             route("/openapi.json", about.openapi),
             route("/health/live", about.health(service.live)),

@@ -13,7 +13,8 @@ class Shared(Exception):
 
 
 class Feedback:
-    """Scores each prediction that a label comes in for: recent ones from memory, older ones from the database.
+    """Keeps each prediction, and scores those that a label comes in for: recent ones from memory, older ones from the
+    database, once there are `records`.
 
     What it shows is of the serving model alone. A label for what another version said is answered and stored, no more.
     """
@@ -22,6 +23,7 @@ class Feedback:
         self.window, self._enough, self._remembered = window, enough, remembered
         self._recent: OrderedDict[str, Found] = OrderedDict()  # by id
         self._labelled: OrderedDict[str, None] = OrderedDict()  # their ids, as the database may not know them yet
+        self.records: Records | None = None
         self._version: str | None = None
         self._before: list[tuple[int, int]] = []
         self._scores: OrderedDict[str, tuple[int, int]] = OrderedDict()  # prediction id: (predicted, truth)
@@ -35,21 +37,26 @@ class Feedback:
         have come to this process already."""
         self._before = [(predicted, truth) for name, predicted, truth in labelled if name not in self._scores]
 
-    def remember(self, prediction_id: str, request_id: str, predicted: int, model_version: str) -> None:
-        """Keep what was predicted for the label that may come; for few of them one does."""
+    def remember(
+        self, prediction_id: str, request_id: str, predicted: int, model_version: str, probability: float
+    ) -> None:
+        """Keep what was predicted for the label that may come; for few of them one does. Never waits."""
         self._recent[prediction_id] = Found(prediction_id, request_id, predicted, model_version)
         if len(self._recent) > self._remembered:
             self._recent.popitem(last=False)
+        if self.records is not None:
+            self.records.put(
+                "predictions", id=prediction_id, request_id=request_id, model_version=model_version,
+                predicted=predicted, probability=probability,
+            )  # fmt: skip
 
-    async def label(
-        self, truth: int, records: Records | None, *, prediction_id: str = "", request_id: str = ""
-    ) -> bool:
+    async def label(self, truth: int, *, prediction_id: str = "", request_id: str = "") -> bool:
         """Whether the prediction was right; it is named by its own id, or by a request id that no other has. Each
         counts once. Raises KeyError (unknown or labelled), Shared, and Unavailable."""
         if prediction_id:
-            answered = self._recent.get(prediction_id) or await self._stored(prediction_id, records)
+            answered = self._recent.get(prediction_id) or await self._stored(prediction_id)
         else:
-            answered = await self._only_of(request_id, records)
+            answered = await self._only_of(request_id)
         if answered.prediction_id in self._labelled:
             raise KeyError(answered.prediction_id)
         self._labelled[answered.prediction_id] = None
@@ -59,23 +66,26 @@ class Feedback:
             self._scores[answered.prediction_id] = answered.predicted, truth
             if len(self._scores) > self.window:
                 self._scores.popitem(last=False)
-        if records is not None:
-            records.feedback(answered.prediction_id, answered.model_version, answered.predicted, truth)
+        if self.records is not None:
+            self.records.put(
+                "feedback", prediction_id=answered.prediction_id, model_version=answered.model_version,
+                predicted=answered.predicted, truth=truth,
+            )  # fmt: skip
         return answered.predicted == truth
 
-    async def _stored(self, prediction_id: str, records: Records | None) -> Found:
-        found = await records.find(prediction_id) if records is not None else None
+    async def _stored(self, prediction_id: str) -> Found:
+        found = await self.records.find(prediction_id) if self.records is not None else None
         if found is None or found.labelled:
             raise KeyError(prediction_id)
         return found
 
-    async def _only_of(self, request_id: str, records: Records | None) -> Found:
+    async def _only_of(self, request_id: str) -> Found:
         """The one prediction of a request id. While the database is away: the one of those that are remembered."""
         names = request_id, of_several(request_id, 0)
         found = {name: one for name, one in self._recent.items() if one.request_id in names}
-        if records is not None:
+        if self.records is not None:
             try:
-                found |= {one.prediction_id: one for one in await records.of_request(request_id)}
+                found |= {one.prediction_id: one for one in await self.records.of_request(request_id)}
             except Unavailable:
                 if not found:
                     raise

@@ -96,21 +96,15 @@ class Records:
     def model(self, sha256: str, version: str, architecture: str) -> None:
         """Note the model that serves."""
         values = {"sha256": sha256, "version": version, "architecture": architecture}
-        self._model = self._put("models", "first_served", **values)
+        self._model = self.put("models", "first_served", **values)
 
-    def prediction(
-        self, prediction_id: str, request_id: str, model_version: str, predicted: int, probability: float
-    ) -> None:
-        """Put a prediction on its way; never waits."""
-        self._put(
-            "predictions", id=prediction_id, request_id=request_id, model_version=model_version, predicted=predicted,
-            probability=probability,
-        )  # fmt: skip
-
-    def feedback(self, prediction_id: str, model_version: str, predicted: int, truth: int) -> None:
-        self._put(
-            "feedback", prediction_id=prediction_id, model_version=model_version, predicted=predicted, truth=truth,
-        )  # fmt: skip
+    def put(self, table: str, time_column: str = "at", **values: Any) -> Row:
+        """Put a row on its way; never waits."""
+        at = time.time()
+        row = table, {time_column: datetime.datetime.fromtimestamp(at, datetime.UTC), **values}
+        if not self._outbox.put((row, at, tracing.link())):
+            self._lost.inc()
+        return row
 
     async def find(self, prediction_id: str) -> Found | None:
         """The prediction of this id, though it may be on its way. Raises Unavailable."""
@@ -139,13 +133,6 @@ class Records:
         self._looks.close(within_s)
         if left := len(self._outbox):
             structlog.get_logger().error("Database records lost at the end", count=left)
-
-    def _put(self, table: str, time_column: str = "at", **values: Any) -> Row:
-        at = time.time()
-        row = table, {time_column: datetime.datetime.fromtimestamp(at, datetime.UTC), **values}
-        if not self._outbox.put((row, at, tracing.link())):
-            self._lost.inc()
-        return row
 
     async def _ask(self, work: Callable[[Database], Any]) -> Any:
         """Have work done behind all that is on its way to the database. Raises Unavailable."""

@@ -145,7 +145,7 @@ class State:
         if self.temporary:
             sweep()
             self.path = Path(tempfile.mkdtemp(prefix=FOLDERS))
-            self._lock = _locked(self.path)
+            self._lock = locked(self.path / "lock")
         else:
             self.path = Path(given).absolute()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,20 +163,21 @@ def sweep() -> None:
         with contextlib.suppress(OSError):
             if folder.lstat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < YOUNG_S:
                 continue
-            lock = _locked(folder)
+            lock = locked(folder / "lock")
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 
 
-def _locked(folder: Path) -> int:
-    """The descriptor of the folder's lock, held until it is closed. Raises OSError when another process holds it."""
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(file: Path, how: int = os.O_RDWR) -> int:
+    """A descriptor with the file's lock, which is held until it is closed; the file is made where there is none. Raises
+    BlockingIOError when another process holds it, and OSError."""
+    descriptor = os.open(file, how | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(lock)
+        os.close(descriptor)
         raise
-    return lock
+    return descriptor
 
 
 def _each(stores: Mapping[str, Any]) -> Callable[[], dict[tuple[str], float]]:

@@ -167,6 +167,7 @@ CONTRACT = {
     "alerts": [], "probes": {"server": {"restart": "never"}},
     "clients": {"errors_at_most": "1%", "recovered_within": "5s"},
 }  # fmt: skip
+WELL = {"type": "probe", "name": "well", "tolerance": 0, "provider": {"type": "process", "path": "true"}}
 OWN = action("kill", type="python", module="harness.chaos.actions", func="kill")
 
 
@@ -187,7 +188,8 @@ OWN = action("kill", type="python", module="harness.chaos.actions", func="kill")
     ],
 )
 def test_a_wrong_witness_is_an_error_of_the_plan(method, witness, says, tmp_path):
-    content = experiment(tmp_path, method, [])
+    content = experiment(tmp_path, method, [{**OWN, "provider": {**OWN["provider"], "func": "heal"}}])
+    content["steady-state-hypothesis"] = {"title": "well", "probes": [WELL]}
     content["extensions"][0]["expect"] = {**CONTRACT, "witness": witness}
     (tmp_path / "foreign.yaml").write_text(yaml.safe_dump(content))
     problems = []

@@ -30,6 +30,7 @@ from harness.stack.look import Seen
 from harness.stack.process import processes_of
 from harness.stack.spec import ServiceSpec
 from harness.stack.stack import Stack
+from harness.stack.toxics import TYPES
 from harness.stack.up import Blueprint, up
 
 SERVER = """
@@ -163,14 +164,15 @@ def test_a_fault_of_a_link_that_did_nothing_has_no_witness(stack):
     assert evidence(stack, Http("scrape", "renamed", series="no_such_series"), within_s=0.3) is None
 
 
-def test_a_link_that_does_not_go_through_the_proxy_is_an_error_with_a_remedy(stack):
+def test_a_link_that_does_not_go_through_the_proxy_is_an_error_with_a_remedy(stack, monkeypatch):
     bare = replace(stack, links={})
     with pytest.raises(
         FaultError, match="clients does not go through the proxy here, no link does: list the experiment"
     ):
         inject(Network("clients", "latency"), bare, "test", 60)
+    monkeypatch.setitem(TYPES, "not theirs", TYPES["latency"])
     with pytest.raises(FaultError, match="invalid toxic type"):  # as of a real Toxiproxy, which has not ours
-        inject(Network("clients", "no such toxic"), stack, "test", 60)
+        inject(Network("clients", "not theirs"), stack, "test", 60)
 
 
 def test_a_metric_that_is_renamed_is_gone_for_the_rules_though_the_target_is_up(stack):
@@ -291,15 +293,17 @@ def test_a_mail_server_that_fails_takes_no_mail(stack):
         (Http, {"what": "slow"}, ("what", "must be one of status, ")),
         (Http, {"what": "renamed", "link": "clients", "series": "x"}, ("what", "renamed is for metrics")),
         (Http, {"what": "exploded", "link": "scrape"}, ("series", "is missing")),
-        (Http, {"what": "delay"}, ("delay_ms", "is missing")),
+        (Http, {"what": "delay"}, ("delay_ms", "must be above 0")),
+        (Http, {"what": "status", "toxicity": 1.5}, ("toxicity", "must be a share")),
         (Http, {"what": "status", "status": 99}, ("status", "must be from 200 to 599; got 99")),
         (ReceiverFailing, {"how": "dead"}, ("how", "must be one of status, slow, refused")),
-        (ReceiverFailing, {"how": "slow"}, ("delay_ms", "is missing")),
+        (ReceiverFailing, {"how": "slow"}, ("delay_ms", "must be above 0")),
         (ReceiverFailing, {"status": 200}, ("status", "must be from 400 to 599")),
     ],
 )
 def test_wrong_arguments_are_known_before_the_run(kind, arguments, wrong):
-    found = list(kind.mistakes(arguments))
+    linked = {"link": "clients"} if kind in (Network, Http) else {}
+    found = list(kind(**linked | arguments).mistakes())
     assert [key for key, _ in found] == [wrong[0]] and found[0][1].startswith(wrong[1])
 
 

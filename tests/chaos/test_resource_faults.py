@@ -188,7 +188,7 @@ def test_a_component_waits_while_others_compute_and_not_afterwards(serving):
     one = sorted(os.sched_getaffinity(0))[0]
     for pid in stack.members("server", stack.pid("server")):
         os.sched_setaffinity(pid.pid, {one})
-    inject(ProcessorHog(processes=8, for_s=20, niceness=0, cpus=(one,)), stack, "hog", 60)
+    inject(ProcessorHog(processes=8, for_s=20, niceness=0, cpus=[one]), stack, "hog", 60)
     assert witness(stack).outcome == "ok" and "waits for a processor in" in witness(stack).detail["evidence"]
     assert all(os.sched_getaffinity(pid) == {one} for pid, _ in stack.ledger.open()[0].facts["hogs"])
     assert end_all(stack, "heal") == ["processor_hog"]
@@ -291,7 +291,6 @@ def test_memory_is_no_disk():
     ("fault", "arguments", "says"),
     [
         (CpuLimit, {"cores": 0}, "cores: must be"),
-        (CpuLimit, {"cores": float("nan")}, "cores: must be"),
         (ProcessorHog, {"processes": 0, "for_s": 1}, "processes: must be from 1"),
         (ProcessorHog, {"processes": 1, "for_s": 0}, "for_s: must be"),
         (ProcessorHog, {"processes": 1, "for_s": 1, "niceness": -1}, "niceness: must be"),
@@ -303,8 +302,8 @@ def test_memory_is_no_disk():
     ],
 )
 def test_arguments_that_no_fault_can_take_are_refused(fault, arguments, says):
-    with pytest.raises(ValueError, match=says):
-        fault(**arguments)
+    [(argument, why)] = fault(**arguments).mistakes()
+    assert f"{argument}: {why}".startswith(says)
 
 
 # -- control groups of both versions, as folders ------------------------------------------------------------------

@@ -56,7 +56,8 @@ CONTRACT = {
     "alerts": [], "probes": {"server": {"restart": "never"}},
     "clients": {"errors_at_most": "1%", "recovered_within": "5s"},
 }  # fmt: skip
-SPOIL = ("spoil", {"path": "x", "how": "removed", "witness_query": "up"})
+WELL = {"type": "probe", "name": "well", "tolerance": 0, "provider": {"type": "process", "path": "true"}}
+GONE = ("file", {"path": "x", "becomes": "missing", "witness_query": "up"})
 INSIDE = ("inside", {"fault": "loop_stalled", "witness_query": "up"})
 CANARY = ("rollout", {"environment": {"PYTHONPATH": "experiments/inside"}})
 
@@ -64,9 +65,9 @@ CANARY = ("rollout", {"environment": {"PYTHONPATH": "experiments/inside"}})
 @pytest.mark.parametrize(
     ("acts", "says"),
     [
-        ([SPOIL], ""),
-        ([("spoil", {**SPOIL[1], "how": "remove"})], "provider.arguments.how: there is no remove; did you mean"),
-        ([("spoil", {**SPOIL[1], "how": "${how}"})], ""),
+        ([GONE], ""),
+        ([("file", {**GONE[1], "becomes": "removed"})], "provider.arguments.becomes: input should be 'missing', "),
+        ([("file", {**GONE[1], "becomes": "${becomes}"})], ""),
         ([INSIDE], "nothing in the service follows it; add"),
         ([CANARY, INSIDE], ""),
         ([INSIDE, CANARY], "nothing in the service follows it; add"),
@@ -84,7 +85,9 @@ def test_arguments_are_checked_when_the_plan_is_read(acts, says, tmp_path):
         "description": "d",
         "method": method,
         "extensions": contract,
-        "configuration": {"how": "cut"},
+        "configuration": {"becomes": "cut"},
+        "steady-state-hypothesis": {"title": "well", "probes": [WELL]},
+        "rollbacks": [{"type": "action", "name": "heal", "provider": {**python, "func": "heal"}}],
     }
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
     problems = []
@@ -92,4 +95,4 @@ def test_arguments_are_checked_when_the_plan_is_read(acts, says, tmp_path):
         replica_names=("server",), dependencies={}, attached=False, controls={}, telemetry=Telemetry()
     )
     read_experiment(tmp_path / "e.yaml", [], problems, service)
-    assert problems == [] if not says else says in problems[0], problems
+    assert problems == [] if not says else any(says in problem for problem in problems), problems

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -199,13 +200,19 @@ BYTES = bytes(range(200))
         ("blocked", lambda path: path.is_dir()),
         ("truncated", lambda path: path.read_bytes() == BYTES[:100]),
         ("changed", lambda path: path.read_bytes() == BYTES[:100] + bytes([100 ^ 0xFF]) + BYTES[101:]),
+        ("empty", lambda path: path.read_bytes() == b""),
+        ("garbled", lambda path: len(path.read_bytes()) == len(BYTES) and path.read_bytes() != BYTES),
+        ("replaced", lambda path: path.read_bytes() == b"another"),
+        ("edited", lambda path: path.read_bytes() == BYTES.replace(b"abc", b"xyz")),
     ],
 )
 def test_a_file_is_not_what_it_was_and_is_put_back_byte_for_byte(kept, becomes, then):
     path = kept.state / "server/model"
+    (kept.state / "another").write_bytes(b"another")
+    more = {"replaced": {"by": "{state}/another"}, "edited": {"command": "sed -i s/abc/xyz/ {state}/server/model"}}
     path.write_bytes(BYTES)
     path.chmod(0o640)
-    inject(File("server/model", becomes, "shows"), kept, "file", 60)
+    inject(File("server/model", becomes, "shows", **more.get(becomes, {})), kept, "file", 60)
     assert then(path) and witness(kept).detail["evidence"] == "Prometheus: shows = 1"
     entry = kept.ledger.open()[0]
     for _ in range(2):
@@ -236,23 +243,43 @@ def test_a_log_that_is_cut_stays_so_because_an_older_copy_would_lose_more(kept):
 
 
 @pytest.mark.parametrize(
-    ("path", "becomes", "said"),
+    ("path", "becomes", "more", "said"),
     [
-        ("server/other", "missing", r"no file {state}/server/other"),
-        ("../../logs/server.log", "missing", "no other file of this machine"),
-        ("/etc/passwd", "truncated", "no other file of this machine"),
-        ("server/*", "truncated", "must be one file of 4 bytes"),
-        ("server/link", "missing", r"no file {state}/server/link"),
-        ("server/a", "gone", "becomes is missing, blocked"),
+        ("server/other", "missing", {}, r"no file {state}/server/other"),
+        ("../../logs/server.log", "missing", {}, "path: must be below {state}"),
+        ("/etc/passwd", "truncated", {}, "path: must be below {state}"),
+        ("{state}/server/a", "truncated", {}, "path: must be below {state}, and without it"),
+        ("", "missing", {}, "path: must be below {state}"),
+        ("server/[ab]", "truncated", {}, "must be one file to be truncated; it names 2"),
+        ("server/none", "truncated", {}, "must have 4 bytes or more"),
+        ("server/none", "empty", {}, "is as it was: nothing was broken"),
+        ("server/link", "missing", {}, r"no file {state}/server/link"),
+        ("server/a", "missing", {"by": "x"}, "by: goes with becomes: replaced alone"),
+        ("server/a", "replaced", {}, "by: is missing"),
+        ("server/a", "replaced", {"by": "{state}/server/b"}, "is as it was: nothing was broken"),
+        ("server/a", "replaced", {"by": "{state}/gone"}, "No such file"),
+        ("server/a", "edited", {}, "command: is missing"),
+        ("server/a", "edited", {"command": "sed '"}, "command: cannot be split into arguments"),
+        ("server/a", "edited", {"command": "true"}, "is as it was: nothing was broken"),
+        ("server/a", "edited", {"command": "false"}, "false exited with 1"),
+        ("server/a", "edited", {"command": "no-such-program"}, "No such file"),
     ],
 )
-def test_a_file_that_may_not_be_touched_is_not(kept, path, becomes, said):
+def test_a_file_that_may_not_be_touched_or_is_not_is_no_fault(kept, path, becomes, more, said):
     for name in ("a", "b"):
         (kept.state / "server" / name).write_text("as before")
     (kept.state / "server/link").symlink_to("a")
-    with pytest.raises(FaultError, match=said):
-        inject(File(path, becomes, "shows"), kept, "file", 60)
+    (kept.state / "server/none").touch()
+    with pytest.raises(FaultError, match=re.escape(said)):
+        inject(File(path, becomes, "shows", **more), kept, "file", 60)
     assert kept.ledger.open() == []
+    assert {(kept.state / "server" / name).read_text() for name in ("a", "b")} == {"as before"}
+
+
+def test_a_service_that_does_not_notice_its_file_is_no_witness(kept):
+    (kept.state / "server/a").write_text("as before")
+    inject(File("server/a", "missing", "nothing"), kept, "file", 60, witness_within_s=0.1)
+    assert witness(kept).outcome == "unknown" and end_all(kept, "heal") == ["file"]
 
 
 def test_nothing_outside_the_run_is_moved_by_an_undo(tmp_path):

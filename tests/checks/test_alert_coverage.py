@@ -41,6 +41,7 @@ SILENT, UNKNOWN = replay(ended_s=1800, fault_end_s=600), replay(ended_s=60, faul
 DOG = WatchdogUnbroken(phases=("hang",))
 LOW = AlertCoverage("low", rules=RULES)
 NOISE = Quiet("hang", frozenset({"ServiceDown"}))
+NOT_RUN = (("HighErrorRate", "hog cannot run here: this host lacks a cgroup"),)
 LACKING = replace(ALL, not_applicable=("HighErrorRate",))
 NOT_NOTIFIED = replace(saw(), notifications=[n for n in saw().notifications if n.alerts != ("Watchdog",)])
 CASES = [  # (sentence, check, history, verdict, words of its reason, the checks whose results it judges)
@@ -83,6 +84,34 @@ CASES = [  # (sentence, check, history, verdict, words of its reason, the checks
     ("another severity", AlertCoverage("high", rules=RULES), saw(), FAIL, "Slow UNEX", BOTH),
     ("an alert that cannot be exercised here is not counted", LACKING, saw(), PASS, "1 of 1 proven", BOTH[:2]),
     ("but it is where it has a contract", LACKING, saw(HighErrorRate=SILENT), FAIL, "HighErrorRate SILENT", BOTH),
+    (
+        "one whose only experiment could not take place is no success by silence",
+        replace(ALL, not_run=NOT_RUN),
+        saw(),
+        INCONCLUSIVE,
+        "1 of 2 proven, 50 %, bound 100 %: HighErrorRate INCONCLUSIVE (hog cannot run here: this host lacks a cgroup)",
+        BOTH[:2],
+    ),
+    (
+        "nor where this host could not raise it by itself",
+        replace(LACKING, not_run=NOT_RUN),
+        saw(),
+        INCONCLUSIVE,
+        "HighErrorRate INCONCLUSIVE (hog cannot run here",
+        BOTH[:2],
+    ),
+    ("but another experiment proves it", replace(ALL, not_run=NOT_RUN), saw(), PASS, "2 of 2 proven", BOTH),
+    ("or shows that it is silent", replace(ALL, not_run=NOT_RUN), saw(HighErrorRate=SILENT), FAIL, "Rate SILENT", BOTH),
+    ("or that it is noisy", replace(ALL, not_run=NOT_RUN), saw(), FAIL, "HighErrorRate NOISY", (*BOTH[:2], NOISE)),
+    ("less is asked than that", replace(ALL, not_run=NOT_RUN, at_least=0.5), saw(), PASS, "1 of 2 proven", BOTH[:2]),
+    (
+        "it is left out with a reason",
+        replace(ALL, not_run=NOT_RUN, unproven=(("HighErrorRate", "no cgroup in this CI"),)),
+        saw(),
+        PASS,
+        "1 of 1 proven, 100 %, bound 100 %; left out: HighErrorRate (no cgroup in this CI)",
+        BOTH[:2],
+    ),
     ("a noisy alert is not proven", ALL, saw(), FAIL, "HighErrorRate NOISY", (*BOTH, NOISE)),
     ("the watchdog is proven by firing unbroken and a notification", LOW, saw(), PASS, "1 of 1 proven", (DOG,)),
     ("a watchdog without notification", LOW, replace(saw(), notifications=[]), FAIL, "Watchdog SILENT", (DOG,)),

@@ -1,5 +1,6 @@
 import numpy as np
-from handmade import INCONCLUSIVE, PASS, expect, history, phase, rows, table, up
+import pytest
+from handmade import INCONCLUSIVE, PASS, expect, fault, history, phase, rows, table, up
 
 from harness.checks import Recorded
 from harness.eventlog import Event
@@ -364,3 +365,35 @@ def test_every_reason_is_given_at_once():
         RECORDED, load(account(), made=rows(1700, lag=0.04), series=[]), INCONCLUSIVE, "rows on disk"
     ).reason
     assert "sent late" in reason and "no scrape" in reason
+
+
+# A fault of this phase is on from 10 s to 12 s, and its contract says that it may keep Prometheus blind for 5 s.
+GAPS = {
+    "while it is on": (
+        (9.9, 12.1),
+        True,
+        PASS,
+        "Prometheus was blind in steady for 2.5 s, as its fault may (bound 5 s)",
+    ),
+    "until well after it": ((9.9, 14.5), True, PASS, "Prometheus was blind in steady for 4.8 s, as its"),
+    "for too long": ((9.9, 15.5), True, INCONCLUSIVE, "no scrape of the service for 5.8 s of the gate, bound 5 s"),
+    "long before it": ((4, 6), True, INCONCLUSIVE, "no scrape of the service for 2 s of the gate, bound 750 ms"),
+    "from long before it on": (
+        (8, 12),
+        True,
+        INCONCLUSIVE,
+        "no scrape of the service for 4 s of the gate, bound 750 ms",
+    ),
+    "after it": ((13, 15), True, INCONCLUSIVE, "no scrape of the service for 2 s of the gate, bound 750 ms"),
+    "and no fault was on": ((9.9, 12.1), False, INCONCLUSIVE, "for 2.5 s of the gate, bound 750 ms"),
+    "none": ((0, 0), True, PASS, "scrapes at most 250 ms apart"),
+}
+
+
+@pytest.mark.parametrize(("gap", "real", "verdict", "says"), GAPS.values(), ids=GAPS)
+def test_a_fault_excuses_a_gap_that_it_made(gap, real, verdict, says):
+    events = fault("steady", 10, 12, sham=not real)
+    record = load(account(), *events, series=[up(0, 30, without=gap)])
+    expect(Recorded(may_miss=(("steady", 5.0),)), record, verdict, says)
+    if verdict is PASS and gap != (0, 0):
+        expect(Recorded(), record, INCONCLUSIVE, "bound 750 ms")  # without a word of it in the contract

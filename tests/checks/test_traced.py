@@ -1,17 +1,20 @@
 from dataclasses import replace
 
 import numpy as np
-from handmade import FAIL, INCONCLUSIVE, PASS, expect, history, table
+import pytest
+from handmade import FAIL, INCONCLUSIVE, PASS, expect, fault, history, table
 from joins import BATCH, N, joined, killed, load, spans
 
 from harness.checks import Traced
 from harness.eventlog import Event
-from harness.history import Outcome
+from harness.history import History, Outcome
 
 MAPS = ("status", "label", "confidence")
 TRACED = Traced(1.0, 0.0, MAPS, ("model_inference",), "batch")
 ALL, LINKS = spans(load())
 LATER = np.r_[400:N, N + 400 : 2 * N]  # of the requests of `crash`
+SKEWED = np.r_[470:535, N + 470 : N + 535]  # of those around its fault
+BROKEN = [e._replace(detail=e.detail | {"component": "server"}) for e in fault("crash", 24, 26, "file")]
 
 
 def run(found=ALL, *events, links=LINKS, made=None, **about):
@@ -159,9 +162,23 @@ CASES = [
     (
         "another clock, in an experiment whose fault makes it so",
         replace(TRACED, untimed=("crash",)),
-        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7)),
+        run(changed(SKEWED, began=ALL["began"][SKEWED] + 7, ended=ALL["ended"][SKEWED] + 7), *BROKEN),
         PASS,
         "600 of 600",
+    ),
+    (
+        "another clock in that experiment, but before its fault",
+        replace(TRACED, untimed=("crash",)),
+        run(changed(LATER, began=ALL["began"][LATER] + 7, ended=ALL["ended"][LATER] + 7), *BROKEN),
+        FAIL,
+        "began when they were not under way",
+    ),
+    (
+        "another clock where no fault made it so",
+        replace(TRACED, untimed=("crash",)),
+        run(changed(SKEWED, began=ALL["began"][SKEWED] + 7, ended=ALL["ended"][SKEWED] + 7)),
+        FAIL,
+        "began when they were not under way",
     ),
     ("no batch", TRACED, run(links=LINKS[ODD]), FAIL, "300 answered requests are linked from no batch"),
     (
@@ -224,3 +241,37 @@ def test_batches_are_not_judged_unless_they_are_named():
 def test_what_came_twice_is_not_called_another_span():
     result = expect(TRACED, run(np.concatenate([ALL, ALL])), FAIL, "600 requests have two spans with one id")
     assert result.reason.startswith("600 requests have two spans with one id"), result.reason
+
+
+def untaken(*requests: range, **about) -> History:
+    """From 24 s to 26 s a fault is done to the receiver of spans, and those of some requests are missing."""
+    gone = [i for some in requests for i in some]
+    broken = [e._replace(detail=e.detail | {"component": "collector"} | about) for e in fault("crash", 24, 26)]
+    return run(np.delete(ALL, gone + [N + i for i in gone]), *broken)
+
+
+UNTAKEN = {  # 20 answers a second; what was sent is taken within 2.5 s
+    "while nobody took them": ([range(485, 515)], {}, PASS, "lost (allowed)"),
+    "just before": ([range(440, 450)], {}, PASS, "lost (allowed)"),
+    "long before": ([range(400, 410)], {}, FAIL, "10 of 509 answers left no span"),
+    "after it": ([range(540, 550)], {}, FAIL, "10 of 509 answers left no span"),
+    "and the receiver was well": ([range(485, 515)], {"sham": True}, FAIL, "30 of 600 answers left no span"),
+    "and another component was not": ([range(485, 515)], {"component": "database"}, FAIL, "30 of 600 answers left no"),
+    "by the way there": (
+        [range(485, 515)],
+        {"component": None, "params": {"link": "collector"}},
+        PASS,
+        "lost (allowed)",
+    ),
+    "by another way": (
+        [range(485, 515)],
+        {"component": None, "params": {"link": "clients"}},
+        FAIL,
+        "30 of 600 answers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("gone", "about", "verdict", "says"), UNTAKEN.values(), ids=UNTAKEN)
+def test_spans_that_nobody_could_take_are_excused_and_no_others(gone, about, verdict, says):
+    expect(TRACED, untaken(*gone, **about), verdict, says)

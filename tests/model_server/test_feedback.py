@@ -23,19 +23,20 @@ class Kept:
         assert self.records.tried.wait(60)
 
     def predict(self, prediction_id: str, request_id: str, stored: bool = True) -> "Kept":
-        self.feedback.remember(prediction_id, request_id, 1, "1.0.0")
-        if stored:
-            self.records.prediction(prediction_id, request_id, "1.0.0", 1, 0.9)
+        self.feedback.records = self.records if stored else None
+        self.feedback.remember(prediction_id, request_id, 1, "1.0.0", 0.9)
+        self.feedback.records = self.records
         return self
 
     def forget(self) -> "Kept":
         """As after a restart: only the database knows."""
         self.feedback = Feedback(enough=1)
         self.feedback.serves("1.0.0")
+        self.feedback.records = self.records
         return self
 
     def label(self, **named: str) -> bool:
-        return asyncio.run(self.feedback.label(1, self.records, **named))
+        return asyncio.run(self.feedback.label(1, **named))
 
 
 @pytest.fixture
@@ -112,5 +113,5 @@ def test_while_the_database_is_away_what_is_remembered_is_all_there_is(unavailab
 def test_memory_is_bounded_whatever_ids_clients_choose():
     feedback = Feedback(remembered=50)
     for i in range(1000):
-        feedback.remember(f"p{i}", "always the same" if i % 3 else f"r{i}", 1, "1.0.0")
+        feedback.remember(f"p{i}", "always the same" if i % 3 else f"r{i}", 1, "1.0.0", 0.9)
     assert len(feedback._recent) == 50

@@ -75,6 +75,8 @@ def test_whatever_is_sent_is_answered_or_refused_in_one_shape_and_memory_stays_f
     refused = 0  # of those that have to leave an audit record
     before = counted(served)
 
+    cases = {(op.label, mode): op.as_strategy(generation_mode=mode) for op in operations for mode in GenerationMode}
+
     def fuzz(operation, mode: GenerationMode, seed: int, session: requests.Session) -> None:
         @hypothesis.seed(seed)
         @hypothesis.settings(
@@ -82,7 +84,7 @@ def test_whatever_is_sent_is_answered_or_refused_in_one_shape_and_memory_stays_f
             deadline=None, database=None, phases=[hypothesis.Phase.generate],
             suppress_health_check=list(hypothesis.HealthCheck),
         )  # fmt: skip
-        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        @hypothesis.given(case=cases[operation.label, mode])
         def send(case):
             answer = case.call(session=session)
             judge(answer)

@@ -12,7 +12,7 @@ from model_server.http import oip
 from model_server.http.app import application
 from model_server.http.app import document as openapi
 from model_server.http.bodies import TIMEOUT
-from model_server.http.feedback import NAMED_BY
+from model_server.http.inference import NAMED_BY
 from model_server.service import Service
 from model_server.settings import Settings
 

@@ -29,6 +29,11 @@ def opened(tmp_path):
         records.close()
 
 
+def predict(records: Records, prediction_id: str, request_id: str, predicted: int) -> None:
+    about = {"model_version": "1.0.0", "predicted": predicted, "probability": 0.9}
+    records.put("predictions", id=prediction_id, request_id=request_id, **about)
+
+
 class Gate:
     """Holds up every write to a database until it is opened."""
 
@@ -47,10 +52,10 @@ def test_a_question_is_answered_behind_all_that_came_before_it(opened):
     gate = Gate(records)
 
     async def ask():
-        records.prediction("p1", "r1", "1.0.0", 1, 0.9)
+        predict(records, "p1", "r1", 1)
         assert await asyncio.to_thread(gate.began.wait, 60)
-        records.prediction("p2", "r2", "1.0.0", 0, 0.1)  # in no batch yet
-        records.prediction("p3", "r2", "1.0.0", 0, 0.1)
+        predict(records, "p2", "r2", 0)  # in no batch yet
+        predict(records, "p3", "r2", 0)
         asyncio.get_running_loop().call_later(0.05, gate.open.set)
         return await asyncio.gather(records.find("p2"), records.of_request("r2"), records.of_request("r1"))
 
@@ -64,7 +69,7 @@ def test_what_waits_is_written_without_being_asked_for_and_said_until_it_is(open
     records = opened(metrics)
     gate = Gate(records)
     assert records.unwritten_s == 0
-    records.prediction("p1", "r1", "1.0.0", 1, 0.9)
+    predict(records, "p1", "r1", 1)
     assert gate.began.wait(60)
     before = records.unwritten_s
     time.sleep(0.01)
@@ -82,7 +87,7 @@ def test_more_questions_than_its_bound_are_refused_at_once(opened, monkeypatch):
     gate = Gate(records)
 
     async def ask():
-        records.prediction("p1", "r1", "1.0.0", 1, 0.9)
+        predict(records, "p1", "r1", 1)
         assert await asyncio.to_thread(gate.began.wait, 60)
         asked = [asyncio.create_task(records.find("p1")) for _ in range(3)]
         await asyncio.sleep(0)

@@ -103,13 +103,13 @@ def serving(**options: int) -> Feedback:
 
 
 def label(feedback: Feedback, request_id: str, truth: int) -> bool:
-    return asyncio.run(feedback.label(truth, None, request_id=request_id))
+    return asyncio.run(feedback.label(truth, request_id=request_id))
 
 
 def test_accuracy_is_of_the_window_and_forgets_the_oldest():
     feedback = serving(remembered=3, window=2, enough=2)
     for i in range(4):
-        feedback.remember(f"p{i}", f"r{i}", 1, "1.0.0")
+        feedback.remember(f"p{i}", f"r{i}", 1, "1.0.0", 0.9)
     with pytest.raises(KeyError):
         label(feedback, "r0", 1)  # forgotten: only three are remembered
     assert label(feedback, "r1", 0) is False and feedback.accuracy is None
@@ -125,7 +125,7 @@ def test_precision_and_recall_are_absent_where_nothing_is_to_be_shared():
     assert (feedback.accuracy, feedback.precision, feedback.recall) == (1, None, None)
     feedback.begin([("a", 1, 1), ("b", 1, 0), ("c", 0, 1), ("d", 1, 1)])
     assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.5, 2 / 3, 2 / 3)
-    feedback.remember("e", "r", 0, "1.0.0")
+    feedback.remember("e", "r", 0, "1.0.0", 0.9)
     assert label(feedback, "r", 1) is False  # in the window it takes the place of the first from before
     assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.25, 0.5, 1 / 3)
 
@@ -133,22 +133,22 @@ def test_precision_and_recall_are_absent_where_nothing_is_to_be_shared():
 def test_precision_is_of_those_predicted_positive_and_recall_of_those_that_are():
     feedback = serving(enough=4)
     for i, (predicted, truth) in enumerate([(1, 1), (1, 0), (1, 0), (0, 1), (0, 0)]):
-        feedback.remember(f"p{i}", f"r{i}", predicted, "1.0.0")
+        feedback.remember(f"p{i}", f"r{i}", predicted, "1.0.0", 0.9)
         label(feedback, f"r{i}", truth)
     assert (feedback.accuracy, feedback.precision, feedback.recall) == (0.4, 1 / 3, 0.5)
 
 
 def test_labels_for_another_model_are_answered_and_do_not_count():
     feedback = serving(enough=1)
-    feedback.remember("p1", "old", 1, "0.9.0")
-    feedback.remember("p2", "new", 1, "1.0.0")
+    feedback.remember("p1", "old", 1, "0.9.0", 0.9)
+    feedback.remember("p2", "new", 1, "1.0.0", 0.9)
     assert label(feedback, "old", 0) is False and feedback.accuracy is None
     assert label(feedback, "new", 1) is True and feedback.accuracy == 1
 
 
 def test_a_label_that_came_before_the_database_answered_counts_once():
     feedback = serving(enough=1)
-    feedback.remember("p2", "r", 1, "1.0.0")
+    feedback.remember("p2", "r", 1, "1.0.0", 0.9)
     label(feedback, "r", 0)
     feedback.begin([("p1", 1, 1), ("p2", 1, 0)])  # by then it was written
     assert feedback.accuracy == 0.5

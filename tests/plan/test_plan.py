@@ -193,7 +193,9 @@ STOP = "experiments/graceful-stop.yaml"
         ),
         pytest.param(GATE, "[sham, server-crash", "[sham, sham", "sham is named 2 times", id="the same twice"),
         pytest.param(CRASH, "extensions:", "x-tensions:", "has no `- name: harness`", id="no contract"),
-        pytest.param(CRASH, "func: kill", "func: kil", "Chaos Toolkit rejects it", id="no such action"),
+        pytest.param(
+            CRASH, "func: kill", "func: kil", "there is no action kil; did you mean kill?", id="no such action"
+        ),
         pytest.param(
             CRASH, "probes: {server", "probs: {server", "probs: unknown key; did you mean probes", id="contract"
         ),
@@ -205,8 +207,14 @@ STOP = "experiments/graceful-stop.yaml"
             "method[0].provider.arguments.lease_s: must be a number of seconds above 0; got 0",
             id="no lease",
         ),
-        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: true}", "got True", id="no number"),
-        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 9}", "", id="a lease"),
+        pytest.param(
+            CRASH,
+            "again_for_s: 3}",
+            "again_for_s: 3, lease_s: true}",
+            "lease_s: must be a number, not true",
+            id="no number",
+        ),
+        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: 3, lease_s: 12}", "", id="a lease"),
         pytest.param(
             CRASH,
             "again_for_s: 3}",
@@ -305,7 +313,9 @@ STOP = "experiments/graceful-stop.yaml"
         pytest.param(SLOS, "target: 99.9%", "target: 100%", "availability.target: no number of requests", id="100 %"),
         pytest.param(SLOS, "percentile: 95", "percentile: 100", "99.9 % takes 4,603 of them", id="p100"),
         pytest.param(SLOS, "target: 0.1%", "target: 0%", "error_rate.target: no number of requests", id="no error"),
-        pytest.param(CRASH, "again_for_s: 3}", "again_for_s: .inf}", "again_for_s: must be a finite numb", id="ever"),
+        pytest.param(
+            CRASH, "again_for_s: 3}", "again_for_s: .inf}", "again_for_s: input should be a finite", id="ever"
+        ),
         pytest.param(
             CRASH,
             "extensions:\n",
@@ -345,6 +355,26 @@ def test_all_mistakes_come_at_once_in_every_file(project):
     text = "\n".join(said.value.problems)
     for part in ("rulez", "quite", "unit, like 30s, 2m or 500ms; got 2", "no.py"):
         assert part in text
+
+
+def test_all_mistakes_of_several_experiments_come_at_once_each_with_its_line(project):
+    spoil(project, GATE, "- quiet", "- quite")
+    spoil(project, CRASH, "again_for_s: 3}", "again_for: 3, lease_s: 0}")
+    spoil(project, CRASH, "fires_within: 2m", "fires_within: 10s")
+    spoil(project, STOP, "pauses: {after: 4}", "pauses: {after: -4}")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    wanted = [
+        (CRASH, "again_for: 3", "method[0].provider.arguments.again_for: unknown key; did you mean"),
+        (CRASH, "lease_s: 0", "method[0].provider.arguments.lease_s: must be a number of seconds above 0; got 0"),
+        (CRASH, "fires_within: 10s", "alerts[0].fires_within: cannot be met: its rule waits, by `for`, for"),
+        (STOP, "after: -4", "method[0].pauses.after: must be a number of seconds, 0 or more"),
+        (GATE, "- quite", "unknown check 'quite'; did you mean quiet?"),
+    ]
+    for file, text, complaint in wanted:
+        line = next(n for n, one in enumerate((project / file).read_text().splitlines(), 1) if text in one)
+        found = [one for one in said.value.problems if complaint in one]
+        assert len(found) == 1 and found[0].startswith(f"{file}:{line}: "), (complaint, said.value.problems)
 
 
 def test_a_wrong_gate_file_does_not_hide_what_is_wrong_in_the_files_it_names(project):
@@ -526,6 +556,8 @@ def test_the_stored_plan_gives_back_the_very_same_checks(project):
         and facts == plan.rule_facts
     )
     assert list(map(type, checks)) == list(map(type, plan.checks))
+    again = yaml.safe_load(stored.dump(plan.resolved()))
+    assert all(again[part] == plan.resolved()[part] for part in ("rules", "checks", "not_applicable"))  # one plain form
     assert {c.kind for c in checks} <= set(CHECKS)
 
 
@@ -830,6 +862,19 @@ STARTS = {
     "no name": (FOLDER, "'a b': c", "start.environment.a b"),
     "nothing": (FOLDER, "", "start.environment: dictionary should have at least 1 item"),
     "one of ours": (FOLDER, "HARNESS_RUN: x", "HARNESS_RUN is one that the harness sets itself; drop it"),
+    "no list of preparations": ("{environment:", "{prepare: {a: b}, environment:", "start.prepare: must be a list"),
+    "a preparation that is none": (
+        "{environment:",
+        '{prepare: ["x \'"], environment:',
+        "start.prepare[0]: cannot be split into arguments",
+    ),
+    "an empty preparation": ("{environment:", "{prepare: ['  '], environment:", "prepare[0]: must name a program"),
+    "what no preparation is given": (
+        "{environment:",
+        "{prepare: ['x {scrach}'], environment:",
+        "unknown placeholder {scrach}; did you mean scratch?",
+    ),
+    "a preparation": ("{environment:", "{prepare: ['{python} -c 1', 'x {scratch}/x'], environment:", ""),
     "NUL": (FOLDER, 'A: "s3cret\\0"', "start.environment.A: must not hold the character NUL"),
     "an unknown key": ("{environment:", "{enviroment:", "start.enviroment: unknown key; did you mean environment?"),
     "another fault of this kind without it": (
@@ -845,7 +890,9 @@ def test_how_an_experiment_has_the_service_started(project, old, new, complaint)
     spoil(project, STALL, old, new)
     if not complaint:
         [experiment] = planning.load(project / GATE, experiment_files=[project / STALL]).experiments
-        assert experiment.contract.start.environment == yaml.safe_load("{" + new + "}")
+        start = experiment.contract.start
+        given = {**start.environment, "prepare": list(start.prepare)} if "prepare" in new else start.environment
+        assert given.items() >= yaml.safe_load("{" + new.strip("{").removesuffix(", environment:") + "}").items()
         return
     with pytest.raises(PlanError) as said:
         planning.load(project / GATE, experiment_files=[project / STALL])
@@ -893,7 +940,20 @@ def test_an_experiment_that_the_host_lacks_something_for_is_not_applicable_and_d
     [found] = plan.not_applicable
     assert found.experiment == "server-crash" and found.reason == "compiler (there is no cc)"
     assert found.remedy == "apt-get install gcc" and "ServiceDown" in found.alerts
-    assert plan.resolved()["not_applicable"] == [found._asdict()]
+    assert plan.resolved()["not_applicable"] == [found._asdict() | {"alerts": list(found.alerts)}]
+    [covered] = [check for check in plan.checks if check.kind == "alert_coverage"]
+    assert "ServiceDown" not in covered.not_applicable
+    assert [alert for alert, _ in covered.not_run] == ["AvailabilityBurn1h"]  # server-hang proves the other
+
+
+def test_a_required_alert_whose_only_experiment_cannot_run_here_keeps_the_plan_from_passing(project, no_compiler):
+    spoil(project, GATE, "[sham, server-crash, server-hang, graceful-stop, overload]", "[sham, server-crash]")
+    plan = planning.load(project / GATE)
+    [covered] = [check for check in plan.checks if check.kind == "alert_coverage"]
+    why = "server-crash cannot run here: this host lacks compiler (there is no cc)"
+    assert covered.not_run == (("ServiceDown", why), ("AvailabilityBurn1h", why))
+    (project / "plan.yaml").write_text(stored.dump(plan.resolved()))
+    assert covered in stored.stored_checks(project)[0]
 
 
 def test_an_experiment_asked_for_by_name_that_cannot_take_place_is_an_error(project, no_compiler):

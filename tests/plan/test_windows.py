@@ -1,6 +1,7 @@
 """Experiments take place at the same time only where their files show that their effects cannot meet."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from harness.alert import Alert
 from harness.checks import Quiet
 from harness.checks.view import Contract, RuleFact, View
 from harness.plan.experiments import Experiment, _touches
+from harness.plan.plan import load
 from harness.plan.windows import apart, windows
+
+ROOT = Path(__file__).parents[2]
 
 CALM = {"restart": "never", "readiness": "ready"}
 FACTS = [
@@ -93,7 +97,7 @@ def action(func, module="harness.chaos.actions", **arguments):
 
 TOUCHED = {
     "requests": ([action("surge"), action("heal"), action("send"), {"type": "probe"}], {"requests"}),
-    "a file": ([action("spoil", path="{state}/keys.json")], {"{state}/keys.json"}),
+    "a file": ([action("file", path="keys.json")], {"keys.json"}),
     "the collector": ([action("kill", component="collector")], {"collector"}),
     "the way to the collector": ([action("http", link="collector")], {"collector"}),
     "a GPU": ([action("gpu")], {"gpu"}),
@@ -117,3 +121,17 @@ def test_in_company_each_allows_what_the_others_may_raise_and_alone_it_does_not(
     assert (of_alone["keys"], of_alone["spans"]) == ({"Keys"}, {"Spans", "Sure"})
     assert of_both["keys"] == of_both["spans"] == {"Keys", "Spans", "Sure"}
     assert of_alone["crash"] == of_both["crash"] == frozenset()
+
+
+def test_the_bundled_profiles_take_every_experiment_and_share_what_they_can(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    full = load(Path("gate.yaml"), profile="full")
+    there = {path.stem for path in (ROOT / "experiments").glob("*.yaml")}
+    assert {e.name for e in full.experiments} | {each.experiment for each in full.not_applicable} == there
+    assert {name for window in full.windows for name in window} == {e.name for e in full.experiments}
+    starts = [tuple(e.environment.items()) for e in full.experiments]
+    changes = sum(bool(later) and later != before for before, later in pairwise(starts))
+    assert changes == len({*starts} - {()}), "the service is started once for all that want it alike"
+    together = [window for window in full.windows if len(window) > 1]
+    assert ("faint-findings", "collector-refuses") in together
+    assert full.resolved()["windows"] == [list(window) for window in full.windows]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from told import EMPTY, GREEN, HOSTILE, RED, REMARKED, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, LACKING, PLAYED, RED, REMARKED, THROTTLED, UNCLEAR
 
 from harness.report import json
 
@@ -51,6 +51,14 @@ def test_it_holds_what_was_measured_and_when():
     }  # fmt: skip
     assert document["alerts"]["ServiceDown"]["firing_s"] == 75
     assert document["coverage"] == {"critical": {"proven": 1, "applicable": 1}, "high": {"proven": 0, "applicable": 1}}
+
+
+def test_what_a_stand_in_played_and_what_could_not_take_place_are_named():
+    document = written(PLAYED)
+    assert document["alerts"]["GpuLost"]["simulated"] is True and document["coverage"]["high"]["simulated"] == 1
+    lacking = written(LACKING)
+    assert lacking["not_applicable"] == [THROTTLED._asdict() | {"alerts": ["SlowAnswers"]}]
+    assert "cpu-throttled cannot run here" in lacking["alerts"]["SlowAnswers"]["not_run"]
 
 
 def test_a_figure_that_is_not_finite_is_null():

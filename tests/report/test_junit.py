@@ -1,8 +1,9 @@
 import io
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
-from told import EMPTY, GREEN, HOSTILE, RED, REMARKED, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, LACKING, PLAYED, RED, REMARKED, UNCLEAR
 
 from harness.report import junit
 
@@ -30,6 +31,20 @@ def test_remarks_are_output_of_the_suite_and_count_as_nothing():
     suite = written(REMARKED).find("testsuite")
     assert suite.find("system-out").text.splitlines()[1] == "remark: sham: Odd fired, and in none of 8 earlier runs"
     assert suite.attrib == written(GREEN).find("testsuite").attrib
+
+
+def test_what_a_stand_in_played_is_output_of_the_suite():
+    assert [out.text for out in written(PLAYED).find("testsuite").findall("system-out")] == ["simulated: GpuLost"]
+
+
+def test_an_experiment_that_could_not_take_place_is_skipped_and_not_passed():
+    suite = written(LACKING).find("testsuite")
+    assert (suite.get("tests"), suite.get("skipped"), len(list(suite.iter("testcase")))) == ("3", "1", 3)
+    (case,) = [case for case in suite.iter("testcase") if case.find("skipped") is not None]
+    assert case.get("name") == "cpu-throttled"
+    assert case.find("skipped").get("message").endswith("cgroup_cpu (no cgroup may be made); run it as root")
+    nothing = written(replace(LACKING, results=())).find("testsuite")  # nothing judged is no success either
+    assert (nothing.get("tests"), nothing.get("errors"), nothing.get("skipped")) == ("2", "1", "1")
 
 
 def test_a_failure_says_why_what_to_do_and_where():

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from told import EMPTY, GREEN, HOSTILE, LATENCY, RED, REMARKED, SILENT, UNCLEAR
+from told import EMPTY, GREEN, HOSTILE, LACKING, LATENCY, PLAYED, RED, REMARKED, SILENT, THROTTLED, UNCLEAR
 
 from harness.report import junit, text
 from harness.verdict import Verdict
@@ -20,6 +20,18 @@ def written(summary, **how) -> str:
 def test_the_report_reads_as_its_golden_file(name):
     summary = {"red": RED, "green": GREEN, "remarked": REMARKED, "unclear": UNCLEAR, "empty": EMPTY}[name]
     assert written(summary) == Path(__file__).with_name(f"{name}.txt").read_text()
+
+
+def test_what_a_stand_in_played_is_counted_apart():
+    assert "alerts proven 2 of 3 (critical 1/1, high 1/2), 1 of them simulated" in written(PLAYED)
+    assert "simulated" not in written(GREEN)
+
+
+def test_an_experiment_that_could_not_take_place_has_a_line_with_what_lacks_and_how_to_get_it():
+    report = " ".join(written(LACKING).split())
+    said = "cpu-throttled: this host lacks cgroup_cpu (no cgroup may be made); run it as root; not proven: SlowAnswers"
+    assert f"NOT-APPLICABLE {said}" in report and "NOT-APPLICABLE" not in written(GREEN)
+    assert "not proven" not in written(replace(LACKING, not_applicable=(THROTTLED._replace(alerts=()),)))
 
 
 def test_the_worst_comes_first_and_every_result_has_its_line():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from harness.report.summary import Summary
-from harness.verdict import Result, Verdict
+from harness.verdict import NotApplicable, Result, Verdict
 
 PASS, INCONCLUSIVE, FAIL = Verdict
 T0 = 1795464663.125  # 2026-11-23T20:11:03.125Z
@@ -49,6 +49,17 @@ RED = Summary(
 GREEN = replace(RED, results=(LATENCY, FIRES))
 REMARK = "the run is not compared with a baseline: 2 passing runs of this plan on this kind of machine are recorded, "
 REMARKED = replace(GREEN, remarks=(REMARK + "3 more are needed", "sham: Odd fired, and in none of 8 earlier runs"))
+PLAYED = replace(
+    GREEN,
+    alerts={**RED.alerts, "GpuLost": {"severity": "high", "status": "PROVEN", "experiments": ["x"], "simulated": True}},
+    coverage={"critical": {"proven": 1, "applicable": 1}, "high": {"proven": 1, "applicable": 2, "simulated": 1}},
+)
+THROTTLED = NotApplicable("cpu-throttled", "cgroup_cpu (no cgroup may be made)", "run it as root", ("SlowAnswers",))
+LACKING = replace(
+    GREEN,
+    not_applicable=(THROTTLED,),
+    alerts={"SlowAnswers": {"severity": "high", "status": "INCONCLUSIVE", "experiments": [], "not_run": THROTTLED.why}},
+)
 UNCLEAR = replace(RED, results=(LATENCY, FEW))
 EMPTY = Summary(service="pneumonia-detector", started=T0, ended=T0 + 1, results=())
 

@@ -166,6 +166,30 @@ def test_neither_jitter_nor_a_late_scrape_moves_a_sample_out_of_its_slot(phase_s
     assert abs((grid.start - START - phase_s) / 0.25 - round((grid.start - START - phase_s) / 0.25)) < 0.02
 
 
+LIVE = Series({"__name__": "ALERTS", "alertname": "Watchdog"}, [START + 0.25 * k for k in range(16)], [1.0] * 16)
+KILLED = Series(LIVE.labels, LIVE.at[:6] + LIVE.at[9:], LIVE.value[:13])  # at the same time; it is back after 0.75 s
+
+
+@pytest.mark.parametrize(
+    ("alerts", "then", "missing"),
+    [
+        pytest.param([LIVE], "_ _" + 6 * " stale" + " 9", 8, id="dropped"),
+        pytest.param([KILLED], 8 * "_ " + "9", 8, id="not scraped by a Prometheus that was away"),
+        pytest.param([], 8 * "_ " + "9", 8, id="nobody knows which"),
+        pytest.param([LIVE], 7 * "_ " + "9 9", 7, id="late"),
+    ],
+)
+def test_the_series_of_a_target_that_is_none_any_more_are_stale(alerts, then, missing):
+    there = [1, 1, 1, 1, 1, 1, *missing * [NO], *(9 - missing) * [1]]
+    every = [recorded("up", *there), recorded("scrape_samples_scraped", *(9 if one else NO for one in there))]
+    every.append(recorded("queue", *(9 if one else NO for one in there)))
+    window = Window(START - 0.1, START + 3.6)
+    grid = lay_grid([*every, *alerts], window, START + 1.0, job="server", time_scale=60, scrape_s=0.25, step_s=15)
+    up, *others = (values for _, values in stretch(every, grid, window, 0, {}))
+    assert up == ("1 1 1 1 1 1 " + then).replace("9", "1")
+    assert others == 2 * ["9 9 9 9 9 9 " + then]
+
+
 @pytest.mark.parametrize(("fault_at", "slot"), [(1.0, 4), (1.02, 4), (1.1, 5)])
 def test_a_scrape_that_was_under_way_when_the_fault_began_is_none_of_the_baseline(fault_at, slot):
     grid = lay_grid([UP], WINDOW, START + fault_at, job="server", time_scale=60, scrape_s=0.25, step_s=15)

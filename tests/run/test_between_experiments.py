@@ -28,7 +28,7 @@ def session_of(run, live=None, may_fire=()):
     stack = Stack(run, "svc", nowhere, nowhere, nowhere, 60)
     generator = SimpleNamespace(patience=0)
     gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire), time_scale=60)
-    service = SimpleNamespace(start=SimpleNamespace(ready_within=0.0))
+    service = SimpleNamespace(ready_within=0.0)
     plan = SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"}), service=service)
     view = View(stack, time.monotonic(), lambda progress: None)
     return Session(plan, stack, Log(run / "events.jsonl"), view, live)
@@ -174,6 +174,29 @@ def test_a_service_that_does_not_get_ready_is_said_and_nobody_shares_that_start(
     assert live.added == [{"A": "b"}, {"A": "b"}, {}]
 
 
+PREPARED = {
+    "made": (['{python} -c \'open("made", "w")\'', "cp made {scratch}/found"], ""),
+    "a program that is not there": (["no-such-program x"], "prepare: no-such-program x: prepare could not be started"),
+    "one that fails": (["sh -c 'echo it broke; exit 4'", "touch {scratch}/found"], "exited with 4; last lines of"),
+    "one that does not end": (["sleep 60"], "prepare: sleep 60: no end within 0.3 s"),
+}
+
+
+@pytest.mark.parametrize(("commands", "problem"), PREPARED.values(), ids=PREPARED)
+def test_what_an_experiment_needs_is_made_before_the_service_is_started(tmp_path, monkeypatch, commands, problem):
+    monkeypatch.setattr(planned, "PREPARED_WITHIN_S", 10.0 if "sleep 60" not in commands else 0.3)
+    run, live = tmp_path / "a run", Service()  # a path with a space in it is one argument
+    run.mkdir()
+    session = session_of(run, live)
+    session.plan.workdir = tmp_path
+    made = run.resolve() / "private/scratch/hang/found"
+    phases.start_for(session, replace(experiment("hang", LIBRARIES="{scratch}"), prepare=tuple(commands)), "stage")
+    assert made.exists() == (not problem)
+    [(_, outcome, edge, _, said)] = starts(run)
+    assert (outcome, edge) == ("fail" if problem else "ok", "begin") and problem in said
+    assert live.added == ([] if problem else [{"LIBRARIES": str(made.parent)}])
+
+
 def test_whoever_holds_the_stack_is_asked_to_start_the_service(tmp_path):
     service, over = Service(), threading.Event()
     holder = planned.Holder(tmp_path, service.restart)
@@ -223,6 +246,18 @@ def test_the_calm_after_an_experiment_is_the_baseline_of_the_next(tmp_path, monk
     session.calm_since = None if for_s is None else time.time() - for_s
     phases.await_calm(session, "stage", **EXPERIMENT)
     assert phases._calm_s(session) == pytest.approx(recorded_s, abs=0.5)
+
+
+def test_what_was_called_up_for_an_experiment_ends_where_its_turn_does_not_come(tmp_path):
+    session = session_of(tmp_path)
+    session.stack.run.joinpath("journals").mkdir()
+    (tmp_path / "one.yaml").write_text("{title: t, description: d, method: []}")
+    one = Experiment("one", tmp_path / "one.yaml", None)
+    session.plan.workdir = tmp_path
+    children = phases.call_up(session, [one])
+    assert phases.call_up(session, [one]) is children, "once"
+    phases.dismiss(session)
+    assert not children["one"].alive() and not session.waiting and not (tmp_path / "journals/one.json").exists()
 
 
 def test_the_calm_before_a_planned_start_is_no_baseline_of_what_follows(tmp_path):

@@ -93,12 +93,15 @@ PATHS = [
 ]
 
 
+@pytest.mark.parametrize("path", ["PYTHONPATH", "LD_LIBRARY_PATH"])
 @pytest.mark.parametrize(("own", "of_harness", "added", "got"), PATHS)
-def test_what_is_added_comes_first_and_the_services_own_modules_are_found_as_before(
-    own, of_harness, added, got, tmp_path, monkeypatch
+def test_what_is_added_comes_first_and_the_services_own_is_found_as_before(
+    own, of_harness, added, got, path, tmp_path, monkeypatch
 ):
+    own, added, got = ({path if k == "PYTHONPATH" else k: v for k, v in one.items()} for one in (own, added, got))
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     if of_harness is not None:
-        monkeypatch.setenv("PYTHONPATH", of_harness)
+        monkeypatch.setenv(path, of_harness)
     assert with_added(own, added, tmp_path) == got | {"HARNESS_INSIDE": str(tmp_path)}
     assert with_added(own, {}, tmp_path) == own
