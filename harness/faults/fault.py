@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol
 
-from harness.stack.control import START
+from harness.errors import FaultError, StackError
+from harness.stack.control import START, Control, identity
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
 
@@ -58,3 +59,15 @@ class Fault(Protocol):
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """Evidence, from another channel than the one that broke it, that the fault is there now; None: not seen."""
+
+
+def held(fault: Fault, stack: Stack, facts: Facts, done: str) -> Control:
+    """The control of a fault's component, while that is what was found before. Raises FaultError."""
+    try:
+        control = stack.control(fault.component)
+        if identity(control.found()) == identity(facts):
+            return control
+        why = "another is in its place"
+    except StackError as error:
+        why = str(error)
+    raise FaultError(f"{fault.kind}: {fault.component} was gone before it could be {done}: {why}")

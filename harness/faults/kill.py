@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.errors import FaultError, StackError
-from harness.faults.fault import Facts, Fault
+from harness.faults.fault import Facts, Fault, held
 from harness.stack.control import KILL, PROCESSES, Control, Found, holder, identity
 from harness.stack.process import Pid, processes_of, send, state
 from harness.stack.stack import Stack
@@ -76,7 +76,7 @@ class Kill(Fault):
             if not any(send(Pid(*child), signal.SIGKILL) for child in facts["others"][-1:]):
                 raise FaultError(f"kill: {self.component} has no process but its main one")
             return
-        if not self._kill(stack, stack.control(self.component), facts):
+        if not self._kill(stack, held(self, stack, facts, "killed"), facts):
             raise FaultError(f"kill: {self.component} was gone before it could be killed")
         until = time.monotonic() + self.again_for_s
         while time.monotonic() < until:

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.errors import FaultError, StackError
-from harness.faults.fault import Facts, Fault
-from harness.stack.control import PAUSE, holder, identity
+from harness.errors import StackError
+from harness.faults.fault import Facts, Fault, held
+from harness.stack.control import PAUSE, holder
 from harness.stack.process import processes_of, state
 from harness.stack.stack import Stack
 from harness.stack.undo import Undo
@@ -45,10 +45,7 @@ class Pause(Fault):
         return holder(facts).resumes(self.component, facts)
 
     def start(self, stack: Stack, facts: Facts) -> Facts:
-        control = stack.control(self.component)
-        if identity(control.found()) != identity(facts):
-            raise FaultError(f"pause: {self.component} was gone before it could be stopped")
-        return control.pause(facts)
+        return held(self, stack, facts, "stopped").pause(facts)
 
     def witness(self, stack: Stack, facts: Facts) -> str | None:
         """A client: connections to the component's own address were accepted before, and no process takes one now.

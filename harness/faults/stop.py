@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from harness.errors import FaultError
 from harness.eventlog import append
-from harness.faults.fault import Facts, Fault
+from harness.faults.fault import Facts, Fault, held
 from harness.history import ProbeAnswer
 from harness.recordfile import records
 from harness.stack.component import stop_notice
@@ -53,10 +53,11 @@ class Stop(Fault):
         return [Undo("remove", {"path": facts["notice"]}), *holder(facts).revives(self.component, facts)]
 
     def start(self, stack: Stack, facts: Facts) -> None:
+        control = held(self, stack, facts, "stopped")
         notice, began = Path(facts["notice"]), time.monotonic()
         notice.parent.mkdir(exist_ok=True)
         notice.touch()
-        killed = stack.control(self.component).stop(facts, stack.grace_s)
+        killed = control.stop(facts, stack.grace_s)
         if killed is None:
             notice.unlink(missing_ok=True)
             raise FaultError(f"stop: {self.component} was gone before it could be stopped")

@@ -70,7 +70,7 @@ class Attached:
     def __init__(self, name: str, run: Path, control: ControlSpec):
         self.name = name
         self.lock = threading.RLock()
-        self._looking = threading.Lock()  # one look after the other, or an older one would be believed
+        self._looks = self._believed = 0  # how many were begun; which of them was the last that counts
         self.generation = 0
         self.since = 0.0
         self.code: int | None = None
@@ -83,12 +83,14 @@ class Attached:
 
     def look(self) -> None:
         """Look it up. Raises StackError where that cannot be done."""
-        with self._looking:
-            self._look()
-
-    def _look(self) -> None:
-        seen = Seen(True, ("observed",)) if self._control is None else self._control.seen(self._identity)
         with self.lock:
+            self._looks += 1
+            number, before = self._looks, self._identity
+        seen = Seen(True, ("observed",)) if self._control is None else self._control.seen(before)
+        with self.lock:
+            if number < self._believed:
+                return  # somebody has looked since
+            self._believed = number
             self._alive = seen.alive
             if not seen.alive:
                 self.code = seen.code
