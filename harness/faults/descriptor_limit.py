@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import ClassVar
 
 from harness.errors import FaultError, StackError
@@ -56,10 +57,12 @@ class DescriptorLimit(Fault):
             if identify(pid) != Pid(pid, started):
                 continue
             with suppress(ProcessLookupError, FileNotFoundError):
-                # Of the numbers that descriptors have, the limit is one above the highest; there may be gaps below it.
-                highest = max((int(name) for name in os.listdir(f"/proc/{pid}/fd")), default=2)
+                # The limit is on the numbers of new ones, and these fill the gaps that closed ones left. What is open
+                # above it stays open.
+                taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+                first_refused = next(islice((n for n in count() if n not in taken), self.spare, None))
                 hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(highest + 1 + self.spare, soft), hard))
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(first_refused, soft), hard))
                 limited.add(pid)
         if main.pid not in limited:
             raise FaultError(f"descriptor_limit: {self.component} (pid {main.pid}) was gone before it could be limited")

@@ -33,6 +33,10 @@ SERVER = """
 import os, socket, sys, threading
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 taken = bytearray(96 << 20)
+if sys.argv[2] == "gaps":
+    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+    for n in kept[:10]:
+        os.close(n)
 if sys.argv[2] == "busy":
     if os.fork() == 0:
         while True: pass
@@ -212,8 +216,9 @@ def test_hogs_end_by_themselves(serving):
     assert stack.ledger.undo([entry])[0][1] == ""
 
 
-def test_without_descriptors_no_connection_is_accepted_and_then_again(serving):
-    stack = serving()
+@pytest.mark.parametrize("how", ["idle", "gaps"])  # in the numbers of its descriptors, where others were closed
+def test_without_descriptors_no_connection_is_accepted_and_then_again(serving, how):
+    stack = serving(how)
     pid = stack.pid("server").pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     entry = inject(DescriptorLimit(), stack, "descriptors", 60)
