@@ -92,6 +92,8 @@ WRONG = {
     ),
     "no PromQL": ("read_only", "{witness_query: 'up =='}", "arguments.witness_query: is no PromQL: "),
     "an empty query": ("read_only", "{witness_query: ''}", "arguments.witness_query: is no PromQL: "),
+    "a scale below zero": ("scale", "{replicas: -1, witness_query: up}", "arguments.replicas: must be from 0 to 1000"),
+    "a scale that nothing shows": ("scale", "{replicas: 2}", "arguments.witness_query: is missing: how does it show"),
     "arrivals of no kind": (
         "surge",
         "{scenario: x, arrivals: 'posson:9/s', for_s: 1, witness_query: up}",

@@ -357,6 +357,26 @@ def test_all_mistakes_come_at_once_in_every_file(project):
         assert part in text
 
 
+def test_all_mistakes_of_several_experiments_come_at_once_each_with_its_line(project):
+    spoil(project, GATE, "- quiet", "- quite")
+    spoil(project, CRASH, "again_for_s: 3}", "again_for: 3, lease_s: 0}")
+    spoil(project, CRASH, "fires_within: 2m", "fires_within: 10s")
+    spoil(project, STOP, "pauses: {after: 4}", "pauses: {after: -4}")
+    with pytest.raises(PlanError) as said:
+        planning.load(project / GATE)
+    wanted = [
+        (CRASH, "again_for: 3", "method[0].provider.arguments.again_for: unknown key; did you mean"),
+        (CRASH, "lease_s: 0", "method[0].provider.arguments.lease_s: must be a number of seconds above 0; got 0"),
+        (CRASH, "fires_within: 10s", "alerts[0].fires_within: cannot be met: its rule waits, by `for`, for"),
+        (STOP, "after: -4", "method[0].pauses.after: must be a number of seconds, 0 or more"),
+        (GATE, "- quite", "unknown check 'quite'; did you mean quiet?"),
+    ]
+    for file, text, complaint in wanted:
+        line = next(n for n, one in enumerate((project / file).read_text().splitlines(), 1) if text in one)
+        found = [one for one in said.value.problems if complaint in one]
+        assert len(found) == 1 and found[0].startswith(f"{file}:{line}: "), (complaint, said.value.problems)
+
+
 def test_a_wrong_gate_file_does_not_hide_what_is_wrong_in_the_files_it_names(project):
     spoil(project, GATE, "120/s", "120")
     spoil(project, SERVICE, "periodSeconds: 2", "periodSeconds: 0")

@@ -28,7 +28,7 @@ def session_of(run, live=None, may_fire=()):
     stack = Stack(run, "svc", nowhere, nowhere, nowhere, 60)
     generator = SimpleNamespace(patience=0)
     gate = SimpleNamespace(generator=generator, settle=0.1, load=SimpleNamespace(may_fire=may_fire), time_scale=60)
-    service = SimpleNamespace(start=SimpleNamespace(ready_within=0.0))
+    service = SimpleNamespace(ready_within=0.0)
     plan = SimpleNamespace(gate=gate, always_firing=frozenset({"Watchdog"}), service=service)
     view = View(stack, time.monotonic(), lambda progress: None)
     return Session(plan, stack, Log(run / "events.jsonl"), view, live)
