@@ -163,7 +163,7 @@ def test_a_process_is_paused_and_goes_on_also_when_the_harness_is_gone(shop, att
     assert wait(lambda: listens(shop.port))
 
 
-@pytest.mark.parametrize("content", ["1", "-5", "nobody", "0", str(os.getpid())])
+@pytest.mark.parametrize("content", ["1", "-5", "nobody", "0", pytest.param(str(os.getpid()), id="me")])
 def test_a_file_that_names_no_process_that_may_be_touched(content, shop, attach, tmp_path):
     (tmp_path / "wrong.pid").write_text(content)
     with pytest.raises(StackError, match=r"wrong\.pid: "):
