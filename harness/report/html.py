@@ -1,0 +1,331 @@
+"""report.html: the verdict for people, in one file that opens anywhere without a network.
+
+Everything that comes from outside is escaped: by Jinja2 in the page, and by `in_script` in the data that its own script
+reads. The page allows no script but that, and no address at all (its Content-Security-Policy).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from harness.errors import EvidenceError
+from harness.history import GOLDEN, Outcome
+from harness.report.drill import drilled, figure, worst_of
+from harness.report.lanes import lanes, phases
+from harness.report.references import Find, References
+from harness.report.stored import Stored
+from harness.report.summary import CAUSES, printable
+from harness.units import count, duration, percent
+from harness.verdict import Reference
+
+PAGE = Path(__file__).with_name("page")
+AT_ONCE = 12  # results that did not pass which are shown with what they rest on
+LINES_AT_MOST = 30  # of what one result rests on
+WORST_FIRST = ("FAIL", "INCONCLUSIVE", "PASS")
+SECTIONS = (  # title, the checks that it is about
+    ("Telemetry against truth", ("metrics_true", "logged", "audited", "stored", "traced", "rule_data", "scrape", "messages")),
+    ("Prediction integrity", ("predictions", "same_answers", "answers")),
+    ("Compared with the baseline", ("baseline_figures", "baseline_alerts", "baseline_metrics")),
+    ("Service level objectives", ("availability", "latency", "error_ratio", "latency_after", "routes_latency", "tail")),
+    ("Capacity", ("capacity", "saturation", "bottleneck", "growth_of", "stalls")),
+    ("Probes", ("probes", "what_if", "starts", "stops")),
+)  # fmt: skip
+_DOUBT = re.compile(r"^(.*?), so this (?:is not attributable to the service|proves nothing): (.*)$", re.S)
+
+
+def write(results: Mapping[str, Any], stored: Stored, out: TextIO, find: Find = lambda kind, key: []) -> None:
+    """Write the page. results: what results.json holds, or {} of a run that is not judged; find: what the run has of a
+    request beside its row."""
+    style = "\n".join(_asset(name) for name in ("uPlot.min.css", "report.css"))
+    script = "\n".join(_asset(name) for name in ("uPlot.iife.min.js", "report.js"))
+    timeline = lanes(stored)
+    model = _model(results, stored, find, timeline["start"])
+    page = _environment().get_template("report.html.jinja").render(
+        **model,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=in_script(timeline),
+    )  # fmt: skip
+    out.write(page.encode("utf-8", "replace").decode())
+
+
+def in_script(value: Any) -> Markup:
+    """JSON that neither ends the element it stands in nor is anything but JSON to a script."""
+    text = json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    for c in "<>&":
+        text = text.replace(c, f"\\u{ord(c):04x}")
+    return Markup(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _asset(name: str) -> str:
+    return (PAGE / name).read_text("utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.ChainableUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
+    )  # fmt: skip
+    made.filters |= {"duration": _duration, "percent": percent, "count": count, "slug": slug}
+    return made
+
+
+def _shown(value: Any) -> Any:
+    """What is put into the page: control characters, and those that turn the direction of text, become a mark."""
+    return printable(value) if type(value) is str else "" if value is None else value
+
+
+def _duration(seconds: Any) -> str:
+    return duration(seconds) if isinstance(seconds, (int, float)) and math.isfinite(seconds) else ""
+
+
+def slug(text: str) -> str:
+    """A name as an anchor: no two names have the same."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower())[:40].strip("-")
+    return f"{plain}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
+
+
+def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float) -> dict[str, Any]:
+    """All that the template says, as plain values."""
+    history = stored.history
+    missing = list(stored.missing)
+    given = _results(results, missing)
+    for number, result in enumerate(sorted(_failing(given), key=lambda r: WORST_FIRST.index(r["verdict"])), 1):
+        result["number"] = number
+    windows = phases(history)
+    for result in given:
+        result["zoom"] = _zoom(result, windows, start)
+    if not results:
+        missing.insert(0, "results.json: this run is not judged; `harness check` does it")
+    experiments = [str(name) for name in _list(results.get("experiments")) or _list(stored.plan.get("experiments"))]
+    references = References(stored.run, history, find)
+    failing = [r for r in _failing(given) if r["number"] <= AT_ONCE]
+    for result in failing:
+        result["lines"] = _lines(references, result, missing)
+    service = results.get("service")
+    service = service if isinstance(service, Mapping) else {"name": service or stored.plan.get("service", "")}
+    by = {verdict: [r for r in given if r.get("verdict") == verdict] for verdict in WORST_FIRST}
+    generator = results.get("generator")
+    folder = str(stored.run)
+    return {
+        "verdict": str(results.get("verdict") or "NOT JUDGED"),
+        "service": service,
+        "started": str(results.get("started", "")),
+        "lasted": _length(results),
+        "experiments": drilled(stored, given, experiments),
+        "requests": results.get("requests"),
+        "lag": generator.get("lag_p99_ms") if isinstance(generator, Mapping) else None,
+        "results": sorted(given, key=lambda r: WORST_FIRST.index(r["verdict"])),
+        "counts": {verdict: len(of) for verdict, of in by.items()},
+        "failed": by["FAIL"],
+        "unclear": _grouped(by["INCONCLUSIVE"]),
+        "passed": len(by["PASS"]),
+        "alerts": _alerts(results),
+        "coverage": _coverage(results),
+        "sections": [one for title, checks in SECTIONS if (one := _section(title, checks, given, stored))],
+        "not_applicable": [one for one in _list(results.get("not_applicable")) if isinstance(one, Mapping)],
+        "left": _list(results.get("left_behind")),
+        "remarks": _list(results.get("remarks")),
+        "missing": missing,
+        "environment": list(_flat(stored.environment)),
+        "time_scale": history.setting("time_scale"),
+        "folder": folder,
+        "again": _again(given, experiments),
+        "gate": str(stored.plan.get("gate", "gate.yaml")),
+        "any_timeline": bool(history.events or history.rows),
+        "start_utc": _utc(history.events[0].at) if history.events else "",
+    }
+
+
+def _results(results: Mapping[str, Any], missing: list[str]) -> list[dict[str, Any]]:
+    """The results that a results.json of any version holds."""
+    found, given = [], _list(results.get("results"))
+    for one in given:
+        if isinstance(one, Mapping) and one.get("verdict") in WORST_FIRST:
+            texts = {key: str(one.get(key) or "") for key in ("check", "subject", "reason", "status", "place", "remedy")}
+            found.append({**one, **texts})
+    if lacking := len(given) - len(found):
+        missing.append(f"results.json: {count(lacking, 'result')} of another form")
+    return found
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _failing(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What did not pass, in the order in which `harness why` counts."""
+    some = [r for r in results if r.get("verdict") in ("FAIL", "INCONCLUSIVE")]
+    return sorted(some, key=lambda r: (WORST_FIRST.index(r["verdict"]), r.get("check") not in CAUSES))
+
+
+def _zoom(result: Mapping[str, Any], windows: Mapping[str, Any], start: float) -> list[float] | None:
+    """The stretch of the timeline that a result is about, in its seconds."""
+    window = windows.get(str(result.get("subject", "")).partition(": ")[0])
+    if window is not None:
+        return [round(window.start - start, 3), round(window.end - start, 3)]
+    moments = [e.get(key) for e in _list(result.get("evidence")) if isinstance(e, Mapping) for key in ("at", "until")]
+    moments = [at for at in moments if isinstance(at, (int, float))]
+    if not moments or not windows:
+        return None
+    pad = max(2.0, (max(moments) - min(moments)) / 10)
+    return [round(min(moments) - start - pad, 3), round(max(moments) - start + pad, 3)]
+
+
+def _lines(references: References, result: Mapping[str, Any], missing: list[str]) -> list[str]:
+    found: list[str] = []
+    for one in _list(result.get("evidence")):
+        try:
+            at, until = (math.nan if one[key] is None else float(one[key]) for key in ("at", "until"))
+            found += references.lines(Reference(one["kind"], str(one["key"]), at, until))
+        except EvidenceError as error:
+            missing.append(str(error))
+        except (KeyError, TypeError, ValueError):
+            missing.append("results.json: what a result rests on is of another form")
+    return found[:LINES_AT_MOST]
+
+
+def _grouped(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Inconclusive results by what speaks against them: one cause often has many."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        doubt = _DOUBT.match(str(result.get("reason", "")))
+        cause, rest = doubt.groups() if doubt else ("", result.get("reason", ""))
+        groups.setdefault(cause or f"\0{len(groups)}", []).append({**result, "rest": rest})
+    return [{"cause": "" if cause[0] == "\0" else cause, "results": of} for cause, of in groups.items()]
+
+
+def _alerts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    alerts = results.get("alerts")
+    if not isinstance(alerts, Mapping):
+        return []
+    rank = {"PROVEN": 2, "NOT-APPLICABLE": 4, "UNEXERCISED": 3, "INCONCLUSIVE": 1}
+    found = [{"name": str(name), **one} for name, one in alerts.items() if isinstance(one, Mapping)]
+    return sorted(found, key=lambda one: rank.get(one.get("status", ""), 0))
+
+
+def _coverage(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = results.get("coverage")
+    found = found if isinstance(found, Mapping) else {}
+    return [{"severity": str(name), **of} for name, of in found.items() if isinstance(of, Mapping) and "proven" in of]
+
+
+def _section(title: str, checks: Sequence[str], results: Sequence[Mapping], stored: Stored) -> dict[str, Any] | None:
+    mine = [r for r in results if r.get("check") in checks]
+    found: dict[str, Any] = {"title": title, "verdict": worst_of(mine), "confusion": [], "budgets": [], "figures": []}
+    found["results"] = sorted(mine, key=lambda r: WORST_FIRST.index(r["verdict"]))
+    if title == "Prediction integrity":
+        found["confusion"] = _confusion(stored)
+    if title == "Service level objectives":
+        found["budgets"] = [one for r in mine if (one := _budget(r))]
+    if title == "Compared with the baseline":
+        found["figures"] = _earlier(stored)
+    return found if mine or found["confusion"] or found["figures"] else None
+
+
+def _confusion(stored: Stored) -> list[dict[str, Any]]:
+    """How often each class was answered for each that the input was made with, over all answers of the load."""
+    rows = [of for name, of in stored.history.rows.items() if name != GOLDEN]
+    if not rows:
+        return []
+    expected = np.concatenate([of["expected"][of["outcome"] == Outcome.OK] for of in rows])
+    predicted = np.concatenate([of["predicted"][of["outcome"] == Outcome.OK] for of in rows])
+    kept = (expected >= 0) & (predicted >= 0)
+    expected, predicted = expected[kept], predicted[kept]
+    known = sorted({*np.unique(expected).tolist(), *np.unique(predicted).tolist()})
+    names = next((c["classes"] for c in stored.checks if c.get("check") == "predictions" and c.get("classes")), [])
+    name = lambda of: str(names[of]) if of < len(names) else f"class {of}"  # noqa: E731
+    return [
+        {
+            "expected": name(e),
+            "of": [
+                {"predicted": name(p), "n": int(((expected == e) & (predicted == p)).sum()), "right": e == p}
+                for p in known
+            ],
+        }
+        for e in known[:12]
+    ]
+
+
+def _budget(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How much of what an objective allows was used, as a share."""
+    measured, bound, kind = result.get("measured"), result.get("bound"), result.get("check")
+    if not isinstance(measured, (int, float)) or not isinstance(bound, (int, float)):
+        return None
+    if kind == "availability":
+        used = (1 - measured) / (1 - bound) if bound < 1 else None
+    elif kind in ("error_ratio", "latency", "latency_after", "tail"):
+        used = measured / bound if bound else None
+    else:
+        return None
+    unit = str(result.get("unit", ""))
+    said = {"subject": result.get("subject"), "verdict": result.get("verdict"), "used": used}
+    return said | {"measured": figure(measured, unit), "bound": figure(bound, unit)} if used is not None else None
+
+
+def _earlier(stored: Stored) -> list[dict[str, Any]]:
+    """What the earlier runs measured of the steady load, of those figures that all have."""
+    runs = stored.history.baseline.runs if stored.history.baseline is not None else ()
+    of: dict[str, list[float]] = {}
+    for run in runs:
+        for name, value in run.figures.get("steady", {}).items():
+            of.setdefault(name, []).append(value)
+    return [
+        {"name": name, "n": len(values), "low": f"{min(values):.4g}", "median": f"{median(values):.4g}",
+         "high": f"{max(values):.4g}"}
+        for name, values in of.items() if len(values) == len(runs)
+    ]  # fmt: skip
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", str(value)
+
+
+def _again(results: Sequence[Mapping[str, Any]], experiments: Sequence[str]) -> str:
+    """The shortest command that repeats what did not pass."""
+    named = {str(r.get("subject", "")).partition(":")[0] for r in _failing(map(dict, results))}
+    only = [name for name in experiments if name in named]
+    return "" if named - set(only) else "".join(f" --only {name}" for name in only)
+
+
+def _length(results: Mapping[str, Any]) -> str:
+    try:
+        began, ended = (datetime.fromisoformat(str(results[key]).replace("Z", "+00:00")) for key in ("started", "ended"))
+    except (KeyError, ValueError):
+        return ""
+    return duration((ended - began).total_seconds())
+
+
+def _utc(at: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
