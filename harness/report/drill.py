@@ -20,13 +20,15 @@ from harness.report.stored import Stored, loads
 from harness.report.summary import printable
 from harness.units import duration
 
+WORST_FIRST = ("FAIL", "INCONCLUSIVE", "PASS")
 LOG_LINES = 12
 LONGEST = 240  # characters of a line
 LOUD_AT_MOST = 20_000  # lines of one log that are looked at
 LOG_AT_MOST = 64 << 20  # bytes of a log, from its end
 SPANS_AT_MOST = 40
 _LOUD = re.compile(
-    rb'"level": ?"(?:warning|error|critical|WARNING|ERROR|CRITICAL)"|\b(?:WARNING|ERROR|CRITICAL|FATAL)\b|\blevel=(?:warn|error)'
+    rb'"level": ?"(?:warning|error|critical|WARNING|ERROR|CRITICAL)"'
+    rb"|\b(?:WARNING|ERROR|CRITICAL|FATAL)\b|\blevel=(?:warn|error)"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _EXPECTED = "Rollbacks were explicitly requested"  # Chaos Toolkit warns of it in every experiment
@@ -64,8 +66,8 @@ def drilled(stored: Stored, results: Sequence[Mapping[str, Any]], experiments: S
 
 def worst_of(results: Sequence[Mapping[str, Any]]) -> str:
     """The worst of some verdicts; "" of none."""
-    said = [verdict for verdict in ("PASS", "INCONCLUSIVE", "FAIL") if any(r.get("verdict") == verdict for r in results)]
-    return said[-1] if said else ""
+    known = {r.get("verdict") for r in results}
+    return next((verdict for verdict in WORST_FIRST if verdict in known), "")
 
 
 def _fault(fault: Any) -> dict[str, Any]:
@@ -92,15 +94,26 @@ def _fault_window(history: History, experiment: str) -> Window | None:
 def _row(stored: Stored, experiment: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the contract: what was expected, predicted, and measured in replay and live."""
     kind, about = str(result.get("check", "")), str(result.get("subject", "")).partition(": ")[2]
-    row = {"what": about, "check": kind, "verdict": str(result.get("verdict", "")), "reason": str(result.get("reason", ""))}
+    row = {
+        "what": about,
+        "check": kind,
+        "verdict": str(result.get("verdict", "")),
+        "reason": str(result.get("reason", "")),
+    }
     row |= {"expected": "", "predicted": "", "replay": "", "live": ""}
     bound, unit = result.get("bound"), str(result.get("unit", ""))
     for check in stored.checks:
-        if check.get("check") == kind and check.get("experiment") == experiment and isinstance(check.get("alert"), dict):
+        if (
+            check.get("check") == kind
+            and check.get("experiment") == experiment
+            and isinstance(check.get("alert"), dict)
+        ):
             alert = alert_of(check["alert"])
             key = str(alert) + (f" to {check.get('receiver')}" if kind == "alert_delivered" else "")
             if about == key:
                 return row | (_fires if kind == "alert_fires" else _delivered)(stored, experiment, check, result)
+    if kind == "injected":  # its figure is of what was left
+        return row
     if isinstance(bound, (int, float)):
         row["expected"] = figure(bound, unit)
     if isinstance(measured := result.get("measured"), (int, float)):
@@ -112,6 +125,8 @@ def figure(value: float, unit: str) -> str:
     """A figure with its unit, as a reader wants it."""
     if unit == "s":
         return duration(value)
+    if unit == "ms":
+        return duration(value / 1000)
     if unit == "share":
         return f"{100 * value:.4g} %"
     if unit in ("B", "bytes"):
@@ -129,7 +144,6 @@ def _fires(stored: Stored, experiment: str, check: Mapping[str, Any], result: Ma
         "predicted": " to ".join(duration(s) for s in dict.fromkeys(predicted)) if predicted else "",
         "replay": _replayed(of.get(str(alert))),
         "live": _live(history, experiment, alert),
-        "measured_s": result.get("measured"),
     }
 
 
@@ -240,7 +254,11 @@ def _journal(journal: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             if not isinstance(activity, dict):
                 continue
             took, failed = one.get("duration"), one.get("exception")
-            said = "; ".join(map(str, failed[-1:])) if isinstance(failed, list) else json.dumps(one.get("output"), default=str)
+            said = (
+                "; ".join(map(str, failed[-1:]))
+                if isinstance(failed, list)
+                else json.dumps(one.get("output"), default=str)
+            )
             yield {
                 "part": "rollback" if part == "rollbacks" else str(activity.get("type", "")),
                 "name": str(activity.get("name", "")),
@@ -265,7 +283,7 @@ def _loud(run: Path) -> Iterator[tuple[float, str]]:
                     line = text[begin : min(done, begin + 8 * LONGEST)].decode(errors="replace")
                     if _EXPECTED not in line and (at := _moment(line)) is not None:
                         yield at, f"{log.name}: {printable(_told(_COLOUR.sub('', line)))[:LONGEST]}"
-        except Exception:  # noqa: S112 - one log that cannot be read hides none of the others
+        except Exception:  # one log that cannot be read hides none of the others
             continue
 
 
@@ -287,7 +305,9 @@ def _told(line: str) -> str:
         said = json.loads(line)
         if isinstance(said, dict):
             first = [str(said.pop(k)) for k in ("timestamp", "level", "message") if said.get(k) is not None]
-            return " ".join([*first, *(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in said.items() if v)])
+            return " ".join(
+                [*first, *(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in said.items() if v)]
+            )
     except (ValueError, RecursionError):
         pass
     return line

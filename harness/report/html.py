@@ -23,20 +23,23 @@ from markupsafe import Markup
 
 from harness.errors import EvidenceError
 from harness.history import GOLDEN, Outcome
-from harness.report.drill import drilled, figure, worst_of
+from harness.report.drill import WORST_FIRST, drilled, figure, worst_of
 from harness.report.lanes import lanes, phases
 from harness.report.references import Find, References
 from harness.report.stored import Stored
 from harness.report.summary import CAUSES, printable
-from harness.units import count, duration, percent
+from harness.units import count, duration, listed, percent
 from harness.verdict import Reference
 
 PAGE = Path(__file__).with_name("page")
 AT_ONCE = 12  # results that did not pass which are shown with what they rest on
 LINES_AT_MOST = 30  # of what one result rests on
-WORST_FIRST = ("FAIL", "INCONCLUSIVE", "PASS")
+TEXTS = ("check", "subject", "reason", "status", "place", "remedy")
 SECTIONS = (  # title, the checks that it is about
-    ("Telemetry against truth", ("metrics_true", "logged", "audited", "stored", "traced", "rule_data", "scrape", "messages")),
+    (
+        "Telemetry against truth",
+        ("metrics_true", "logged", "audited", "stored", "traced", "rule_data", "scrape", "messages"),
+    ),
     ("Prediction integrity", ("predictions", "same_answers", "answers")),
     ("Compared with the baseline", ("baseline_figures", "baseline_alerts", "baseline_metrics")),
     ("Service level objectives", ("availability", "latency", "error_ratio", "latency_after", "routes_latency", "tail")),
@@ -126,7 +129,8 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         result["lines"] = _lines(references, result, missing)
     service = results.get("service")
     service = service if isinstance(service, Mapping) else {"name": service or stored.plan.get("service", "")}
-    by = {verdict: [r for r in given if r.get("verdict") == verdict] for verdict in WORST_FIRST}
+    causes_first = sorted(given, key=lambda r: r["check"] not in CAUSES)
+    by = {verdict: [r for r in causes_first if r["verdict"] == verdict] for verdict in WORST_FIRST}
     generator = results.get("generator")
     folder = str(stored.run)
     return {
@@ -164,7 +168,9 @@ def _results(results: Mapping[str, Any], missing: list[str]) -> list[dict[str, A
     found, given = [], _list(results.get("results"))
     for one in given:
         if isinstance(one, Mapping) and one.get("verdict") in WORST_FIRST:
-            texts = {key: str(one.get(key) or "") for key in ("check", "subject", "reason", "status", "place", "remedy")}
+            texts = {
+                key: str(one.get(key) or "") for key in ("check", "subject", "reason", "status", "place", "remedy")
+            }
             found.append({**one, **texts})
     if lacking := len(given) - len(found):
         missing.append(f"results.json: {count(lacking, 'result')} of another form")
@@ -214,7 +220,10 @@ def _grouped(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         doubt = _DOUBT.match(str(result.get("reason", "")))
         cause, rest = doubt.groups() if doubt else ("", result.get("reason", ""))
         groups.setdefault(cause or f"\0{len(groups)}", []).append({**result, "rest": rest})
-    return [{"cause": "" if cause[0] == "\0" else cause, "results": of} for cause, of in groups.items()]
+    about = lambda of: listed(list(dict.fromkeys(str(r["subject"]).partition(": ")[0] for r in of))[:5])  # noqa: E731
+    return [
+        {"cause": "" if cause[0] == "\0" else cause, "about": about(of), "results": of} for cause, of in groups.items()
+    ]
 
 
 def _alerts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -316,7 +325,7 @@ def _again(results: Sequence[Mapping[str, Any]], experiments: Sequence[str]) -> 
 
 def _length(results: Mapping[str, Any]) -> str:
     try:
-        began, ended = (datetime.fromisoformat(str(results[key]).replace("Z", "+00:00")) for key in ("started", "ended"))
+        began, ended = (datetime.fromisoformat(str(results[key])) for key in ("started", "ended"))
     except (KeyError, ValueError):
         return ""
     return duration((ended - began).total_seconds())
@@ -327,5 +336,3 @@ def _utc(at: float) -> str:
         return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
         return ""
-
-

@@ -21,7 +21,9 @@ from harness.report.stored import Stored, loads
 POINTS = 1500
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 PERCENTILES = (50, 95, 99)
-QUEUES = re.compile(r"queue_(depth|length|size|limit)|in_?flight|(^|_)(waiting|pending)_?requests|requests_(waiting|pending)")
+QUEUES = re.compile(
+    r"queue_(depth|length|size|limit)|in_?flight|(^|_)(waiting|pending)_?requests|requests_(waiting|pending)"
+)
 GPU = re.compile(r"^(gpu|DCGM_FI_DEV|nvidia|nv_gpu)_?.*(used_bytes|used|utilization|util|UTIL|FB_USED)", re.A)
 RESTARTS = {"restart": "restarted", "exited": "ended by itself"}
 SPANS_AT_MOST = 400  # of one lane
@@ -60,7 +62,17 @@ def lanes(stored: Stored) -> dict[str, Any]:
     history = stored.history
     whole = _whole(history)
     if whole is None:
-        return {"start": 0, "end": 0, "step": 1, "scale": 1, "x": [], "charts": [], "rows": [], "faults": [], "phases": []}
+        return {
+            "start": 0,
+            "end": 0,
+            "step": 1,
+            "scale": 1,
+            "x": [],
+            "charts": [],
+            "rows": [],
+            "faults": [],
+            "phases": [],
+        }
     step = next((s for s in STEPS_S if whole.length / s <= POINTS), whole.length / POINTS)
     grid = Grid(whole.start, step, math.ceil(whole.length / step) + 1)
     since = lambda at: round(at - whole.start, 3)  # noqa: E731
@@ -150,8 +162,8 @@ def _charts(stored: Stored, grid: Grid) -> Iterable[dict[str, Any]]:
         place, good = grid.place(load["intended"]), load["outcome"] == Outcome.OK
         others = [grid.place(of["intended"]) for name, of in rows.items() if of is not load and len(of)]
         yield _chart("rate", "Requests", "/s", [
-            _line("arrivals", "blue", _rate(place, grid)),
-            _line("goodput", "green", _rate(place[good], grid), fill=True),
+            _line("arrivals", "blue", _while_sent(place, _rate(place, grid))),
+            _line("goodput", "green", _while_sent(place, _rate(place[good], grid)), fill=True),
             *([_line("other load", "grey", _rate(np.concatenate(others), grid))] if others else []),
         ])  # fmt: skip
         took = (load["done"] - load["intended"])[good] * 1000
@@ -164,7 +176,10 @@ def _charts(stored: Stored, grid: Grid) -> Iterable[dict[str, Any]]:
         kinds = [kind for kind in Outcome if kind is not Outcome.OK and np.any(load["outcome"] == kind)]
         colours = ("red", "orange", "purple", "blue", "teal", "grey")
         yield _chart("errors", "Not served", "/s", [
-            _line(kind.name.lower().replace("_", " "), colour, _rate(place[load["outcome"] == kind], grid), fill=i == 0)
+            _line(
+                kind.name.lower().replace("_", " "), colour,
+                _while_sent(place, _rate(place[load["outcome"] == kind], grid)), fill=i == 0,
+            )
             for i, (kind, colour) in enumerate(zip(kinds, colours * 2, strict=False))
         ])  # fmt: skip
     gauges = [s for s in history.series if QUEUES.search(s.labels.get("__name__", ""))]
@@ -211,6 +226,14 @@ def _numbers(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:
 
 def _rate(place: np.ndarray, grid: Grid) -> np.ndarray:
     return np.bincount(place[place >= 0], minlength=grid.points)[: grid.points] / grid.step
+
+
+def _while_sent(place: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values from the first request to the last: before and after them nothing was to be served."""
+    kept = place[place >= 0]
+    if len(kept):
+        values[: kept.min()], values[kept.max() + 1 :] = np.nan, np.nan
+    return values
 
 
 def _percentiles(
@@ -297,37 +320,51 @@ def _rows(stored: Stored, whole: Window) -> Iterable[dict[str, Any]]:
     """The lanes of spans and marks: faults, alerts, probes, restarts, generators."""
     history = stored.history
     since = lambda at: round(min(max(at, whole.start), whole.end) - whole.start, 3)  # noqa: E731
-    spans = [
-        [since(f.start), since(whole.end if f.end is None else f.end), "sham" if f.sham else "fault" if f.witnessed else "unseen",
-         f"{f.experiment}: {f.kind}" + ("" if f.witnessed else ", which no witness saw")]
-        for f in faults(history)
-    ]  # fmt: skip
+    spans = []
+    for f in faults(history):
+        state = "sham" if f.sham else "fault" if f.witnessed else "unseen"
+        about = f"{f.experiment}: {f.kind}" + ("" if f.witnessed else ", which no witness saw")
+        spans.append([since(f.start), since(whole.end if f.end is None else f.end), state, about])
     yield {"group": "Faults", "name": "faults", "spans": spans, "marks": []}
     yield from _alert_rows(stored, since)
     answers: dict[tuple[str, str], list] = defaultdict(list)
     for answer in history.probes:
         answers[answer.component, answer.probe].append(answer)
     for (component, probe), some in sorted(answers.items()):
-        marks = [[since(p.at), p.decision, f"{p.decision}: {p.reason}" if p.reason else p.decision] for p in some if p.decision]
+        marks = [
+            [since(p.at), p.decision, f"{p.decision}: {p.reason}" if p.reason else p.decision]
+            for p in some
+            if p.decision
+        ]
         row = {"group": "Probes", "name": f"{component} {probe}", "spans": _answers(some, since), "marks": marks}
         yield row
-    restarts = [
-        [since(e.at), "restart", f"{_of(e.detail)} {RESTARTS[e.name]}" + (f" ({e.detail['cause']})" if e.detail.get("cause") else "")]
-        for source in ("stack", "probe") for name in RESTARTS for e in history.of(source, name)
-    ]  # fmt: skip
-    yield {"group": "Restarts", "name": "restarts", "spans": [], "marks": sorted(restarts)[:SPANS_AT_MOST]}
-    begun = {}
-    running = []
+    restarts: dict[str, list] = defaultdict(list)
+    for source in ("stack", "probe"):
+        for name, what in RESTARTS.items():
+            for e in history.of(source, name):
+                why = f" ({e.detail['cause']})" if e.detail.get("cause") else ""
+                restarts[_of(e.detail)].append([since(e.at), "restart", f"{_of(e.detail)} {what}{why}"])
+    for component, marks in sorted(restarts.items()):
+        yield {"group": "Restarts", "name": component, "spans": [], "marks": sorted(marks)[:SPANS_AT_MOST]}
+    yield from _generators(history, whole, since)
+
+
+def _generators(history: History, whole: Window, since: Any) -> Iterable[dict[str, Any]]:
+    """A lane for each generator: when it sent, and whether it sent all that was due."""
+    begun: dict[str, float] = {}
+    spans: dict[str, list] = defaultdict(list)
     for e in history.of("load"):
         name = str(e.detail.get("generator", ""))
         if e.name == "started":
             begun[name] = e.at
         elif e.name == "finished" and name in begun:
-            about = f"{name}: {e.detail.get('rows', 0):,} requests, {e.detail.get('unsent', 0):,} not sent"
-            state = "ok" if not e.detail.get("unsent") else "bad"
-            running.append([since(begun.pop(name)), since(e.at), state, about])
-    running += [[since(at), since(whole.end), "unseen", f"{name}: did not finish"] for name, at in begun.items()]
-    yield {"group": "Generators", "name": "generators", "spans": running, "marks": []}
+            unsent = e.detail.get("unsent") or 0
+            about = f"{name}: {e.detail.get('rows', 0):,} requests, {unsent:,} not sent"
+            spans[name].append([since(begun.pop(name)), since(e.at), "bad" if unsent else "ok", about])
+    for name, at in begun.items():
+        spans[name].append([since(at), since(whole.end), "unseen", f"{name}: did not finish"])
+    for name, mine in spans.items():
+        yield {"group": "Generators", "name": name, "spans": mine[:SPANS_AT_MOST], "marks": []}
 
 
 def _of(detail: Mapping[str, Any]) -> str:
@@ -343,7 +380,9 @@ def _answers(some: Sequence[Any], since: Any) -> list[list[Any]]:
         if found and found[-1][2] == state and since(answer.at) - found[-1][1] < 0.002:
             found[-1][1] = since(end)
         else:
-            found.append([since(answer.at), since(end), state, answer.reason or ("answered" if answer.ok else "failed")])
+            found.append(
+                [since(answer.at), since(end), state, answer.reason or ("answered" if answer.ok else "failed")]
+            )
     return found[:SPANS_AT_MOST]
 
 

@@ -65,6 +65,8 @@
     tip.style.top = `${event.clientY + 16 + high > innerHeight ? event.clientY - high - 8 : event.clientY + 16}px`;
   };
 
+  const shading = (fault) => (fault.witnessed && !fault.sham ? "shade" : "shade2");
+
   // Charts.
   const shade = (u) => {
     const { ctx, bbox } = u;
@@ -74,7 +76,7 @@
     ctx.clip();
     for (const fault of data.faults) {
       const a = u.valToPos(fault.start, "x", true), b = u.valToPos(fault.end, "x", true);
-      ctx.fillStyle = css(fault.witnessed && !fault.sham ? "shade" : "shade2");
+      ctx.fillStyle = css(shading(fault));
       ctx.fillRect(a, bbox.top, Math.max(1, b - a), bbox.height);
     }
     ctx.restore();
@@ -96,6 +98,7 @@
     root.append(whole);
     const high = () => (gutter() < 100 ? 96 : Math.max(96, 26 + 16 * (chart.series.length + 1)));
     const positive = chart.log && chart.series.some((l) => l.values.some((v) => v > 0));
+    const tens = (_, marks) => marks.map((v) => (positive && Math.abs(Math.log10(v) % 1) > 1e-6 ? null : v));
     const u = new uPlot({
       width: width(), height: high(), padding: [8, RIGHT, 4, 0], legend: { show: false },
       cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 5 }, y: false },
@@ -107,8 +110,8 @@
         { size: 0, gap: 0, values: () => [], stroke: () => css("dim"), grid: { stroke: () => css("grid"), width: 1 }, ticks: { show: false } },
         {
           size: () => gutter(), gap: 4, stroke: () => css("dim"), font: "11px system-ui, sans-serif", space: 22,
-          grid: { stroke: () => css("grid"), width: 1 }, ticks: { show: false },
-          values: (_, marks) => marks.map((v) => (v == null || (positive && !/^1(0*|e.*)$/.test(String(v)) && v !== 0.1 && v !== 0.01) ? "" : v >= 1e6 ? `${v / 1e6}M` : v >= 1e4 ? `${v / 1e3}k` : String(+v.toPrecision(6)))),
+          grid: { stroke: () => css("grid"), width: 1, filter: tens }, ticks: { show: false }, filter: tens,
+          values: (_, marks) => marks.map((v) => (v == null ? "" : v >= 1e6 ? `${v / 1e6}M` : v >= 1e4 ? `${v / 1e3}k` : String(+v.toPrecision(6)))),
         },
       ],
       series: [{}, ...chart.series.map((line) => ({
@@ -158,7 +161,7 @@
     return svg("rect", { x: left, y, width: Math.max(1.5, right - left), height: high, class: kind });
   };
   const paint = ({ row, picture }) => {
-    const parts = data.faults.filter((f) => visible(f.start, f.end)).map((f) => box(f.start, f.end, 0, ROW, "shade"));
+    const parts = data.faults.filter((f) => visible(f.start, f.end)).map((f) => box(f.start, f.end, 0, ROW, shading(f)));
     for (const [a, b, about] of row.bounds || []) {
       if (!visible(a, b)) continue;
       const bound = box(a, b, 2, 14, "s-bound");
@@ -194,7 +197,7 @@
     }
     let free = gutter();
     for (const fault of data.faults.filter((f) => visible(f.start, f.end))) {
-      parts.push(box(fault.start, fault.end, 18, 16, "shade"));
+      parts.push(box(fault.start, fault.end, 18, 16, shading(fault)));
       const left = Math.max(free, x(fault.start)), room = gutter() + plot() - left;
       const next = data.faults.find((f) => f.start > fault.start && f.experiment !== fault.experiment);
       const until = next && next.start < to ? x(next.start) - left : room;
