@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,7 +133,7 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
     causes_first = sorted(given, key=lambda r: r["check"] not in CAUSES)
     by = {verdict: [r for r in causes_first if r["verdict"] == verdict] for verdict in WORST_FIRST}
     generator = results.get("generator")
-    folder = str(stored.run)
+    folder = shlex.quote(str(stored.run))
     return {
         "verdict": str(results.get("verdict") or "NOT JUDGED"),
         "service": service,
@@ -157,7 +158,7 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "time_scale": history.setting("time_scale"),
         "folder": folder,
         "again": _again(given, experiments),
-        "gate": str(stored.plan.get("gate", "gate.yaml")),
+        "gate": shlex.quote(str(stored.plan.get("gate", "gate.yaml"))),
         "any_timeline": bool(history.events or history.rows),
         "start_utc": _utc(history.events[0].at) if history.events else "",
     }
@@ -320,7 +321,7 @@ def _again(results: Sequence[Mapping[str, Any]], experiments: Sequence[str]) -> 
     """The shortest command that repeats what did not pass."""
     named = {str(r.get("subject", "")).partition(":")[0] for r in _failing(map(dict, results))}
     only = [name for name in experiments if name in named]
-    return "" if named - set(only) else "".join(f" --only {name}" for name in only)
+    return "" if named - set(only) else "".join(f" --only {shlex.quote(name)}" for name in only)
 
 
 def _length(results: Mapping[str, Any]) -> str:
