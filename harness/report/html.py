@@ -43,8 +43,9 @@ SECTIONS = (  # title, the checks that it is about
     ),
     ("Prediction integrity", ("predictions", "same_answers", "answers")),
     ("Compared with the baseline", ("baseline_figures", "baseline_alerts", "baseline_metrics")),
-    ("Service level objectives", ("availability", "latency", "error_ratio", "latency_after", "routes_latency", "tail")),
-    ("Capacity", ("capacity", "saturation", "bottleneck", "growth_of", "stalls")),
+    ("Service level objectives", ("availability", "latency", "error_ratio", "tail")),
+    ("Capacity", ("capacity", "saturation", "bottleneck")),
+    ("Growth, stalls and recovery", ("growth_of", "stalls", "left_behind", "latency_after")),
     ("Probes", ("probes", "what_if", "starts", "stops")),
 )  # fmt: skip
 _DOUBT = re.compile(r"^(.*?), so this (?:is not attributable to the service|proves nothing): (.*)$", re.S)
@@ -231,7 +232,7 @@ def _alerts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     alerts = results.get("alerts")
     if not isinstance(alerts, Mapping):
         return []
-    rank = {"PROVEN": 2, "NOT-APPLICABLE": 4, "UNEXERCISED": 3, "INCONCLUSIVE": 1}
+    rank = {"PROVEN": 2, "INCONCLUSIVE": 1}
     found = [{"name": str(name), **one} for name, one in alerts.items() if isinstance(one, Mapping)]
     return sorted(found, key=lambda one: rank.get(one.get("status", ""), 0))
 
@@ -239,7 +240,15 @@ def _alerts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _coverage(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = results.get("coverage")
     found = found if isinstance(found, Mapping) else {}
-    return [{"severity": str(name), **of} for name, of in found.items() if isinstance(of, Mapping) and "proven" in of]
+    alerts = [one for one in _alerts(results) if one.get("status") == "PROVEN"]
+    said = []
+    for name, of in found.items():
+        if not isinstance(of, Mapping) or not {type(of.get("proven")), type(of.get("applicable"))} <= {int}:
+            continue
+        mine = [one.get("notified_s") for one in alerts if one.get("severity") == name]
+        took = sorted(s for s in mine if isinstance(s, (int, float)))
+        said.append({**of, "severity": str(name), "median_s": median(took) if took else None, "took": took})
+    return said
 
 
 def _section(title: str, checks: Sequence[str], results: Sequence[Mapping], stored: Stored) -> dict[str, Any] | None:
@@ -286,7 +295,7 @@ def _budget(result: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if kind == "availability":
         used = (1 - measured) / (1 - bound) if bound < 1 else None
-    elif kind in ("error_ratio", "latency", "latency_after", "tail"):
+    elif kind in ("error_ratio", "latency", "tail"):
         used = measured / bound if bound else None
     else:
         return None

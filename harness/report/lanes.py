@@ -20,7 +20,8 @@ from harness.report.stored import Stored, loads
 
 POINTS = 1500
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-PERCENTILES = (50, 95, 99)
+COLOURS = {50: "blue", 95: "orange", 99: "purple"}
+PERCENTILES = tuple(COLOURS)
 QUEUES = re.compile(
     r"queue_(depth|length|size|limit)|in_?flight|(^|_)(waiting|pending)_?requests|requests_(waiting|pending)"
 )
@@ -167,11 +168,11 @@ def _charts(stored: Stored, grid: Grid) -> Iterable[dict[str, Any]]:
             *([_line("other load", "grey", _rate(np.concatenate(others), grid))] if others else []),
         ])  # fmt: skip
         took = (load["done"] - load["intended"])[good] * 1000
-        lines = zip(PERCENTILES, ("blue", "orange", "purple"), _percentiles(place[good], took, grid), strict=True)
+        lines = zip(PERCENTILES, COLOURS.values(), _percentiles(place[good], took, grid), strict=True)
         bounds = {(c.get("percentile"), c.get("under_ms")) for c in stored.checks if c.get("check") == "latency"}
         yield _chart("latency", "Latency", "ms", [
             *(_line(f"p{p}", colour, values) for p, colour, values in lines),
-            *(_bound(f"bound p{p:g}", ms, grid) for p, ms in sorted(_numbers(bounds))),
+            *(_bound(f"bound p{p:g}", ms, grid, COLOURS.get(p, "red")) for p, ms in sorted(_numbers(bounds))),
         ], log=True)  # fmt: skip
         kinds = [kind for kind in Outcome if kind is not Outcome.OK and np.any(load["outcome"] == kind)]
         colours = ("red", "orange", "purple", "blue", "teal", "grey")
@@ -211,8 +212,8 @@ def _line(name: str, colour: str, values: np.ndarray, fill: bool = False) -> dic
     return {"name": name, "colour": colour, "fill": fill, "values": _plain(values)}
 
 
-def _bound(name: str, at: float, grid: Grid) -> dict[str, Any]:
-    return {"name": name, "colour": "red", "bound": at, "values": [at] * grid.points}
+def _bound(name: str, at: float, grid: Grid, colour: str = "red") -> dict[str, Any]:
+    return {"name": name, "colour": colour, "bound": at, "values": [at] * grid.points}
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

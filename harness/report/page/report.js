@@ -189,7 +189,7 @@
   ruler.append(now, rulerPicture);
   const paintRuler = () => {
     const parts = [], span = to - from;
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200].find((s) => (s / span) * plot() > 62) || 14400;
+    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200].find((s) => (s / span) * plot() > (to >= 60 ? 84 : 48)) || 14400;
     for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
       const label = svg("text", { x: x(t), y: 12, class: "tick", "text-anchor": "middle" });
       label.textContent = say(t);
