@@ -17,6 +17,8 @@ from harness.stack.process import Pid, end_all
 from harness.stack.undo import PRIVATE, Undo
 from harness.stack.volume import unmount_below
 
+PROXIES = "foreign-proxies"  # URLs, one a line: what the run has put into a Toxiproxy that is not its own
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -137,7 +139,21 @@ def heal(run: Path) -> tuple[list[Entry], list[Pid], list[str]]:
     ledger = Ledger(run)
     outcomes = ledger.undo(ledger.open())
     failed = [problem for _, problem in outcomes if problem]
+    failed += _without_proxies(run)
     ended = end_all(run)
     unmount_below(run / PRIVATE)
     shutil.rmtree(run / PRIVATE, ignore_errors=True)
     return [entry for entry, problem in outcomes if not problem], ended, failed
+
+
+def _without_proxies(run: Path) -> list[str]:
+    """Delete what a run has put into a proxy of somebody else's; gives why what could not be."""
+    file, failed = run / PROXIES, []
+    for url in file.read_text().splitlines() if file.exists() else ():
+        try:
+            Undo("delete_proxy_rule", {"url": url}).carry_out(run)
+        except (OSError, ValueError) as error:
+            failed.append(f"the proxy {url} could not be deleted: {error}")
+    if not failed:
+        file.unlink(missing_ok=True)
+    return failed

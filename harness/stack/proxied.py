@@ -6,8 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from harness.errors import StackError
+from harness.stack.ledger import PROXIES
 from harness.stack.process import Child, free_ports
 from harness.stack.ready import not_ready, wait_until
 from harness.stack.spec import ReadyTest
@@ -26,12 +29,18 @@ class Way:
 
 
 class Proxied:
-    """Which links go through the proxy. `spawn` starts a process of the stack; without links there is none."""
+    """Which links go through the proxy. `spawn` starts a process of the stack; without links there is none. What is put
+    into somebody else's proxy is written down in the run's folder before, so that whoever heals the run finds it."""
 
     def __init__(
-        self, links: Collection[str], spawn: Callable[[str, list[str]], Child], env: Mapping[str, str] = os.environ
+        self,
+        links: Collection[str],
+        spawn: Callable[[str, list[str]], Child],
+        run: Path,
+        env: Mapping[str, str] = os.environ,
     ):
         self.url, self.ways = "", {}
+        self._written = run / PROXIES
         self._links = frozenset(links)
         self._foreign = bool(links) and bool(env.get(URL))
         if not links:
@@ -60,6 +69,9 @@ class Proxied:
         if link not in self._links:
             return upstream
         name = f"{link}-{part}" if part else link
+        if self._foreign:
+            with open(self._written, "a") as out:
+                out.write(f"{self.url}/proxies/{quote(name, safe='')}\n")
         listen = self._proxy.put(name, f"127.0.0.1:{port}", upstream)
         self.ways.setdefault(link, []).append(Way(name, listen, upstream, http, tls))
         return listen
@@ -72,3 +84,4 @@ class Proxied:
         """Leave nothing of ours in somebody else's proxy; our own ends with the stack."""
         for way in [way for ways in self.ways.values() for way in ways] if self._foreign else ():
             self._proxy.delete(way.proxy)
+        self._written.unlink(missing_ok=True)

@@ -264,7 +264,7 @@ def up(
         assembly = Assembly(plan, tools, run, emit, exits)
         assembly.children.append(guard)
         _volumes(assembly)
-        proxied = Proxied(plan.links, assembly.child)
+        proxied = Proxied(plan.links, assembly.child, run)
         exits.callback(proxied.close)
         dependencies = _dependencies(assembly)
         _monitoring(assembly, proxied)
@@ -535,7 +535,8 @@ def heal(runs: Path) -> list[str]:
     done = []
     for run in sorted(p for p in runs.iterdir() if p.is_dir() and not p.is_symlink()) if runs.is_dir() else ():
         owner = run / "owner.json"
-        if not owner.exists() and not (run / PRIVATE).exists() and not ledger.Ledger(run).open():
+        left = any(os.path.lexists(at) for at in (owner, run / PRIVATE, run / ledger.PROXIES))
+        if not left and not ledger.Ledger(run).open():
             continue
         if owned(run):
             continue

@@ -100,7 +100,7 @@ def judged(tmp_path_factory):
             exits=exits, children=[], monitoring=[], child=child, emit=log.event,
         )  # fmt: skip
         assembly.watcher = partial(Assembly.watcher, assembly)
-        notifier = _receivers(assembly, Proxied((), child))
+        notifier = _receivers(assembly, Proxied((), child, run))
         live = SimpleNamespace(notifier=notifier, check=lambda: None)
         stack = SimpleNamespace(run=run, alertmanager_url=f"http://127.0.0.1:{ports['alertmanager']}")
         history = History(held={"slow": {str(CHECKS[name].alert): case[0] for name, case in CASES.items()}})
