@@ -152,7 +152,7 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "coverage": _coverage(results),
         "sections": [one for title, checks in SECTIONS if (one := _section(title, checks, given, stored))],
         "not_applicable": [one for one in _list(results.get("not_applicable")) if isinstance(one, Mapping)],
-        "left": _list(results.get("left_behind")),
+        "left": _list(results["left_behind"]) if "left_behind" in results else None,
         "remarks": _list(results.get("remarks")),
         "missing": missing,
         "environment": list(_flat(stored.environment)),

@@ -364,7 +364,7 @@ def _generators(history: History, whole: Window, since: Any) -> Iterable[dict[st
             spans[name].append([since(begun.pop(name)), since(e.at), "bad" if unsent else "ok", about])
     for name, at in begun.items():
         spans[name].append([since(at), since(whole.end), "unseen", f"{name}: did not finish"])
-    for name, mine in spans.items():
+    for name, mine in sorted(spans.items(), key=lambda item: item[0] != "load"):
         yield {"group": "Generators", "name": name, "spans": mine[:SPANS_AT_MOST], "marks": []}
 
 

@@ -156,7 +156,7 @@ def older(run):
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (cut, ["did not come to its end", "not judged", "+"]),
+        (cut, ["did not come to its end", "not judged", "samples.jsonl.gz: is not there"]),
         (emptied, ["environment.json", "not judged"]),
         (damaged, ["probes.jsonl", "samples.jsonl.gz", "plan.yaml", "journals/crash plain.json"]),
         (older, ["2 results of another form", "plan.yaml"]),
@@ -169,6 +169,7 @@ def test_any_folder_has_a_page_that_says_what_is_missing(harm, said, tmp_path, c
     text = Page((run / "report.html").read_text()).text
     assert "What is missing in this report" in text
     assert [one for one in said if one not in text] == []
+    assert "nothing left behind" not in text  # of which nothing is known
 
 
 def test_a_folder_that_takes_no_file_has_its_page_elsewhere(tmp_path, monkeypatch, capsys):

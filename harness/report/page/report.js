@@ -29,8 +29,14 @@
   addEventListener("beforeprint", () => {
     folded = [...document.querySelectorAll("details:not([open])")];
     for (const one of folded) one.open = true;
+    if (root) root.style.width = "1000px"; // what fits on a sheet
+    dispatchEvent(new Event("fit"));
   });
-  addEventListener("afterprint", () => folded.forEach((one) => (one.open = false)));
+  addEventListener("afterprint", () => {
+    folded.forEach((one) => (one.open = false));
+    if (root) root.style.width = "";
+    dispatchEvent(new Event("fit"));
+  });
   const open = () => {
     const id = decodeURIComponent(location.hash.slice(1));
     for (let one = id && $(id); one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
@@ -298,6 +304,7 @@
     refresh();
   };
   let waiting = 0;
+  addEventListener("fit", resize);
   addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(resize); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload());
   zoom(start, end);
