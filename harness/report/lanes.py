@@ -199,7 +199,8 @@ def _charts(stored: Stored, grid: Grid) -> Iterable[dict[str, Any]]:
         other = _last(grid, [r.at for r in starved], [100 * r.others for r in starved], np.fmax)
         lines = [_line("lag p99, ms", "blue", lag)]
         lines += [_bound("bound, ms", float(bound), grid)] if isinstance(bound, (int, float)) else []
-        lines += [_line("unsent, /s", "red", _rate(place[~sent], grid))] if not sent.all() else []
+        unsent = load["outcome"] == Outcome.UNSENT  # a request that met a closed port was never sent either
+        lines += [_line("unsent, /s", "red", _rate(place[unsent], grid))] if unsent.any() else []
         lines += [_line("others' CPU, %", "grey", other)] if starved else []
         yield _chart("generator", "Generator", "", lines)
 

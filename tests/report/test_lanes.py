@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_run import FAULT, T0, make, rows
 
-from harness.history import History
+from harness.history import History, Outcome
 from harness.report.lanes import POINTS, lanes
 from harness.report.stored import Stored, read
 
@@ -80,3 +80,12 @@ def test_rows_with_impossible_times_are_left_out(tmp_path):
     stored = Stored(tmp_path, History(rows={"load": some}), {}, {})
     assert json.dumps(lanes(stored), allow_nan=False)
     assert lanes(replace(stored, history=History(rows={"load": some[:1]})))["x"]
+
+
+@pytest.mark.parametrize(("outcome", "shown"), [(Outcome.UNSENT, True), (Outcome.CONNECT_FAILED, False)])
+def test_only_what_the_generator_could_not_send_counts_against_it(outcome, shown, tmp_path):
+    some = rows(100)
+    some["outcome"][50], some["sent"][50] = outcome, np.nan
+    made = lanes(Stored(tmp_path, History(rows={"load": some}), {}, {}))
+    generator = next(c for c in made["charts"] if c["id"] == "generator")
+    assert ("unsent, /s" in [one["name"] for one in generator["series"]]) is shown
