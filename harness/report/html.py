@@ -23,11 +23,11 @@ import numpy as np
 from markupsafe import Markup
 
 from harness.errors import EvidenceError
-from harness.history import GOLDEN, Outcome
+from harness.history import Outcome, Window
 from harness.report.drill import WORST_FIRST, drilled, figure, worst_of
 from harness.report.lanes import lanes, phases
 from harness.report.references import Find, References
-from harness.report.stored import Stored
+from harness.report.stored import Stored, loads
 from harness.report.summary import CAUSES, printable
 from harness.units import count, duration, listed, percent
 from harness.verdict import Reference
@@ -37,16 +37,15 @@ AT_ONCE = 12  # results that did not pass which are shown with what they rest on
 LINES_AT_MOST = 30  # of what one result rests on
 TEXTS = ("check", "subject", "reason", "status", "place", "remedy")
 SECTIONS = (  # title, the checks that it is about
-    (
-        "Telemetry against truth",
-        ("metrics_true", "logged", "audited", "stored", "traced", "rule_data", "scrape", "messages"),
-    ),
-    ("Prediction integrity", ("predictions", "same_answers", "answers")),
-    ("Compared with the baseline", ("baseline_figures", "baseline_alerts", "baseline_metrics")),
-    ("Service level objectives", ("availability", "latency", "error_ratio", "tail")),
-    ("Capacity", ("capacity", "saturation", "bottleneck")),
+    ("Service level objectives", ("availability", "latency", "error_ratio")),
+    ("Telemetry against truth", ("metrics_true", "logged", "audited", "stored", "traced", "rule_data")),
+    ("Prediction integrity", ("predictions", "answers")),
+    ("Alerting as a whole", ("alert_coverage", "watchdog", "routes", "messages", "scrape")),
+    ("Probes", ("probes", "starts", "stops")),
     ("Growth, stalls and recovery", ("growth_of", "stalls", "left_behind", "latency_after")),
-    ("Probes", ("probes", "what_if", "starts", "stops")),
+    ("Compared with the baseline", ("baseline_figures", "baseline_alerts", "baseline_metrics")),
+    ("Your own checks", ("promql", "command")),
+    ("Whether the record can be relied on", ("recorded", "clocks", "injected")),
 )  # fmt: skip
 _DOUBT = re.compile(r"^(.*?), so this (?:is not attributable to the service|proves nothing): (.*)$", re.S)
 
@@ -119,12 +118,14 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
     given = _results(results, missing)
     for number, result in enumerate(sorted(_failing(given), key=lambda r: WORST_FIRST.index(r["verdict"])), 1):
         result["number"] = number
+    experiments = [str(name) for name in _list(results.get("experiments")) or _list(stored.plan.get("experiments"))]
     windows = phases(history)
     for result in given:
         result["zoom"] = _zoom(result, windows, start)
+        name = result["subject"].partition(": ")[0]
+        result["experiment"] = name if name in experiments else ""
     if not results:
         missing.insert(0, "results.json: this run is not judged; `harness check` does it")
-    experiments = [str(name) for name in _list(results.get("experiments")) or _list(stored.plan.get("experiments"))]
     references = References(stored.run, history, find)
     failing = [r for r in _failing(given) if r["number"] <= AT_ONCE]
     for result in failing:
@@ -253,10 +254,17 @@ def _coverage(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _section(title: str, checks: Sequence[str], results: Sequence[Mapping], stored: Stored) -> dict[str, Any] | None:
     mine = [r for r in results if r.get("check") in checks]
-    found: dict[str, Any] = {"title": title, "verdict": worst_of(mine), "confusion": [], "budgets": [], "figures": []}
+    found: dict[str, Any] = {
+        "title": title,
+        "verdict": worst_of(mine),
+        "confusion": [],
+        "budgets": [],
+        "figures": [],
+        "wrong": [],
+    }
     found["results"] = sorted(mine, key=lambda r: WORST_FIRST.index(r["verdict"]))
     if title == "Prediction integrity":
-        found["confusion"] = _confusion(stored)
+        found["confusion"], found["wrong"] = _confusion(stored), _wrong(stored)
     if title == "Service level objectives":
         found["budgets"] = [one for r in mine if (one := _budget(r))]
     if title == "Compared with the baseline":
@@ -266,7 +274,7 @@ def _section(title: str, checks: Sequence[str], results: Sequence[Mapping], stor
 
 def _confusion(stored: Stored) -> list[dict[str, Any]]:
     """How often each class was answered for each that the input was made with, over all answers of the load."""
-    rows = [of for name, of in stored.history.rows.items() if name != GOLDEN]
+    rows = [stored.history.rows[name] for name in loads(stored.history)]
     if not rows:
         return []
     expected = np.concatenate([of["expected"][of["outcome"] == Outcome.OK] for of in rows])
@@ -288,6 +296,27 @@ def _confusion(stored: Stored) -> list[dict[str, Any]]:
     ]
 
 
+def _wrong(stored: Stored) -> list[dict[str, Any]]:
+    """The phases in which a class was answered wrong, each with some of the requests."""
+    found, until = [], 0.0
+    for name, window in phases(stored.history).items():
+        window, until = Window(max(window.start, until), window.end), window.end  # phases overlap
+        some = [stored.history.requests(window, generator) for generator in loads(stored.history)]
+        bad = [
+            r[
+                (r["outcome"] == Outcome.OK)
+                & (r["expected"] >= 0)
+                & (r["predicted"] >= 0)
+                & (r["expected"] != r["predicted"])
+            ]
+            for r in some
+        ]
+        if n := sum(map(len, bad)):
+            ids = [key.decode("ascii", "replace") for r in bad for key in r["request_id"][:3].tolist() if key]
+            found.append({"phase": name, "n": n, "ids": ids[:3]})
+    return found
+
+
 def _budget(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """How much of what an objective allows was used, as a share."""
     measured, bound, kind = result.get("measured"), result.get("bound"), result.get("check")
@@ -295,7 +324,7 @@ def _budget(result: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if kind == "availability":
         used = (1 - measured) / (1 - bound) if bound < 1 else None
-    elif kind in ("error_ratio", "latency", "tail"):
+    elif kind in ("error_ratio", "latency"):
         used = measured / bound if bound else None
     else:
         return None

@@ -64,12 +64,12 @@ def read(run: Path, history: History | None = None) -> Stored:
 
     if history is None:
         history = _history(run, attempt)
-        if not history.ended:
-            missing.insert(0, "the run did not come to its end: what it was to do after that is not here")
         lacking = [name for name in OF_EVERY_RUN if not (run / name).exists()]
         if (run / "requests-load.bin").exists():  # as older runs have them
             lacking = [name for name in lacking if name != "requests-load.rows"]
         missing += [f"{name}: is not there" for name in lacking if name not in ("plan.yaml", "environment.json")]
+    if not history.ended:
+        missing.insert(0, "the run did not come to its end: what it was to do after that is not here")
     plan = attempt("plan.yaml", lambda: _mapping(_yaml(run / "plan.yaml")), {})
     environment = attempt("environment.json", lambda: _mapping(json.loads(_text(run / "environment.json"))), {})
     return Stored(run, history, plan, environment, tuple(dict.fromkeys(missing)))

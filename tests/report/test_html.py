@@ -93,6 +93,16 @@ def test_the_classes_are_tabled_over_all_answers(page):
     assert table.split()[:6] == ["NORMAL", "plain", "1,029", "21", "PNEUMONIA", "0"]
 
 
+def test_wrong_answers_have_their_phase_and_requests(page):
+    assert f"Answered wrong: 10 times in steady ({0:032x}, {100:032x}, {200:032x})" in Page(page).text
+
+
+def test_a_failing_result_leads_to_its_contract(page):
+    tags = Page(page).tags
+    link = next(a["href"] for tag, a in tags if tag == "a" and a["href"].startswith("#experiment-"))
+    assert [tag for tag, a in tags if a.get("id") == link[1:]] == ["details"]
+
+
 def test_it_needs_no_network_and_runs_no_script_but_its_own(page):
     tags = Page(page).tags
     assert not [a for _, a in tags if {"src", "srcset", "data"} & a.keys()]
