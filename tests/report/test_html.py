@@ -94,7 +94,7 @@ def test_the_classes_are_tabled_over_all_answers(page):
 
 
 def test_wrong_answers_have_their_phase_and_requests(page):
-    assert f"Answered wrong: 10 times in steady ({0:032x}, {100:032x}, {200:032x})" in Page(page).text
+    assert f"Answered wrong: 10 times in steady ( {0:032x}, {100:032x}, {200:032x} )" in Page(page).text
 
 
 def test_a_failing_result_leads_to_its_contract(page):
