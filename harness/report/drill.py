@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.history import History, Outcome, Replay, Window
-from harness.recordfile import regular
 from harness.report.lanes import alert_of, faults, phases
+from harness.report.loud import loud
 from harness.report.stored import Stored, loads
-from harness.report.summary import printable
 from harness.units import duration
 
 WORST_FIRST = ("FAIL", "INCONCLUSIVE", "PASS")
-LOG_LINES = 12
-LONGEST = 240  # characters of a line
-LOUD_AT_MOST = 20_000  # lines of one log that are looked at
-LOG_AT_MOST = 64 << 20  # bytes of a log, from its end
+LONGEST = 240  # characters of what an activity said
 SPANS_AT_MOST = 40
-_LOUD = re.compile(
-    rb'"level": ?"(?:warning|error|critical|WARNING|ERROR|CRITICAL)"'
-    rb"|\b(?:WARNING|ERROR|CRITICAL|FATAL)\b|\blevel=(?:warn|error)"
-)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_EXPECTED = "Rollbacks were explicitly requested"  # Chaos Toolkit warns of it in every experiment
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
 
 
 def drilled(stored: Stored, results: Sequence[Mapping[str, Any]], experiments: Sequence[str]) -> list[dict[str, Any]]:
     """Each experiment that began, or that results are about, in the order of the plan."""
     history, windows = stored.history, phases(stored.history)
-    loud = list(_loud(stored.run))
+    logs, logged = loud(stored.run, {name: windows[name] for name in experiments if name in windows})
+    spans = history.signals.get("span")
+    traced = np.empty(0, "S32") if spans is None else np.unique(spans.rows["request_id"])
     found = []
     for name in experiments:
         window = windows.get(name)
@@ -55,8 +42,9 @@ def drilled(stored: Stored, results: Sequence[Mapping[str, Any]], experiments: S
                 "verdict": worst_of(mine),
                 "faults": [_fault(fault) for fault in faults(history, name)],
                 "rows": [_row(stored, name, r) for r in mine],
-                "logs": [line for at, line in loud if window and window.start <= at <= window.end][:LOG_LINES],
-                "request": window and _request(history, _fault_window(history, name) or window),
+                "logs": logs.get(name, []),
+                "logged": logged.get(name, 0),
+                "request": window and _request(history, _fault_window(history, name) or window, traced),
                 "journal": list(_journal(journal)),
                 "status": str(journal.get("status", "")),
             }
@@ -192,7 +180,7 @@ def _live(history: History, experiment: str, alert: Any) -> str:
     return f"after {duration((min(begun) - mine[0].start) * history.setting('time_scale', 1.0))}"
 
 
-def _request(history: History, window: Window) -> dict[str, Any] | None:
+def _request(history: History, window: Window, traced: np.ndarray) -> dict[str, Any] | None:
     """The request of a stretch that tells most: the slowest that failed, else the slowest; with its trace."""
     names = loads(history)
     if not names:
@@ -203,10 +191,10 @@ def _request(history: History, window: Window) -> dict[str, Any] | None:
         return None
     took = rows["done"] - rows["intended"]
     bad = (rows["outcome"] != Outcome.OK) & (rows["outcome"] != Outcome.ABANDONED)
-    known = history.signals.get("span")
-    if known is not None and bad.any():  # rather one that the service has a trace of
-        traced = np.isin(rows["request_id"], known.rows["request_id"])
-        bad = bad & traced if (bad & traced).any() else bad
+    if len(traced) and bad.any():  # rather one that the service has a trace of
+        near = np.minimum(np.searchsorted(traced, rows["request_id"]), len(traced) - 1)
+        known = traced[near] == rows["request_id"]
+        bad = bad & known if (bad & known).any() else bad
     row = rows[int(np.nanargmax(np.where(bad, took, -1.0) if bad.any() else took))]
     outcome = int(row["outcome"])
     name = Outcome(outcome).name.lower().replace("_", " ") if outcome <= max(Outcome) else f"outcome {outcome}"
@@ -266,48 +254,3 @@ def _journal(journal: Mapping[str, Any]) -> Iterator[dict[str, str]]:
                 "took": duration(took) if isinstance(took, (int, float)) else "",
                 "said": said[:LONGEST],
             }
-
-
-def _loud(run: Path) -> Iterator[tuple[float, str]]:
-    """Warnings and errors of the run's logs that say when they were written, as (Unix seconds, line)."""
-    for log in sorted((run / "logs").glob("*.log")):
-        try:
-            length = regular(log)
-            if not length:
-                continue
-            with open(log, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-                done, seen = max(0, length - LOG_AT_MOST), 0
-                while seen < LOUD_AT_MOST and (match := _LOUD.search(text, done)):
-                    begin, end = text.rfind(b"\n", 0, match.start()) + 1, text.find(b"\n", match.end())
-                    done, seen = length if end < 0 else end + 1, seen + 1
-                    line = text[begin : min(done, begin + 8 * LONGEST)].decode(errors="replace")
-                    if _EXPECTED not in line and (at := _moment(line)) is not None:
-                        yield at, f"{log.name}: {printable(_told(_COLOUR.sub('', line)))[:LONGEST]}"
-        except Exception:  # one log that cannot be read hides none of the others
-            continue
-
-
-def _moment(line: str) -> float | None:
-    found = _TIME.search(line)
-    if found is None:
-        return None
-    text = found[0].replace(",", ".").replace("Z", "+00:00")
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return at.timestamp()
-
-
-def _told(line: str) -> str:
-    """A JSON line by its level, message and what else it says."""
-    try:
-        said = json.loads(line)
-        if isinstance(said, dict):
-            first = [str(said.pop(k)) for k in ("timestamp", "level", "message") if said.get(k) is not None]
-            return " ".join(
-                [*first, *(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in said.items() if v)]
-            )
-    except (ValueError, RecursionError):
-        pass
-    return line
