@@ -62,7 +62,7 @@ def write(path: Path, results: Mapping[str, Any], stored: Any) -> None:
     @cache
     def find(kind: str, key: str) -> list[str]:
         try:
-            return found(stored.run, kind, key)
+            return found(stored.run, kind, key, stored.history.signals)
         except Exception:  # what is missing was said when the folder was read
             return []
 
