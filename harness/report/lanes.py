@@ -60,6 +60,11 @@ class Grid(NamedTuple):
 
 def lanes(stored: Stored) -> dict[str, Any]:
     """All that the timeline shows, as JSON has it; without anything recorded an empty one."""
+    with np.errstate(all="ignore"):  # of rows that are damaged
+        return _lanes(stored)
+
+
+def _lanes(stored: Stored) -> dict[str, Any]:
     history = stored.history
     whole = _whole(history)
     if whole is None:
