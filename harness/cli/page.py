@@ -68,5 +68,5 @@ def write(path: Path, results: Mapping[str, Any], stored: Any) -> None:
 
     scratch = path.with_name(f"{path.name}.new")  # whatever has the name is not written through
     with open(scratch, "w", encoding="utf-8") as out:
-        html.write(results, stored, out, find)
+        html.write(results, stored, out, find, near(stored.run))
     scratch.replace(path)

@@ -50,13 +50,16 @@ SECTIONS = (  # title, the checks that it is about
 _DOUBT = re.compile(r"^(.*?), so this (?:is not attributable to the service|proves nothing): (.*)$", re.S)
 
 
-def write(results: Mapping[str, Any], stored: Stored, out: TextIO, find: Find = lambda kind, key: []) -> None:
+def write(
+    results: Mapping[str, Any], stored: Stored, out: TextIO, find: Find = lambda kind, key: [], folder: str = ""
+) -> None:
     """Write the page. results: what results.json holds, or {} of a run that is not judged; find: what the run has of a
-    request beside its row."""
+    request beside its row; folder: the run's folder, as the user would type it."""
     style = "\n".join(_asset(name) for name in ("uPlot.min.css", "report.css"))
     script = "\n".join(_asset(name) for name in ("uPlot.iife.min.js", "report.js"))
     timeline = lanes(stored)
     model = _model(results, stored, find, timeline["start"])
+    model["folder"] = shlex.quote(folder or str(stored.run))
     page = _environment().get_template("report.html.jinja").render(
         **model,
         style=Markup(style),
@@ -135,7 +138,6 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
     causes_first = sorted(given, key=lambda r: r["check"] not in CAUSES)
     by = {verdict: [r for r in causes_first if r["verdict"] == verdict] for verdict in WORST_FIRST}
     generator = results.get("generator")
-    folder = shlex.quote(str(stored.run))
     return {
         "verdict": str(results.get("verdict") or "NOT JUDGED"),
         "service": service,
@@ -158,7 +160,6 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "missing": missing,
         "environment": list(_flat(stored.environment)),
         "time_scale": history.setting("time_scale"),
-        "folder": folder,
         "again": _again(given, experiments),
         "gate": shlex.quote(str(stored.plan.get("gate", "gate.yaml"))),
         "any_timeline": bool(history.events or history.rows),
