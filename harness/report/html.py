@@ -12,18 +12,18 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from harness.errors import EvidenceError
-from harness.history import Outcome, Window
+from harness.history import History, Outcome, Window
 from harness.report.drill import WORST_FIRST, drilled, figure, worst_of
 from harness.report.lanes import lanes, phases
 from harness.report.references import Find, References
@@ -32,6 +32,7 @@ from harness.report.summary import CAUSES, printable
 from harness.units import count, duration, listed, percent
 from harness.verdict import Reference
 
+Made = TypeVar("Made")
 PAGE = Path(__file__).with_name("page")
 AT_ONCE = 12  # results that did not pass which are shown with what they rest on
 LINES_AT_MOST = 30  # of what one result rests on
@@ -57,8 +58,9 @@ def write(
     request beside its row; folder: the run's folder, as the user would type it."""
     style = "\n".join(_asset(name) for name in ("uPlot.min.css", "report.css"))
     script = "\n".join(_asset(name) for name in ("uPlot.iife.min.js", "report.js"))
-    timeline = lanes(stored)
-    model = _model(results, stored, find, timeline["start"])
+    missing = list(stored.missing)
+    timeline = _tried(missing, "the timeline", lambda: lanes(stored)) or lanes(Stored(stored.run, History(), {}, {}))
+    model = _model(results, stored, find, timeline["start"], missing)
     model["folder"] = shlex.quote(folder or str(stored.run))
     page = _environment().get_template("report.html.jinja").render(
         **model,
@@ -114,10 +116,9 @@ def slug(text: str) -> str:
     return f"{plain}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
-def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float) -> dict[str, Any]:
+def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float, missing: list[str]) -> dict[str, Any]:
     """All that the template says, as plain values."""
     history = stored.history
-    missing = list(stored.missing)
     given = _results(results, missing)
     for number, result in enumerate(sorted(_failing(given), key=lambda r: WORST_FIRST.index(r["verdict"])), 1):
         result["number"] = number
@@ -143,7 +144,7 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "service": service,
         "started": str(results.get("started", "")),
         "lasted": _length(results),
-        "experiments": drilled(stored, given, experiments),
+        "experiments": _tried(missing, "the experiments", lambda: drilled(stored, given, experiments)) or [],
         "requests": results.get("requests"),
         "lag": generator.get("lag_p99_ms") if isinstance(generator, Mapping) else None,
         "results": sorted(given, key=lambda r: WORST_FIRST.index(r["verdict"])),
@@ -153,11 +154,15 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "passed": len(by["PASS"]),
         "alerts": _alerts(results),
         "coverage": _coverage(results),
-        "sections": [one for title, checks in SECTIONS if (one := _section(title, checks, given, stored))],
+        "sections": [
+            one
+            for title, checks in SECTIONS
+            if (one := _tried(missing, title, lambda t=title, c=checks: _section(t, c, given, stored)))
+        ],
         "not_applicable": [one for one in _list(results.get("not_applicable")) if isinstance(one, Mapping)],
         "left": _list(results["left_behind"]) if "left_behind" in results else None,
         "remarks": _list(results.get("remarks")),
-        "missing": missing,
+        "missing": missing,  # to which the parts above add
         "environment": list(_flat(stored.environment)),
         "time_scale": history.setting("time_scale"),
         "again": _again(given, experiments),
@@ -165,6 +170,15 @@ def _model(results: Mapping[str, Any], stored: Stored, find: Find, start: float)
         "any_timeline": bool(history.events or history.rows),
         "start_utc": _utc(history.events[0].at) if history.events else "",
     }
+
+
+def _tried(missing: list[str], what: str, of: Callable[[], Made]) -> Made | None:
+    """A part of the page; None where the record is of a form that it cannot be made of, which is said."""
+    try:
+        return of()
+    except Exception as error:  # one part hides none of the others
+        missing.append(f"{what}: the record is of another form ({type(error).__name__}: {str(error)[:200]})")
+        return None
 
 
 def _results(results: Mapping[str, Any], missing: list[str]) -> list[dict[str, Any]]:

@@ -419,12 +419,18 @@ def _alert_rows(stored: Stored, since: Any) -> Iterable[dict[str, Any]]:
     for check in stored.checks:
         key = {"alert_fires": "fires_within_s", "alert_delivered": "notified_within_s"}.get(str(check.get("check")))
         start, within = begins.get(str(check.get("experiment"))), check.get(key) if key else None
-        if start is None or not isinstance(within, (int, float)) or check.get("held_s") or check.get("posted"):
+        if (
+            start is None
+            or "alert" not in check
+            or not isinstance(within, (int, float))
+            or check.get("held_s")
+            or check.get("posted")
+        ):
             continue
         what = "must fire" if key == "fires_within_s" else f"{check.get('receiver')} must be notified"
         said = f"{check['experiment']}: {what} by here"
         row(str(check["alert"]["name"]))["bounds"].append([since(start), since(start + within / scale), said])
-    severities = {str(r["alert"]["name"]): str(r.get("severity", "")) for r in stored.plan.get("rules", ())}
+    severities = {str(r["alert"]["name"]): str(r.get("severity", "")) for r in stored.rules}
     for name, one in sorted(rows.items(), key=lambda item: (_first(item[1]), item[0])):
         yield {**one, "severity": severities.get(name, "")}
 

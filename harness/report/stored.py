@@ -46,8 +46,23 @@ class Stored:
     @property
     def checks(self) -> Sequence[Mapping[str, Any]]:
         """The checks of the plan, as they are stored."""
-        found = self.plan.get("checks")
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return self._part("checks")
+
+    @property
+    def rules(self) -> Sequence[Mapping[str, Any]]:
+        """The alert rules of the plan, as they are stored."""
+        return [rule for rule in self._part("rules") if isinstance(rule.get("alert"), dict)]
+
+    def _part(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """A list of the plan; older ones have the name of an alert in place of the alert."""
+        found = self.plan.get(name)
+        some = [dict(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        for one in some:
+            if isinstance(alert := one.get("alert"), str):
+                one["alert"] = {"name": alert, "labels": [], "others": []}
+            elif "alert" in one and not (isinstance(alert, dict) and isinstance(alert.get("name"), str)):
+                del one["alert"]
+        return some
 
 
 def read(run: Path, history: History | None = None) -> Stored:

@@ -163,12 +163,18 @@ def older(run):
         (run / name).unlink()
 
 
+def strange(run):
+    events = (run / "events.jsonl").read_text().replace('{"component": "plain"}', '["no", "mapping"]')
+    (run / "events.jsonl").write_text(events)
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (cut, ["did not come to its end", "not judged", "samples.jsonl.gz: is not there"]),
         (emptied, ["environment.json", "not judged"]),
         (damaged, ["probes.jsonl", "samples.jsonl.gz", "plan.yaml", "journals/crash plain.json"]),
+        (strange, ["the experiments: the record is of another form"]),
         (older, ["2 results of another form", "plan.yaml"]),
     ],
 )  # fmt: skip

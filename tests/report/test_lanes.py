@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from made_run import FAULT, T0, make, rows
 
 from harness.history import History, Outcome
@@ -52,6 +53,17 @@ def test_a_fault_an_alert_its_bounds_and_its_messages_have_their_times(found):
     assert [s[:3] for s in alert["spans"]] == [[70, 78.75, "firing"]]
     assert [m[:2] for m in alert["marks"]] == [[72, "notified"], [80, "resolved"]]
     assert [b[:2] for b in alert["bounds"]] == [[60, 68], [60, 75]]  # 8 and 15 min of production, 60 times as quick
+
+
+def test_an_older_plan_names_its_alerts(tmp_path):
+    run = make(tmp_path / "a")
+    plan = yaml.safe_load((run / "plan.yaml").read_text())
+    for one in (*plan["checks"], *plan["rules"]):
+        one |= {"alert": one["alert"]["name"]} if "alert" in one else {}
+    plan["checks"] += [{"check": "alert_fires", "alert": 7}, {"check": "alert_fires", "alert": {}}, "text"]
+    (run / "plan.yaml").write_text(yaml.safe_dump(plan))
+    alert = row(lanes(read(run)), "Down plain")
+    assert [b[:2] for b in alert["bounds"]] == [[60, 68], [60, 75]] and alert["severity"] == "plain"
 
 
 def test_probes_decisions_restarts_and_generators_have_lanes(found):
