@@ -18,7 +18,7 @@ from harness.alert import NAME, Alert
 from harness.history import History, Outcome, Series, Window
 from harness.report.stored import Stored, loads
 
-POINTS = 1500
+POINTS = 3000
 STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 COLOURS = {50: "blue", 95: "orange", 99: "purple"}
 PERCENTILES = tuple(COLOURS)
