@@ -47,7 +47,11 @@
 
   const RIGHT = 14, ROW = 18, start = 0, end = Math.max(data.end, data.step);
   let from = start, to = end, at = null;
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const colours = new Map();
+  const css = (name) => {
+    if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+    return colours.get(name);
+  };
   const gutter = () => parseFloat(getComputedStyle(root).getPropertyValue("--gutter"));
   const width = () => Math.max(root.clientWidth, 260);
   const plot = () => Math.max(40, width() - gutter() - RIGHT);
