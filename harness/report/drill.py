@@ -131,7 +131,7 @@ def _fires(stored: Stored, experiment: str, check: Mapping[str, Any], result: Ma
         "expected": _times("within", check.get("fires_within_s"), "resolves within", check.get("resolves_within_s")),
         "predicted": " to ".join(duration(s) for s in dict.fromkeys(predicted)) if predicted else "",
         "replay": _replayed(of.get(str(alert))),
-        "live": _live(history, experiment, alert),
+        "live": "proven by replay alone" if check.get("held_s") else _live(history, experiment, alert),
     }
 
 
@@ -166,7 +166,8 @@ def _replayed(replay: Replay | None) -> str:
     if replay.last_firing_s is not None and replay.fault_end_s is not None:
         if replay.ended_s is not None and replay.last_firing_s >= replay.ended_s:
             return said + ", not resolved in the record"
-        said += f", over {duration(replay.last_firing_s - replay.fault_end_s)} after the effect"
+        later = replay.last_firing_s - replay.fault_end_s
+        said += f", last firing {duration(later)} after the effect" if later > 0 else ", over with the effect"
     return said
 
 

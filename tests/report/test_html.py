@@ -81,7 +81,7 @@ def test_a_failing_result_has_its_evidence_and_its_place_on_the_timeline(page):
 def test_a_fault_opens_to_its_contract(page):
     text = Page(page).text
     for said in (
-        "within 8 min", "1 min to 1 min 30 s", "after 10 min, over 5 min after the effect",
+        "within 8 min", "1 min to 1 min 30 s", "after 10 min, last firing 5 min after the effect",
         "Down plain reaches plain", "kill it plain", "server.log: 2026-11-23T20:12:05.5Z ERROR plain",
         "refused by service, status 503",
     ):  # fmt: skip
