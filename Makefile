@@ -8,6 +8,8 @@ export PATH
 gate: .venv/ready tools
 	harness gate
 
+# report.html is tested in Chromium where there is one (Debian: apt-get install chromium), and with axe-core where npm put
+# it here (npm install --no-save axe-core); without them these tests are skipped.
 # Two at a time, and then those that judge the machine's own pace, one by one. On two cores JOBS=3 is a quarter quicker,
 # and now and then something comes later than a test waits for it. Bytecode is kept: thousands of processes are started.
 test: .venv/ready tools

@@ -337,11 +337,11 @@ class History:
             series=records(folder / "samples.jsonl.gz", Series, open_end),
             resources=records(resources, Resources, open_end) if resources.exists() else (),
             journals={p.stem: document(p, Mapping[str, Any]) for p in journals},
-            replays=_replays(replays) if replays.exists() else {},
-            held=_replays(folder / HELD) if (folder / HELD).exists() else {},
+            replays=read_replays(replays) if replays.exists() else {},
+            held=read_replays(folder / HELD) if (folder / HELD).exists() else {},
             types={} if open_end else document(folder / "types.json", Mapping[str, str]),
             ended=ended,
-            baseline=_baseline(folder / BASELINE) if (folder / BASELINE).exists() else None,
+            baseline=read_baseline(folder / BASELINE) if (folder / BASELINE).exists() else None,
             signals=signals.read(folder),
         )
 
@@ -352,7 +352,7 @@ def _ended(events: Sequence[Event]) -> bool:
     return "ended" in last and last["ended"] > max(last.get("started", -1), last.get("phase", -1))
 
 
-def _replays(path: Path) -> dict[str, dict[str, Replay]]:
+def read_replays(path: Path) -> dict[str, dict[str, Replay]]:
     stored = document(path, Mapping[str, Mapping[str, Sequence[Any]]])
     return {
         experiment: {alert: record(values, Replay, f"{path}: {experiment}: {alert}") for alert, values in of_it.items()}
@@ -360,7 +360,7 @@ def _replays(path: Path) -> dict[str, dict[str, Replay]]:
     }
 
 
-def _baseline(path: Path) -> Baseline:
+def read_baseline(path: Path) -> Baseline:
     stored = document(path, Mapping[str, Any])
     if stored.get("version") != BASELINE_VERSION or not isinstance(stored.get("runs"), list):
         raise EvidenceError(f"{path}: does not hold what this harness writes there")

@@ -83,7 +83,8 @@ def _footer(summary: Summary) -> str:
         lines[-1:] = [joined] if len(joined) <= WIDTH - 2 else [lines[-1], fact]
     text = "".join(_wrapped(line, 2, "  ") for line in lines) + "\n"
     if summary.folder:
-        text += f"  run     {printable(summary.folder)}\n  judge   harness check {printable(summary.folder)}\n"
+        folder = printable(summary.folder)
+        text += f"  run     {folder}\n  page    {folder}/report.html\n  judge   harness check {folder}\n"
     return text + f"  again   {_again(summary)}\nexit {summary.exit_code}\n"
 
 

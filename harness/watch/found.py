@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from harness.watch.lines import LONGEST
 from harness.watch.traces import HEAD, request_of, value_of
 
 
-def found(run: Path, kind: str, request_id: str) -> list[str]:
+def found(run: Path, kind: str, request_id: str, known: Mapping[str, Signal] | None = None) -> list[str]:
     """A line of text for each log line (kind `log`), audit record (`audit`), database row (`record`) or span (`span`)
     that belongs to a request, in the order they were written; spans with all others of their traces. Empty where there
-    is none. Raises EvidenceError."""
-    signal = signals.read(run).get(kind)
+    is none. known: the run's signals, where they are read already. Raises EvidenceError."""
+    signal = (signals.read(run) if known is None else known).get(kind)
     if signal is None:
         return []
     mine = signal.rows[signal.rows["request_id"] == request_id.encode()]

@@ -80,7 +80,7 @@ def line(number, text):
 def test_a_sealed_run_is_judged_as_often_as_one_likes_with_the_same_reports(run, check, name, code):
     folder = run(name)
     assert check(folder)[0] == code
-    first = {report: (folder / report).read_bytes() for report in ("results.json", "junit.xml")}
+    first = {report: (folder / report).read_bytes() for report in ("results.json", "junit.xml", "report.html")}
     (folder / "notes.txt").write_text("looked at by me")
     (folder / "summary.md").write_text("a report of a later harness")
     Ledger(folder).add("pause", "sham", {}, {}, (), 1.0)
@@ -317,7 +317,7 @@ def test_a_name_that_no_folder_can_have_is_exit_2(tmp_path, check, name):
     assert code == 2 and "not a run's folder" in said
 
 
-@pytest.mark.parametrize("file", ["results.json", "junit.xml"])
+@pytest.mark.parametrize("file", ["results.json", "junit.xml", "report.html"])
 def test_a_report_is_written_beside_what_has_its_name_and_not_through_it(run, check, file):
     """A link to evidence, which would be overwritten, or a named pipe, which nobody reads."""
     for make in (lambda path: path.symlink_to("plan.yaml"), os.mkfifo):
