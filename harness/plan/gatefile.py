@@ -79,9 +79,21 @@ class LoadSpec(Strict):
     scenario: str
     user: str | None = None  # which of its user classes, where it has several
     arrivals: ArrivalsSpec | None = None  # instead of the scenario's own
+    users: int | None = Field(None, ge=1, le=10_000)  # closed model: how many, where they keep no schedule
+    spawn_rate: float | None = Field(None, gt=0)  # users a second; None: all of them in the first
+    tags: tuple[str, ...] = ()  # of the tasks that they have; (): all
+    exclude_tags: tuple[str, ...] = ()
     for_s: Duration = Field(alias="for", gt=0)
     corpus: str | None = None  # a folder of images instead of the scenario's own
     may_fire: tuple[str, ...] = ()  # alerts that such a load is meant to raise
+
+    @model_validator(mode="after")
+    def _one_model(self) -> LoadSpec:
+        if self.users is not None and self.arrivals is not None:
+            raise ValueError("users is a closed load and arrivals an open one; leave one out")
+        if self.users is None and self.spawn_rate is not None:
+            raise ValueError("spawn_rate says how fast users are started; say how many, as in users: 10")
+        return self
 
 
 class GeneratorBounds(Strict):

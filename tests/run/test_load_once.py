@@ -77,7 +77,6 @@ FILES = {
     "none of that name": (TWO, ["--user", "Stady"], "two.py: has no user class Stady"),
     "no name": (TWO, ["--user", "--x"], "expected one argument"),
     "no class": ("import harness.load.locust", [], "two.py: has no user class that Locust would run"),
-    "no schedule": (TWO, ["--user", "Checks"], "two.py: no user here keeps a schedule (Checks)"),
 }
 
 
