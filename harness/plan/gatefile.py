@@ -111,13 +111,33 @@ class GeneratorBounds(Strict):
 CheckSpec = Annotated[Any, "a name, or a mapping of one name to its parameters"]
 
 
+class ExperimentSpec(Strict):
+    """An experiment as it is: a Chaos Toolkit file, or its name in experiments/; what it is given in its environment
+    (`${SERVICE_URL}` and the other addresses of a run are filled in) and its configuration; and the file with its
+    contract, where it has none itself."""
+
+    file: str
+    contract: str | None = None
+    environment: dict[str, Text] = Field(default_factory=dict)
+    configuration: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_given_more(self) -> bool:
+        """Whether it runs with more than what stands in its file."""
+        return bool(self.contract or self.environment or self.configuration)
+
+
+def _as_file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class GateFile(Strict):
     """The whole of gate.yaml, a profile already merged in."""
 
     service: str
     time_scale: float = Field(60, ge=1, le=60)
     load: LoadSpec
-    experiments: tuple[str, ...] = ()
+    experiments: tuple[Annotated[ExperimentSpec, BeforeValidator(_as_file)], ...] = ()
     blast_radius: tuple[Host, ...] = ()  # hosts of a service that runs already which may be loaded and broken
     checks: list[CheckSpec]
     generator: GeneratorBounds = GeneratorBounds()

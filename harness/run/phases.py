@@ -329,7 +329,7 @@ def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -
         beside = ",".join(name for name in names if name != experiment.name)
         children[experiment.name] = spawn(
             f"chaos-{experiment.name}",
-            runner.command(experiment.path, journal, waits=True),
+            runner.command(_file_of(experiment, run), journal, waits=True),
             run,
             env={**session.stack.environment, EXPERIMENT: experiment.name, BESIDE: beside},
             cwd=session.plan.workdir,
@@ -337,6 +337,17 @@ def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -
             stdin=subprocess.PIPE,
         )
     return children
+
+
+def _file_of(experiment: Experiment, run: Path) -> Path:
+    """What Chaos Toolkit runs: the experiment's file, or what the plan makes of it, in the run's folder."""
+    if experiment.given is None:
+        return experiment.path
+    file = run / "given" / f"{experiment.name}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.touch(0o600)  # what it is given may be a secret
+    file.write_text(json.dumps(experiment.given, default=str, indent=1))
+    return file
 
 
 def dismiss(session: Session) -> None:

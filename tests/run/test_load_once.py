@@ -29,7 +29,7 @@ def once(tmp_path, monkeypatch):
 
     def once(n):
         @contextmanager
-        def generating(*_):
+        def generating(*_, **__):
             if n:
                 log.event("load", "started", generator="load", epoch=time.time())
             rows = np.zeros(n, ROW)
