@@ -28,7 +28,7 @@ def view(
     """What the checks may know of the plan; of what could not be read it holds nothing."""
     about: dict[str, Any] = {}
     if watched is not None:
-        slos = watched.slos.slos
+        slos = watched.slos
         about = {
             "rules": watched.rule_facts,
             "availability": slos.availability and slos.availability.target,
