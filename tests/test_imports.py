@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # each imports those before it only
 GROUND_FLOOR = (
     "errors", "verdict", "units", "document", "masking", "parameters", "telemetry", "witness", "stats", "streak",
-    "recordfile", "signals", "eventlog", "alert", "history",
+    "recordfile", "signals", "eventlog", "alert", "history", "omission",
 )  # fmt: skip
 GROUND = set(GROUND_FLOOR)
 LAYERS = GROUND | {"plan", "stack", "load", "faults", "chaos", "watch", "rules", "checks"}

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
+from string import Template
+from typing import Any
 
 from harness.masking import hidden, masked
 from harness.stack.process import heed_signals
+from harness.witness import ADDRESSES
 
 READY = ".ready"  # the suffix of a file beside the journal: all is loaded, and it waits
 SETTINGS = {"runtime": {"rollbacks": {"strategy": "always"}}}
@@ -40,6 +44,7 @@ def main(experiment_file: Path, journal_file: Path, waits: bool = False) -> int:
     for handler in logging.getLogger("chaostoolkit").handlers:
         handler.addFilter(_without_secrets)
     experiment = load_experiment(str(experiment_file))
+    _give(experiment)
     control = {"type": "python", "module": "harness.chaos.controls", "arguments": {"file": str(experiment_file)}}
     experiment.setdefault("controls", []).append({"name": "harness", "provider": control})
     if waits:
@@ -67,6 +72,7 @@ def roll_back(experiment_file: Path) -> int:
     from chaoslib.types import Dry
 
     experiment = load_experiment(str(experiment_file))
+    _give(experiment)
     configuration = load_configuration(experiment.get("configuration", {}))
     secrets = load_secrets(experiment.get("secrets", {}), configuration)
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -77,6 +83,14 @@ def roll_back(experiment_file: Path) -> int:
         last = "".join(one.get("exception") or ()).strip().splitlines()[-1:]
         print(hidden(f"{(one.get('activity') or {}).get('name')}: {' '.join(last)}"), file=sys.stderr)
     return 1 if failed else 0
+
+
+def _give(experiment: dict[str, Any]) -> None:
+    """Put into this process' environment what the plan gives the experiment, the addresses of the run filled in."""
+    for extension in experiment.get("extensions") or ():
+        given = extension.get("environment") if extension.get("name") == "harness" else None
+        for name, text in (given or {}).items():
+            os.environ[name] = Template(text).safe_substitute({key: os.environ.get(key, "") for key in ADDRESSES})
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:

@@ -18,10 +18,12 @@ from harness.checks.evidence import of_rows, phase, sent, served
 from harness.checks.parameters import Milliseconds, Parameters, Percentile, Phase
 from harness.checks.view import STEADY, View
 from harness.history import SLOW_CLIENT, History, Outcome
+from harness.omission import closed_load
 from harness.stats import nearest_rank
 from harness.units import count, duration
 from harness.verdict import Result, Verdict
 
+OPEN = "let iterations arrive whatever the service does: load.arrivals, or `harness load --open RATE`"
 LONGEST = 100.0  # as a percentile
 
 
@@ -32,7 +34,8 @@ class Latency(Check):
     Exact nearest rank over the rows of a phase. A request without a complete answer, or with one that serves nobody (a
     redirect, a page in place of a prediction), is slower than any bound. Those of slow clients, which send or read
     slowly, are left out: how long they take is their own doing. Beside the figure that is judged stands the one from
-    the sending, which hides what a request waited for its turn.
+    the sending, which hides what a request waited for its turn. A closed load hides stalls (harness/omission.py): it
+    proves a bound only where what it may hide at most is under it, too.
     """
 
     phase: str
@@ -120,6 +123,12 @@ class Latency(Check):
             reason += f"; from the sending {duration(sending / 1000)}"
         if slow_clients:
             reason += f"; {count(slow_clients, 'request')} of slow clients left out"
+        if (closed := closed_load(history, self.generator)) is not None:
+            most = closed.at_most(rows["done"] - rows["intended"], took, self.percentile)
+            said = "nobody knows how much more" if math.isinf(most) else f"at most {duration(most / 1000)}"
+            reason += f"; {closed}: {said} had no user waited for a response (coordinated omission)"
+            if verdict is Verdict.PASS and most >= self.under_ms:
+                verdict, remedy = Verdict.INCONCLUSIVE, OPEN
         evidence = of_rows(rows, took) if verdict is Verdict.FAIL else ()
         return self.result(verdict, reason, remedy, measured=seen, bound=self.under_ms, unit="ms", evidence=evidence)
 

@@ -16,6 +16,7 @@ from harness.checks.evidence import UNSENT_REMEDY, lags_ms, of_events, of_rows, 
 from harness.checks.view import View
 from harness.eventlog import Event
 from harness.history import History, Outcome, Window
+from harness.omission import closed_load
 from harness.stats import nearest_rank
 from harness.units import count, duration, listed, percent
 from harness.verdict import Reference, Result, Verdict
@@ -105,6 +106,7 @@ class Recorded(Check):
             f"(bound {duration(self.lag_p99_ms / 1000)}); scrapes at most {duration(max(seen))} apart "
             f"(bound {duration(usual_s)})"
         )
+        again += [f"{each}: no schedule to keep" for g in self.generators if (each := closed_load(history, g))]
         return self.result(Verdict.PASS, "; ".join([reason, *again]), **figures)
 
     def _evidence(

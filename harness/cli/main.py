@@ -23,6 +23,7 @@ from harness.cli import (
     gate,
     heal,
     history,
+    judge,
     load,
     page,
     probes,
@@ -37,7 +38,8 @@ from harness.stack.process import heed_signals, ignore
 
 # Each adds its own arguments.
 COMMANDS = (
-    gate, check, why, page, detection, probes, compare, history, up, load, capacity, chaos, slos, push, heal, doctor,
+    gate, check, why, page, detection, probes, compare, history, up, load, judge, capacity, chaos, slos, push, heal,
+    doctor,
 )  # fmt: skip
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}  # by the machine
 EXIT_CODES = "0 pass, 1 fail, 2 usage or plan error, 3 inconclusive, 70 the harness broke, 130 interrupted"

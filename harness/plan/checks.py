@@ -28,7 +28,7 @@ def view(
     """What the checks may know of the plan; of what could not be read it holds nothing."""
     about: dict[str, Any] = {}
     if watched is not None:
-        slos = watched.slos.slos
+        slos = watched.slos
         about = {
             "rules": watched.rule_facts,
             "availability": slos.availability and slos.availability.target,
@@ -46,7 +46,7 @@ def view(
     return View(
         time_scale=gate.time_scale,
         phases=(STEADY, *names),
-        left_out=tuple(name for name in (file_of(home, named).stem for named in gate.experiments) if name not in names),
+        left_out=tuple(name for e in gate.experiments if (name := file_of(home, e.file).stem) not in names),
         contracts=tuple((e.name, e.contract) for e in experiments),
         may_fire=gate.load.may_fire,
         lag_p99_ms=1000 * gate.generator.lag_p99,

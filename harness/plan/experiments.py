@@ -7,7 +7,7 @@ import io
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import promql_parser as promql
 
 from harness.checks.view import STEADY, Contract, RuleFact, named, promised, unmet
-from harness.plan import attached
+from harness.plan import attached, borrowed
 from harness.plan.arguments import ACTIONS, COLLECTOR, SHAM, mistakes
-from harness.plan.gatefile import GateFile
+from harness.plan.gatefile import ExperimentSpec, GateFile
 from harness.plan.method import order_mistakes
 from harness.plan.yamlfile import Loc, YamlFile, dotted, read, validated
 from harness.stack.routing import Routing
@@ -48,6 +48,7 @@ class Experiment:
     links: tuple[str, ...] = ()
     breaks_nothing: bool = False  # a sham: what it does is all the machinery, and no fault
     touches: frozenset[str] | None = None
+    given: Mapping[str, Any] | None = None  # what is run in place of its file, where the plan gives it more
 
     def starts_like(self, other: Experiment) -> bool:
         """Whether a service that was started for the one is as the other wants it."""
@@ -71,13 +72,12 @@ def _alike(path: Path) -> list[Path]:
 def chosen(gate: GateFile, file: YamlFile, home: Path, only: Sequence[str], problems: list[str]) -> list[Path]:
     """The files of the experiments that gate.yaml names, or of those of them that --only names."""
     for name in only:
-        if name not in gate.experiments:
-            problems.append(
-                f"--only {name}: {file.name} has no such experiment; {nearest(name, list(gate.experiments))}"
-            )
+        known = [alias for one in gate.experiments for alias in dict.fromkeys((one.file, Path(one.file).stem))]
+        if name not in known:
+            problems.append(f"--only {name}: {file.name} has no such experiment; {nearest(name, known)}")
     chosen = []
-    for i, name in enumerate(gate.experiments):
-        if only and name not in only:
+    for i, name in enumerate(one.file for one in gate.experiments):
+        if only and not {name, Path(name).stem} & {*only}:
             continue
         path = file_of(home, name)
         if not os.path.exists(path):  # unlike Path.exists it gives no error for a name that no file can have
@@ -112,15 +112,26 @@ def read_experiment(
     service: ServiceSpec | None = None,
     routing: Routing | None = None,
     home: Path = Path(),
+    given: ExperimentSpec | None = None,
 ) -> Experiment | None:
     """One file, valid for Chaos Toolkit, its contract true to the rules and routes; or None with every problem
-    appended. service: None where it could not be read. home: the folder of gate.yaml."""
+    appended. service: None where it could not be read. home: the folder of gate.yaml. given: what gate.yaml says of
+    it."""
     probed = service.replica_names if service else ()
+    given = given or ExperimentSpec(file=path.name)
     file = read(path, problems)
     if file is None:
         return None
+    if lacks := [*borrowed.lacking(file, given), *(f"{file.name}: {why}" for why in borrowed.mistaken(given))]:
+        problems += lacks
+        return None
+    beside = read(home / given.contract, problems) if given.contract else None
+    if given.contract and beside is None:
+        return None
+    if given.is_given_more and isinstance(file.data, dict):
+        file = replace(file, data=borrowed.with_given(file.data, given, beside and beside.data))
     problems += (wrong := list(mistakes(file, service)))
-    if invalid := _chaostoolkit_complaint(path):
+    if invalid := _chaostoolkit_complaint(path, file.data if given.is_given_more else None, given.environment):
         if not wrong:  # it says one thing of a file, and no line
             problems.append(f"{file.name}: Chaos Toolkit rejects it: {invalid}")
             return None
@@ -133,13 +144,17 @@ def read_experiment(
         problems.append(f"{place}: extensions[{at[1]}]: is a second contract, and one is judged; make them one")
     if not at:
         problems.append(
-            f"{file.place()}: extensions: has no `- name: harness` with an `expect:`, so nothing would be judged"
+            f"{file.place()}: extensions: has no `- name: harness` with an `expect:`, so nothing would be judged; "
+            "where the file is not to be touched, name one with the contract: {file: ..., contract: beside.yaml}"
         )
         return None
     if "expect" not in extensions[at[0]]:
         problems.append(f"{file.place(('extensions', at[0]))}: extensions[{at[0]}].expect: is missing")
         return None
     here = ("extensions", at[0], "expect")
+    whole = file  # what Chaos Toolkit gets, with places of its own file; the contract has those of the one beside it
+    if beside is not None:
+        file, here = beside, ()
     contract = validated(file, Contract, problems, here)
     if contract is None:
         return None
@@ -182,21 +197,22 @@ def read_experiment(
     if invalid:
         return None
     if service is not None and service.controls:
-        problems += attached.refused(file, service)
+        problems += attached.refused(whole, service)
     if service is not None and service.attached:
         problems += attached.needs_start(contract.start is not None, file, here, service)
     elif contract.start is None:
-        problems += _nothing_inside(file, here)
+        problems += _nothing_inside(whole, here)
     if contract.witness is not None:
         started = [name for name, needed in service.dependencies.items() if needed.is_component] if service else []
-        problems += _sees_nothing(file, here, contract.witness, [*probed, *started])
+        problems += _sees_nothing(file, here, contract.witness, [*probed, *started], whole)
     prepare = contract.start.prepare if contract.start else ()
     about = {
         "prepare": prepare,
-        "needs": needs_of(file.data),
-        "links": _links(file),
-        "breaks_nothing": _breaks_nothing(file),
-        "touches": _touches(file.data.get("method") or ()),
+        "needs": needs_of(whole.data),
+        "links": _links(whole),
+        "breaks_nothing": _breaks_nothing(whole),
+        "touches": _touches(whole.data.get("method") or ()),
+        "given": whole.data if given.is_given_more else None,
     }
     return Experiment(path.stem, path.resolve(), contract, environment, **about)
 
@@ -275,12 +291,14 @@ def _nothing_inside(file: YamlFile, here: Loc) -> Iterator[str]:
             yield f"{file.place(at)}: {dotted(at)}: nothing in the service follows it; add to {dotted(here)} {how}"
 
 
-def _sees_nothing(file: YamlFile, here: Loc, witness: Witness, components: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the witness of somebody else's action."""
+def _sees_nothing(
+    file: YamlFile, here: Loc, witness: Witness, components: Sequence[str], whole: YamlFile
+) -> Iterator[str]:
+    """What is wrong with the witness of somebody else's action. whole: the experiment, where its contract is beside."""
     at, place = (*here, "witness"), file.place((*here, "witness"))
     actions = [
         str(activity.get("name"))
-        for activity in file.data.get("method") or ()
+        for activity in whole.data.get("method") or ()
         if activity.get("type") == "action"
         and not str((activity.get("provider") or {}).get("module", "")).startswith("harness.")
     ]
@@ -299,18 +317,18 @@ def _sees_nothing(file: YamlFile, here: Loc, witness: Witness, components: Seque
             yield f"{place}: {dotted(at)}.query: is no PromQL: {' '.join(str(error).split())}"
 
 
-def _chaostoolkit_complaint(path: Path) -> str:
-    """Why Chaos Toolkit would not run a file; empty when it would."""
+def _chaostoolkit_complaint(path: Path, whole: Any = None, environment: Mapping[str, str] | None = None) -> str:
+    """Why Chaos Toolkit would not run a file, or what a run makes of it; empty when it would."""
     from chaoslib.exceptions import ChaosException
     from chaoslib.experiment import ensure_experiment_is_valid
     from chaoslib.loader import load_experiment
 
     logging.getLogger("chaostoolkit").setLevel(logging.CRITICAL)
-    missing = [name for name in ADDRESSES if name not in os.environ]
+    missing = [name for name in (*ADDRESSES, *(environment or ())) if name not in os.environ]
     os.environ.update(dict.fromkeys(missing, "http://127.0.0.1"))  # a run sets them; an experiment may ask for them
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            ensure_experiment_is_valid(load_experiment(str(path)))
+            ensure_experiment_is_valid(whole or load_experiment(str(path)))
     except ChaosException as error:
         return " ".join(str(error).split()) or type(error).__name__
     except (Exception, SystemExit) as error:  # of a module that it imports, too

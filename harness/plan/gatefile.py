@@ -79,9 +79,21 @@ class LoadSpec(Strict):
     scenario: str
     user: str | None = None  # which of its user classes, where it has several
     arrivals: ArrivalsSpec | None = None  # instead of the scenario's own
+    users: int | None = Field(None, ge=1, le=10_000)  # closed model: how many, where they keep no schedule
+    spawn_rate: float | None = Field(None, gt=0)  # users a second; None: all of them in the first
+    tags: tuple[str, ...] = ()  # of the tasks that they have; (): all
+    exclude_tags: tuple[str, ...] = ()
     for_s: Duration = Field(alias="for", gt=0)
     corpus: str | None = None  # a folder of images instead of the scenario's own
     may_fire: tuple[str, ...] = ()  # alerts that such a load is meant to raise
+
+    @model_validator(mode="after")
+    def _one_model(self) -> LoadSpec:
+        if self.users is not None and self.arrivals is not None:
+            raise ValueError("users is a closed load and arrivals an open one; leave one out")
+        if self.users is None and self.spawn_rate is not None:
+            raise ValueError("spawn_rate says how fast users are started; say how many, as in users: 10")
+        return self
 
 
 class GeneratorBounds(Strict):
@@ -99,13 +111,33 @@ class GeneratorBounds(Strict):
 CheckSpec = Annotated[Any, "a name, or a mapping of one name to its parameters"]
 
 
+class ExperimentSpec(Strict):
+    """An experiment as it is: a Chaos Toolkit file, or its name in experiments/; what it is given in its environment
+    (`${SERVICE_URL}` and the other addresses of a run are filled in) and its configuration; and the file with its
+    contract, where it has none itself."""
+
+    file: str
+    contract: str | None = None
+    environment: dict[str, Text] = Field(default_factory=dict)
+    configuration: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def is_given_more(self) -> bool:
+        """Whether it runs with more than what stands in its file."""
+        return bool(self.contract or self.environment or self.configuration)
+
+
+def _as_file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class GateFile(Strict):
     """The whole of gate.yaml, a profile already merged in."""
 
     service: str
     time_scale: float = Field(60, ge=1, le=60)
     load: LoadSpec
-    experiments: tuple[str, ...] = ()
+    experiments: tuple[Annotated[ExperimentSpec, BeforeValidator(_as_file)], ...] = ()
     blast_radius: tuple[Host, ...] = ()  # hosts of a service that runs already which may be loaded and broken
     checks: list[CheckSpec]
     generator: GeneratorBounds = GeneratorBounds()

@@ -154,7 +154,9 @@ def load(
             problems.append(f"{file.place(('load', 'may_fire', i))}: load.may_fire[{i}]: {error}")
     service = watched.service if watched else None
     routing = watched.routing if watched else None
-    experiments = [e for e in (read_experiment(p, facts, problems, service, routing, home) for p in wanted) if e]
+    given = {file_of(home, each.file): each for each in gate.experiments}
+    about = (facts, problems, service, routing, home)
+    experiments = [e for e in (read_experiment(p, *about, given.get(p)) for p in wanted) if e]
     if service is not None and service.controls:
         files = [each for path in wanted if (each := read(path, [])) is not None]
         problems += unguarded(files, service, file, gate.blast_radius, allow_faults, overloads)
@@ -251,7 +253,7 @@ def _look_on(file: YamlFile, home: Path, problems: list[str]) -> None:
     if isinstance(raw.get("service"), str):
         read_watched(home / raw["service"], problems)
     for name in raw.get("experiments") or () if isinstance(raw.get("experiments"), list) else ():
-        if os.path.exists(path := file_of(home, str(name))):
+        if isinstance(name, str) and os.path.exists(path := file_of(home, name)):
             read_experiment(path, (), problems, home=home)
 
 

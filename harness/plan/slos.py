@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from harness.checks.parameters import KeptShare, LostShare, Percentile
 from harness.parameters import Duration, Strict
+from harness.plan import slo_sources
+from harness.plan.yamlfile import read, validated
 
 
 class AvailabilityObjective(Strict):
@@ -44,3 +47,17 @@ class SloFile(Strict):
     """The whole of slos.yaml."""
 
     slos: Slos
+
+
+def read_slos(folder: Path, text: str, problems: list[str]) -> Slos | None:
+    """The objectives of a file, ours or one of OpenSLO, sloth and Pyrra, or None with every problem appended. text: its
+    path from a folder; of other tools' files, after a #, the names of those that are to be judged."""
+    name, _, only = text.partition("#")
+    file = read(folder / name, problems)
+    if file is not None and slo_sources.is_foreign(file.data):
+        file = slo_sources.converted(file, tuple(filter(None, only.split(","))), problems)
+    elif only:
+        problems.append(f"{text}: only files of OpenSLO, sloth and Pyrra name their objectives; leave #{only} out")
+        return None
+    found = validated(file, SloFile, problems) if file else None
+    return found and found.slos

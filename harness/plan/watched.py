@@ -17,7 +17,7 @@ from harness.document import shown
 from harness.errors import PlanError
 from harness.plan.components import mistakes
 from harness.plan.patterns import distinct, matching
-from harness.plan.slos import SloFile
+from harness.plan.slos import Slos, read_slos
 from harness.plan.yamlfile import YamlFile, read, validated
 from harness.rules.expression import ANY, always_fires, metrics_used
 from harness.rules.predict import detection_bounds
@@ -38,7 +38,7 @@ class Watched:
     rules: tuple[Path, ...]
     rule_facts: tuple[RuleFact, ...]
     routing: Routing
-    slos: SloFile
+    slos: Slos
     accuracy: tuple[float, str] | None  # that the model's card promises, and its place there
     alerts: tuple[AlertRule, ...] = ()  # as rule_facts has them
     recordings: tuple[RecordingRule, ...] = ()
@@ -61,8 +61,7 @@ def read_watched(path: Path, problems: list[str]) -> Watched | None:
     problems += wrong
     problems += _said_of_routes(service, file, routing, facts)
     accuracy = _accuracy(service, file, problems)
-    slo_file = read(beside / service.slos, problems)
-    slos = validated(slo_file, SloFile, problems) if slo_file else None
+    slos = read_slos(beside, service.slos, problems)
     if slos is None or routing is None or len(problems) > before:
         return None
     return Watched(service, tuple(rules), tuple(facts), routing, slos, accuracy, alerts, recorded)

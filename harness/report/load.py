@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 import numpy as np
 
 from harness.history import EXPECTS_STATUS, SLOW_CLIENT, History, Outcome
+from harness.omission import ClosedLoad, closed_load
 from harness.report.timeline import PERCENTILES, timeline
 from harness.stats import nearest_rank
 from harness.verdict import Result, Verdict
@@ -33,7 +35,9 @@ def write(
         )
         lines.append("    from the intended moment     " + _percentiles(answered["done"] - answered["intended"]))
         lines.append("    from the sending             " + _percentiles(answered["done"] - answered["sent"]))
-        lines += _steps(answered) + _worst(rows)
+        if (closed := closed_load(history, generator)) is not None:
+            lines += _hidden(closed, answered)
+        lines += _steps(answered, _names(history, generator)) + _worst(rows)
         labelled = answered[(answered["expected"] >= 0) & (answered["predicted"] >= 0)]
         if len(labelled):
             right = np.count_nonzero(labelled["expected"] == labelled["predicted"])
@@ -46,12 +50,33 @@ def write(
     out.write("\n".join(lines) + "\n")
 
 
-def _steps(answered: np.ndarray) -> list[str]:
+def _hidden(closed: ClosedLoad, answered: np.ndarray) -> list[str]:
+    """What a closed load may hide."""
+    took = answered["done"] - answered["sent"]
+    most = [1000 * closed.at_most(took, took, p) for p in (*PERCENTILES, 100)]
+    return [
+        f"    at most, had no user waited  {''.join('  unknown' if np.isinf(ms) else f'{ms:9.1f}' for ms in most)}",
+        f"    {closed}: its latency hides stalls (coordinated omission)",
+    ]
+
+
+def _names(history: History, generator: str) -> Sequence[str]:
+    """What the steps of a locustfile are, which numbers its kinds of request."""
+    for event in reversed(history.of("load", "finished")):
+        if event.detail.get("generator") == generator:
+            return event.detail.get("steps") or ()
+    return ()
+
+
+def _steps(answered: np.ndarray, names: Sequence[str] = ()) -> list[str]:
     """Percentiles from the intended moment for each step, where there are several."""
     lines = []
     for step, n in _counts(answered["step"]):
         mine = answered[answered["step"] == step]
-        lines.append(f"    step {_step(step):<13} {n:>5,}     " + _percentiles(mine["done"] - mine["intended"]))
+        number = step & ~(SLOW_CLIENT | EXPECTS_STATUS)
+        name = f"  {names[number]}" if number < len(names) else ""
+        took = _percentiles(mine["done"] - mine["intended"])
+        lines.append(f"    step {_step(step):<13} {n:>5,}     {took}{name}")
     return lines if len(lines) > 1 else []
 
 

@@ -8,6 +8,7 @@ of an alert may ask by PromQL too: that is compressed like the rule, or it is le
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import promql_parser as promql
 
 from harness.errors import HarnessError
 from harness.rules import counts, rulefile, templates
-from harness.rules.durations import scale_duration, scale_promql
+from harness.rules.durations import NEAR, scale_duration, scale_promql
 from harness.rules.expression import longest_window_s, metrics_used, parse, shape, walk
 from harness.rules.rulefile import AlertRule, RecordingRule, Rule
 from harness.units import prometheus_duration, prometheus_seconds
@@ -26,6 +27,7 @@ SHORTEST_S = 0.1  # gate seconds from scrape to scrape and evaluation to evaluat
 FEWEST_SCRAPES = 4  # in a window: two are the floor with perfectly regular scrapes
 LONGEST_S = 90.0  # gate seconds a rule may look back: from one experiment to the one after the next
 
+MICROSECOND = timedelta(microseconds=1)
 _GROUP_DURATIONS = ("interval", "query_offset")
 _RULE_DURATIONS = ("for", "keep_firing_for")
 _TEXTS = ("labels", "annotations")
@@ -51,6 +53,8 @@ def refusals(rule: Rule, time_scale: int | Fraction, scrape_s: float, evaluation
             scale_duration(prometheus_duration(seconds), time_scale)
     except ValueError as error:
         reasons.append(f"its durations cannot be divided by {time_scale}: {error}")
+    for name in sorted(counts.elapsed(tree)):
+        reasons.append(f"{name} counts the time since a start, which runs as fast in the gate as in production")
     called = {node.func.name for node in walk(tree) if isinstance(node, promql.Call)}
     for name in sorted(called & counts.CLOCK):
         reasons.append(f"{name}() reads the wall clock, which runs as fast in the gate as in production")
@@ -205,9 +209,14 @@ def verify_equivalent(original_expr: str, compressed_expr: str, time_scale: int 
     (before, long), (after, short) = (shape(parse(expr)) for expr in (original_expr, compressed_expr))
     if before != after:
         return ["they differ in more than durations"]
-    k = Fraction(time_scale)
     pairs = zip(long, short, strict=True)
-    return [f"{a} and {b} are not in the ratio {k}" for a, b in pairs if a * k.denominator != b * k.numerator]
+    return [f"{a} and {b} are not in the ratio {time_scale}" for a, b in pairs if not _in_ratio(a, b, time_scale)]
+
+
+def _in_ratio(long: timedelta, short: timedelta, time_scale: int | Fraction) -> bool:
+    """Whether two durations are in the ratio K, the shorter to the millisecond."""
+    scaled, got = (Fraction(each / MICROSECOND) for each in (long, short))
+    return abs(scaled / Fraction(time_scale) - got) <= min(500, NEAR * abs(got))
 
 
 def _made(rules: Iterable[Rule]) -> set[str]:
@@ -232,7 +241,6 @@ def _verify(
     time_scale: int | Fraction,
 ) -> None:
     """Guards against a mistake of our own: raises HarnessError unless the copy is the original but for durations."""
-    k = Fraction(time_scale)
     wrong = []
     pairs = [
         (group, scaled_group, _GROUP_DURATIONS),
@@ -246,8 +254,8 @@ def _verify(
             if key == "expr":
                 same = not verify_equivalent(before[key], after[key], time_scale)
             elif key in durations:
-                long_ms, short_ms = (round(prometheus_seconds(text) * 1000) for text in (before[key], after[key]))
-                same = long_ms * k.denominator == short_ms * k.numerator
+                long, short = (timedelta(seconds=prometheus_seconds(text)) for text in (before[key], after[key]))
+                same = _in_ratio(long, short, time_scale)
             elif key in _TEXTS:
                 same = _same_texts(before[key] or {}, after[key] or {}, time_scale)
             else:

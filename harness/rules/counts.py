@@ -6,17 +6,21 @@ safe where that cancels out: in a ratio of two counts, in a quantile of them, in
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import promql_parser as promql
 
-from harness.rules.expression import children
+from harness.rules.expression import children, metric
 
 # Their results are real seconds or dates, whatever a window is divided by.
 CLOCK = {"time", "timestamp", "minute", "hour", "month", "year", "days_in_month"}
 CLOCK |= {"day_of_month", "day_of_week", "day_of_year"}
-# They shrink with their window, or are its slope.
-IN_WINDOW = {"increase", "delta", "idelta", "changes", "resets", "deriv"}
+# They shrink with their window.
+IN_WINDOW = {"increase", "delta", "idelta", "changes", "resets"}
+# Metrics that say for how long something runs, by their names; and what asks only whether that began anew.
+ELAPSED = re.compile(r"\w*uptime\w*", re.IGNORECASE)
+_ANEW = {"resets", "changes", "absent", "count", "group", "count_over_time", "present_over_time"}
 
 # The same for a value and for a multiple of it.
 _FREE = {"histogram_quantile", "histogram_fraction", "count_over_time", "present_over_time"}
@@ -24,6 +28,7 @@ _FREE |= {"absent", "absent_over_time", "sgn"}
 _LINEAR = {
     "rate",
     "irate",
+    "deriv",
     "holt_winters",
     "abs",
     "scalar",
@@ -37,6 +42,18 @@ _LINEAR |= {f"{what}_over_time" for what in ("avg", "min", "max", "sum", "last",
 _LINEAR |= {"histogram_count", "histogram_sum"}
 _LINEAR_AGGREGATES = {"sum", "avg", "min", "max", "topk", "bottomk", "quantile", "stddev"}
 _COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
+
+
+def elapsed(node: Any) -> set[str]:
+    """The metrics of a tree whose value is the time since a start, and is used as that."""
+    if isinstance(node, promql.VectorSelector):
+        return {name} if ELAPSED.fullmatch(name := metric(node)) else set()
+    if isinstance(node, promql.Call) and node.func.name in _ANEW:
+        return set()
+    if isinstance(node, promql.AggregateExpr) and str(node.op) in _ANEW:
+        return set()
+    return set().union(*map(elapsed, children(node)))
+
 
 Power = int | None  # the value shrinks by K to that power; None: it is zero, which is the same at any scale
 

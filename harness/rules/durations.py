@@ -22,13 +22,16 @@ TOKEN = re.compile(
       | (?P<other> . )""",
     re.VERBOSE | re.DOTALL,
 )
+NEAR = Fraction(1, 200)  # how far off by rounding: far less than the jitter of scrapes, of which a window holds four
 _RANGE = re.compile(r"(\[\s*)(\w+)(\s*)(?:(:\s*)(\w+)?(\s*))?(\])", re.ASCII)
 
 
 def scale_duration(text: str, factor: Fraction | int) -> str:
-    """A duration divided by a factor. Raises ValueError when the result is not a whole number of milliseconds."""
+    """A duration divided by a factor, to the millisecond. Raises ValueError when that is not near enough."""
+    scaled = Fraction(prometheus_ms(text)) / Fraction(factor)
+    nearest = Fraction(round(scaled))
     try:
-        return prometheus_duration(Fraction(prometheus_ms(text), 1000) / Fraction(factor))
+        return prometheus_duration((nearest if abs(nearest - scaled) <= NEAR * scaled else scaled) / 1000)
     except ValueError as error:
         raise ValueError(f"{text} / {factor}: {error}") from None
 
@@ -36,7 +39,7 @@ def scale_duration(text: str, factor: Fraction | int) -> str:
 def scale_promql(expr: str, factor: Fraction | int) -> str:
     """An expression with every range, step and offset divided by a factor, and every other character as it was.
 
-    Raises ValueError where a duration is not plain (Prometheus 3's numbers and arithmetic) or does not divide exactly.
+    Raises ValueError where a duration is not plain (Prometheus 3's numbers and arithmetic) or does not divide.
     """
     out: list[str] = []
     after_offset = False

@@ -23,6 +23,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.history import Series, Window
+from harness.rules.counts import ELAPSED
 from harness.rules.hold import Hold
 
 FEWEST_BASELINE_SLOTS = 4  # production scrapes before the fault: fewer say nothing about the normal state
@@ -246,8 +247,8 @@ def _kind(name: str, types: Mapping[str, str], moments: Collection[str], values:
         return "moment"
     family, _, suffix = name.rpartition("_")
     declared = types.get(name) or (types.get(family) if suffix in (*_ADDS_UP, "created") else None)
-    if declared == "counter" and suffix != "created":
-        return "counter"
+    if (declared == "counter" and suffix != "created") or ELAPSED.fullmatch(name):
+        return "counter"  # so is the time since a start, which began anew where it falls
     if declared in ("histogram", "summary", None, "unknown", "untyped") and suffix in _ADDS_UP:
         return "counter"
     return "moment" if late and _MOMENT_NAME.fullmatch(name) else "gauge"

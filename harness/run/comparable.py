@@ -28,7 +28,7 @@ def digest(plan: Plan) -> str:
         "time_scale": plan.gate.time_scale,
         "load": plan.gate.load.model_dump(mode="json", by_alias=True, exclude={"may_fire"}),
         "scenario": plan.scenario.read_text(errors="replace"),
-        "experiments": {e.name: _method(e.path) | _start(e) for e in plan.experiments},
+        "experiments": {e.name: _method(e) | _start(e) for e in plan.experiments},
     }
     return hashlib.sha256(json.dumps(does, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
@@ -38,9 +38,9 @@ def _start(experiment: Experiment) -> dict[str, Any]:
     return {} if (start := experiment.contract.start) is None else {"start": start.model_dump()}
 
 
-def _method(path: Path) -> dict[str, Any]:
-    file = read(path, [])
-    data = file.data if file and isinstance(file.data, dict) else {}
+def _method(experiment: Experiment) -> dict[str, Any]:
+    file = read(experiment.path, [])
+    data = experiment.given or (file.data if file and isinstance(file.data, dict) else {})
     return {key: value for key, value in data.items() if key not in IN_WORDS}
 
 

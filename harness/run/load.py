@@ -10,9 +10,10 @@ from typing import Any
 from harness.checks import Answers, Recorded, judge_all
 from harness.eventlog import Log
 from harness.history import History, Window, read_rows, rows_file, write_series
-from harness.run.phases import LOAD_UP_WITHIN_S, generating, processor
+from harness.run.phases import LOAD_UP_WITHIN_S, ONE, generating, processor
 from harness.run.session import Session
 from harness.run.view import View, Watcher
+from harness.stack.generator import Users
 from harness.stack.stack import Stack
 from harness.verdict import Result
 from harness.watch import metrics
@@ -24,11 +25,12 @@ TOGETHER = (("ca_file", "insecure"), ("client_cert", "client_key"), ("headers_fi
 def load_once(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float, watch: Watcher, processes: int = 1,
     corpus: Path | None = None, access: Mapping[str, Any] | None = None, user: str | None = None,
+    users: Users = ONE,
 ) -> tuple[History, Result, Result]:  # fmt: skip
     """Run one scenario against a stack for a time; gives the history, the generator's judgement on itself, and whether
     all answers were ones that the scenario allows. arrivals, corpus: None leaves the scenario's own. access: the
     arguments of `generator.command` by which requests get in, where they differ from service.yaml. user: which of the
-    scenario's user classes.
+    scenario's user classes; users: how many, where they keep no schedule.
 
     Raises UsageError if a load is running there already or with what the scenario got wrong, ProcessDied with the
     generator's words if it could not run.
@@ -37,7 +39,7 @@ def load_once(
     began, ticks = time.time(), processor(stack.run)
     session = Session(None, stack, log, View(stack, time.monotonic(), watch))
     access = _access(stack.access, access or {})
-    with generating(stack, scenario, arrivals, for_s, Path.cwd(), corpus, processes, access, user) as load:
+    with generating(stack, scenario, arrivals, for_s, Path.cwd(), corpus, processes, access, user, users=users) as load:
         session.wait(f"load {scenario.stem}", lambda: not load.alive(), for_s + LOAD_UP_WITHIN_S, for_s)
     if load.popen.returncode != 0:
         load.check()

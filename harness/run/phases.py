@@ -30,12 +30,13 @@ from harness.run.resources import sampled
 from harness.run.session import Session, Start
 from harness.stack import generator, planned
 from harness.stack.alertmanager import failures
-from harness.stack.generator import Generator
+from harness.stack.generator import Generator, Users
 from harness.stack.process import Child, Pid, processes_of, spawn
 from harness.stack.spec import filled
 from harness.stack.stack import Stack
 from harness.watch import alerts, clocks, processors, requests, scrapes
 
+ONE = Users()
 LOAD_UP_WITHIN_S = 20.0
 AFTERMATH_S = 3.5  # recorded after the last alert resolved: its notification, and 3 s of clients served again
 ON_TIME_FOR_S = 5.0  # a generator that was on time for so long is trusted with a phase
@@ -54,7 +55,9 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
     """The plan's steady load running in a session, until the end of the block (or for a time, if that is less)."""
     plan = session.plan
     about = (plan.scenario, plan.arrivals, for_s, plan.workdir, plan.corpus)
-    asked = {"user": plan.gate.load.user, "golden_each": plan.service.replicas}
+    load = plan.gate.load
+    users = Users(load.users or 1, load.spawn_rate, load.tags, load.exclude_tags)
+    asked = {"user": load.user, "golden_each": plan.service.replicas, "users": users}
     with (
         sampled(session.stack, session.log),
         generating(session.stack, *about, **asked) as session.load,
@@ -69,11 +72,12 @@ def loaded(session: Session, for_s: float | None = None) -> Iterator[None]:
 def generating(
     stack: Stack, scenario: Path, arrivals: str | None, for_s: float | None, cwd: Path, corpus: Path | None = None,
     processes: int = 1, access: Mapping[str, Any] | None = None, user: str | None = None, golden_each: int = 0,
+    users: Users = ONE,
 ) -> Iterator[Generator]:  # fmt: skip
     """A generator at work against a stack, and ended with the block. access: how its requests get in; None: as the
     stack says. user: which of the scenario's user classes. golden_each: how often each input is asked alone before the
-    load; 0: not at all. Raises UsageError with what its scenario got wrong, also where that shows only in the end: its
-    rows are then not what the scenario meant."""
+    load; 0: not at all. users: of a locustfile that keeps no schedule. Raises UsageError with what its scenario got
+    wrong, also where that shows only in the end: its rows are then not what the scenario meant."""
     rows = rows_file(stack.run)
     if alive := [p for p in processes_of(stack.run) if _is_generator(p, rows)]:
         raise UsageError(f"a load is running against this stack already (pid {alive[0].pid}); end it first")
@@ -90,6 +94,7 @@ def generating(
         user=user,
         golden=rows_file(stack.run, GOLDEN) if golden_each else None,
         golden_each=golden_each,
+        users=users,
         **(stack.access if access is None else access),
     )
     load = generator.start("load", argv, stack.run, scenario.resolve(), cwd)
@@ -324,7 +329,7 @@ def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -
         beside = ",".join(name for name in names if name != experiment.name)
         children[experiment.name] = spawn(
             f"chaos-{experiment.name}",
-            runner.command(experiment.path, journal, waits=True),
+            runner.command(_file_of(experiment, run), journal, waits=True),
             run,
             env={**session.stack.environment, EXPERIMENT: experiment.name, BESIDE: beside},
             cwd=session.plan.workdir,
@@ -332,6 +337,17 @@ def call_up(session: Session, window: Sequence[Experiment], niceness: int = 0) -
             stdin=subprocess.PIPE,
         )
     return children
+
+
+def _file_of(experiment: Experiment, run: Path) -> Path:
+    """What Chaos Toolkit runs: the experiment's file, or what the plan makes of it, in the run's folder."""
+    if experiment.given is None:
+        return experiment.path
+    file = run / "given" / f"{experiment.name}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.touch(0o600)  # what it is given may be a secret
+    file.write_text(json.dumps(experiment.given, default=str, indent=1))
+    return file
 
 
 def dismiss(session: Session) -> None:

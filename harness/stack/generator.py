@@ -18,6 +18,24 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+)', re.MULTILINE)
 _RAISED = re.compile(r"^(?:[a-z_]\w*\.)*([A-Z]\w*(?:: .*)?)$", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class Users:
+    """The users of a locustfile that keep no schedule: how many, how many are started a second (None: all in the
+    first), and which of their tasks they have."""
+
+    number: int = 1
+    spawn_rate: float | None = None
+    tags: tuple[str, ...] = ()
+    exclude_tags: tuple[str, ...] = ()
+
+    def options(self) -> list[str]:
+        """As Locust takes them; more must follow."""
+        argv = ["-u", str(self.number), "--spawn-rate", f"{self.spawn_rate or self.number:g}"]
+        for option, tags in (("--tags", self.tags), ("--exclude-tags", self.exclude_tags)):
+            argv += [option, *tags] if tags else []
+        return argv
+
+
 @dataclass
 class Generator(Child):
     """A running generator, whose end has a reason that its user can act on."""
@@ -44,8 +62,8 @@ def start(name: str, argv: list[str], run: Path, scenario: Path, cwd: Path | Non
 def complaint(log: str, scenario: Path) -> str:
     """What a generator that gave up found wrong with its scenario or options, in one line; empty where it did not.
 
-    Our part of it logs that as one line. Before that part is loaded it is Python that complains, in a
-    traceback through the scenario, or Locust, which does not know our options where nobody loads it.
+    Our part of it logs that as one line. Before that it is Python that complains, in a traceback through the scenario,
+    or Locust.
     """
     name = scenario.name
     if "No User class found!" in log:
@@ -54,11 +72,6 @@ def complaint(log: str, scenario: Path) -> str:
         return f"{name}: has no user class {unknown[1]}"
     if refused := _NO_CHOICE.search(log):
         return f"{name}: {refused[1]}"
-    if "unrecognized arguments: --rows" in log:
-        return (
-            f"{name}: has no user that keeps a schedule; derive one from harness.load.locust.OpenModelUser or "
-            "PredictUser, as docs/load.md shows"
-        )
     if found := list(dict.fromkeys(_ERROR.findall(log))):
         first = found[0].removeprefix(f"{name}: ") if found[0].startswith(f"{name}: {name}:") else found[0]
         return first if len(found) == 1 else f"{first} (and {len(found) - 1} more in its log)"
@@ -89,6 +102,7 @@ def command(
     user: str | None = None,
     golden: Path | None = None,
     golden_each: int = 1,
+    users: Users = Users(),
 ) -> list[str]:
     """The argv of a headless generator: appends rows to `rows` and its account, under `name`, to `events`.
 
@@ -98,12 +112,14 @@ def command(
     own. headers_file: JSON object of headers for every request. connect_to: HOST:PORT that stands before the one in
     the URL, whose name requests and certificates go by. user: which of the scenario's user classes. golden:
     where the rows of the golden answers go; None: none are taken; golden_each: how often each input is asked for them.
+    users: how many, and which of their tasks, where they keep no schedule.
     It exits with 0 whatever its requests met; with something else when its rows cannot be relied on. Raises UsageError
     when there is no such scenario.
     """
     if not scenario.is_file():
         raise UsageError(f"{scenario}: no such scenario")
-    argv = [sys.executable, "-m", "locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary", "-u", "1"]
+    argv = [sys.executable, "-m", "harness.load.locust", "-f", str(scenario), "-H", url, "--headless", "--only-summary"]
+    argv += users.options()
     argv += ["--exit-code-on-error", "0"]  # what requests meet is in the rows, and for others to judge
     argv += ["--rows", str(rows), "--events", str(events), "--generator", name]
     for option, value in (

@@ -211,3 +211,14 @@ def test_what_cannot_be_written_down_is_not_begun(stack):
 
 def test_a_witness_reads_durations_as_contracts_write_them():
     assert Witness.model_validate({"query": "up", "within": "2m"}).within == 120
+
+
+def test_what_the_plan_gives_it_is_in_its_environment_and_that_of_its_rollbacks(stack):
+    given = {"TOLD": "${SERVICE_URL}/x ${SERVICE_URL}", "PLAIN": "y"}
+    tells = [process(f"tell {n}", f"""sh -c 'echo "$TOLD $PLAIN" > {stack.run}/told{n}'""") for n in (1, 2)]
+    content = experiment(stack.run, tells[:1], tells[1:], command="true")
+    content["extensions"][0]["environment"] = given
+    begin(stack, content).wait(60)
+    runs = {"SERVICE_URL": "", "PROMETHEUS_URL": ""}
+    url = os.environ.get("SERVICE_URL", runs["SERVICE_URL"])
+    assert (stack.run / "told1").read_text() == (stack.run / "told2").read_text() == f"{url}/x {url} y\n"

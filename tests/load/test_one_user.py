@@ -71,8 +71,6 @@ WRONG = {
         STEADY.replace("{more}", "arrivals = spike(0, 9, at_s=30, for_s=5)"),
         "--for: the first arrival of spike:0/s..9/s:at=30s:for=5s is due after 30 s, so within 0.4 s nothing would be",
     ),
-    "only a poller": (STEADY.partition("class Steady")[0] + POLLER, "no user here keeps a schedule (Checks); derive"),
-    "only one of plain Locust": ("from locust import HttpUser, constant, task\n" + POLLER, "has no user that keeps a"),
     "only an abstract one": (STEADY.partition("class Steady")[0] + ABSTRACT, "has no user class that Locust would run"),
     "none": ("from harness.load.locust import OpenModelUser\n", "has no user class that Locust would run"),
 }  # fmt: skip

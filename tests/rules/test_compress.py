@@ -7,6 +7,7 @@ from harness.errors import HarnessError
 from harness.history import Window
 from harness.rules import compress as module
 from harness.rules.compress import compress, refusals, verify_equivalent
+from harness.rules.durations import scale_duration
 from harness.rules.replay import replay
 from harness.rules.rulefile import AlertRule, RecordingRule, check_with_promtool, load
 
@@ -28,6 +29,10 @@ COMPRESSIBLE = [
     "histogram_quantile(0.95, sum by (le) (increase(x_bucket[5m]))) > 0.5",
     "increase(a[5m]) > 0.05 * increase(b[5m])",
     "delta(queue[5m]) > bool 0",
+    "deriv(memory[1h]) > 1000",
+    "rate(x[1m10s]) > 1",
+    "resets(process_uptime_seconds[5m]) > 0",
+    "count(process_uptime_seconds) < 3",
     "x > 10 unless ALERTS",
 ]
 REFUSED = {
@@ -40,7 +45,9 @@ REFUSED = {
     "changes(start_time[15m]) > 2": "changes() depends",
     "resets(x[1h]) >= 3": "resets() depends",
     "delta(queue[5m]) > 10": "delta() depends",
-    "deriv(memory[1h]) > 1000": "deriv() depends",
+    "time() - process_start_time_seconds < 60": "time() reads the wall clock",
+    "process_uptime_seconds < 60": "process_uptime_seconds counts the time since a start, which runs as fast in",
+    "sysUpTime / 100 < 300": "sysUpTime counts the time since",
     "rate(a[5m]) > 0.1 and increase(a[5m]) > 10": "increase() depends",
     "time() - last_success > 300": "time() reads the wall clock",
     "timestamp(x) > 0": "timestamp() reads",
@@ -83,6 +90,11 @@ def test_waits_that_do_not_divide_are_refused():
     assert "100ms / 60" in refusal
 
 
+def test_waits_that_divide_to_the_millisecond_are_rounded():
+    assert refusals(alert("up == 0", for_s=10), 60, 15, 15) == []
+    assert scale_duration("10s", 60) == "167ms"
+
+
 def test_a_recorded_count_is_refused_because_whoever_reads_it_cannot_know():
     record = RecordingRule("job:errors:increase5m", "sum by (job) (increase(errors_total[5m]))")
     assert "increase() depends" in refusals(record, 60, 15, 15)[0]
@@ -93,6 +105,7 @@ def test_a_recorded_count_is_refused_because_whoever_reads_it_cannot_know():
     [
         ("rate(a[5s]) > 1", ""),
         ("rate(a[6s]) > 1", "not in the ratio 60"),
+        ("rate(a[5s1ms]) > 1", "not in the ratio 60"),
         ("rate(a[5s]) > 2", "more than durations"),
         ("rate(a[5s]) >= 1", "more than durations"),
         ("rate(b[5s]) > 1", "more than durations"),

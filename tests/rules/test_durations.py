@@ -24,6 +24,7 @@ HOSTILE = {
     "an offset after a comment and a line": ("x OFFSET # 1h\n 10m", "x OFFSET # 1h\n 1m"),
     "a metric ending in offset": ("clock_offset > 5", "clock_offset > 5"),
     "milliseconds": ("x[500ms]", "x[50ms]"),
+    "a duration that is rounded to the millisecond": ("x[1003ms]", "x[100ms]"),
     "a compound duration": ("x[1h30m]", "x[9m]"),
     "a subquery with a step": ("max_over_time(rate(x[5m])[1h:1m])", "max_over_time(rate(x[30s])[6m:6s])"),
     "a subquery without a step": ("max_over_time(x[1h:])", "max_over_time(x[6m:])"),
@@ -48,7 +49,7 @@ def test_only_durations_are_divided(expr, scaled):
         ("x[5m + 1m]", "only plain durations"),
         ("x > 5m", "takes no duration"),
         ("x[1.5h]", "only plain durations"),
-        ("x[1s]", "not a whole number of milliseconds"),
+        ("x[100ms]", "not a whole number of milliseconds"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(expr, reason):

@@ -52,6 +52,7 @@ def stretched(*series, baseline=0, types=None):
         ),
         ("process_start_time_seconds", (START - 60,) * 5 + (START + 1,), {}, "1699996400 " * 5 + "1700000060"),
         ("lifetime_seconds", (1, 2, 3, 4, 5, 6), {}, "1 2 3 4 5 6"),
+        ("uptime_seconds", (9, 9.25, 9.5, 0.25, 0.5, 0.75), {"uptime_seconds": "gauge"}, "540 555 570 15 30 45"),
     ],
     ids=[
         "a gauge stays as it is",
@@ -68,6 +69,7 @@ def stretched(*series, baseline=0, types=None):
         "numbers keep all their digits",
         "a moment of the gate is stretched as the record is",
         "a duration is no moment",
+        "the time since a start passes as production's clock does",
     ],
 )
 def test_values(name, values, types, expected):

@@ -24,7 +24,7 @@ def started(tmp_path, monkeypatch):
         seen = {}
 
         @contextmanager
-        def generating(stack, scenario, arrivals, for_s, cwd, corpus, processes, access, user):
+        def generating(stack, scenario, arrivals, for_s, cwd, corpus, processes, access, user, users):
             seen.update(access)
             raise Started
             yield

@@ -1,6 +1,8 @@
 """One load is reported as itself, whatever an earlier one left in the same folder."""
 
+import http.server
 import io
+import threading
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from harness.eventlog import Log
 from harness.history import ROW, read_rows
 from harness.report.load import write
 from harness.run import load
+from harness.stack.generator import Users
 from harness.stack.stack import ENV, Stack
 from harness.verdict import Verdict
 
@@ -29,7 +32,7 @@ def once(tmp_path, monkeypatch):
 
     def once(n):
         @contextmanager
-        def generating(*_):
+        def generating(*_, **__):
             if n:
                 log.event("load", "started", generator="load", epoch=time.time())
             rows = np.zeros(n, ROW)
@@ -59,6 +62,48 @@ def test_a_load_that_sent_nothing_repeats_no_earlier_report(once):
     assert text.startswith("20 requests in") and answers is Verdict.PASS
 
 
+SHOP = """
+from locust import HttpUser, constant, task
+
+class Shop(HttpUser):
+    wait_time = constant(0.02)
+    @task
+    def front(self):
+        self.client.get("/")
+"""
+
+
+class _Well(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("arrivals", [None, "constant:40/s"])
+def test_a_locustfile_as_it_is_says_by_how_much_its_latency_may_hide_stalls(tmp_path, monkeypatch, arrivals):
+    monkeypatch.setattr(load.metrics, "recorded", lambda *_: [])
+    Log(tmp_path / "events.jsonl").event("run", "started", job="svc", scrape_s=0.25)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Well)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        stack = Stack(tmp_path, "svc", f"http://127.0.0.1:{server.server_port}", NOBODY, NOBODY, 1)
+        about = {"users": Users(3)}
+        history, recorded, answers = load.load_once(stack, tmp_path / "shop.py", arrivals, 1, lambda _: None, **about)
+        write(history, load.LOADED, recorded, out := io.StringIO(), answers)
+    finally:
+        server.shutdown()
+        server.server_close()
+    closed = "closed model, 3 users at most at once: its latency hides stalls (coordinated omission)"
+    assert answers.verdict is Verdict.PASS
+    assert (closed in out.getvalue()) == ("at most, had no user waited" in out.getvalue()) == (arrivals is None)
+    assert "planned" not in recorded.reason and "missing" not in recorded.reason, "the account and the rows agree"
+
+
 TWO = """
 from locust import HttpUser, task
 from harness.load.locust import OpenModelUser, Request
@@ -77,7 +122,6 @@ FILES = {
     "none of that name": (TWO, ["--user", "Stady"], "two.py: has no user class Stady"),
     "no name": (TWO, ["--user", "--x"], "expected one argument"),
     "no class": ("import harness.load.locust", [], "two.py: has no user class that Locust would run"),
-    "no schedule": (TWO, ["--user", "Checks"], "two.py: no user here keeps a schedule (Checks)"),
 }
 
 

@@ -38,10 +38,7 @@ MISTAKES = {
         OURS.replace("return", "return k > 3 and 1 / 0 or"), None, r"asks\.py:9: ZeroDivisionError: division by zero",
     ),
     "a schedule nobody knows": (OURS, "posson:60/s", r"asks\.py: arrivals: must be one of .*, got 'posson:60/s'"),
-    "a user of Locust's own": (PLAIN, None, r"asks\.py: has no user that keeps a schedule; derive one .*"),
-    "one beside what is imported of ours": (
-        PLAIN + "import harness.load.locust\n", None, r"asks\.py: no user here keeps a schedule \(Asks\); derive .*",
-    ),
+    "users of Locust's own, and a schedule nobody knows": (PLAIN, "posson:60/s", r"asks\.py: arrivals: must be .*"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import gevent
 import locust.stats
@@ -19,7 +19,9 @@ from locust.runners import LocalRunner, WorkerRunner
 from harness.errors import HarnessError, UsageError
 from harness.load.clock import now
 from harness.load.locust import distributed, golden
+from harness.load.locust.closed import Closed
 from harness.load.locust.dispatch import MISTAKEN, Dispatch, first_of, make_ready, one_line
+from harness.load.locust.iterations import Iterations
 from harness.load.locust.load import Load, paths
 from harness.load.locust.open_model import OpenModel
 
@@ -115,7 +117,9 @@ def _prepare(environment: Any, **_: Any) -> None:
     """Everything that can be wrong with a scenario or its options, found before any load and reported in one line."""
     options = environment.parsed_options
     scheduled = any(hasattr(u, "schedule") for u in environment.user_classes)
-    if not scheduled and not any(getattr(options, own) for own in ("arrivals", "clients", "for_s", "rows", "events")):
+    if not scheduled:
+        if any(getattr(options, own) for own in ("arrivals", "clients", "for_s", "rows", "events")):
+            _prepare_any(environment, options)
         return
     try:
         user = _one_user(environment)
@@ -146,10 +150,34 @@ def _prepare(environment: Any, **_: Any) -> None:
         if not alone:
             distributed.join(environment, user)
     except Exception as error:
-        logger.error(f"{environment.locustfile}: {one_line(error)}")
-        for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
-            worker.kill()
-        raise SystemExit(error.exit_code if isinstance(error, HarnessError) else MISTAKEN) from None
+        _refuse(environment, error)
+    _begin(environment)
+
+
+def _prepare_any(environment: Any, options: Any) -> None:
+    """The users of a locustfile that keep no schedule: recorded as they are, or their iterations on a schedule."""
+    try:
+        if not isinstance(environment.runner, LocalRunner):
+            raise UsageError("its users keep no schedule that workers could share; leave out --processes or --master")
+        if options.clients:
+            raise UsageError("--clients is for a user that defines its k-th request; here the number of users is -u")
+        if options.for_s is not None and not options.for_s > 0:
+            raise UsageError(f"--for: must be above 0 seconds, got {options.for_s:g}")
+        (Iterations if options.arrivals else Closed)(environment)
+    except Exception as error:
+        _refuse(environment, error)
+    _begin(environment)
+
+
+def _refuse(environment: Any, error: Exception) -> NoReturn:
+    """End before any load, with one line that says why."""
+    logger.error(f"{environment.locustfile}: {one_line(error)}")
+    for worker in psutil.Process().children():  # of --processes; Locust leaves those that have yet to join
+        worker.kill()
+    raise SystemExit(error.exit_code if isinstance(error, HarnessError) else MISTAKEN) from None
+
+
+def _begin(environment: Any) -> None:
     gevent.get_hub().loop.update_now()  # else Locust's --run-time counts from before the imports, up to seconds ago
     gevent.signal_handler(signal.SIGINT, _interrupt, environment)
 
@@ -158,9 +186,6 @@ def _one_user(environment: Any) -> type[OpenModel]:
     """The one user class of a run. Raises UsageError where there is another, or what would start users otherwise."""
     users = sorted(environment.user_classes, key=lambda u: u.__name__)
     scheduled = [u.__name__ for u in users if hasattr(u, "schedule")]
-    if not scheduled:
-        names = ", ".join(u.__name__ for u in users)
-        raise UsageError(f"no user here keeps a schedule ({names}); derive one from OpenModelUser or PredictUser")
     if len(users) > 1:
         names = ", ".join(u.__name__ + " (keeps none)" * (u.__name__ not in scheduled) for u in users)
         raise UsageError(
@@ -204,6 +229,12 @@ def _interrupt(environment: Any) -> None:
         environment.web_ui.stop()
 
 
+@events.test_start.add_listener
+def _starting(**_: Any) -> None:
+    if Closed.current is not None:
+        Closed.current.start()
+
+
 @events.test_stopping.add_listener
 def _stopping(**_: Any) -> None:
     if Run.current is not None:
@@ -214,6 +245,7 @@ def _stopping(**_: Any) -> None:
 @events.quitting.add_listener  # before Locust decides on its exit code, and prints --json, which empties its entries
 def _quitting(environment: Any, **_: Any) -> None:
     _stopping()
+    _stopped()
     if environment.parsed_options.csv_prefix:  # Locust writes its CSV files once a second: wait for the last second
         gevent.sleep(locust.stats.CSV_STATS_INTERVAL_SEC + CSV_MARGIN_S)
 
@@ -221,3 +253,5 @@ def _quitting(environment: Any, **_: Any) -> None:
 @events.test_stop.add_listener
 def _stopped(**_: Any) -> None:
     Run.current = None
+    if Closed.current is not None:  # only now have its users ended what they had in flight
+        Closed.current.finish()
