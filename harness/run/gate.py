@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import harness
@@ -112,7 +113,7 @@ def carry_out(session: Session) -> None:
                     steady(session, f"steady load{again}", beside=beside)
             together = windowed(plan.windows, others)
             done = 0
-            for window, then in zip(together, [*together[1:], []], strict=True):
+            for window, then in zip_longest(together, together[1:], fillvalue=()):
                 names = [experiment.name for experiment in window]
                 places = listed([str(done + n) for n in range(1, len(names) + 1)])
                 stage = f"experiment {places}/{len(others)} {listed(names)}"
