@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -79,9 +80,10 @@ def lacking() -> str:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory):
+def podman():
     if why := lacking():
         pytest.skip(why)
-    engine = Podman(tmp_path_factory.mktemp("podman"))
-    yield engine
-    engine.close()
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        engine = Podman(Path(folder))  # podman takes no path of more than 50 characters, and a test's own has more
+        yield engine
+        engine.close()
