@@ -81,7 +81,7 @@ def test_the_copy_asks_in_compressed_time_and_says_where_it_does_not(tmp_path):
         "clock": ('{{ query "time() - x" }}', "time() reads the wall clock"),
         "reads": ('{{ query "x:increase" }}', "it reads x:increase, which cannot be compressed"),
         "no": ('{{ query "rate(x[" }}', "is no PromQL"),
-        "uneven": ('{{ query "rate(x[100ms])" }}', "cannot be divided by 60"),
+        "uneven": ('{{ query "rate(x[5m] offset 100ms)" }}', "cannot be divided by 60"),
     }
     file = rules(tmp_path, **texts, **{name: text for name, (text, _) in left.items()})
     text, refused = compress([file], 60, 15, 15)
