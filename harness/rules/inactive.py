@@ -1,4 +1,4 @@
-"""Alerts that do not fire in a record, told from their expressions at its own moments, without the baseline before it.
+"""Alerts that do not fire in a record, by their expressions at its own moments, without the baseline before it.
 
 At an evaluation Prometheus keeps a state of an alert only where its expression gives something. So one whose expression
 gives nothing in the whole record is inactive in it; and one whose expression gives something for less than its `for`,

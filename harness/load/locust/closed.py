@@ -46,7 +46,7 @@ class NotCounted:
     """Locust counts these requests itself, as they end."""
 
     def add(self, kind: int, length: int) -> None:
-        """Nothing: the request event has told Locust."""
+        """Nothing: the request event has reached Locust already."""
 
     def report(self, rows: Any) -> dict[str, Any]:
         """Nothing is to be merged."""
@@ -193,7 +193,7 @@ class Closed:
         mine.harness_done = done
 
     def _sessions(self) -> None:
-        """Let the requests of Locust's own clients get in as the run says, and be told apart."""
+        """Let the requests of Locust's own clients get in as the run says, each with an id of its own."""
         options, origin = self.options, _origin(self.host)
         path = getattr(options, "headers_file", None)
         given = headers.read(Path(path)) if path else ()
